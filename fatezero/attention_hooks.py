@@ -1,0 +1,76 @@
+"""Polite attention hooks: installed when sampling starts, on the run's private options, around whatever is there.
+
+ComfyUI looks up one replacement per attention layer. Ours is put in at the start of the run, after every other node has
+had its say, wraps what it finds, and vanishes with the run's options; the model itself is never touched.
+"""
+from dataclasses import dataclass
+
+from comfy.ldm.modules.attention import SpatialTransformer, optimized_attention
+
+SELF, CROSS = "attn1", "attn2"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One attention layer of a UNet. kind: SELF or CROSS; block: ComfyUI's (place, number); depth: transformer index."""
+
+    kind: str
+    block: tuple[str, int]
+    depth: int
+
+
+def transformer_depths(diffusion_model):
+    """Yields ((place, number), depth) for every spatial transformer of a ComfyUI UNetModel, in ComfyUI's numbering."""
+    places = [(("input", number), block) for number, block in enumerate(diffusion_model.input_blocks)]
+    places += [(("middle", 0), diffusion_model.middle_block)]
+    places += [(("output", number), block) for number, block in enumerate(diffusion_model.output_blocks)]
+    for place, block in places:
+        for module in block:
+            if isinstance(module, SpatialTransformer):
+                yield place, len(module.transformer_blocks)
+
+
+def install_hooks(transformer_options: dict, diffusion_model, attend) -> None:
+    """Wraps every attention layer of a run's private transformer_options.
+
+    attend(layer, query, key, value, extra, attention) -> output, all [rows·frames, tokens, heads·head width];
+    `attention(query, key, value)` is the plain attention of that layer, or the node's that was hooked there before.
+    """
+    replacements = {kind: dict(table) for kind, table in transformer_options.get("patches_replace", {}).items()}
+    transformer_options["patches_replace"] = replacements
+    for block, depth in transformer_depths(diffusion_model):
+        for kind in (SELF, CROSS):
+            table = replacements.setdefault(kind, {})
+            for index in range(depth):
+                # ComfyUI prefers the 3-tuple; a 2-tuple key where it is unambiguous lets PAG and SAG override us in
+                # their own extra passes.
+                key = (*block, index) if depth > 1 or (*block, index) in table else block
+                previous = table.get((*block, index), table.get(block))
+                table[key] = _hook(Layer(kind, block, index), previous, attend)
+
+
+def _hook(layer: Layer, previous, attend):
+    def replacement(query, key, value, extra):
+        return attend(layer, query, key, value, extra, previous)
+    return replacement
+
+
+def plain_attention(query, key, value, extra):
+    """ComfyUI's own attention, with the backend and precision that it chose; no mask."""
+    return optimized_attention(query, key, value, extra["n_heads"], attn_precision=extra.get("attn_precision"),
+                               transformer_options=extra)
+
+
+def layer_size(extra: dict, tokens: int) -> tuple[int, int]:
+    """Height and width of a layer's queries; raises ValueError where another node has changed their number."""
+    height, width = extra["activations_shape"][-2:]
+    if height * width != tokens:
+        raise ValueError(
+            f"FateZero: an attention layer of {height}x{width} got {tokens} queries; another node on this model "
+            "(HyperTile, ToMe ...) merges or cuts them; remove it.")
+    return height, width
+
+
+def downsampling(extra: dict) -> int:
+    """How many times coarser than the latent a layer is (1, 2, 4, 8)."""
+    return max(1, round(extra["original_shape"][-2] / extra["activations_shape"][-2]))

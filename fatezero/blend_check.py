@@ -1,0 +1,145 @@
+"""Whether a source run, an edit and a sampler fit together, asked before the first step."""
+import inspect
+
+import comfy.samplers
+import torch
+
+from .blend_settings import INPUT_MASK, WORDS, WORDS_IN_MASK
+from .inflation import inflation_of
+from .model_check import fingerprint, require_unet
+
+NODE = "Attention Blend"
+
+
+def check_run(guider, source, edit, settings, latent_image, sampler, sigmas, args, kwargs) -> None:
+    """Raises ValueError, one sentence in the words on the nodes, when this sampling run cannot be an edit of source."""
+    model = guider.model_patcher
+    require_unet(model, NODE)
+    check_model(model, source)
+    check_sampler(sampler)
+    check_latent(latent_image, source)
+    denoise_mask = args[0] if args else kwargs.get("denoise_mask")
+    if denoise_mask is not None:
+        raise ValueError(f"{NODE}: the latent carries a noise mask (Set Latent Noise Mask), which inpaints instead of "
+                         "editing; remove it and give the mask to 'mask' of Attention Blend.")
+    if guider.model_options.get("context_handler") is not None:
+        raise ValueError(f"{NODE}: 'model' has context windows, which cut the clip into parts that the source run does "
+                         "not know; remove the Context Windows node.")
+    if len(sigmas) > 1 and not bool((sigmas[:-1] > sigmas[1:]).all()):
+        raise ValueError(f"{NODE}: the sampler's sigmas do not fall from step to step; use the 'sigmas' of DDIM Invert "
+                         "or a scheduler without repeats.")
+    if float(sigmas[0]) > 1.5 * float(source.sigmas[-1]):
+        raise ValueError(f"{NODE}: the sampler starts at sigma {float(sigmas[0]):.1f} but inversion ended at "
+                         f"{float(source.sigmas[-1]):.1f}; use the 'sigmas' of DDIM Invert.")
+    check_conditioning(guider, edit)
+
+
+def check_model(model, source) -> None:
+    """The model must be the one of the inversion: checkpoint, LoRAs and inflation."""
+    if fingerprint(model) != source.fingerprint:
+        raise ValueError(f"{NODE}: 'model' is not the one the source was inverted with (another checkpoint or other "
+                         "LoRAs); connect the same model to DDIM Invert, or invert again with this one.")
+    inflation = inflation_of(model)
+    if inflation != source.inflation:
+        raise ValueError(f"{NODE}: the model is inflated with [{inflation or 'nothing'}] but the source was inverted "
+                         f"with [{source.inflation or 'nothing'}]; use one Inflate UNet node for both.")
+
+
+def check_sampler(sampler) -> None:
+    """Refuses samplers that add noise on the way: the trajectory they leave has nothing to do with the source's."""
+    function = getattr(sampler, "sampler_function", None)
+    if function is None:
+        return
+    name = getattr(function, "__name__", "this sampler").removeprefix("sample_")
+    options = getattr(sampler, "extra_options", {})
+    parameters = inspect.signature(function).parameters
+    eta = options.get("eta", parameters["eta"].default if "eta" in parameters else 1.0)
+    stochastic = "noise_sampler" in parameters and eta != 0
+    if stochastic or "ancestral" in name or options.get("s_churn", 0.0) > 0:
+        raise ValueError(f"{NODE}: the sampler {name} adds random noise at every step, which destroys the inverted "
+                         "clip; choose euler, ddim, heun, dpmpp_2m or another deterministic sampler.")
+
+
+def check_latent(latent_image: torch.Tensor, source) -> None:
+    """The sampled latent must have the source's frames and size."""
+    frames, _, height, width = source.trajectory.shape[1:]
+    if latent_image.ndim != 4 or latent_image.shape[0] != frames:
+        found = latent_image.shape[0] if latent_image.ndim == 4 else f"a {latent_image.ndim}-D latent instead of"
+        raise ValueError(f"{NODE}: the sampler's latent has {found} frames but {frames} were inverted; connect the "
+                         "latent of DDIM Invert.")
+    if tuple(latent_image.shape[-2:]) != (height, width):
+        raise ValueError(
+            f"{NODE}: the sampler's latent is {latent_image.shape[-1] * 8}x{latent_image.shape[-2] * 8} but "
+            f"{width * 8}x{height * 8} was inverted; connect the latent of DDIM Invert.")
+
+
+def check_edit(edit, source) -> None:
+    """The edit must start from the prompt that was inverted."""
+    if source.tokens is not None and source.tokens.ids != edit.source.ids:
+        raise ValueError(f"{NODE}: 'edit' starts from \"{edit.source.text}\" but \"{source.tokens.text}\" was inverted; "
+                         "use the source conditioning of the same Edit Prompts node for DDIM Invert.")
+    length = source.conditioning[0][0].shape[1]
+    if length != edit.source.length:
+        raise ValueError(f"{NODE}: the inverted prompt has {length} tokens but the source prompt of 'edit' has "
+                         f"{edit.source.length}; use the source conditioning of the same Edit Prompts node.")
+
+
+def check_conditioning(guider, edit) -> None:
+    """The sampler's positive must be the edit's target prompt."""
+    if "positive" not in guider.conds:
+        raise ValueError(f"{NODE}: the sampler has no positive conditioning; use KSampler, CFGGuider or BasicGuider.")
+    for cond in guider.conds["positive"]:
+        tokens = cond.get("fatezero_tokens")
+        if tokens is not None and tokens.ids != edit.target.ids:
+            raise ValueError(f"{NODE}: the sampler's positive says \"{tokens.text}\" but 'edit' goes to "
+                             f"\"{edit.target.text}\"; connect the target conditioning of the same Edit Prompts node.")
+
+
+def check_target_length(key_length: int, edit) -> None:
+    """The target's tokens must be those that the edit was aligned with (ComfyUI may repeat them to a common length)."""
+    if key_length % edit.target.length:
+        raise ValueError(f"{NODE}: the sampler's positive has {key_length} tokens but the target prompt of 'edit' has "
+                         f"{edit.target.length}; connect the target conditioning of the same Edit Prompts node.")
+
+
+def check_settings(source, edit, settings) -> None:
+    """Windows, threshold and mask in range, and something to make the mask from."""
+    for name, window in (("self", settings.self_window), ("cross", settings.cross_window),
+                         ("latent", settings.latent_window)):
+        if window is not None and not 0 <= window.start <= window.end <= 1:
+            raise ValueError(f"{NODE}: the {name} window goes from {window.start} to {window.end}; both must lie in "
+                             "0..1, the start not after the end.")
+    if not 0 <= settings.threshold <= 1:
+        raise ValueError(f"{NODE}: 'mask threshold' is {settings.threshold}; choose a value from 0 to 1.")
+    if settings.mask_from in (WORDS, WORDS_IN_MASK) and not edit.source_mask_tokens:
+        raise ValueError(f"{NODE}: 'mask from' is {settings.mask_from} but no word of the source prompt is replaced; "
+                         "fill 'words to mask' in Edit Prompts or set 'mask from' to off.")
+    if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
+        check_mask(settings.mask, source, settings.mask_from)
+
+
+def check_mask(mask, source, mask_from: str) -> None:
+    """A MASK for the source: [1 or n, H, W] of its aspect, finite, 0..1."""
+    if mask is None:
+        raise ValueError(f"{NODE}: 'mask from' is {mask_from} but nothing is connected to 'mask'; connect a MASK or "
+                         "choose words.")
+    frames, _, height, width = source.trajectory.shape[1:]
+    if mask.ndim != 3 or mask.shape[0] not in (1, frames):
+        raise ValueError(f"{NODE}: 'mask' has {mask.shape[0]} frames but the clip has {frames}; give one mask, or one "
+                         "for each frame.")
+    if tuple(mask.shape[-2:]) not in ((height, width), (height * 8, width * 8)):
+        raise ValueError(f"{NODE}: 'mask' is {mask.shape[-1]}x{mask.shape[-2]} but the clip is "
+                         f"{width * 8}x{height * 8}; resize the mask to the clip.")
+    if not bool(torch.isfinite(mask).all()) or float(mask.min()) < 0 or float(mask.max()) > 1:
+        raise ValueError(f"{NODE}: 'mask' holds values outside 0..1 or NaN; use an ordinary MASK.")
+
+
+def deterministic_samplers() -> list[str]:
+    """The names of ComfyUI's samplers that an edit can use."""
+    def passes(name):
+        try:
+            check_sampler(comfy.samplers.sampler_object(name))
+        except ValueError:
+            return False
+        return True
+    return [name for name in comfy.samplers.SAMPLER_NAMES if passes(name)]

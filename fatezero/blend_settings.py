@@ -1,0 +1,30 @@
+"""What can be set about a fusion, and the papers' settings in words."""
+from dataclasses import dataclass
+
+import torch
+
+from .fusion import Window
+
+INVERSION, RECONSTRUCTION = "inversion", "reconstruction"
+NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK = "off", "words", "mask input", "words inside mask input"
+
+
+@dataclass(frozen=True)
+class BlendSettings:
+    """How an edit is fused; windows are fractions of the steps counted from the noisiest.
+
+    self_window, cross_window: when the source's self- and cross-attention are used; mask_from: where self-attention
+    and latents keep the edit's own (NO_MASK: nowhere), read from the words' attention, the `mask` [1 or n, H, W], or
+    their product; threshold: tau, 0..1; finest_layers: fuse layers of the latent's own resolution too (the official
+    code leaves them out to save memory); attention_from: INVERSION (FateZero) or RECONSTRUCTION (prompt-to-prompt);
+    latent_window: when latents outside the mask are put back to the source's, or None.
+    """
+
+    self_window: Window = Window(0.0, 0.8)
+    cross_window: Window = Window(0.0, 0.8)
+    mask_from: str = NO_MASK
+    threshold: float = 0.3
+    mask: torch.Tensor | None = None
+    finest_layers: bool = True
+    attention_from: str = INVERSION
+    latent_window: Window | None = None

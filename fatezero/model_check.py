@@ -1,0 +1,83 @@
+"""What a model is, and whether it can do what our nodes ask of it."""
+import hashlib
+import json
+
+import comfy.model_sampling
+import torch
+
+
+def require_unet(model, node: str) -> None:
+    """Refuses models without an SD-style UNet (diffusion transformers, audio and video models); node: its name."""
+    diffusion_model = model.model.diffusion_model
+    if not hasattr(diffusion_model, "input_blocks") or not hasattr(diffusion_model, "middle_block"):
+        raise ValueError(
+            f"{node}: 'model' is a {type(model.model).__name__}, but cross-attention editing needs an SD 1.x, SD 2.x or "
+            "SDXL UNet; load one of those checkpoints.")
+
+
+def require_clip_latent(model, samples: torch.Tensor, node: str) -> None:
+    """Refuses latents that are not a batch of frames of this model, or that hold NaN."""
+    if getattr(samples, "is_nested", False) or samples.ndim != 4:
+        raise ValueError(f"{node}: 'latent' has {getattr(samples, 'ndim', 'nested')} dimensions (a video or audio "
+                         "model's latent), but frames must come as a batch of images; use VAE Encode of an SD model.")
+    channels = model.model.latent_format.latent_channels
+    if samples.shape[1] != channels:
+        raise ValueError(f"{node}: 'latent' has {samples.shape[1]} channels, but 'model' works on {channels}; encode "
+                         "the frames with this checkpoint's own VAE.")
+    if samples.shape[0] == 0:
+        raise ValueError(f"{node}: 'latent' holds no frames; load at least one.")
+    if not bool(torch.isfinite(samples).all()):
+        raise ValueError(f"{node}: 'latent' holds NaN or infinite values; the VAE probably overflowed in fp16: start "
+                         "ComfyUI with --fp32-vae or use another VAE.")
+
+
+def prediction_type(model) -> str:
+    """"epsilon" or "v"; refuses other model samplings (flow, EDM, x0, CogVideoX) in one sentence."""
+    sampling = model.get_model_object("model_sampling")
+    if not isinstance(sampling, (comfy.model_sampling.EDM, comfy.model_sampling.X0)):
+        if isinstance(sampling, comfy.model_sampling.V_PREDICTION):
+            return "v"
+        if isinstance(sampling, comfy.model_sampling.EPS):
+            return "epsilon"
+    kinds = ", ".join(base.__name__ for base in type(sampling).__mro__[1:3])
+    raise ValueError(f"DDIM Invert + Store Attention: 'model' predicts in a way DDIM inversion is not defined for "
+                     f"({kinds}); use an epsilon- or v-prediction checkpoint.")
+
+
+def fingerprint(model) -> str:
+    """A short text that changes with the checkpoint and with the patches (LoRA) on it, not with where they are loaded.
+
+    The checkpoint is read at its group norms only: they are small, no LoRA touches them, and every fine-tune differs.
+    """
+    digest = hashlib.sha256(type(model.model).__name__.encode())
+    config = getattr(model.model.model_config, "unet_config", {})
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    weights = model.model.state_dict()
+    for name in sorted(weights):
+        if name.endswith((".in_layers.0.weight", ".out_layers.0.bias", "diffusion_model.out.0.weight")):
+            backup = model.backup.get(name)
+            _add_tensor(digest, name, weights[name] if backup is None else getattr(backup, "weight", backup))
+    for name in sorted(model.patches):
+        for strength, patch, model_strength, *_ in model.patches[name]:
+            digest.update(f"{name} {strength} {model_strength}".encode())
+            for tensor in _tensors(patch):
+                _add_tensor(digest, "", tensor)
+    return digest.hexdigest()[:16]
+
+
+def _tensors(patch):
+    """The tensors inside a weight patch: tuples, lists and adapters that hold their `weights`."""
+    if isinstance(patch, torch.Tensor):
+        yield patch
+    elif isinstance(patch, (tuple, list)):
+        for item in patch:
+            yield from _tensors(item)
+    elif hasattr(patch, "weights"):
+        yield from _tensors(patch.weights)
+
+
+def _add_tensor(digest, name: str, tensor: torch.Tensor):
+    if not isinstance(tensor, torch.Tensor) or tensor.is_meta:
+        return
+    sample = tensor.detach().reshape(-1)[:64].float().cpu()
+    digest.update(f"{name} {tuple(tensor.shape)}".encode() + sample.numpy().tobytes())
