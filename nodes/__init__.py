@@ -6,6 +6,12 @@ class FateZeroExtension(ComfyExtension):
     """The pack's nodes, in the order in which a clip meets them."""
 
     async def get_node_list(self):
+        from .attention_blend import AttentionBlend
+        from .attention_mask import AttentionMask
+        from .blend_sampler import AttentionBlendSampler
+        from .demo_model import LoadDemoModel
+        from .edit_prompts import EditPrompts
         from .inflate import InflateUNet
+        from .invert import Invert
 
-        return [InflateUNet]
+        return [LoadDemoModel, EditPrompts, InflateUNet, Invert, AttentionMask, AttentionBlend, AttentionBlendSampler]

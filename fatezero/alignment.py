@@ -1,0 +1,176 @@
+"""Which target token follows which source token: the mapper of prompt-to-prompt, from words.
+
+The fused cross-attention of a target column j is R_j = (c_src P)_j + (1 - beta_j) (c_edit)_j.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+if TYPE_CHECKING:
+    from .tokens import PromptTokens, Word
+
+AUTO, SWAP, REFINE = "auto", "swap", "refine"
+MODES = (AUTO, SWAP, REFINE)
+KEPT, SWAPPED, NEW, REMOVED = "kept", "swapped", "new", "removed"
+
+
+class Row(NamedTuple):
+    """One line of an alignment: source words and the target words that follow them; kind as above."""
+
+    kind: str
+    source: tuple[Word, ...]
+    target: tuple[Word, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """Which target token follows which source token; immutable.
+
+    mode: swap or refine, as used; mapper: P, float32 [T_source, T_target]; from_source: beta, float32 [T_target] of 0
+    and 1; changed_source, changed_target: token positions of the words (no punctuation) that the other prompt lacks;
+    rows: what became of each word, in reading order.
+    """
+
+    mode: str
+    mapper: torch.Tensor
+    from_source: torch.Tensor
+    changed_source: tuple[int, ...]
+    changed_target: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+
+def align(source: PromptTokens, target: PromptTokens, mode: str = AUTO) -> Alignment:
+    """Aligns two prompts, word by word and within a word token by token.
+
+    Words in both prompts keep the source's attention in either mode. swap: words in place of others take theirs (equal
+    numbers of words pair off, otherwise the whole run; a pair of |S| and |T| tokens one to one when equal, else 1/|T|
+    each); refine: they keep their own. Words that were only added keep their own. auto: swap when some words are
+    replaced by as many others and none by fewer or more, else refine.
+    As prompt-to-prompt's replacement and refinement mappers where those are right. Differs: words are aligned by
+    `match_words` in both modes, so that added or removed words and punctuation shift nothing, and begin, end and
+    padding only ever follow their like.
+    """
+    if mode not in MODES:
+        raise ValueError(f"Edit Prompts: 'mode' is '{mode}'; choose one of {', '.join(MODES)}.")
+    runs = _runs(source, target)
+    changes = [(_words(run.source), _words(run.target)) for run in runs if run.kind != KEPT]
+    replaced = [len(old) == len(new) for old, new in changes if old and new]
+    if mode == AUTO:
+        mode = SWAP if replaced and all(replaced) else REFINE
+    rows = tuple(row for run in runs for row in _rows(run, mode))
+
+    mapper = torch.zeros(source.length, target.length)
+    for row in rows:
+        if row.source and row.target:
+            _link(mapper, _tokens(row.source), _tokens(row.target))
+    _link_special_tokens(mapper, source, target)
+    return Alignment(
+        mode, mapper, (mapper.sum(dim=0) > 0).float(),
+        tuple(index for old, _ in changes for index in _tokens(old)),
+        tuple(index for _, new in changes for index in _tokens(new)), rows)
+
+
+def match_words(source: list, target: list, is_punctuation: list[bool]) -> list[tuple[int, int]]:
+    """The pairs (i, j) of equal items in a global alignment of two sequences, both ascending.
+
+    is_punctuation: per source item. Of all alignments that with the most matching words; among those the most matching
+    punctuation, then the most words that match in unbroken blocks, then the least displacement |i - j|.
+    """
+    size = len(source) + len(target) + 1
+    block = size**2  # worth more than all displacements together, and so on upwards
+    mark = block * size
+    word = mark * size
+    best = [[0] * (len(target) + 1) for _ in range(len(source) + 1)]
+    matched = [[None] * (len(target) + 1) for _ in range(len(source) + 1)]
+    continues = {}
+    for i, item in enumerate(source):
+        for j, other in enumerate(target):
+            best[i + 1][j + 1] = max(best[i][j + 1], best[i + 1][j])
+            if item != other:
+                continue
+            apart, together = best[i][j], matched[i][j]
+            continues[i, j] = (together is not None and not is_punctuation[i] and not is_punctuation[i - 1]
+                               and together + block > apart)
+            score = (mark if is_punctuation[i] else word) - abs(i - j)
+            matched[i + 1][j + 1] = score + (together + block if continues[i, j] else apart)
+            best[i + 1][j + 1] = max(best[i + 1][j + 1], matched[i + 1][j + 1])
+
+    pairs, i, j, inside = [], len(source), len(target), False
+    while i and j:
+        if inside or best[i][j] == matched[i][j]:
+            i, j = i - 1, j - 1
+            pairs.append((i, j))
+            inside = continues[i, j]
+        elif best[i][j] == best[i - 1][j]:
+            i -= 1
+        else:
+            j -= 1
+    return pairs[::-1]
+
+
+def _runs(source: PromptTokens, target: PromptTokens) -> list[Row]:
+    """The alignment as kept words and, between them, runs of old words with the new words in their place."""
+    matches = match_words([source.word_ids(word) for word in source.words],
+                          [target.word_ids(word) for word in target.words],
+                          [word.is_punctuation for word in source.words])
+    runs, i, j = [], 0, 0
+    for next_i, next_j in [*matches, (len(source.words), len(target.words))]:
+        if i < next_i or j < next_j:
+            runs.append(Row(SWAPPED, source.words[i:next_i], target.words[j:next_j]))
+        if next_i < len(source.words):
+            runs.append(Row(KEPT, source.words[next_i:next_i + 1], target.words[next_j:next_j + 1]))
+        i, j = next_i + 1, next_j + 1
+    return runs
+
+
+def _rows(run: Row, mode: str) -> list[Row]:
+    """A run's rows: kept as it is, paired when words are swapped, else removed and new."""
+    if run.kind == KEPT:
+        return [run]
+    old, new = _words(run.source), _words(run.target)
+    swapped = []
+    if mode == SWAP and old and new:
+        pairs = [((a,), (b,)) for a, b in zip(old, new)] if len(old) == len(new) else [(old, new)]
+        swapped = [Row(SWAPPED, *pair) for pair in pairs]
+        old = new = ()
+    removed = [Row(REMOVED, (word,), ()) for word in run.source if word in old or word.is_punctuation]
+    added = [Row(NEW, (), (word,)) for word in run.target if word in new or word.is_punctuation]
+    return [*sorted(removed + swapped, key=lambda row: row.source[0].indices), *added]
+
+
+def _link(mapper: torch.Tensor, source: list[int], target: list[int]) -> None:
+    if len(source) == len(target):
+        mapper[source, target] = 1.0
+    else:
+        mapper[torch.tensor(source)[:, None], torch.tensor(target)] = 1.0 / len(target)
+
+
+def _link_special_tokens(mapper: torch.Tensor, source: PromptTokens, target: PromptTokens) -> None:
+    """Begin to begin, end to end, padding to padding at the same position or the nearest one, chunk by chunk.
+
+    Prompts of different numbers of chunks share the last chunk's tokens, so that their attention is neither lost nor
+    counted twice.
+    """
+    last = len(source.chunks) - 1
+    sharing = max(1, len(target.chunks) - last)
+    for number, chunk in enumerate(target.chunks):
+        first = min(number, last)
+        stop = last + 1 if number == len(target.chunks) - 1 else first + 1
+        weight = 1.0 / sharing if first == last else 1.0
+        for other in source.chunks[first:stop]:
+            mapper[other.begin, chunk.begin] = weight
+            mapper[other.end, chunk.end] = weight
+            for index in chunk.padding:
+                same_place = other.begin + index - chunk.begin
+                mapper[max(same_place, other.end + 1) if other.padding else other.end, index] = weight
+
+
+def _words(words: tuple[Word, ...]) -> tuple[Word, ...]:
+    return tuple(word for word in words if not word.is_punctuation)
+
+
+def _tokens(words: tuple[Word, ...]) -> list[int]:
+    return [index for word in words for index in word.indices]

@@ -1,0 +1,38 @@
+"""Whether a clip can be inverted under a conditioning, asked before the first step."""
+import torch
+
+from .model_check import prediction_type, require_clip_latent, require_unet
+
+NODE = "DDIM Invert + Store Attention"
+
+
+def check_inversion(model, conditioning, samples) -> None:
+    """Raises ValueError, one sentence in the words on the node, when this clip cannot be inverted."""
+    require_unet(model, NODE)
+    prediction_type(model)
+    require_clip_latent(model, samples, NODE)
+    if model.model_options.get("context_handler") is not None:
+        raise ValueError(f"{NODE}: 'model' has context windows, which cut the clip into parts; remove the Context "
+                         "Windows node.")
+    check_conditioning(model, conditioning)
+
+
+def check_conditioning(model, conditioning) -> None:
+    """One plain prompt of the model's own text encoder."""
+    if len(conditioning) != 1:
+        raise ValueError(f"{NODE}: 'source' holds {len(conditioning)} conditionings (Conditioning Combine or a prompt "
+                         "schedule), but inversion follows one prompt; use the source output of Edit Prompts.")
+    embedding, options = conditioning[0]
+    if "area" in options or "mask" in options:
+        raise ValueError(f"{NODE}: 'source' is limited to an area or mask, but inversion needs the whole picture; "
+                         "remove the Conditioning (Set Area / Set Mask) node.")
+    width = model.model.model_config.unet_config.get("context_dim")
+    if width is not None and embedding.shape[-1] != width:
+        raise ValueError(f"{NODE}: 'source' has {embedding.shape[-1]} channels but 'model' reads {width}; use the CLIP "
+                         "of the same checkpoint in Edit Prompts.")
+    if not bool(torch.isfinite(embedding).all()):
+        raise ValueError(f"{NODE}: 'source' holds NaN or infinite values; encode the prompt again with another CLIP.")
+    tokens = options.get("fatezero_tokens")
+    if tokens is not None and tokens.length != embedding.shape[1]:
+        raise ValueError(f"{NODE}: 'source' has {embedding.shape[1]} tokens but its prompt has {tokens.length} "
+                         "(Conditioning Concat?); connect Edit Prompts directly.")

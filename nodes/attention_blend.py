@@ -1,0 +1,33 @@
+"""Attention Blend: a model that fuses the source's attention into an edit under any deterministic sampler."""
+from ..fatezero.blend import blend_attention
+from ..fatezero.compat import io, schema
+from ..fatezero.model_check import require_unet
+from .blend_inputs import blend_inputs, read_settings
+from .types import PromptEditType, SourceRunType
+
+NODE = "Attention Blend"
+
+
+class AttentionBlend(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="FateZeroAttentionBlend", display_name=NODE, category="FateZero",
+            description="Patches a model so that KSampler, SamplerCustomAdvanced and the like edit the inverted clip. "
+                        "Use a deterministic sampler (euler), the target conditioning as positive, and the latent and "
+                        "sigmas of DDIM Invert.",
+            search_aliases=["fatezero", "prompt-to-prompt", "p2p", "video edit"],
+            inputs=[
+                io.Model.Input("model", tooltip="The same model, LoRAs and inflation that the clip was inverted with."),
+                SourceRunType.Input("source", tooltip="The inverted clip, from DDIM Invert + Store Attention."),
+                PromptEditType.Input("edit", tooltip="What changes in the prompt, from Edit Prompts."),
+                *blend_inputs(),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model to sample the edit with; the one given "
+                                                                   "in is unchanged.")],
+        )
+
+    @classmethod
+    def execute(cls, model, source, edit, preset, **options) -> io.NodeOutput:
+        require_unet(model, NODE)
+        return io.NodeOutput(blend_attention(model, source, edit, read_settings(source, edit, preset, **options)))

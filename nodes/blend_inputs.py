@@ -1,0 +1,73 @@
+"""The inputs that Attention Blend and Attention Blend Sampler share: preset, windows and mask."""
+from dataclasses import replace
+
+from ..fatezero.blend_check import check_edit, check_settings
+from ..fatezero.blend_settings import (INPUT_MASK, INVERSION, NO_MASK, RECONSTRUCTION, WORDS, WORDS_IN_MASK,
+                                       BlendSettings)
+from ..fatezero.compat import io
+from ..fatezero.fusion import Window
+from ..fatezero.presets import PRESETS
+
+ALL_LAYERS, OFFICIAL_LAYERS = "all", "all but the finest (official code)"
+
+
+def blend_inputs() -> list:
+    """The inputs, in the order in which both nodes show them."""
+    return [
+        io.DynamicCombo.Input(
+            "preset", options=[io.DynamicCombo.Option(name, _preset_inputs(preset)) for name, preset in PRESETS.items()],
+            tooltip="The papers' settings for a kind of edit; every value stays visible below and can be changed."),
+        io.Combo.Input("layers", options=[ALL_LAYERS, OFFICIAL_LAYERS], default=ALL_LAYERS, optional=True, advanced=True,
+                       tooltip="Fuse every attention layer, or leave out those of the latent's own resolution as the "
+                               "official code does (looser structure)."),
+        io.Combo.Input("attention_from", options=[INVERSION, RECONSTRUCTION], default=INVERSION, optional=True,
+                       advanced=True,
+                       tooltip="Source attention from the inversion (FateZero, keeps motion best) or from a guided "
+                               "reconstruction of the source (prompt-to-prompt, Video-P2P)."),
+        io.Mask.Input("mask", optional=True,
+                      tooltip="Where to edit (white), one mask or one per frame; used when 'mask from' names it."),
+    ]
+
+
+def _preset_inputs(preset: BlendSettings) -> list:
+    latent = preset.latent_window
+
+    def fraction(name, value, tooltip):
+        return io.Float.Input(name, default=value, min=0.0, max=1.0, step=0.01, round=0.001, tooltip=tooltip)
+
+    return [
+        fraction("self_from", preset.self_window.start, "Share of the steps after which the source's self-attention "
+                 "(layout, structure, motion) is used; 0 is from the start."),
+        fraction("self_until", preset.self_window.end, "Share of the steps until which the source's self-attention is "
+                 "used: higher keeps more of the clip, lower changes more."),
+        fraction("cross_from", preset.cross_window.start, "Share of the steps after which the source's cross-attention "
+                 "is used."),
+        fraction("cross_until", preset.cross_window.end, "Share of the steps until which the source's cross-attention "
+                 "(where each word is) is used: higher keeps places and shapes, lower frees the new words."),
+        io.Combo.Input("mask_from", options=[NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK], default=preset.mask_from,
+                       tooltip="Where the edit keeps its own self-attention and latents: off (nowhere: all structure "
+                               "from the source), where the words to mask are seen, your mask input, or both."),
+        fraction("mask_threshold", preset.threshold, "tau: how strongly a place must belong to the words, relative to "
+                 "the strongest place in the frame; lower makes a larger mask."),
+        io.Boolean.Input("latent_blend", default=latent is not None,
+                         tooltip="Puts everything outside the mask back to the source after each step; needs a mask."),
+        fraction("latent_from", latent.start if latent else 0.2, "Share of the steps after which latents are blended."),
+        fraction("latent_until", latent.end if latent else 1.0, "Share of the steps until which latents are blended."),
+    ]
+
+
+def read_settings(source, edit, preset: dict, layers: str = ALL_LAYERS, attention_from: str = INVERSION,
+                  mask=None) -> BlendSettings:
+    """The checked BlendSettings of what a person chose; errors as `check_settings` and `check_edit`."""
+    name = preset["preset"]
+    values = {item.id: preset.get(item.id, item.default) for item in _preset_inputs(PRESETS[name])}
+    settings = replace(
+        PRESETS[name],
+        self_window=Window(values["self_from"], values["self_until"]),
+        cross_window=Window(values["cross_from"], values["cross_until"]),
+        mask_from=values["mask_from"], threshold=values["mask_threshold"], mask=mask,
+        latent_window=Window(values["latent_from"], values["latent_until"]) if values["latent_blend"] else None,
+        finest_layers=layers == ALL_LAYERS, attention_from=attention_from)
+    check_edit(edit, source)
+    check_settings(source, edit, settings)
+    return settings

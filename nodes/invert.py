@@ -1,0 +1,69 @@
+"""DDIM Invert + Store Attention: from the clip's latents to the noise that draws it again."""
+import comfy.samplers
+import latent_preview
+
+from ..fatezero.compat import io, schema, ui
+from ..fatezero.inversion import inversion_sigmas, invert
+from ..fatezero.invert_check import check_inversion
+from ..fatezero.sampling import reconstruct, reconstruction_error
+from ..fatezero.schedule import OFFICIAL
+from ..fatezero.source_run import CURRENT_LABEL, TARGET_LABEL
+from .types import SourceRunType
+
+NODE = "DDIM Invert + Store Attention"
+LABELS = {"target label (official code)": TARGET_LABEL, "current label (paper)": CURRENT_LABEL}
+
+
+class Invert(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="FateZeroInvert", display_name=NODE, category="FateZero",
+            description="Runs the clip backwards to the noise that draws it again, under the prompt that describes it. "
+                        "Keeps a few MB (the latent of each step), from which an edit gets the source's attention back. "
+                        "Invert once, edit as often as you like.",
+            search_aliases=["ddim inversion", "unsampler", "fatezero", "invert video"],
+            inputs=[
+                io.Model.Input("model", tooltip="SD 1.x, SD 2.x or SDXL, usually inflated, with the LoRAs of the edit."),
+                io.Conditioning.Input("source", tooltip="The source conditioning, from Edit Prompts; a ControlNet may "
+                                                        "be applied to it."),
+                io.Latent.Input("latent", tooltip="The clip from VAE Encode, one latent per frame; one image works too."),
+                io.Int.Input("steps", default=50, min=1, max=999,
+                             tooltip="Steps of inversion and of every edit. The papers use 50; 20 is quick and often "
+                                     "enough for style."),
+                io.Combo.Input("schedule", options=[OFFICIAL, *comfy.samplers.SCHEDULER_NAMES], default=OFFICIAL,
+                               tooltip="Noise levels. The official DDIM schedule, or a scheduler as in KSampler (use "
+                                       "the same there)."),
+                io.Combo.Input("evaluate_at", options=list(LABELS), default=next(iter(LABELS)), optional=True,
+                               advanced=True, tooltip="Which noise level the model is told at each step: the next one, "
+                                                      "as the official code, or the current one, as the paper prints."),
+                io.Int.Input("refinement", default=0, min=0, max=10, optional=True, advanced=True,
+                             tooltip="Fixed-point iterations per step: 2 or 3 make the inversion nearly exact, each "
+                                     "costs one more model call per step."),
+                io.Boolean.Input("report_error", default=False, optional=True, advanced=True,
+                                 tooltip="Draws the source again from its noise and reports the error; costs as many "
+                                         "steps once more."),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The inverted noise; the sampler must add none."),
+                SourceRunType.Output(display_name="source", tooltip="The inverted clip, for masks and edits."),
+                io.Sigmas.Output(display_name="sigmas", tooltip="The noise levels, for SamplerCustomAdvanced."),
+                io.String.Output(display_name="report", tooltip="What was inverted, and the error when asked for."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, source, latent, steps, schedule, evaluate_at="target label (official code)", refinement=0,
+                report_error=False) -> io.NodeOutput:
+        check_inversion(model, source, latent["samples"])
+        sigmas = inversion_sigmas(model, schedule, steps)
+        callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
+        run = invert(model, source, latent["samples"], sigmas=sigmas, label=LABELS[evaluate_at], refinement=refinement,
+                     callback=callback)
+        report = run.summary()
+        if report_error:
+            error = reconstruction_error(model, run, reconstruct(model, run, callback=callback))
+            report += f"\nreconstruction error without guidance: {error:.2%} of the latent"
+        noise = {key: value for key, value in latent.items() if key not in ("noise_mask", "batch_index")}
+        noise["samples"] = model.model.process_latent_out(run.trajectory[-1])
+        return io.NodeOutput(noise, run, sigmas.flip(0), report, ui=ui.PreviewText(report))

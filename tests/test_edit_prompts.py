@@ -1,0 +1,203 @@
+"""Prompt edits from what a person writes, and the Edit Prompts node on a small CLIP of ComfyUI's own classes."""
+import comfy.sampler_helpers
+import comfy.sd
+import comfy.sd1_clip
+import comfy.supported_models_base
+import pytest
+import torch
+from fatezero_pack.fatezero.prompt_edit import PromptEdit, make_prompt_edit
+from fatezero_pack.fatezero.tokens import tokenize_prompt
+from fatezero_pack.nodes.edit_prompts import EditPrompts
+
+SD1 = comfy.sd1_clip.SD1Tokenizer()
+SOURCE = "a silver jeep driving down a curvy road, a silver sky"
+TARGET = "a red porsche driving down a curvy road, a red sky"
+NODE = {"mode": "auto", "emphasis": "", "mask_words": "", "target_mask_words": "", "windows": ""}
+
+
+def edit_of(source, target, **words):
+    return make_prompt_edit(tokenize_prompt(SD1, source), tokenize_prompt(SD1, target), **words)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    target = comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel)
+    config = {"num_hidden_layers": 1, "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
+    cpu = torch.device("cpu")
+    clip = comfy.sd.CLIP(target, model_options={
+        "clip_l_model_config": config, "dtype": torch.float32, "load_device": cpu, "offload_device": cpu})
+    generator = torch.Generator().manual_seed(0)
+    for parameter in clip.cond_stage_model.parameters():
+        parameter.data.normal_(0, 0.05, generator=generator)
+    return clip
+
+
+def test_an_edit_without_wishes():
+    edit = edit_of(SOURCE, TARGET)
+    assert isinstance(edit, PromptEdit) and edit.version == 1 and edit.mode == "swap"
+    assert (edit.source_text, edit.target_text) == (SOURCE, TARGET)
+    assert edit.emphasis.dtype == torch.float32 and torch.equal(edit.emphasis, torch.ones(77))
+    assert edit.windows == ()
+    assert edit.source_mask_tokens == edit.target_mask_tokens == (2, 3, 11)
+
+
+def test_emphasis():
+    emphasis = edit_of(SOURCE, TARGET, emphasis="red:5, Porsche : -2.5\n curvy road:0;").emphasis
+    assert {index: value for index, value in enumerate(emphasis.tolist()) if value != 1} == {
+        2: 5, 11: 5, 3: -2.5, 7: 0, 8: 0}
+    emphasis = edit_of("a man rides", "a Spider-Man rides", emphasis="spider-man:3").emphasis
+    assert emphasis[:7].tolist() == [1, 1, 3, 3, 3, 1, 1]
+
+
+def test_windows():
+    assert edit_of(SOURCE, TARGET, windows="porsche:0.8, red:.2-0.9, sky:0, road:0.5 – 1").windows == (
+        ((3,), 0.0, 0.8), ((2, 11), 0.2, 0.9), ((12,), 0.0, 0.0), ((8,), 0.5, 1.0))
+
+
+def test_masks():
+    edit = edit_of(SOURCE, TARGET, mask_words="jeep", target_mask_words="red sky, porsche")
+    assert edit.source_mask_tokens == (3,) and edit.target_mask_tokens == (3, 11, 12)
+    assert edit_of("a man", "an old Spider-Man").target_mask_tokens == (2, 3, 4, 5)
+    assert edit_of("a jeep on the road", "the porsche under a road").source_mask_tokens == (2,)
+    assert edit_of("a jeep,", "watercolor of a jeep").source_mask_tokens == ()
+
+
+@pytest.mark.parametrize("words, sentence", [
+    ({"mode": "replace"}, "'mode' is 'replace'; choose one of auto, swap, refine."),
+    ({"emphasis": "bus:2"}, "'emphasis' names 'bus', which is not in \"a red porsche driving down a curvy road, a red "
+                            "sky\"; choose from: a, red, porsche, driving, down, curvy, road, sky."),
+    ({"emphasis": "silver:2"}, "'emphasis' names 'silver', which is not in"),
+    ({"emphasis": "red"}, "'emphasis' has 'red' where a word and its factor are expected; write it like crystal:5."),
+    ({"emphasis": "red:"}, "'emphasis' has 'red:' where a word and its factor are expected; write it like crystal:5."),
+    ({"emphasis": "red:much"}, "'emphasis' has 'red:much' where"),
+    ({"emphasis": "red:20.5"}, "'emphasis' has 'red:20.5'; choose a factor from -20 to 20."),
+    ({"emphasis": "red:nan"}, "'emphasis' has 'red:nan'; choose a factor from -20 to 20."),
+    ({"emphasis": ":5"}, "'emphasis' has ':5', which names no word; give each word one value."),
+    ({"emphasis": "red:5, red sky:2"}, "'emphasis' has 'red sky:2', which names a word that has a value already"),
+    ({"windows": "red:1.1"}, "'windows' has 'red:1.1'; choose a start below the end, both from 0 to 1."),
+    ({"windows": "red:0.5-0.5"}, "'windows' has 'red:0.5-0.5'; choose a start below the end"),
+    ({"windows": "red:0.9-0.2"}, "'windows' has 'red:0.9-0.2'; choose a start below the end"),
+    ({"windows": "red:-0.2"}, "'windows' has 'red:-0.2' where a word and its share of the steps are expected"),
+    ({"windows": "red:half"}, "'windows' has 'red:half' where"),
+    ({"windows": "jeep:0.5"}, "'windows' names 'jeep', which is not in"),
+    ({"windows": "sky:0.5, red sky:0.2"}, "'windows' has 'red sky:0.2', which names a word that has a value already"),
+    ({"mask_words": "porsche"}, "'mask_words' names 'porsche', which is not in \"a silver jeep"),
+    ({"mask_words": "!"}, "'mask_words' names '!', which is not in"),
+    ({"target_mask_words": "jeep"}, "'target_mask_words' names 'jeep', which is not in \"a red porsche"),
+])
+def test_refused_wishes(words, sentence):
+    with pytest.raises(ValueError) as refusal:
+        edit_of(SOURCE, TARGET, **words)
+    message = str(refusal.value)
+    assert message.startswith(f"Edit Prompts: {sentence}")
+    assert message.endswith(".") and "\n" not in message
+
+
+def test_the_table_of_a_swap():
+    road = "driving down a curvy road in the woods"
+    edit = edit_of(f"a silver jeep {road},", f"an old photo: a red porsche {road}",
+                   emphasis="red:5", windows="porsche:0.2-0.9")
+    assert str(edit).splitlines() == [
+        "mode: swap",
+        "+ an old photo: (new)",
+        "= a",
+        "silver -> red (swapped, x5)",
+        "jeep -> porsche (swapped, steps 0.2-0.9)",
+        "= driving down a curvy road in the woods",
+        "- , (removed)",
+        "mask: silver, jeep",
+        "target mask: old, photo, red, porsche",
+    ]
+
+
+def test_the_table_of_a_refinement():
+    edit = edit_of("a very silver jeep", "watercolor of a jeep", emphasis="watercolor:10, jeep:2", windows="jeep:0")
+    assert str(edit).splitlines() == [
+        "mode: refine",
+        "+ watercolor (new, x10)",
+        "+ of (new)",
+        "= a",
+        "- very silver (removed)",
+        "= jeep (x2, no steps)",
+        "mask: very, silver",
+        "target mask: watercolor",
+        "! The emphasis of 'jeep' acts only in its window: no steps.",
+    ]
+
+
+def test_long_prompts_make_short_tables():
+    lines = str(edit_of("jeep " + "road " * 60, "jeep " + "road " * 60 + "sky " * 60)).splitlines()
+    assert "= jeep road road road … road road road road" in lines
+    assert "+ sky sky sky sky … sky sky sky sky (new)" in lines
+    assert max(map(len, lines)) < 110
+
+
+@pytest.mark.parametrize("source, target, note", [
+    ("a jeep", "a jeep", "The prompts are the same, so the edit gives the source back."),
+    ("a jeep,", "a jeep", "Only punctuation differs, so the edit gives nearly the source back."),
+    ("silver jeep", "red porsche", "The prompts have no word in common, so little of the source will be kept."),
+    ("a jeep", "a red jeep", "No source word is masked; to edit only a part, name its source words in 'mask_words'."),
+    ("a spiderman", "a Spider-Man", "'spiderman' and 'Spider-Man' differ only in their marks, yet count as different."),
+    ("a jeep", "a " * 80 + "jeep", "The prompts take 1 and 2 blocks of 77 tokens; prompts of equal blocks edit more "
+                                   "faithfully."),
+])
+def test_notes(source, target, note):
+    assert f"! {note}" in str(edit_of(source, target)).splitlines()
+
+
+def test_an_ordinary_edit_has_no_notes():
+    assert "!" not in str(edit_of(SOURCE, TARGET, emphasis="red:3"))
+
+
+def test_the_node(clip):
+    output = EditPrompts.execute(clip=clip, source_prompt=SOURCE, target_prompt=TARGET, **NODE)
+    source, target, edit, table = output.args
+    for conditioning, prompt, tokens in ((source, SOURCE, edit.source), (target, TARGET, edit.target)):
+        (embedding, options), = conditioning
+        assert torch.equal(embedding, clip.encode_from_tokens_scheduled(clip.tokenize(prompt))[0][0])
+        assert options["fatezero_tokens"] == tokens and tokens.text == prompt and tokens.length == embedding.shape[1]
+        assert comfy.sampler_helpers.convert_cond(conditioning)[0]["fatezero_tokens"] is tokens
+    assert table == str(edit) and "jeep -> porsche (swapped)" in table
+    assert output.ui.as_dict() == {"text": (table,)}
+
+
+def test_the_node_with_a_long_and_a_weighted_prompt(clip):
+    long = "a silver jeep, " * 30
+    output = EditPrompts.execute(clip=clip, source_prompt=long, target_prompt="a (red:1.3) jeep", **NODE)
+    source, target, edit, _ = output.args
+    assert source[0][0].shape[1] == edit.source.length == 154 and target[0][0].shape[1] == edit.target.length == 77
+    plain, = EditPrompts.execute(clip=clip, source_prompt=long, target_prompt="a red jeep", **NODE).args[1]
+    assert plain[1]["fatezero_tokens"].ids == edit.target.ids and not torch.equal(plain[0], target[0][0])
+
+
+def test_the_node_refuses(clip):
+    def run(**inputs):
+        EditPrompts.execute(**{"clip": clip, "source_prompt": SOURCE, "target_prompt": TARGET, **NODE, **inputs})
+
+    with pytest.raises(ValueError, match="^Edit Prompts: 'source_prompt' is empty; describe the picture"):
+        run(source_prompt=" ")
+    with pytest.raises(ValueError, match="^Edit Prompts: 'target_prompt' is empty; describe the picture"):
+        run(target_prompt="")
+    with pytest.raises(ValueError, match="^Edit Prompts: 'clip' is empty; connect"):
+        run(clip=None)
+    with pytest.raises(ValueError, match="^Edit Prompts: 'emphasis' names 'jeep', which is not in"):
+        run(emphasis="jeep:2")
+
+    class RepeatingClip(type(clip)):
+        """A CLIP of a pack that changes what is encoded."""
+
+        def __init__(self):
+            self.__dict__.update(clip.__dict__)
+
+        def encode_from_tokens_scheduled(self, tokens, **options):
+            return [[torch.cat([embedding, embedding], dim=1), extra]
+                    for embedding, extra in clip.encode_from_tokens_scheduled(tokens, **options)]
+
+    with pytest.raises(ValueError, match="^Edit Prompts: 'clip' encodes 77 tokens as 154; connect"):
+        run(clip=RepeatingClip())
+
+
+def test_every_socket_says_what_it_is():
+    described = EditPrompts.define_schema()
+    assert described.node_id == "FateZeroEditPrompts" and described.description and described.is_output_node
+    assert all(socket.tooltip for socket in [*described.inputs, *described.outputs])
