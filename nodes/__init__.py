@@ -9,9 +9,13 @@ class FateZeroExtension(ComfyExtension):
         from .attention_blend import AttentionBlend
         from .attention_mask import AttentionMask
         from .blend_sampler import AttentionBlendSampler
+        from .composite import CompositeOutsideMask
         from .demo_model import LoadDemoModel
         from .edit_prompts import EditPrompts
         from .inflate import InflateUNet
         from .invert import Invert
+        from .video_load import VideoLoad
+        from .video_save import VideoSave
 
-        return [LoadDemoModel, EditPrompts, InflateUNet, Invert, AttentionMask, AttentionBlend, AttentionBlendSampler]
+        return [VideoLoad, LoadDemoModel, EditPrompts, InflateUNet, Invert, AttentionMask, AttentionBlend,
+                AttentionBlendSampler, CompositeOutsideMask, VideoSave]

@@ -26,3 +26,5 @@ specification = importlib.util.spec_from_file_location(
 pack = importlib.util.module_from_spec(specification)
 sys.modules["fatezero_pack"] = pack
 specification.loader.exec_module(pack)
+
+from server_fixtures import old_server, server, start_server  # noqa: E402,F401
