@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-import conftest  # noqa: E402,F401  (ComfyUI and the pack)
+import comfyui_pack  # noqa: E402,F401
 from fatezero_pack.demo.model import load_demo_model  # noqa: E402
 from fatezero_pack.demo.world import Scene, Thing, caption, render, thing_mask, video  # noqa: E402
 from fatezero_pack.fatezero.blend_settings import BlendSettings  # noqa: E402

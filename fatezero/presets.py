@@ -9,7 +9,7 @@ PRESETS = {
     "style": BlendSettings(self_window=Window(0, 0.8), cross_window=Window(0, 0.8)),
     "attribute": BlendSettings(self_window=Window(0, 0.7), cross_window=Window(0, 0.7)),
     "shape": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5), mask_from=WORDS, threshold=0.3),
-    "background": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5), mask_from=WORDS, threshold=0.3),
+    "background": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5)),
     "word swap (Video-P2P)": BlendSettings(self_window=Window(0, 0), cross_window=Window(0, 0.4), mask_from=WORDS,
                                            threshold=0.3, latent_window=Window(0.2, 1)),
     "enhance": BlendSettings(self_window=Window(0, 0.9), cross_window=Window(0, 0.8), mask_from=NO_MASK),

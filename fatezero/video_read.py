@@ -220,8 +220,8 @@ def _decoded(container, stream) -> Iterator:
 def _upright(frame, pixel_aspect: Fraction) -> tuple[np.ndarray, tuple[int, int]]:
     """A decoded frame as it is to be seen: 8-bit RGB [H, W, 3], turned upright, and its size with square pixels."""
     from av.video.reformatter import Colorspace
-    # Naming a target makes older PyAV heed the source's colour matrix; for RGB the target itself has no effect.
-    rgb = frame.reformat(format="rgb24", dst_colorspace=Colorspace.ITU709, interpolation=ACCURATE_COLORS)
+    # Older PyAV heeds the source's colour matrix only if another is named as target, which RGB does not have.
+    rgb = frame.reformat(format="rgb24", dst_colorspace=Colorspace.ITU601, interpolation=ACCURATE_COLORS)
     pixels = rgb.to_ndarray()
     size = (round(frame.width * pixel_aspect), frame.height)
     quarter_turns = round(frame.rotation / 90)

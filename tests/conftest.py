@@ -1,30 +1,8 @@
-"""Puts a real ComfyUI on the path (COMFYUI_PATH, on the CPU) and loads the pack as package `fatezero_pack`."""
-import importlib.util
-import os
+"""What every test needs: ComfyUI with the pack as `fatezero_pack`, and the servers."""
 import sys
 from pathlib import Path
 
-PACK = Path(__file__).resolve().parent.parent
-COMFYUI = Path(os.environ.get("COMFYUI_PATH", ""))
-if not (COMFYUI / "comfy").is_dir():
-    raise SystemExit("COMFYUI_PATH must name a ComfyUI folder; `python dev.py test` sets it.")
+sys.path.insert(0, str(Path(__file__).parent))
 
-sys.dont_write_bytecode = True
-sys.path[:0] = [str(COMFYUI), str(Path(__file__).parent)]
-
-import comfy.options  # noqa: E402
-
-# ComfyUI reads its options from sys.argv on import; pytest's own must not reach it.
-arguments, sys.argv = sys.argv, ["pytest", "--cpu", "--use-pytorch-cross-attention"]
-comfy.options.enable_args_parsing()
-import comfy.cli_args  # noqa: E402,F401
-
-sys.argv = arguments
-
-specification = importlib.util.spec_from_file_location(
-    "fatezero_pack", PACK / "__init__.py", submodule_search_locations=[str(PACK)])
-pack = importlib.util.module_from_spec(specification)
-sys.modules["fatezero_pack"] = pack
-specification.loader.exec_module(pack)
-
+import comfyui_pack  # noqa: E402,F401
 from server_fixtures import old_server, server, start_server  # noqa: E402,F401
