@@ -48,12 +48,15 @@ def starting_point(guider, source: SourceRun, noise, latent_image, sigmas):
     """
     model = guider.model_patcher.model
     first = float(sigmas[0])
-    last = float(source.sigmas[-1])
     inverted = model.process_latent_out(source.trajectory[-1])
     untouched = latent_image.shape == inverted.shape and torch.allclose(latent_image.float().cpu(), inverted, atol=1e-4)
     if not noise.any() and not untouched:
         return noise, latent_image
-    start = source.latent_at(first) * (((1 + first**2) / (1 + last**2)) ** 0.5 if first > last else 1.0)
+    start = source.latent_at(first)
+    beyond = first - float(source.sigmas[-1])
+    if beyond > 0:  # as inversion would have gone on: the noise grows, the clip in it does not
+        (before, end), sigmas = source.trajectory[-2:], source.sigmas[-2:]
+        start = start + beyond * (end - before) / (sigmas[1] - sigmas[0])
     return torch.zeros_like(noise), model.process_latent_out(start).to(latent_image)
 
 

@@ -11,15 +11,18 @@ class LoadDemoModel(io.ComfyNode):
             display_name="Load Demo Model",
             category="FateZero",
             description=(
-                "Loads the tiny text-to-image model that comes with this pack, in Stable Diffusion 1.x's layout, to try the nodes on. "
-                "Best at 128 x 128 pixels. It knows these words only. Colours: red, blue, yellow, purple, orange, white, black, pink. "
-                "Shapes: circle, square, triangle, star, heart, cross. Grounds: on green grass, on yellow sand, on white snow, "
-                "on blue water, in a dark night sky, on a brick wall. Styles: a pencil sketch of, a mosaic of. "
+                "Loads the tiny text-to-image model that comes with this pack, in Stable Diffusion 1.x's layout, "
+                "to try the nodes on. Best at 128 x 128 pixels. It knows these words only. "
+                "Colours: red, blue, yellow, purple, orange, white, black, pink. "
+                "Shapes: circle, square, triangle, star, heart, cross. "
+                "Grounds: on green grass, on yellow sand, on white snow, on blue water, in a dark night sky, "
+                "on a brick wall. "
+                "Styles: a pencil sketch of, a mosaic of. "
                 "For example: a pencil sketch of a red star and a blue circle on white snow."),
             search_aliases=["toy model", "tiny checkpoint", "example model"],
             inputs=[],
             outputs=[
-                io.Model.Output(display_name="model", tooltip="The denoising model, for any node that takes an SD 1.x model."),
+                io.Model.Output(display_name="model", tooltip="The denoiser, for any node that takes an SD 1.x model."),
                 io.Clip.Output(display_name="clip", tooltip="The text encoder, for CLIP Text Encode and Edit Prompts."),
                 io.Vae.Output(display_name="vae", tooltip="The autoencoder between pictures and latents, factor 8."),
             ],

@@ -1,0 +1,20 @@
+"""FateZero for ComfyUI on a fresh machine: try it, open it, test it.
+
+    python dev.py demo     edits the demo clip in a real ComfyUI and says where the videos and the report lie
+    python dev.py serve    opens that ComfyUI in the browser with the demo workflow loaded
+    python dev.py test     runs everything that CI runs
+
+The first run installs torch and ComfyUI into this folder (.venv and .comfyui), later runs start at once. `demo` and
+`serve` take --comfyui PATH (and --python PATH) to use an existing installation instead, --port N, and any further
+argument of ComfyUI; `test` passes its arguments on to pytest.
+"""
+import sys
+
+if not (3, 10) <= sys.version_info[:2] <= (3, 13):  # this file alone must be readable by any Python, old ones included
+    sys.exit("dev.py needs Python 3.10 to 3.13 and was started with %d.%d; install one of those and start dev.py "
+             "with it, for instance `python3.12 dev.py demo`." % sys.version_info[:2])
+
+from tools.commands import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main(__doc__))

@@ -1,0 +1,90 @@
+"""A small random UNet, prompts and clips for tests of inversion and editing, and what they share."""
+import comfy.samplers
+import torch
+from comfy.model_base import ModelType
+from comfy.sd1_clip import SD1Tokenizer
+from fatezero_pack.fatezero.inversion import inversion_sigmas, invert
+from fatezero_pack.fatezero.prompt_edit import make_prompt_edit
+from fatezero_pack.fatezero.sampling import sample_edit
+from fatezero_pack.fatezero.schedule import OFFICIAL
+from fatezero_pack.fatezero.tokens import tokenize_prompt
+from golden_unet import random_model
+
+# Two levels with attention, five transformers: fast, and all that the method meets (places, sizes, depths).
+SMALL_UNET = dict(num_res_blocks=[1, 1], channel_mult=[1, 2], transformer_depth=[1, 1],
+                  transformer_depth_output=[1, 1, 1, 1])
+SOURCE, TARGET = "a silver jeep on a road", "a red jeep on a road"
+TOKENIZER = SD1Tokenizer()
+
+
+def small_model(seed: int = 0, model_type=ModelType.EPS, **config):
+    """A ModelPatcher with a small UNet of random weights."""
+    return random_model(seed, model_type, **{**SMALL_UNET, **config})
+
+
+def prompt_edit(source: str = SOURCE, target: str = TARGET, *arguments, **options):
+    """A PromptEdit with CLIP's real tokenizer."""
+    return make_prompt_edit(tokenize_prompt(TOKENIZER, source), tokenize_prompt(TOKENIZER, target), *arguments, **options)
+
+
+def conditioning(tokens, width: int = 64, **options):
+    """A CONDITIONING in which every token id has its own random embedding, and a place in the prompt a little of one."""
+    generator = torch.Generator().manual_seed(0)
+    places = torch.randn(tokens.length, width, generator=generator) * 0.1
+    embeddings = [torch.randn(width, generator=torch.Generator().manual_seed(token)) for token in tokens.ids]
+    return [[(torch.stack(embeddings) + places)[None], {"fatezero_tokens": tokens, **options}]]
+
+
+def negative():
+    return [[conditioning(tokenize_prompt(TOKENIZER, "blurry"))[0][0], {}]]
+
+
+def clip_latent(frames: int = 2, height: int = 16, width: int = 16, seed: int = 0, channels: int = 4):
+    """A smooth random clip's latent [frames, channels, height, width] as a VAE gives it (SD 1.x: spread of about 5)."""
+    generator = torch.Generator().manual_seed(seed)
+    scene = torch.randn(1, channels, height, width, generator=generator)
+    return 4.0 * (scene + 0.3 * torch.randn(frames, channels, height, width, generator=generator))
+
+
+def inverted(model, edit, latent=None, steps: int = 3, schedule: str = OFFICIAL, **options):
+    """The SourceRun of a clip under the source prompt of an edit."""
+    latent = clip_latent() if latent is None else latent
+    return invert(model, options.pop("conditioning", None) or conditioning(edit.source), latent,
+                  sigmas=inversion_sigmas(model, schedule, steps), disable_pbar=True, **options)
+
+
+def edited(model, source, edit, settings, cfg: float = 5.0):
+    """The edited latent by the way of Attention Blend Sampler."""
+    return sample_edit(model, source, edit, settings, conditioning(edit.target), negative(), cfg, disable_pbar=True)
+
+
+def sampled(model, source, edit, sampler: str = "euler", sigmas=None, cfg: float = 5.0, callback=None, positive=None):
+    """Any model sampled from the inverted noise under the target prompt, as SamplerCustomAdvanced does."""
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive or conditioning(edit.target), negative())
+    guider.set_cfg(cfg)
+    noise = inverted_noise(model, source)
+    return guider.sample(torch.zeros_like(noise), noise, comfy.samplers.sampler_object(sampler),
+                         source.sigmas.flip(0) if sigmas is None else sigmas, callback=callback, disable_pbar=True, seed=0)
+
+
+def inverted_noise(model, source):
+    """What DDIM Invert gives out as its latent."""
+    return model.model.process_latent_out(source.trajectory[-1])
+
+
+class CallCounter:
+    """Counts a model's UNet calls inside a `with`."""
+
+    def __init__(self, model):
+        self.module = model.model.diffusion_model
+        self.calls = 0
+
+    def __enter__(self):
+        def count(*_):
+            self.calls += 1
+        self.hook = self.module.register_forward_pre_hook(count)
+        return self
+
+    def __exit__(self, *_):
+        self.hook.remove()

@@ -1,0 +1,155 @@
+"""The built-in model: ComfyUI's own classes, follows its words, can be patched; and the world it was trained on."""
+from dataclasses import replace
+
+import comfy.lora
+import comfy.model_patcher
+import comfy.sample
+import comfy.sd
+import comfy.supported_models
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from fatezero_pack.demo import judge, model, world
+from fatezero_pack.nodes.demo_model import LoadDemoModel
+
+
+@pytest.fixture(autouse=True)
+def inference_mode():
+    """As ComfyUI executes nodes."""
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return model.load_demo_model()
+
+
+def encode(clip, text):
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
+def generate(loaded, prompt, seed=0, steps=12, model_patcher=None):
+    """One picture: uint8 RGB (128, 128, 3)."""
+    patcher, clip, vae = loaded
+    latent = torch.zeros(1, 4, 16, 16)
+    samples = comfy.sample.sample(
+        model_patcher or patcher, comfy.sample.prepare_noise(latent, seed), steps, 4.0, "euler", "normal",
+        encode(clip, prompt), encode(clip, ""), latent, disable_pbar=True)
+    return (vae.decode(samples)[0].float().clamp(0, 1) * 255).round().byte().numpy()
+
+
+def test_node_yields_comfyui_objects():
+    patcher, clip, vae = LoadDemoModel.execute().result
+    assert isinstance(patcher, comfy.model_patcher.ModelPatcher)
+    assert isinstance(patcher.model.model_config, comfy.supported_models.SD15)
+    assert isinstance(clip, comfy.sd.CLIP)
+    assert isinstance(vae, comfy.sd.VAE)
+
+
+def test_node_description_names_every_word_of_the_world():
+    description = LoadDemoModel.define_schema().description
+    for word in (*world.COLORS, *world.SHAPES, *world.GROUNDS.values(), *filter(None, world.STYLES)):
+        assert word in description
+
+
+def test_text_encoder_gives_its_normalised_last_layer(loaded):
+    (context, options), = encode(loaded[1], "a red circle on green grass")
+    assert context.shape == (1, 77, 64)
+    norm = loaded[1].cond_stage_model.clip_l.transformer.text_model.final_layer_norm
+    normalised = (context.float() - norm.bias.float()) / norm.weight.float()
+    assert normalised.mean(-1).abs().max() < 1e-2
+    assert (normalised.var(-1, unbiased=False) - 1).abs().max() < 5e-2
+
+
+def test_autoencoder_returns_the_picture(loaded):
+    truth = world.render(world.Scene("snow", (world.Thing("red", "star", .5, .5, .25),)))
+    picture = loaded[2].decode(loaded[2].encode(torch.tensor(truth)[None] / 255))[0].float().clamp(0, 1).numpy() * 255
+    assert np.square(picture - truth).mean() < 250  # 24 dB
+    assert judge.judge_shape(judge.color_mask(picture.astype(np.uint8), "red", "snow"))[0] == "star"
+
+
+@pytest.mark.parametrize(
+    "color, ground", [("red", "grass"), ("blue", "snow"), ("yellow", "water"), ("white", "brick wall")])
+def test_colour_and_ground_words_are_followed(loaded, color, ground):
+    picture = generate(loaded, f"a {color} circle {world.GROUNDS[ground]}")
+    assert judge.judge_ground(picture) == ground
+    assert judge.judge_color(picture, ground) == color
+
+
+def test_lora_changes_the_picture_and_leaves_the_model_alone(loaded):
+    patcher, clip, _ = loaded
+    before = generate(loaded, "a red circle on green grass")
+    keys = comfy.lora.model_lora_keys_unet(patcher.model, {})
+    name = next(name for name in sorted(keys) if name.startswith("lora_unet_") and name.endswith("attn2_to_v"))
+    weight = patcher.model.state_dict()[keys[name]]
+    generator = torch.Generator().manual_seed(0)
+    lora = {f"{name}.lora_up.weight": torch.randn(weight.shape[0], 4, generator=generator),
+            f"{name}.lora_down.weight": torch.randn(4, weight.shape[1], generator=generator)}
+    patched, _ = comfy.sd.load_lora_for_models(patcher, clip, lora, 1.0, 0.0)
+    assert not np.array_equal(generate(loaded, "a red circle on green grass", model_patcher=patched), before)
+    assert np.array_equal(generate(loaded, "a red circle on green grass"), before)
+
+
+def test_missing_weights_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Load Demo Model: the weights file weights.safetensors is not in .*;"):
+        model.load_demo_model(tmp_path / "weights.safetensors")
+
+
+@pytest.mark.parametrize("damage", ["git lfs pointer", "truncated", "another model"])
+def test_damaged_weights_are_refused(tmp_path, damage):
+    path = tmp_path / "weights.safetensors"
+    if damage == "git lfs pointer":
+        path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 22421990\n")
+    elif damage == "truncated":
+        path.write_bytes(model.WEIGHTS.read_bytes()[:1_000_000])
+    else:
+        save_file({"weight": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="Load Demo Model: .*weights.safetensors .* is not the demo model's weights"):
+        model.load_demo_model(path)
+
+
+# ---- the world ----
+
+def test_world_draws_the_same_picture_for_a_seed():
+    """The mean colour was recorded from the code that drew the training pictures."""
+    scene = world.random_scene(np.random.default_rng(7))
+    assert world.caption(scene) == "a mosaic of a pink star and a yellow square in a dark night sky"
+    np.testing.assert_allclose(world.render(scene).mean((0, 1)), [44.263, 39.490, 50.036], atol=.01)
+
+
+def test_edited_clip_moves_as_the_original():
+    scene = world.Scene("snow", (world.Thing("red", "circle", .5, .5, .2),), ground_seed=3)
+    edited = replace(scene, things=(replace(scene.things[0], color="blue", shape="star"),))
+    for before, after in zip(world.video(scene, 4, seed=1), world.video(edited, 4, seed=1)):
+        assert replace(after, things=before.things) == before
+        assert replace(after.things[0], color="red", shape="circle") == before.things[0]
+        outside = np.maximum(world.thing_mask(before.things[0]), world.thing_mask(after.things[0])) == 0
+        assert np.array_equal(world.render(before)[outside], world.render(after)[outside])
+
+
+def test_pictures_of_other_sizes():
+    scene = world.Scene("grass", (world.Thing("red", "square", .5, .5, .25),), style="mosaic")
+    assert world.render(scene, 128, 192).shape == (128, 192, 3)
+    mask = world.thing_mask(scene.things[0], 128, 192)
+    rows, columns = np.nonzero(mask > .5)
+    assert mask.shape == (128, 192)
+    assert abs(np.ptp(rows) - np.ptp(columns)) <= 1
+    assert abs(columns.mean() - 95.5) <= 1
+
+
+def test_unknown_shape_and_ground_are_named():
+    with pytest.raises(ValueError, match="the shape is 'moon', but only circle, .* can be drawn"):
+        world.outline("moon")
+    with pytest.raises(ValueError, match="the ground is 'lava', but only grass, .* can be drawn"):
+        world.ground_image("lava", 0, 0)
+
+
+def test_judge_knows_true_pictures():
+    for shape in world.SHAPES:
+        scene = world.Scene("water", (world.Thing("pink", shape, .45, .55, .2, .15),))
+        picture = world.render(scene)
+        assert judge.judge_ground(picture) == "water"
+        assert judge.judge_color(picture, "water") == "pink"
+        assert judge.judge_shape(judge.color_mask(picture, "pink", "water"))[0] == shape

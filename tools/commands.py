@@ -1,0 +1,173 @@
+"""The commands of dev.py."""
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import webbrowser
+from contextlib import contextmanager
+from pathlib import Path
+
+from .comfyui_server import ComfyUIServer, ServerError
+from .environment import NEWEST, OLDEST, ROOT, InstallError, comfyui, environment, interpreter
+from .terminal import Stage
+from .workflow_prompt import prompt_from_workflow
+
+PACK = "fatezero"
+DEMO = "demo_color_edit"
+ACCELERATOR = ("import torch; print(torch.accelerator.is_available() if hasattr(torch, 'accelerator') "
+               "else torch.cuda.is_available() or torch.backends.mps.is_available())")
+
+
+def main(usage):
+    """Runs the command named on the command line; returns the exit status."""
+    parser = argparse.ArgumentParser("dev.py", description=usage, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | serve | test")
+    for name in ("demo", "serve"):
+        command = commands.add_parser(name, allow_abbrev=False)
+        command.add_argument("--comfyui", type=Path, metavar="PATH", help="an existing ComfyUI to use instead")
+        command.add_argument("--python", metavar="PATH", help="the interpreter that ComfyUI runs with")
+        command.add_argument("--port", type=int, default=0, metavar="N", help="local port (default: any free one)")
+    commands.add_parser("test", allow_abbrev=False)
+    options, further = parser.parse_known_args()
+    for name in ("SIGTERM", "SIGHUP"):  # end like Ctrl-C, so that no server outlives us
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
+    sys.stdout.reconfigure(errors="replace")  # a terminal may lack a letter of a node's title
+    try:
+        return {"demo": demo, "serve": serve, "test": test}[options.command](options, further)
+    except (InstallError, ServerError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        return 130
+
+
+def demo(options, further):
+    """Runs the demo workflow and says where its results lie."""
+    with _server("demo", options, further) as server:
+        workflow = json.loads((ROOT / "workflows" / f"{DEMO}.json").read_text(encoding="utf-8"))
+        prompt = prompt_from_workflow(workflow, server.object_info())
+        print(f"Running workflows/{DEMO}.json:", flush=True)
+        progress = Progress(prompt)
+        run = server.run(prompt, progress)
+        if run.status != "success":
+            node = progress.titles.get(run.error.get("node_id"), "ComfyUI")
+            print(f"{node}: {run.error.get('exception_message', run.status).strip()} (log: {server.log})",
+                  file=sys.stderr)
+            return 1
+        print("Done. The results:")
+        for node, shown in run.outputs.items():
+            for saved in (item for items in shown.values() for item in items if isinstance(item, dict)):
+                if saved["type"] == "output":
+                    print(f"  {progress.titles[node]}: {server.path(saved)}")
+        report = server.base / "output" / "report.txt"
+        report.write_text(_report(progress, run), encoding="utf-8")
+        print(f"  Report: {report}")
+    return 0
+
+
+def serve(options, further):
+    """Opens ComfyUI in the browser with the demo workflow loaded, until Ctrl-C."""
+    with _server("serve", options, further) as server:
+        page = f"{server.url}/?template={DEMO}&source={PACK}"
+        print(f"ComfyUI is open at {page}\nCtrl-C stops it.", flush=True)
+        webbrowser.open(page)
+        while server.process.poll() is None:
+            time.sleep(0.5)
+        raise server.failure("ComfyUI ended")
+
+
+def test(_, further):
+    """Runs pytest with both ComfyUI versions; returns its exit status."""
+    python = environment()
+    paths = {"COMFYUI_PATH": str(comfyui(NEWEST)), "COMFYUI_PATH_OLD": str(comfyui(OLDEST))}
+    process = subprocess.Popen([str(python), "-m", "pytest", *further], cwd=ROOT, env={**os.environ, **paths})
+    try:
+        return process.wait()
+    except SystemExit:  # a signal to us alone; Ctrl-C has reached pytest by itself
+        process.send_signal(signal.SIGINT)
+        raise
+    finally:
+        try:
+            process.wait(timeout=60)  # pytest is stopping its servers
+        finally:
+            process.kill()
+
+
+class Progress:
+    """Prints each node as it runs, with a bar for its steps; afterwards `seconds` holds each node's time by title."""
+
+    def __init__(self, prompt):
+        self.titles = {node: entry["_meta"]["title"] for node, entry in prompt.items()}
+        self.seconds = {}
+        self.stage = None
+
+    def __call__(self, kind, data):
+        if kind == "executing":
+            self.finish()
+            if data["node"]:
+                self.stage = Stage(self.titles[data["display_node"]])
+        elif kind == "progress" and self.stage:
+            self.stage.bar(data["value"], data["max"])
+
+    def finish(self):
+        if self.stage:
+            self.stage.end()
+            self.seconds[self.stage.what] = self.seconds.get(self.stage.what, 0) + self.stage.seconds
+        self.stage = None
+
+
+def _report(progress, run):
+    """The seconds of each node, and the texts that nodes show, such as the alignment and the reconstruction error."""
+    lines = [f"{DEMO}, {sum(progress.seconds.values()):.1f} s", ""]
+    lines += [f"{seconds:8.1f} s  {title}" for title, seconds in progress.seconds.items()]
+    for node, shown in run.outputs.items():
+        for text in shown.get("text", ()):
+            lines += ["", f"{progress.titles[node]}:", text]
+    return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def _server(name, options, further):
+    """A running server for demo or serve: of our own ComfyUI, or of the one named by --comfyui."""
+    if options.comfyui:
+        folder = options.comfyui.resolve()
+        _check_comfyui(folder)
+        python = shutil.which(options.python) if options.python else _interpreter_of(folder)
+        if python is None:
+            raise ServerError(f"--python: there is no interpreter {options.python}.")
+    elif options.python:
+        raise ServerError("--python names the interpreter of an existing ComfyUI; name that by --comfyui as well.")
+    else:
+        python, folder = environment(), comfyui(NEWEST)
+    asked = subprocess.run([str(python), "-c", ACCELERATOR], capture_output=True, text=True)
+    if asked.returncode:
+        raise ServerError(f"{python} cannot import torch; name the interpreter that ComfyUI runs with by --python.")
+    device = [] if "True" in asked.stdout else ["--cpu"]
+    server = ComfyUIServer(folder, python, ROOT / ".run" / name, {PACK: ROOT}, [*device, *further], options.port)
+    try:
+        with Stage("Starting ComfyUI" + (" on the CPU" if device else "")):
+            server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def _check_comfyui(folder):
+    version = folder / "comfyui_version.py"
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)", version.read_text()) if version.exists() else None
+    if not found or tuple(map(int, found.groups())) < tuple(map(int, OLDEST.split("."))):
+        raise ServerError(f"--comfyui: {folder} holds no ComfyUI {OLDEST} or newer; name the folder of its main.py.")
+
+
+def _interpreter_of(folder):
+    """The Python of an existing ComfyUI: its virtual environment, Windows' portable one, or else the running one."""
+    places = (interpreter(folder / ".venv"), interpreter(folder / "venv"), folder.parent / "python_embeded/python.exe")
+    return next((place for place in places if place.exists()), Path(sys.executable))

@@ -1,0 +1,72 @@
+"""Turns a workflow as the frontend saves it into the prompt that the server runs, as the frontend itself would.
+
+So one JSON file per workflow serves ComfyUI's template browser, dev.py and the tests. Covers what the shipped workflows
+use: widgets, dynamic combos, links and notes; reroutes, subgraphs, muted and bypassed nodes are refused.
+"""
+WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
+NOTES = ("Note", "MarkdownNote")
+
+
+def prompt_from_workflow(workflow, object_info):
+    """The API-format prompt {node id: {"class_type", "inputs", "_meta"}} of a workflow in the UI format.
+
+    object_info  the server's answer to /object_info; widget values are stored by position, and this gives their names
+    ValueError when the workflow uses a node or a choice that the server lacks, or a node that is muted or bypassed.
+    """
+    sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    prompt = {}
+    for node in workflow["nodes"]:
+        if node["type"] in NOTES:
+            continue
+        if node["type"] not in object_info:
+            raise ValueError(f"Node {node['id']} is a {node['type']}, which this server does not have.")
+        if node.get("mode", 0) != 0:
+            raise ValueError(f"Node {node['id']} ({node['type']}) is muted or bypassed; switch it on or remove it.")
+        definition = object_info[node["type"]]
+        inputs = _widget_values(definition["input"], iter(node.get("widgets_values") or []))
+        inputs.update((slot["name"], sources[slot["link"]]) for slot in node.get("inputs", [])
+                      if slot.get("link") is not None)
+        title = node.get("title") or definition["display_name"]
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": title}}
+    return prompt
+
+
+def _widget_values(groups, stored, prefix=""):
+    """{input name: value} of a node's widgets, taken from the iterator `stored` in the frontend's order."""
+    values = {}
+    for group in ("required", "optional"):
+        specifications = groups.get(group, {})
+        for name, (kind, *rest) in specifications.items():
+            options = rest[0] if rest else {}
+            if isinstance(kind, list):  # the old way to write a combo
+                kind, options = "COMBO", {"options": kind, **options}
+            if kind not in WIDGET_TYPES or options.get("forceInput"):
+                continue
+            value = next(stored, _default(kind, options))
+            values[prefix + name] = {"__value__": value} if isinstance(value, list) else value
+            if kind == "INT" and options.get("control_after_generate", name in ("seed", "noise_seed")):
+                next(stored, None)  # what the frontend does with the seed after a run
+            if kind == "COMFY_DYNAMICCOMBO_V3":
+                choices = {option["key"]: option["inputs"] for option in options["options"]}
+                if value not in choices:
+                    raise ValueError(f"Input '{prefix}{name}' holds {value!r}, which this server does not offer.")
+                values.update(_widget_values(choices[value], stored, f"{prefix}{name}."))
+        if group == "required" and any(_is_upload(specification) for specification in specifications.values()):
+            next(stored, None)  # the upload button
+    return values
+
+
+def _default(kind, options):
+    """What a widget holds in a workflow saved before the widget existed."""
+    if "default" in options:
+        return options["default"]
+    if kind == "COMFY_DYNAMICCOMBO_V3":
+        return options["options"][0]["key"]
+    if kind == "COMBO":
+        return next(iter(options["options"]), None)
+    return {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}[kind]
+
+
+def _is_upload(specification):
+    return len(specification) > 1 and any(specification[1].get(f"{medium}_upload") for medium in
+                                          ("image", "animated_image", "video"))
