@@ -51,6 +51,8 @@ def starting_point(guider, source: SourceRun, noise, latent_image, sigmas):
     inverted = model.process_latent_out(source.trajectory[-1])
     untouched = latent_image.shape == inverted.shape and torch.allclose(latent_image.float().cpu(), inverted, atol=1e-4)
     if not noise.any() and not untouched:
+        if first >= float(source.sigmas[-1]) * 0.999:
+            blend_check.check_start(latent_image, inverted)
         return noise, latent_image
     start = source.latent_at(first)
     beyond = first - float(source.sigmas[-1])

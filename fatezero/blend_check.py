@@ -4,7 +4,7 @@ import inspect
 import comfy.samplers
 import torch
 
-from .blend_settings import INPUT_MASK, WORDS, WORDS_IN_MASK
+from .blend_settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
 from .inflation import inflation_of
 from .model_check import fingerprint, require_unet
 
@@ -37,8 +37,8 @@ def check_run(guider, source, edit, settings, latent_image, sampler, sigmas, arg
 def check_model(model, source) -> None:
     """The model must be the one of the inversion: checkpoint, LoRAs and inflation."""
     if fingerprint(model) != source.fingerprint:
-        raise ValueError(f"{NODE}: 'model' is not the one the source was inverted with (another checkpoint or other "
-                         "LoRAs); connect the same model to DDIM Invert, or invert again with this one.")
+        raise ValueError(f"{NODE}: 'model' is not the one the source was inverted with (another checkpoint, other "
+                         "LoRAs or another model sampling); connect the same model to DDIM Invert, or invert again with this one.")
     inflation = inflation_of(model)
     if inflation != source.inflation:
         raise ValueError(f"{NODE}: the model is inflated with [{inflation or 'nothing'}] but the source was inverted "
@@ -62,37 +62,65 @@ def check_sampler(sampler) -> None:
 
 def check_latent(latent_image: torch.Tensor, source) -> None:
     """The sampled latent must have the source's frames and size."""
-    frames, _, height, width = source.trajectory.shape[1:]
-    if latent_image.ndim != 4 or latent_image.shape[0] != frames:
-        found = latent_image.shape[0] if latent_image.ndim == 4 else f"a {latent_image.ndim}-D latent instead of"
-        raise ValueError(f"{NODE}: the sampler's latent has {found} frames but {frames} were inverted; connect the "
-                         "latent of DDIM Invert.")
+    frames, channels, height, width = source.trajectory.shape[1:]
+    if latent_image.ndim != 4 or latent_image.shape[1] != channels:
+        raise ValueError(f"{NODE}: the sampler's latent has the shape {list(latent_image.shape)}, but a batch of frames "
+                         f"with {channels} channels was inverted; connect the latent of DDIM Invert.")
+    if latent_image.shape[0] != frames:
+        raise ValueError(f"{NODE}: the sampler's latent has {latent_image.shape[0]} frames but {frames} were inverted; "
+                         "connect the latent of DDIM Invert.")
     if tuple(latent_image.shape[-2:]) != (height, width):
         raise ValueError(
             f"{NODE}: the sampler's latent is {latent_image.shape[-1] * 8}x{latent_image.shape[-2] * 8} but "
             f"{width * 8}x{height * 8} was inverted; connect the latent of DDIM Invert.")
+    if not bool(torch.isfinite(latent_image).all()):
+        raise ValueError(f"{NODE}: the sampler's latent holds NaN or infinite values; connect the latent of DDIM Invert.")
 
 
-def check_edit(edit, source) -> None:
-    """The edit must start from the prompt that was inverted."""
+def check_start(latent_image: torch.Tensor, inverted: torch.Tensor) -> None:
+    """What a sampler without noise starts from, at the noisiest level, must be this source's inverted latent."""
+    inverted = inverted.to(latent_image)
+    if float((latent_image - inverted).norm()) > 0.5 * float(inverted.norm()):
+        raise ValueError(f"{NODE}: the sampler adds no noise, but its latent is not the inverted one (another run's, or "
+                         "the clip itself); connect the latent of the DDIM Invert that 'source' comes from.")
+
+
+def check_edit(edit, source, node: str = NODE) -> None:
+    """The edit must start from the prompt that was inverted; node: the name of the node that asks."""
     if source.tokens is not None and source.tokens.ids != edit.source.ids:
-        raise ValueError(f"{NODE}: 'edit' starts from \"{edit.source.text}\" but \"{source.tokens.text}\" was inverted; "
+        raise ValueError(f"{node}: 'edit' starts from \"{edit.source.text}\" but \"{source.tokens.text}\" was inverted; "
                          "use the source conditioning of the same Edit Prompts node for DDIM Invert.")
     length = source.conditioning[0][0].shape[1]
     if length != edit.source.length:
-        raise ValueError(f"{NODE}: the inverted prompt has {length} tokens but the source prompt of 'edit' has "
+        raise ValueError(f"{node}: the inverted prompt has {length} tokens but the source prompt of 'edit' has "
                          f"{edit.source.length}; use the source conditioning of the same Edit Prompts node.")
 
 
 def check_conditioning(guider, edit) -> None:
     """The sampler's positive must be the edit's target prompt."""
-    if "positive" not in guider.conds:
-        raise ValueError(f"{NODE}: the sampler has no positive conditioning; use KSampler, CFGGuider or BasicGuider.")
+    if not guider.conds.get("positive"):
+        raise ValueError(f"{NODE}: the sampler has no positive conditioning; use KSampler, CFGGuider or BasicGuider with "
+                         "the target conditioning of Edit Prompts.")
+    width = guider.model_patcher.model.model_config.unet_config.get("context_dim")
     for cond in guider.conds["positive"]:
+        if "area" in cond or "mask" in cond:
+            raise ValueError(f"{NODE}: the sampler's positive is limited to an area or mask, but the source's attention "
+                             "is of the whole picture; remove the Conditioning (Set Area / Set Mask) node and use 'mask'.")
+        embedding = cond["cross_attn"]
+        if width is not None and embedding.shape[-1] != width:
+            raise ValueError(f"{NODE}: the sampler's positive has {embedding.shape[-1]} channels but 'model' reads "
+                             f"{width}; use the CLIP of the same checkpoint in Edit Prompts.")
+        if not bool(torch.isfinite(embedding).all()):
+            raise ValueError(f"{NODE}: the sampler's positive holds NaN or infinite values; encode the prompt again "
+                             "with another CLIP.")
         tokens = cond.get("fatezero_tokens")
         if tokens is not None and tokens.ids != edit.target.ids:
             raise ValueError(f"{NODE}: the sampler's positive says \"{tokens.text}\" but 'edit' goes to "
                              f"\"{edit.target.text}\"; connect the target conditioning of the same Edit Prompts node.")
+        if embedding.shape[1] != edit.target.length:
+            raise ValueError(f"{NODE}: the sampler's positive has {embedding.shape[1]} tokens but the target prompt of "
+                             f"'edit' has {edit.target.length} (Conditioning Concat?); connect the target conditioning of "
+                             "the same Edit Prompts node.")
 
 
 def check_target_length(key_length: int, edit) -> None:
@@ -104,16 +132,19 @@ def check_target_length(key_length: int, edit) -> None:
 
 def check_settings(source, edit, settings) -> None:
     """Windows, threshold and mask in range, and something to make the mask from."""
-    for name, window in (("self", settings.self_window), ("cross", settings.cross_window),
-                         ("latent", settings.latent_window)):
+    for name, window in (("self-attention", settings.self_window), ("cross-attention", settings.cross_window),
+                         ("latent blend", settings.latent_window)):
         if window is not None and not 0 <= window.start <= window.end <= 1:
-            raise ValueError(f"{NODE}: the {name} window goes from {window.start} to {window.end}; both must lie in "
-                             "0..1, the start not after the end.")
+            raise ValueError(f"{NODE}: '{name} from' is {window.start} and '{name} until' is {window.end}; choose both "
+                             "from 0 to 1, 'from' not above 'until'.")
     if not 0 <= settings.threshold <= 1:
         raise ValueError(f"{NODE}: 'mask threshold' is {settings.threshold}; choose a value from 0 to 1.")
     if settings.mask_from in (WORDS, WORDS_IN_MASK) and not edit.source_mask_tokens:
         raise ValueError(f"{NODE}: 'mask from' is {settings.mask_from} but no word of the source prompt is replaced; "
-                         "fill 'words to mask' in Edit Prompts or set 'mask from' to off.")
+                         "fill 'mask words' in Edit Prompts or set 'mask from' to off.")
+    if settings.latent_window is not None and settings.mask_from == NO_MASK:
+        raise ValueError(f"{NODE}: 'latent blend' is on but 'mask from' is off, so that nothing could change; choose a "
+                         "mask, or switch 'latent blend' off.")
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
         check_mask(settings.mask, source, settings.mask_from)
 
@@ -124,7 +155,10 @@ def check_mask(mask, source, mask_from: str) -> None:
         raise ValueError(f"{NODE}: 'mask from' is {mask_from} but nothing is connected to 'mask'; connect a MASK or "
                          "choose words.")
     frames, _, height, width = source.trajectory.shape[1:]
-    if mask.ndim != 3 or mask.shape[0] not in (1, frames):
+    if mask.ndim != 3:
+        raise ValueError(f"{NODE}: 'mask' has the shape {list(mask.shape)} instead of [frames, height, width]; use an "
+                         "ordinary MASK.")
+    if mask.shape[0] not in (1, frames):
         raise ValueError(f"{NODE}: 'mask' has {mask.shape[0]} frames but the clip has {frames}; give one mask, or one "
                          "for each frame.")
     if tuple(mask.shape[-2:]) not in ((height, width), (height * 8, width * 8)):

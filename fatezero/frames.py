@@ -83,12 +83,6 @@ def allocate(count: int, size: tuple[int, int], node: str) -> torch.Tensor:
     return torch.empty(count, size[1], size[0], 3)
 
 
-def describe(images: torch.Tensor) -> str:
-    """The length and size of a clip in words."""
-    count, height, width = images.shape[:3]
-    return f"{count} frame{'s' * (count > 1)} of {width}x{height}"
-
-
 def check_images(images: torch.Tensor, node: str, name: str) -> None:
     """Refuses, in the user's words, what is not a clip: [n >= 1, height, width, 3 or 4] of finite numbers."""
     shape = tuple(images.shape)
@@ -104,5 +98,10 @@ def check_images(images: torch.Tensor, node: str, name: str) -> None:
 def check_same_size(images: torch.Tensor, name: str, other: torch.Tensor, other_name: str, node: str) -> None:
     """Refuses, in the user's words, two clips that differ in length or size."""
     if images.shape[:3] != other.shape[:3]:
-        raise ValueError(f"{node}: '{other_name}' has {describe(other)} but '{name}' has {describe(images)}; connect "
+        raise ValueError(f"{node}: '{other_name}' has {_describe(other)} but '{name}' has {_describe(images)}; connect "
                          "clips of the same length and size.")
+
+
+def _describe(images: torch.Tensor) -> str:
+    count, height, width = images.shape[:3]
+    return f"{count} frame{'s' * (count > 1)} of {width}x{height}"

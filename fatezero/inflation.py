@@ -108,13 +108,16 @@ def normalise_across_frames(executor, x, timesteps, context=None, y=None, contro
 def joint_group_norms(diffusion_model, rows: int):
     """Within it, the model's ResNet and output GroupNorms see [rows, channels, frames·h, w] instead of single frames."""
     norms = list(residual_group_norms(diffusion_model))
+    before = [norm.__dict__.get("forward") for norm in norms]  # another node's, if it has put one there
     try:
         for norm in norms:
             norm.forward = _over_frames(norm.forward, rows)
         yield
     finally:
-        for norm in norms:
+        for norm, forward in zip(norms, before):
             norm.__dict__.pop("forward", None)
+            if forward is not None:
+                norm.forward = forward
 
 
 def _over_frames(forward, rows: int):

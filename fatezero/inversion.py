@@ -68,13 +68,15 @@ def predicted_noise(fed, denoised, evaluated_at, x, sigma, prediction: str):
 def inversion_sigmas(model, schedule: str, steps: int) -> torch.Tensor:
     """Ascending sigmas [steps + 1] of the official schedule or of a ComfyUI scheduler; ValueError where they repeat."""
     model_sampling = model.get_model_object("model_sampling")
+    if not 1 <= steps <= 999:
+        raise ValueError(f"DDIM Invert + Store Attention: 'steps' is {steps}; choose 1 to 999.")
     if schedule == OFFICIAL:
         sigmas = official_sigmas(model_sampling.sigmas, steps)
     else:
         sigmas = comfy_sigmas(model_sampling, schedule, steps)
     if not bool((sigmas[1:] > sigmas[:-1]).all()):
         raise ValueError(f"DDIM Invert + Store Attention: 'schedule' {schedule} repeats noise levels at {steps} steps; "
-                         "use fewer steps or another schedule.")
+                         "use another number of steps or another schedule.")
     return sigmas
 
 

@@ -26,6 +26,9 @@ def check_conditioning(model, conditioning) -> None:
     if "area" in options or "mask" in options:
         raise ValueError(f"{NODE}: 'source' is limited to an area or mask, but inversion needs the whole picture; "
                          "remove the Conditioning (Set Area / Set Mask) node.")
+    if "start_percent" in options:
+        raise ValueError(f"{NODE}: 'source' is limited to a part of the steps, but inversion needs it in all of them; "
+                         "remove the ConditioningSetTimestepRange node.")
     width = model.model.model_config.unet_config.get("context_dim")
     if width is not None and embedding.shape[-1] != width:
         raise ValueError(f"{NODE}: 'source' has {embedding.shape[-1]} channels but 'model' reads {width}; use the CLIP "

@@ -2,6 +2,7 @@
 import torch
 import torch.nn.functional as F
 
+from .blend_check import check_edit
 from .masks import words_heat
 from .prompt_edit import PromptEdit
 from .source_run import SourceRun
@@ -18,6 +19,8 @@ def source_mask(source: SourceRun, edit: PromptEdit | None, words: str, threshol
     words: separated by commas, empty for the edit's own; threshold: tau of Eq. 6; step: a denoising step, or None for
     the average of all. Between the 16x16 attention cells the map is interpolated, so that edges are round, not square.
     """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"{NODE}: 'threshold' is {threshold}; choose a value from 0 to 1.")
     maps = source.word_maps.mean(dim=0) if step is None else step_maps(source, step)
     _, _, height, width = source.trajectory.shape[1:]
     heat = words_heat(maps, word_tokens(source, edit, words), maps.shape[-2:])
@@ -28,7 +31,7 @@ def source_mask(source: SourceRun, edit: PromptEdit | None, words: str, threshol
 
 def step_maps(source: SourceRun, step: int) -> torch.Tensor:
     """The word maps of one denoising step; ValueError when there are fewer steps."""
-    if step >= source.steps:
+    if not 0 <= step < source.steps:
         raise ValueError(f"{NODE}: 'step' is {step} but the source was inverted in {source.steps} steps; choose 0 to "
                          f"{source.steps - 1}.")
     return source.word_maps[source.steps - 1 - step]
@@ -43,6 +46,8 @@ def word_tokens(source: SourceRun, edit: PromptEdit | None, words: str) -> list[
         phrases = [phrase for phrase in words.split(",") if phrase.strip()]
         return [token for phrase in phrases for word in find_words(source.tokens, phrase, f"{NODE}: 'words'")
                 for token in word]
+    if edit is not None:
+        check_edit(edit, source, NODE)
     if edit is None or not edit.source_mask_tokens:
         raise ValueError(f"{NODE}: 'words' is empty and no edit with changed words is connected; name words of the "
                          "source prompt.")

@@ -39,19 +39,21 @@ def prediction_type(model) -> str:
             return "v"
         if isinstance(sampling, comfy.model_sampling.EPS):
             return "epsilon"
-    kinds = ", ".join(base.__name__ for base in type(sampling).__mro__[1:3])
+    kind = next((base.__name__ for base in type(sampling).__mro__ if "calculate_denoised" in vars(base)), "unknown")
     raise ValueError(f"DDIM Invert + Store Attention: 'model' predicts in a way DDIM inversion is not defined for "
-                     f"({kinds}); use an epsilon- or v-prediction checkpoint.")
+                     f"({kind}); use an epsilon- or v-prediction checkpoint.")
 
 
 def fingerprint(model) -> str:
-    """A short text that changes with the checkpoint and with the patches (LoRA) on it, not with where they are loaded.
+    """A short text that changes with the checkpoint, the model sampling and the patches (LoRA), not with the device.
 
     The checkpoint is read at its group norms only: they are small, no LoRA touches them, and every fine-tune differs.
     """
     digest = hashlib.sha256(type(model.model).__name__.encode())
     config = getattr(model.model.model_config, "unet_config", {})
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    sampling = model.get_model_object("model_sampling")
+    digest.update(f"{[kind.__name__ for kind in type(sampling).__mro__]} {float(sampling.sigma_max):.4g}".encode())
     weights = model.model.state_dict()
     for name in sorted(weights):
         if name.endswith((".in_layers.0.weight", ".out_layers.0.bias", "diffusion_model.out.0.weight")):

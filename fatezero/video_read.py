@@ -6,7 +6,7 @@ one at a time into the one tensor that is returned.
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from io import BytesIO
-from itertools import dropwhile, islice
+from itertools import chain, dropwhile, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -61,7 +61,7 @@ def read_file(source: str | BytesIO, name: str, selection: Selection, fit: Fit) 
 
 
 def read_video(video, name: str, selection: Selection, fit: Fit) -> Clip:
-    """The selected frames of a ComfyUI VIDEO: from its file if it is a whole one, otherwise from its components."""
+    """The selected frames of a ComfyUI VIDEO: from its file if that is not trimmed, otherwise from its components."""
     if isinstance(video, InputImpl.VideoFromFile):
         source = video.get_stream_source()
         if video.get_duration() == InputImpl.VideoFromFile(source).get_duration():
@@ -241,8 +241,6 @@ def _collect(pictures: Iterable, expected: int, name: str, fit: Fit):
         if images is None:
             source_size, where = size, fit(size)
             images = allocate(expected, where.target, "Video Load")
-        if size != source_size:  # some streams change their size on the way
-            where = Placement(where.target, where.target)
         images[len(seconds)] = place(to_float(pixels), where)
         seconds.append(time)
         progress.update_absolute(len(seconds))
@@ -269,22 +267,21 @@ def _read_audio(source, container, begin: float, duration: float) -> dict | None
     stream = next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
     if stream is None:
         return None
-    waveform, position, resample = None, None, AudioResampler(format="fltp").resample
     # Decoders need some packets before they give the right sound, hence the earlier start.
-    first = int((begin - 0.25) / stream.time_base)
-    for frame in _decode(source, stream.index, first if begin > 0.25 else None, exact=False):
-        for piece in resample(frame):
-            samples = piece.to_ndarray()
-            if waveform is None:
-                rate = piece.sample_rate
-                waveform = np.zeros((samples.shape[0], round(duration * rate)), np.float32)
-            offset = position if piece.time is None else round((piece.time - begin) * rate)
-            if position is None or abs(offset - position) > rate / 20:  # a gap, not the rounding of time stamps
-                position = offset or 0
-            kept = samples[:, max(0, -position):max(0, waveform.shape[1] - position)]
-            waveform[:, max(0, position):max(0, position) + kept.shape[1]] = kept
-            position += samples.shape[1]
-        if waveform is not None and position >= waveform.shape[1]:
+    first = int((begin - 0.25) / stream.time_base) if begin > 0.25 else None
+    frames = _decode(source, stream.index, first, exact=False)
+    waveform, position = None, None
+    for piece in chain.from_iterable(map(AudioResampler(format="fltp").resample, frames)):
+        samples, rate = piece.to_ndarray(), piece.sample_rate
+        if waveform is None:
+            waveform = np.zeros((samples.shape[0], round(duration * rate)), np.float32)
+        offset = position if piece.time is None else round((piece.time - begin) * rate)
+        if position is None or abs(offset - position) > rate / 20:  # a gap, not the rounding of time stamps
+            position = offset or 0
+        kept = samples[:, max(0, -position):max(0, waveform.shape[1] - position)]
+        waveform[:, max(0, position):max(0, position) + kept.shape[1]] = kept
+        position += samples.shape[1]
+        if position >= waveform.shape[1]:
             break
     if waveform is None or waveform.shape[1] == 0:
         return None

@@ -28,6 +28,6 @@ class AttentionBlend(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, source, edit, preset, **options) -> io.NodeOutput:
+    def execute(cls, model, source, edit, preset=None, **options) -> io.NodeOutput:
         require_unet(model, NODE)
         return io.NodeOutput(blend_attention(model, source, edit, read_settings(source, edit, preset, **options)))

@@ -56,10 +56,12 @@ def _preset_inputs(preset: BlendSettings) -> list:
     ]
 
 
-def read_settings(source, edit, preset: dict, layers: str = ALL_LAYERS, attention_from: str = INVERSION,
+def read_settings(source, edit, preset: dict | None, layers: str = ALL_LAYERS, attention_from: str = INVERSION,
                   mask=None) -> BlendSettings:
     """The checked BlendSettings of what a person chose; errors as `check_settings` and `check_edit`."""
-    name = preset["preset"]
+    name = (preset or {}).get("preset")
+    if name not in PRESETS:
+        raise ValueError(f"Attention Blend: 'preset' is {name}; choose one of {', '.join(PRESETS)}.")
     values = {item.id: preset.get(item.id, item.default) for item in _preset_inputs(PRESETS[name])}
     settings = replace(
         PRESETS[name],

@@ -33,7 +33,7 @@ class AttentionBlendSampler(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, source, edit, positive, negative, cfg, preset, **options) -> io.NodeOutput:
+    def execute(cls, model, source, edit, positive, negative, cfg, preset=None, **options) -> io.NodeOutput:
         require_unet(model, NODE)
         settings = read_settings(source, edit, preset, **options)
         samples = sample_edit(model, source, edit, settings, positive, negative, cfg,

@@ -53,13 +53,19 @@ class VideoSave(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, filename_prefix=None):
+        # Before the edit runs, not after it. A connected input arrives as None; execute checks that one.
+        return filename_prefix is None or _prefix_problem(filename_prefix) or True
+
+    @classmethod
     def execute(cls, images, fps, filename_prefix, format, quality, audio=None, compare_with=None) -> io.NodeOutput:
         check_images(images, NODE, "images")
         if compare_with is not None:
             check_images(compare_with, NODE, "compare_with")
             check_same_size(images, "images", compare_with, "compare_with", NODE)
         _check_fps(fps, format)
-        _check_prefix(filename_prefix)
+        if _prefix_problem(filename_prefix):
+            raise ValueError(_prefix_problem(filename_prefix))
         audio = _sound(audio) if format in ("mp4", "webm") else None
         width = images.shape[2] * (1 if compare_with is None else 2)
         folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
@@ -81,11 +87,12 @@ def _check_fps(fps: float, format: str) -> None:
                          "Load's fps or type one.")
 
 
-def _check_prefix(prefix: str) -> None:
+def _prefix_problem(prefix: str) -> str | None:
     path = PurePath(prefix)
-    if not path.name or path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"{NODE}: 'filename_prefix' is '{prefix}'; expected a name, with folders before it if "
-                         "wanted, inside ComfyUI's output folder.")
+    if path.name and not path.is_absolute() and ".." not in path.parts:
+        return None
+    return (f"{NODE}: 'filename_prefix' is '{prefix}'; expected a name, with folders before it if wanted, inside "
+            "ComfyUI's output folder.")
 
 
 def _sound(audio: dict | None) -> dict | None:

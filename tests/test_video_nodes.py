@@ -215,6 +215,12 @@ def test_save_refuses_in_one_sentence(folders, settings, message):
     assert files(folders / "output") == []
 
 
+def test_save_refuses_a_bad_name_before_anything_runs():
+    assert VideoSave.validate_inputs(filename_prefix="../clip").startswith("Video Save: 'filename_prefix' is '../clip'")
+    assert VideoSave.validate_inputs(filename_prefix="a/clip") is True
+    assert VideoSave.validate_inputs(filename_prefix=None) is True
+
+
 def test_save_says_so_when_the_disk_is_full(folders, monkeypatch):
     def full(*given):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -54,7 +54,7 @@ def long_clip(folder):
 def test_exactly_the_selected_frames_are_read_from_every_format(folder, name):
     path = write_numbered(folder / name, count=100, **KINDS[name])
     for start in (0, 1, 11, 23, 24, 25, 29, 30, 31, 47, 57, 60, 98, 99):
-        for count, every_nth in ((3, 1), (2, 7), (0, 40)):
+        for count, every_nth in ((1, 1), (3, 1), (2, 7), (0, 40)):
             clip = read(path, start, count, every_nth)
             assert numbers(clip.images) == list(range(start, 100, every_nth))[:count or None], (start, count, every_nth)
 
@@ -201,6 +201,14 @@ def test_pixels_that_are_not_square_are_made_so(folder):
     path = write_numbered(folder / "anamorphic.mp4", count=3, pixel_aspect=Fraction(2))
     clip = read(path)
     assert clip.source_size == (160, 48) and clip.images.shape == (3, 48, 160, 3) and numbers(clip.images) == [0, 1, 2]
+
+
+def test_a_size_that_changes_on_the_way_is_fitted_to_the_first(folder):
+    parts = [write_numbered(folder / f"{size[0]}.264", count=10, size=size, format="h264").read_bytes()
+             for size in ((80, 48), (160, 112))]
+    (folder / "changing.264").write_bytes(b"".join(parts))
+    clip = read(folder / "changing.264")
+    assert clip.images.shape == (20, 48, 80, 3) and numbers(clip.images) == 2 * list(range(10))
 
 
 @pytest.mark.parametrize("colors", ["bt709", "smpte170m"])

@@ -46,6 +46,14 @@ def test_frames_rate_and_size_survive(tmp_path, ending, error, height, width):
     assert os.listdir(tmp_path) == [path.name]
 
 
+@pytest.mark.parametrize("ending", ["mp4", "webm"])
+def test_players_are_told_the_colour_matrix(tmp_path, ending):
+    write_clip(str(tmp_path / f"clip.{ending}"), smooth_clip(2, 16, 16), 8.0)
+    with av.open(str(tmp_path / f"clip.{ending}")) as container:
+        frame = next(container.decode(video=0))
+        assert (frame.colorspace, frame.color_range) == (6, 1)  # SMPTE 170M, limited
+
+
 @pytest.mark.parametrize("fps", [0.5, 8, 23.976, 30000 / 1001, 60, 120])
 @pytest.mark.parametrize("ending", ["mp4", "webm"])
 def test_every_frame_rate_survives(tmp_path, ending, fps):
@@ -125,8 +133,8 @@ def test_nothing_is_left_after_an_error_or_a_cancel(tmp_path, monkeypatch, name,
 
 
 def test_the_clip_is_never_copied_as_a_whole(tmp_path):
-    images = smooth_clip(60, 96, 96)
-    frame = 96 * 96 * 3
+    images = smooth_clip(40, 64, 64)
+    frame = 64 * 64 * 3
     for name in ("clip.mp4", "clip.gif", "clip"):
         write_clip(str(tmp_path / f"first_{name}"), images[:1], 8.0)  # imports what it needs
         tracemalloc.start()
