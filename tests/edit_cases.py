@@ -24,11 +24,12 @@ def small_model(seed: int = 0, model_type=ModelType.EPS, **config):
 
 def prompt_edit(source: str = SOURCE, target: str = TARGET, *arguments, **options):
     """A PromptEdit with CLIP's real tokenizer."""
-    return make_prompt_edit(tokenize_prompt(TOKENIZER, source), tokenize_prompt(TOKENIZER, target), *arguments, **options)
+    source, target = tokenize_prompt(TOKENIZER, source), tokenize_prompt(TOKENIZER, target)
+    return make_prompt_edit(source, target, *arguments, **options)
 
 
 def conditioning(tokens, width: int = 64, **options):
-    """A CONDITIONING in which every token id has its own random embedding, and a place in the prompt a little of one."""
+    """A CONDITIONING in which every token id has its own random embedding, and every place a little of one."""
     generator = torch.Generator().manual_seed(0)
     places = torch.randn(tokens.length, width, generator=generator) * 0.1
     embeddings = [torch.randn(width, generator=torch.Generator().manual_seed(token)) for token in tokens.ids]
@@ -65,7 +66,8 @@ def sampled(model, source, edit, sampler: str = "euler", sigmas=None, cfg: float
     guider.set_cfg(cfg)
     noise = inverted_noise(model, source)
     return guider.sample(torch.zeros_like(noise), noise, comfy.samplers.sampler_object(sampler),
-                         source.sigmas.flip(0) if sigmas is None else sigmas, callback=callback, disable_pbar=True, seed=0)
+                         source.sigmas.flip(0) if sigmas is None else sigmas, callback=callback, disable_pbar=True,
+                         seed=0)
 
 
 def inverted_noise(model, source):
@@ -88,3 +90,24 @@ class CallCounter:
 
     def __exit__(self, *_):
         self.hook.remove()
+
+
+def snapshot(patcher):
+    """All that a node could have changed on a model: options and patches by identity, weights by value."""
+    def frozen(value):
+        if isinstance(value, dict):
+            return {key: frozen(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [frozen(item) for item in value]
+        return id(value)
+
+    network = patcher.model.diffusion_model
+    return dict(
+        options=frozen(patcher.model_options), patches=frozen(patcher.patches), wrappers=frozen(patcher.wrappers),
+        callbacks=frozen(patcher.callbacks), objects=frozen(patcher.object_patches),
+        injections=frozen(patcher.injections),
+        backup=frozen(patcher.object_patches_backup), attachments=frozen(patcher.attachments),
+        weights={name: weight.double().sum().item() for name, weight in patcher.model.state_dict().items()},
+        forwards=[name for name, module in network.named_modules() if "forward" in module.__dict__],
+        hooks=[name for name, module in network.named_modules() if module._forward_hooks or module._forward_pre_hooks],
+        types=[type(module) for module in network.modules()])

@@ -78,6 +78,12 @@ def test_colour_and_ground_words_are_followed(loaded, color, ground):
     assert judge.judge_color(picture, ground) == color
 
 
+@pytest.mark.parametrize("shape", ["circle", "square", "heart"])
+def test_shape_words_are_followed(loaded, shape):
+    picture = generate(loaded, f"a red {shape} on white snow", seed=2)
+    assert judge.judge_shape(judge.color_mask(picture, "red", "snow"))[0] == shape
+
+
 def test_lora_changes_the_picture_and_leaves_the_model_alone(loaded):
     patcher, clip, _ = loaded
     before = generate(loaded, "a red circle on green grass")

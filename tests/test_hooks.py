@@ -10,7 +10,7 @@ import pytest
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from edit_cases import (clip_latent, conditioning, edited, inverted, inverted_noise, negative, prompt_edit, sampled,
-                        small_model)
+                        small_model, snapshot)
 from fatezero_pack.fatezero.blend import blend_attention
 from fatezero_pack.fatezero.blend_settings import RECONSTRUCTION, WORDS, BlendSettings
 from fatezero_pack.fatezero.fusion import Window
@@ -33,26 +33,6 @@ def inference_mode():
 
 
 # Nothing left behind.
-
-def snapshot(patcher):
-    """All that a node could have changed on a model: options and patches by identity, weights by value, modules' parts."""
-    def frozen(value):
-        if isinstance(value, dict):
-            return {key: frozen(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [frozen(item) for item in value]
-        return id(value)
-
-    network = patcher.model.diffusion_model
-    return dict(
-        options=frozen(patcher.model_options), patches=frozen(patcher.patches), wrappers=frozen(patcher.wrappers),
-        callbacks=frozen(patcher.callbacks), objects=frozen(patcher.object_patches), injections=frozen(patcher.injections),
-        backup=frozen(patcher.object_patches_backup), attachments=frozen(patcher.attachments),
-        weights={name: weight.double().sum().item() for name, weight in patcher.model.state_dict().items()},
-        forwards=[name for name, module in network.named_modules() if "forward" in module.__dict__],
-        hooks=[name for name, module in network.named_modules() if module._forward_hooks or module._forward_pre_hooks],
-        types=[type(module) for module in network.modules()])
-
 
 class Stop(Exception):
     """The error of some other node inside a step."""
@@ -254,29 +234,23 @@ OTHERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def wide():
-    """A UNet whose widths FreeU knows (the first times 4 and 2)."""
-    return small_model(channel_mult=[2, 4])
-
-
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_nodes_before_and_after_ours(name, wide):
-    other = OTHERS[name]
-    source = inverted(wide, EDIT)
-    before = sampled(blend_attention(other(wide), source, EDIT, FUSED), source, EDIT)
-    after = sampled(other(blend_attention(wide, source, EDIT, FUSED)), source, EDIT)
+def test_other_nodes_before_and_after_ours(name):
+    other, model = OTHERS[name], small_model()
+    source = inverted(model, EDIT)
+    before = sampled(blend_attention(other(model), source, EDIT, FUSED), source, EDIT)
+    after = sampled(other(blend_attention(model, source, EDIT, FUSED)), source, EDIT)
     assert torch.equal(before, after)
-    assert relative(before, sampled(blend_attention(wide, source, EDIT, FUSED), source, EDIT)) > 1e-4  # not lost
-    assert relative(before, sampled(other(wide), source, EDIT)) > 1e-4  # nor is ours
+    assert relative(before, sampled(blend_attention(model, source, EDIT, FUSED), source, EDIT)) > 1e-4  # not lost
+    assert relative(before, sampled(other(model), source, EDIT)) > 1e-4  # nor is ours
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_nodes_under_a_closed_blend_are_as_without_us(name, wide):
-    other = OTHERS[name]
-    source = inverted(wide, EDIT)
-    alone = sampled(other(wide), source, EDIT) / (1 + float(source.sigmas[0]) ** 2) ** 0.5
-    assert relative(sampled(other(blend_attention(wide, source, EDIT, UNFUSED)), source, EDIT), alone) < 1e-5
+def test_other_nodes_under_a_closed_blend_are_as_without_us(name):
+    other, model = OTHERS[name], small_model()
+    source = inverted(model, EDIT)
+    alone = sampled(other(model), source, EDIT) / (1 + float(source.sigmas[0]) ** 2) ** 0.5
+    assert relative(sampled(other(blend_attention(model, source, EDIT, UNFUSED)), source, EDIT), alone) < 1e-5
 
 
 @pytest.mark.parametrize("wrapped", [perturbed_attention_guidance, lambda model: model], ids=["with PAG", "alone"])

@@ -73,12 +73,13 @@ def test_closed_windows_are_ordinary_sampling(model, source):
 @pytest.mark.parametrize("mask_from", [INPUT_MASK, WORDS_IN_MASK])
 def test_mask_of_zeros_is_the_mask_off(model, source, mask_from):
     zeros = BlendSettings(ALWAYS, Window(0, 0.5), mask_from, 0.5, torch.zeros(1, 16, 16))
-    assert torch.equal(edited(model, source, EDIT, zeros), edited(model, source, EDIT, BlendSettings(ALWAYS, Window(0, 0.5))))
+    off = BlendSettings(ALWAYS, Window(0, 0.5))
+    assert torch.equal(edited(model, source, EDIT, zeros), edited(model, source, EDIT, off))
 
 
 def test_threshold_of_one_is_the_mask_off(model, source):
-    full = BlendSettings(ALWAYS, Window(0, 0.5), WORDS, 1.0)
-    assert torch.equal(edited(model, source, EDIT, full), edited(model, source, EDIT, BlendSettings(ALWAYS, Window(0, 0.5))))
+    full, off = BlendSettings(ALWAYS, Window(0, 0.5), WORDS, 1.0), BlendSettings(ALWAYS, Window(0, 0.5))
+    assert torch.equal(edited(model, source, EDIT, full), edited(model, source, EDIT, off))
 
 
 @pytest.mark.parametrize("cross", [NEVER, Window(0, 0.5)])
@@ -136,9 +137,10 @@ BLEND = BlendSettings(Window(0, 0.7), Window(0, 0.7), WORDS, 0.9, latent_window=
 
 def test_sampler_node_is_blend_and_samplercustomadvanced(model, source):
     preset = {"preset": "shape", "latent_blend": True, "mask_threshold": 0.9}
-    ours, = AttentionBlendSampler.execute(model, source, EDIT, conditioning(EDIT.target), negative(), 5.0, preset).result
+    prompts = conditioning(EDIT.target), negative()
+    ours, = AttentionBlendSampler.execute(model, source, EDIT, *prompts, 5.0, preset).result
     blended, = AttentionBlend.execute(model, source, EDIT, preset).result
-    guider, = custom_sampler.CFGGuider.execute(blended, conditioning(EDIT.target), negative(), 5.0).result
+    guider, = custom_sampler.CFGGuider.execute(blended, *prompts, 5.0).result
     theirs, _ = custom_sampler.SamplerCustomAdvanced.execute(
         *custom_sampler.DisableNoise.execute().result, guider, comfy.samplers.sampler_object("euler"),
         source.sigmas.flip(0), {"samples": inverted_noise(model, source)}).result
@@ -224,8 +226,8 @@ def test_guiders(model, source, name):
 @pytest.mark.parametrize("sampler", deterministic_samplers())
 def test_every_sampler_that_is_let_through(model, source, sampler):
     blended = blend_attention(model, source, EDIT, BLEND)
-    results = [comfy.samplers.sample(blended, torch.zeros(2, 4, 16, 16), conditioning(EDIT.target), negative(), 2.0, "cpu",
-                                     comfy.samplers.sampler_object(sampler), source.sigmas.flip(0),
+    results = [comfy.samplers.sample(blended, torch.zeros(2, 4, 16, 16), conditioning(EDIT.target), negative(), 2.0,
+                                     "cpu", comfy.samplers.sampler_object(sampler), source.sigmas.flip(0),
                                      latent_image=inverted_noise(model, source), disable_pbar=True, seed=seed)
                for seed in (1, 2)]
     assert torch.isfinite(results[0]).all()

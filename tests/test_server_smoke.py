@@ -7,7 +7,8 @@ import pytest
 
 PACK = Path(__file__).resolve().parent.parent
 NODES = {"FateZeroVideoLoad", "FateZeroVideoSave", "FateZeroEditPrompts", "FateZeroInflate", "FateZeroInvert",
-         "FateZeroAttentionMask", "FateZeroAttentionBlend", "FateZeroBlendSampler", "FateZeroLoadDemoModel"}
+         "FateZeroAttentionMask", "FateZeroAttentionBlend", "FateZeroBlendSampler", "FateZeroComposite",
+         "FateZeroLoadDemoModel"}
 
 
 @pytest.fixture(params=["server", "old_server"])

@@ -1,7 +1,7 @@
 """Replay with fusion folded into the values equals FateZero as it is written: stored attention maps, fused map by map.
 
-The other side of the comparison shares nothing with ours but the UNet's weights: DDIM in alpha-bar space, softmax maps of
-every head kept during inversion, and Eq. 5-7 on the maps.
+The other side of the comparison shares nothing with ours but the UNet's weights: DDIM in alpha-bar space, softmax maps
+of every head kept during inversion, and Eq. 5-7 on the maps.
 """
 import math
 

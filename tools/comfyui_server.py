@@ -148,7 +148,7 @@ class ComfyUIServer:
     def failure(self, what, lines=15):
         """The ServerError that says `what` and shows the end of the log."""
         tail = "\n".join("  | " + line[:200] for line in self.log_text().splitlines()[-lines:])
-        return ServerError(f"{what}; the last lines of {self.log} are:\n{tail}")
+        return ServerError(f"{what.rstrip('.')}; the last lines of {self.log} are:\n{tail}")
 
     def log_text(self):
         """All the server has printed, without the colours."""

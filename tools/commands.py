@@ -53,7 +53,10 @@ def demo(options, further):
     """Runs the demo workflow and says where its results lie."""
     with _server("demo", options, further) as server:
         workflow = json.loads((ROOT / "workflows" / f"{DEMO}.json").read_text(encoding="utf-8"))
-        prompt = prompt_from_workflow(workflow, server.object_info())
+        try:
+            prompt = prompt_from_workflow(workflow, server.object_info())
+        except ValueError as error:
+            raise server.failure(str(error)) from error
         print(f"Running workflows/{DEMO}.json:", flush=True)
         progress = Progress(prompt)
         run = server.run(prompt, progress)

@@ -26,7 +26,7 @@ def prompt_from_workflow(workflow, object_info):
         inputs = _widget_values(definition["input"], iter(node.get("widgets_values") or []))
         inputs.update((slot["name"], sources[slot["link"]]) for slot in node.get("inputs", [])
                       if slot.get("link") is not None)
-        title = node.get("title") or definition["display_name"]
+        title = node.get("title") or definition["display_name"] or node["type"]
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": title}}
     return prompt
 

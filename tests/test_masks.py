@@ -1,0 +1,155 @@
+"""Masks from cross-attention, in cases that can be worked out by hand."""
+import pytest
+import torch
+from edit_cases import inverted, prompt_edit, small_model
+from fatezero_pack.fatezero import masks
+from fatezero_pack.fatezero.mask_from_source import source_mask
+from fatezero_pack.nodes.attention_mask import AVERAGE, ONE_STEP, AttentionMask
+
+
+def spot(value: float = 1.0, at=(2, 5), size=(8, 8), frames: int = 1, tokens: int = 4):
+    """Word maps that are zero but for one cell of token 2."""
+    maps = torch.zeros(frames, tokens, *size)
+    maps[:, 2, at[0], at[1]] = value
+    return maps
+
+
+def test_attention_map_of_equal_keys_is_even():
+    maps = masks.cross_attention_map(torch.randn(2, 16, 8), torch.zeros(2, 7, 8), heads=2)
+    assert torch.allclose(maps, torch.full((2, 16, 7), 1 / 7))
+
+
+def test_attention_map_by_hand():
+    """One head of width 4: scores are the products over 2."""
+    query, key = torch.tensor([[[2.0, 0, 0, 0]]]), torch.tensor([[[3.0, 0, 0, 0], [0.0, 1, 0, 0]]])
+    expected = torch.tensor([3.0, 0.0]).softmax(dim=0)
+    assert torch.allclose(masks.cross_attention_map(query, key, heads=1)[0, 0], expected)
+
+
+def test_attention_map_averages_heads():
+    query, key = torch.randn(1, 5, 8), torch.randn(1, 3, 8)
+    halves = [masks.cross_attention_map(query[..., part], key[..., part], heads=1)
+              for part in (slice(0, 4), slice(4, 8))]
+    assert torch.allclose(masks.cross_attention_map(query, key, heads=2), (halves[0] + halves[1]) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("size, downsampling", [
+    ((64, 64), 4), ((32, 32), 4), ((16, 16), 2), ((8, 8), 1), ((9, 16), 1), ((40, 64), 4), ((24, 64), 2), ((4, 4), 1)])
+def test_downsampling(size, downsampling):
+    assert masks.mask_downsampling(*size) == downsampling
+
+
+def test_one_cell_grows_by_the_pool():
+    mask = masks.words_mask(spot(), [2], (8, 8), 0.3)[0]
+    expected = torch.zeros(8, 8)
+    expected[1:4, 4:7] = 1
+    assert torch.equal(mask, expected)
+
+
+def test_mask_follows_its_size():
+    small, large = (masks.words_mask(spot(), [2], size, 0.3) for size in ((8, 8), (24, 40)))
+    assert torch.equal(small.repeat_interleave(3, 1).repeat_interleave(5, 2), large)
+
+
+def test_threshold_is_relative_to_each_frame():
+    maps = spot(frames=2)
+    maps[1] *= 1e-3
+    mask = masks.words_mask(maps, [2], (8, 8), 0.9)
+    assert torch.equal(mask[0], mask[1]) and mask[0].sum() == 9
+
+
+def test_tokens_add_up():
+    maps = torch.zeros(1, 3, 8, 8)
+    maps[0, 0, 2, 2], maps[0, 1, 2, 2], maps[0, 2, 6, 6] = 0.4, 0.4, 1.0
+    assert masks.words_mask(maps, [0, 2], (8, 8), 0.5)[0, 2, 2] == 0
+    assert masks.words_mask(maps, [0, 1, 2], (8, 8), 0.5)[0, 2, 2] == 1
+
+
+def test_thresholds_at_the_ends():
+    maps = torch.rand(2, 4, 8, 8) + 0.1
+    assert masks.words_mask(maps, [1, 2], (16, 16), 1.0).sum() == 0
+    assert masks.words_mask(maps, [1, 2], (16, 16), 0.0).min() == 1
+
+
+@pytest.mark.parametrize("maps, tokens", [(spot(0.0), [2]), (spot(1e-45), [2]), (spot(), []), (spot(), [0])])
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0])
+def test_never_nan(maps, tokens, threshold):
+    """Bug B11 of the official code: a word without attention gave 0/0."""
+    assert torch.isfinite(masks.words_heat(maps, tokens, (16, 16))).all()
+    mask = masks.words_mask(maps, tokens, (16, 16), threshold)
+    assert mask.shape == (1, 16, 16) and set(mask.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_heat_lies_within_0_and_1():
+    heat = masks.words_heat(torch.rand(3, 5, 8, 8) * 1e-4, [1, 3], (20, 12))
+    assert heat.min() >= 0 and torch.allclose(heat.amax(dim=(1, 2)), torch.ones(3))
+
+
+def test_resize_averages():
+    mask = torch.zeros(1, 4, 4)
+    mask[0, 0, 0] = 1
+    assert torch.equal(masks.resize_mask(mask, (2, 2))[0], torch.tensor([[0.25, 0], [0, 0]]))
+    assert masks.resize_mask(mask, (4, 4)) is mask
+    assert torch.allclose(masks.resize_mask(torch.ones(2, 72, 128), (5, 8)), torch.ones(2, 5, 8))
+
+
+@pytest.mark.parametrize("pixels, side", [(0, 1), (1, 3), (2, 5), (-1, 0)])
+def test_grow(pixels, side):
+    grown = masks.grow_mask(spot()[:, 2], pixels)
+    assert grown.sum() == side**2
+
+
+def test_shrink_keeps_the_frame_edge():
+    """The picture's border is not the mask's."""
+    assert masks.grow_mask(torch.ones(1, 8, 8), -2).min() == 1
+
+
+def test_smooth_over_time():
+    mask = torch.tensor([0.0, 1.0, 0.0, 0.0]).view(4, 1, 1).expand(4, 2, 2)
+    assert masks.smooth_over_time(mask, 0) is mask
+    assert torch.allclose(masks.smooth_over_time(mask, 1)[:, 0, 0], torch.tensor([1, 1, 1, 0]) / 3)
+    assert torch.allclose(masks.smooth_over_time(torch.ones(1, 2, 2), 3), torch.ones(1, 2, 2))
+
+
+def test_overlay_tints_only_the_mask():
+    images = torch.rand(1, 4, 4, 3)
+    mask = torch.zeros(1, 4, 4)
+    mask[0, 0, 0] = 1
+    before = images.clone()
+    result = masks.overlay(images, mask, (1.0, 0.0, 0.0), 0.5)
+    assert torch.equal(images, before) and torch.equal(result[0, 1:], images[0, 1:])
+    assert torch.allclose(result[0, 0, 0], images[0, 0, 0] * 0.5 + torch.tensor([0.5, 0, 0]))
+
+
+# The node.
+
+@pytest.fixture(scope="module")
+def run():
+    with torch.inference_mode():
+        return inverted(small_model(), prompt_edit())
+
+
+def test_node_gives_masks_of_the_clips_size(run):
+    images = torch.rand(2, 128, 128, 3)
+    mask, overlay = AttentionMask.execute(run, "jeep", 0.9, AVERAGE, 0, 0, 0, images=images).result
+    assert mask.shape == (2, 128, 128) and overlay.shape == images.shape
+    assert torch.equal(overlay[mask == 0], images[mask == 0])
+    empty, _ = AttentionMask.execute(run, "jeep", 1.0, AVERAGE, 0, 0, 0).result
+    assert empty.sum() == 0 < mask.mean() < 1
+
+
+def test_steps_count_from_the_noisiest(run):
+    """Denoising step 0 replays the last call of inversion."""
+    for step in range(run.steps):
+        mask, _ = AttentionMask.execute(run, "jeep", 0.9, ONE_STEP, step, 0, 0).result
+        position = run.steps - 1 - step
+        only = type(run)(**{**vars(run), "word_maps": run.word_maps[position:position + 1]})
+        assert torch.equal(mask, source_mask(only, None, "jeep", 0.9, None))
+
+
+def test_words_of_the_edit_are_the_default(run):
+    edit = prompt_edit()
+    assert torch.equal(source_mask(run, edit, "", 0.9, None), source_mask(run, edit, "silver", 0.9, None))
+    assert not torch.equal(source_mask(run, edit, "jeep", 0.9, None), source_mask(run, edit, "", 0.9, None))
+    both = source_mask(run, edit, "silver jeep", 0.9, None)
+    assert torch.equal(both, source_mask(run, edit, " jeep , silver", 0.9, None))

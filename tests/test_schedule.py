@@ -1,0 +1,109 @@
+"""Noise levels, and finding one's place among them."""
+import comfy.samplers
+import pytest
+import torch
+from edit_cases import small_model
+from fatezero_pack.fatezero.inversion import inversion_sigmas
+from fatezero_pack.fatezero.schedule import (OFFICIAL, at_position, comfy_sigmas, ddim_timesteps, official_sigmas,
+                                             schedule_position)
+from fatezero_pack.fatezero.source_run import CURRENT_LABEL, TARGET_LABEL, SourceRun
+
+SIGMAS = torch.tensor([0.0, 1.0, 2.0, 5.0])
+ALPHAS = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, dim=0)
+
+
+@pytest.mark.parametrize("steps, last", [(50, 981), (30, 958), (20, 951), (10, 901), (1, 1), (999, 999)])
+def test_timesteps_are_those_of_the_official_scheduler(steps, last):
+    timesteps = ddim_timesteps(steps)
+    assert len(timesteps) == steps and (int(timesteps[0]), int(timesteps[-1])) == (1, last)
+    assert set(timesteps.diff().tolist()) <= {1000 // steps}
+
+
+@pytest.mark.parametrize("steps", [1, 4, 30, 50, 999])
+def test_official_sigmas_begin_at_alpha_bar_0(steps):
+    model_sampling = small_model().get_model_object("model_sampling")
+    sigmas = official_sigmas(model_sampling.sigmas, steps).double()
+    levels = ALPHAS[[0, *ddim_timesteps(steps).tolist()]]
+    assert torch.allclose(1 / (1 + sigmas**2), levels, rtol=1e-5)
+    assert (sigmas.diff() > 0).all()
+
+
+def test_known_values():
+    """method.md: sigma of alpha_bar_0, of timesteps 1, 961 and 981."""
+    sigmas = official_sigmas(small_model().get_model_object("model_sampling").sigmas, 50)
+    assert [round(float(sigmas[index]), 3) for index in (0, 1, 49, 50)] == [0.029, 0.041, 11.676, 13.120]
+
+
+@pytest.mark.parametrize("scheduler", comfy.samplers.SCHEDULER_NAMES)
+def test_comfyui_sigmas_are_the_samplers_own_upside_down(scheduler):
+    model_sampling = small_model().get_model_object("model_sampling")
+    sigmas = comfy_sigmas(model_sampling, scheduler, 10)
+    assert torch.equal(sigmas.flip(0), comfy.samplers.calculate_sigmas(model_sampling, scheduler, 10))
+    assert sigmas[0] == 0
+
+
+def test_repeated_levels_are_refused():
+    model = small_model()
+    with pytest.raises(ValueError, match="DDIM Invert .* 'schedule' simple repeats noise levels at 5 steps; use"):
+        model.add_object_patch("model_sampling", RepeatingSampling(model.get_model_object("model_sampling")))
+        inversion_sigmas(model, "simple", 5)
+
+
+class RepeatingSampling:
+    """A model of three noise levels only."""
+
+    def __init__(self, model_sampling):
+        self.sigmas = model_sampling.sigmas[[10, 400, 900]]
+
+
+@pytest.mark.parametrize("steps", [0, -3, 1000])
+def test_steps_out_of_range_are_refused(steps):
+    with pytest.raises(ValueError, match=f"'steps' is {steps}; choose 1 to 999"):
+        inversion_sigmas(small_model(), OFFICIAL, steps)
+
+
+@pytest.mark.parametrize("sigma, position", [
+    (0.0, 0), (1.0, 1), (5.0, 3), (1.00001, 1), (0.5, 0.5), (1.25, 1.25), (3.5, 2.5), (9.0, 3), (-1.0, 0)])
+def test_position(sigma, position):
+    assert schedule_position(SIGMAS, sigma) == pytest.approx(position, abs=1e-9)
+
+
+def test_every_level_is_found_exactly_in_single_precision():
+    for steps in (4, 50, 999):
+        sigmas = official_sigmas(small_model().get_model_object("model_sampling").sigmas, steps)
+        # As a sampler hands a sigma over: to a tensor, through the model's device, back to a number.
+        assert [schedule_position(sigmas, float(sigma * 1.0000001)) for sigma in sigmas] == list(range(steps + 1))
+
+
+def test_at_position_is_linear_and_exact_at_levels():
+    levels = torch.tensor([[0.0], [10.0], [30.0]])
+    assert [float(at_position(levels, position)) for position in (0.0, 1.0, 2.0, 0.5, 1.25)] == [0, 10, 30, 5, 15]
+
+
+def run(label=TARGET_LABEL, refinement=0):
+    """A run whose latents and word maps say which level and which call they are of."""
+    count = torch.arange(4.0)
+    return SourceRun(sigmas=SIGMAS, trajectory=count.view(4, 1, 1, 1, 1) + 1, word_maps=count[:3].view(3, 1, 1, 1, 1),
+                     label=label, refinement=refinement, conditioning=[], tokens=None, inflation=None, fingerprint="")
+
+
+@pytest.mark.parametrize("sigma, step", [(5, 0), (9, 0), (3.5, 0), (2, 1), (1.5, 1), (1, 2), (0.5, 2), (0, 2)])
+def test_step_of_a_sigma(sigma, step):
+    assert run().step_at(sigma) == step
+
+
+def test_what_the_model_was_fed():
+    """At a sigma inversion had the latent of the next cleaner level with the target label, else of the sigma itself."""
+    for level in (1, 2, 3):
+        sigma, cleaner = float(SIGMAS[level]), float(SIGMAS[level - 1])
+        scale = ((1 + sigma**2) / (1 + cleaner**2)) ** 0.5
+        assert float(run().fed_at(sigma)) == pytest.approx(level * scale)
+        assert float(run(refinement=1).fed_at(sigma)) == float(run(CURRENT_LABEL).fed_at(sigma)) == level + 1
+        assert float(run().latent_at(sigma)) == level + 1
+
+
+def test_word_maps_of_a_sigma():
+    """Call i evaluates at level i + 1 with the target label, at level i with the current one."""
+    assert [float(run().word_maps_at(float(sigma))) for sigma in SIGMAS] == [0, 0, 1, 2]
+    assert [float(run(CURRENT_LABEL).word_maps_at(float(sigma))) for sigma in SIGMAS] == [0, 1, 2, 2]
+    assert [float(run(CURRENT_LABEL, 2).word_maps_at(float(sigma))) for sigma in SIGMAS] == [0, 0, 1, 2]

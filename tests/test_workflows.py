@@ -1,0 +1,215 @@
+"""Every shipped workflow, run over HTTP on a real ComfyUI: it ends, what it saves can be opened, and it did what it says."""
+import json
+from pathlib import Path
+
+import av
+import comfy.cldm.cldm
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fatezero_pack.demo.model import WEIGHTS, read_config
+from tools.workflow_prompt import prompt_from_workflow
+
+WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+NAMES = sorted(file.stem for file in WORKFLOWS.glob("*.json"))
+SD15 = [name for name in NAMES if name.startswith("sd15_")]
+CHECKPOINT, CONTROLNET = "CheckpointLoaderSimple", "ControlNetApplyAdvanced"
+
+
+def shipped(server, name):
+    workflow = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+    return prompt_from_workflow(workflow, server.object_info())
+
+
+def nodes(prompt, kind):
+    """The ids of the nodes of a class, in the order of the file."""
+    return [node for node, entry in prompt.items() if entry["class_type"] == kind]
+
+
+def shortened(prompt, frames=2, steps=3):
+    """The same graph with fewer frames and steps, for speed."""
+    prompt = json.loads(json.dumps(prompt))
+    for entry in prompt.values():
+        if "steps" in entry["inputs"]:
+            entry["inputs"]["steps"] = steps
+        if entry["class_type"] == "FateZeroVideoLoad":
+            entry["inputs"]["count"] = min(entry["inputs"]["count"], frames)
+    return prompt
+
+
+def completed(server, prompt):
+    """The Run of a prompt that must succeed, each of its output nodes included."""
+    run = server.run(prompt)
+    assert run.status == "success", run.error
+    information = server.object_info()
+    expected = {node for node, entry in prompt.items() if information[entry["class_type"]]["output_node"]}
+    assert expected == {node for node in run.outputs if node in expected}
+    return run
+
+
+def clip(server, run, node):
+    """The frames that a Video Save has written, uint8 [n, h, w, 3], and their rate."""
+    with av.open(str(server.path(run.outputs[node]["images"][0]))) as file:
+        stream = file.streams.video[0]
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(stream)]), float(stream.average_rate)
+
+
+def before_and_after(server, run, node):
+    """The two halves of a Video Save with 'compare_with', float [n, h, w, 3] of 0..255."""
+    frames = clip(server, run, node)[0].astype(np.float32)
+    return np.split(frames, 2, axis=2)
+
+
+def test_the_files_are_named_by_what_they_show():
+    assert {"demo_color_edit", "demo_style_edit", "demo_shape_edit_with_mask", "demo_image_edit",
+            "demo_two_edits_from_one_inversion", "sd15_edit_your_clip"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_core_and_our_nodes_say_which_pack_they_come_from(server, name):
+    workflow = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+    information = server.object_info()
+    for node in workflow["nodes"]:
+        if node["type"] in information:
+            ours = information[node["type"]]["python_module"] == "custom_nodes.fatezero"
+            assert node["properties"]["cnr_id"] == ("fatezero" if ours else "comfy-core"), node["type"]
+            assert node["properties"]["Node name for S&R"] == node["type"]
+
+
+@pytest.mark.parametrize("which", ["server", "old_server"])
+def test_the_color_demo_changes_the_circle_and_nothing_else(request, which):
+    server = request.getfixturevalue(which)
+    prompt = shipped(server, "demo_color_edit")
+    run = completed(server, prompt)
+    save, = nodes(prompt, "FateZeroVideoSave")
+    frames, rate = clip(server, run, save)
+    assert frames.shape == (8, 128, 256, 3) and rate == 8
+    before, after = before_and_after(server, run, save)
+    for old, new in zip(before, after):
+        circle = ((old[..., 0] > 140) & (old[..., 1] < 100)).astype(np.uint8)
+        inside = cv2.erode(circle, np.ones((9, 9))) > 0
+        outside = cv2.dilate(circle, np.ones((17, 17))) == 0
+        hue = cv2.cvtColor(new.astype(np.uint8), cv2.COLOR_RGB2HSV)[..., 0] * 2.0
+        blue = (hue > 195) & (hue < 255)
+        assert inside.sum() > 1000
+        assert blue[inside].mean() > 0.9
+        assert blue[outside].mean() < 0.02
+        smooth_old, smooth_new = (cv2.GaussianBlur(image, (0, 0), 3)[outside] for image in (old, new))
+        assert np.abs(smooth_old - smooth_new).mean() < 15
+
+
+@pytest.mark.parametrize("name", ["demo_style_edit", "demo_two_edits_from_one_inversion"])
+def test_a_demo_writes_the_clip_before_and_after(server, name):
+    prompt = shortened(shipped(server, name))
+    run = completed(server, prompt)
+    width = 192 if name == "demo_style_edit" else 128
+    for save in nodes(prompt, "FateZeroVideoSave"):
+        frames, rate = clip(server, run, save)
+        assert frames.shape == (2, 128, 2 * width, 3) and rate == 8
+        before, after = before_and_after(server, run, save)
+        assert np.abs(before - after).mean() > 5
+
+
+def test_the_second_of_two_edits_can_change_without_inverting_again(server):
+    prompt = shortened(shipped(server, "demo_two_edits_from_one_inversion"))
+    completed(server, prompt)
+    second = nodes(prompt, "FateZeroEditPrompts")[1]
+    prompt[second]["inputs"]["target_prompt"] = "a blue square on yellow sand"
+    run = completed(server, prompt)
+    ran = [prompt[node]["class_type"] for node in run.executed]
+    assert "FateZeroInvert" not in ran and ran.count("FateZeroBlendSampler") == 1
+
+
+def test_the_shape_demo_keeps_every_pixel_outside_its_mask(server):
+    prompt = shortened(shipped(server, "demo_shape_edit_with_mask"), steps=6)
+    composite, = nodes(prompt, "FateZeroComposite")
+    save, = nodes(prompt, "FateZeroVideoSave")
+    mask, = nodes(prompt, "FateZeroAttentionMask")
+    prompt[save]["inputs"]["format"] = "png"
+    prompt["mask as image"] = {"class_type": "MaskToImage", "inputs": {"mask": [composite, 1]}}
+    prompt["mask saved"] = {"class_type": "SaveImage", "inputs": {"images": ["mask as image", 0],
+                                                                  "filename_prefix": "mask"}}
+    run = completed(server, prompt)
+    assert len(run.outputs[mask]["images"]) == 2  # the overlay, in the node
+    for clip_file, mask_file in zip(run.outputs[save]["images"], run.outputs["mask saved"]["images"]):
+        before, after = np.split(cv2.imread(str(server.path(clip_file))).astype(int), 2, axis=1)
+        weight = cv2.imread(str(server.path(mask_file)))[..., 0]
+        assert 0.02 < (weight > 127).mean() < 0.6
+        assert np.array_equal(before[weight == 0], after[weight == 0])
+        assert np.abs(before - after)[weight == 255].mean() > 5
+
+
+def test_the_image_demo_changes_the_picture(server):
+    prompt = shortened(shipped(server, "demo_image_edit"), steps=6)
+    run = completed(server, prompt)
+    before, after = (cv2.imread(str(server.path(run.outputs[node]["images"][0]))).astype(int)
+                     for node in nodes(prompt, "PreviewImage") + nodes(prompt, "SaveImage"))
+    assert before.shape == after.shape == (128, 128, 3)
+    assert np.abs(before - after).mean() > 2
+
+
+@pytest.fixture(scope="module")
+def model_files(server):
+    """Files for the model names in the SD 1.x workflows: a LoRA and a ControlNet for the demo model, an empty checkpoint."""
+    generator = torch.Generator().manual_seed(0)
+    config = read_config(WEIGHTS)["unet"]
+    control = comfy.cldm.cldm.ControlNet(hint_channels=3, dtype=torch.float32, **{
+        key: value for key, value in config.items() if key not in ("out_channels", "transformer_depth_output")})
+    weights = {key: torch.randn(value.shape, generator=generator) * 0.2 / max(value[0].numel(), 1) ** 0.5
+               for key, value in control.state_dict().items()}
+    layer = "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_v"
+    rows, columns = config["model_channels"], config["context_dim"]
+    lora = {f"{layer}.lora_up.weight": torch.randn(rows, 2, generator=generator) / 4,
+            f"{layer}.lora_down.weight": torch.randn(2, columns, generator=generator) / 4}
+    prompts = [shipped(server, name) for name in SD15]
+    for folder, kind, name, content in (("checkpoints", CHECKPOINT, "ckpt_name", {}),
+                                        ("controlnet", "ControlNetLoader", "control_net_name", weights),
+                                        ("loras", "LoraLoader", "lora_name", lora)):
+        for prompt in prompts:
+            for node in nodes(prompt, kind):
+                file = server.base / "models" / folder / prompt[node]["inputs"][name]
+                file.parent.mkdir(parents=True, exist_ok=True)
+                save_file(content, str(file))
+
+
+@pytest.mark.parametrize("name", SD15)
+def test_a_checkpoint_workflow_is_valid_as_shipped(server, model_files, name):
+    prompt = shipped(server, name)
+    run = server.run(prompt)
+    assert (run.status, run.error["node_type"]) == ("error", CHECKPOINT), run.error  # the file holds no weights
+
+
+def with_demo_model(prompt):
+    """The prompt in small, with the demo model in place of the checkpoint; all else stays."""
+    prompt = shortened(prompt)
+    for node in nodes(prompt, CHECKPOINT):
+        prompt[node] = {"class_type": "FateZeroLoadDemoModel", "inputs": {}}
+    for node in nodes(prompt, "FateZeroVideoLoad"):
+        prompt[node]["inputs"].update(width=128, height=128)
+    return prompt
+
+
+@pytest.mark.parametrize("name", SD15)
+def test_a_checkpoint_workflow_edits_a_clip(server, model_files, name):
+    prompt = with_demo_model(shipped(server, name))
+    run = completed(server, prompt)
+    save, = nodes(prompt, "FateZeroVideoSave")
+    frames, rate = clip(server, run, save)
+    assert frames.shape == (2, 128, 256, 3) and rate == 8
+    before, after = before_and_after(server, run, save)
+    assert np.abs(before - after).mean() > 2
+
+
+@pytest.mark.parametrize("kind, switch", [("LoraLoader", {"strength_model": 0.0, "strength_clip": 0.0}),
+                                          (CONTROLNET, {"strength": 0.0})])
+def test_the_lora_and_the_controlnet_take_part(server, model_files, kind, switch):
+    prompt = with_demo_model(shipped(server, "sd15_edit_with_lora_and_controlnet"))
+    save, = nodes(prompt, "FateZeroVideoSave")
+    with_it = before_and_after(server, completed(server, prompt), save)[1]
+    for node in nodes(prompt, kind):
+        prompt[node]["inputs"].update(switch)
+    without = before_and_after(server, completed(server, prompt), save)[1]
+    assert np.abs(with_it - without).mean() > 1
