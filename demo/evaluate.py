@@ -1,0 +1,82 @@
+"""Ask the demo model for pictures, count how often it follows the words, and draw a sheet of samples.
+
+    COMFYUI_PATH=... python -m demo.evaluate [--weights FILE] [--prompts 192] [--sheet demo/samples.png]
+"""
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+sys.path.insert(0, os.environ["COMFYUI_PATH"])
+import comfy.cli_args  # noqa: E402
+
+comfy.cli_args.args.cpu = not torch.cuda.is_available()
+import comfy.sample  # noqa: E402
+from .judge import color_mask, judge_color, judge_ground, judge_shape  # noqa: E402
+from .model import WEIGHTS, load_demo_model  # noqa: E402
+from .world import COLORS, GROUNDS, SHAPES, Scene, Thing, caption  # noqa: E402
+
+# A thing of nearly the ground's colour cannot be told from it, by the judge or by eye.
+ALIKE = {("white", "snow"), ("black", "night sky"), ("purple", "night sky"), ("blue", "night sky"), ("blue", "water"),
+         ("yellow", "sand"), ("orange", "sand"), ("red", "brick wall"), ("orange", "brick wall")}
+SHEET = [
+    "a red circle on green grass", "a blue square on white snow", "a yellow triangle in a dark night sky",
+    "a purple star on yellow sand", "a white heart on blue water", "a black cross on a brick wall",
+    "a pink star on green grass", "a orange heart on white snow", "a red triangle on blue water",
+    "a yellow circle on a brick wall", "a white cross in a dark night sky", "a blue heart on yellow sand",
+    "a red star and a blue circle on white snow", "a yellow cross and a white square on green grass",
+    "a pencil sketch of a purple heart on a brick wall", "a mosaic of a red circle on blue water"]
+
+
+def generate(model, clip, vae, prompts, seed, steps=20, cfg=4.0):
+    """One 128 x 128 picture per prompt with ComfyUI's euler sampler: uint8 RGB (prompts, 128, 128, 3)."""
+    pictures, empty = [], clip.encode_from_tokens_scheduled(clip.tokenize(""))
+    for number, prompt in enumerate(prompts):
+        latent = torch.zeros(1, 4, 16, 16)
+        samples = comfy.sample.sample(
+            model, comfy.sample.prepare_noise(latent, seed + number), steps, cfg, "euler", "normal",
+            clip.encode_from_tokens_scheduled(clip.tokenize(prompt)), empty, latent, disable_pbar=True)
+        pictures.append((vae.decode(samples)[0].float().clamp(0, 1) * 255).round().byte().cpu().numpy())
+    return np.stack(pictures)
+
+
+def follow_rates(draw, count, seed=0):
+    """Shares of prompts whose shape, colour and ground words are followed; `draw(prompts)` returns their pictures."""
+    rng = np.random.default_rng(seed)
+    pairs = [(color, ground) for color in COLORS for ground in GROUNDS if (color, ground) not in ALIKE]
+    chosen = [(*pairs[rng.integers(len(pairs))], SHAPES[i % len(SHAPES)]) for i in range(count)]
+    pictures = draw([Scene(ground, (Thing(color, shape, .5, .5, .25),)) for color, ground, shape in chosen])
+    right, shapes = np.zeros(3), {shape: [] for shape in SHAPES}
+    for picture, (color, ground, shape) in zip(pictures, chosen):
+        found, _ = judge_shape(color_mask(picture, color, ground))
+        right += (found == shape, judge_color(picture, ground) == color, judge_ground(picture) == ground)
+        shapes[shape].append(found)
+    return dict(zip(("shape", "color", "ground"), (right / count).round(3).tolist())), shapes
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--prompts", type=int, default=192)
+    parser.add_argument("--sheet", type=Path, help="where to write the sheet of samples")
+    options = parser.parse_args()
+    with torch.inference_mode():
+        loaded = load_demo_model(options.weights)
+        if options.sheet:
+            pictures = generate(*loaded, SHEET, seed=1)
+            sheet = np.concatenate([np.concatenate(list(row), 1) for row in np.split(pictures, 2)], 0)
+            cv2.imwrite(str(options.sheet), sheet[..., ::-1])
+        if options.prompts:
+            rates, shapes = follow_rates(
+                lambda scenes: generate(*loaded, [caption(scene) for scene in scenes], seed=100), options.prompts)
+            print(rates)
+            for shape, found in shapes.items():
+                print(f"{shape:9}", {name: found.count(name) for name in (*SHAPES, None) if name in found})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Training data: pictures of the world, encoded once, and the batches drawn from them."""
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+from ..world import SHAPES, caption, random_scene, render, thing_mask
+from .networks import DEVICE, LATENT_SCALE, as_input, token_ids
+
+
+def draw_one(rng):
+    """A random scene; its thing is often drawn larger than the world's, because that shows its shape better."""
+    scene = random_scene(rng)
+    if len(scene.things) == 1 and rng.uniform() < .6:
+        scene = replace(scene, things=(replace(scene.things[0], r=rng.uniform(.2, .3)),))
+    return [scene]
+
+
+def draw_family(rng):
+    """The same small thing in the same place in all shapes."""
+    while len((scene := random_scene(rng)).things) != 1 or scene.style == "mosaic":
+        pass
+    thing = replace(scene.things[0], r=min(scene.things[0].r, .22))
+    return [replace(scene, things=(replace(thing, shape=shape),)) for shape in SHAPES]
+
+
+@torch.no_grad()
+def make_latents(vae, work, name, count, draw):
+    """Encode about `count` scenes into DIR/NAME_<time>.safetensors, in the order in which `draw(rng)` lists them.
+
+    The file holds `latents` (n, 4, 16, 16), `tokens` (n, 77) and `masks` (n, 1, 16, 16), 1 on things, else 0.
+    """
+    seed = int(time.time())
+    rng, latents, tokens, masks, done = np.random.default_rng(seed), [], [], [], 0
+    while done < count:
+        scenes = [scene for _ in range(8) for scene in draw(rng)]
+        mean = vae.quant_conv(vae.encoder(as_input(np.stack([render(scene) for scene in scenes])))).chunk(2, 1)[0]
+        covered = [np.max([np.zeros((128, 128), np.float32), *map(thing_mask, scene.things)], 0) for scene in scenes]
+        latents.append((mean * LATENT_SCALE).half().cpu())
+        tokens.append(token_ids([caption(scene) for scene in scenes]).int())
+        masks.append(F.max_pool2d(F.avg_pool2d(torch.tensor(np.stack(covered))[:, None], 8), 3, 1, 1).half())
+        done += len(scenes)
+        print(f"{name} {done}", end="\r", flush=True)
+    part = work / f"{name}.part"
+    save_file({"latents": torch.cat(latents), "tokens": torch.cat(tokens), "masks": torch.cat(masks)}, part)
+    part.replace(work / f"{name}_{seed}.safetensors")
+
+
+def load_data(work, name):
+    """All files DIR/NAME_*.safetensors joined."""
+    parts = [load_file(path) for path in sorted(work.glob(f"{name}_*.safetensors"))]
+    if not parts:
+        raise FileNotFoundError(f"Training: {work} has no {name}_*.safetensors; run the stage '{name}' first.")
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def draw_pictures(data, count, empty):
+    """Random pictures: latents, masks and tokens of `count` rows; a tenth of the prompts is `empty`, for guidance."""
+    chosen = torch.randint(len(data["latents"]), (count,))
+    tokens = data["tokens"][chosen].long()
+    tokens[torch.rand(count) < .1] = empty
+    return data["latents"][chosen].float().to(DEVICE), data["masks"][chosen].float().to(DEVICE), tokens.to(DEVICE)
+
+
+def draw_pairs(data, count, size):
+    """Windows of `size` latents on a thing and on the same thing in another shape.
+
+    Returns latents, masks and tokens of 2 `count` rows; row i and row `count` + i are a pair. The window lies around
+    the thing, off centre by up to one latent, and the mask covers both shapes. A window of 8 costs a quarter of a
+    picture, and the shape fills it.
+    """
+    family = torch.randint(len(data["latents"]) // len(SHAPES), (count,))
+    first = torch.randint(len(SHAPES), (count,))
+    second = (first + torch.randint(1, len(SHAPES), (count,))) % len(SHAPES)
+    chosen = torch.cat([family * len(SHAPES) + first, family * len(SHAPES) + second])
+    masks = data["masks"][chosen].float()
+    masks = torch.maximum(masks, masks.roll(count, 0))
+    centers = torch.stack([seen.nonzero().float().mean(0) + .5 for seen in masks[:count, 0] > .5])
+    corners = (centers - size / 2 + torch.empty_like(centers).uniform_(-1, 1)).round().int()
+    corners = corners.clamp(0, masks.shape[-1] - size).repeat(2, 1).tolist()
+    latents, masks = (torch.stack([row[:, y:y + size, x:x + size] for row, (y, x) in zip(rows, corners)]).to(DEVICE)
+                      for rows in (data["latents"][chosen].float(), masks))
+    return latents, masks, data["tokens"][chosen].long().to(DEVICE)

@@ -1,0 +1,114 @@
+"""The networks to train, in ComfyUI's own module classes, and the text encoder's forward pass with gradients."""
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import CLIPTokenizer
+
+from ..world import COLORS, GROUNDS, SHAPES, STYLES
+
+sys.path.insert(0, os.environ["COMFYUI_PATH"])
+import comfy.cli_args  # noqa: E402
+
+comfy.cli_args.args.cpu = not torch.cuda.is_available()
+comfy.cli_args.args.use_pytorch_cross_attention = True
+import comfy.ops  # noqa: E402
+from comfy.clip_model import CLIPTextModel  # noqa: E402
+from comfy.ldm.models.autoencoder import AutoencoderKL  # noqa: E402
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel  # noqa: E402
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+PAD = 49407
+LATENT_SCALE = 0.18215  # SD 1.x
+CONFIG = {
+    "unet": {
+        "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 64, "num_res_blocks": [1, 1, 1],
+        "channel_mult": [1, 2, 2], "num_heads": 4, "use_spatial_transformer": True, "transformer_depth": [1, 1, 1],
+        "transformer_depth_output": [1] * 6, "transformer_depth_middle": 1, "context_dim": 64, "legacy": False},
+    "te": {
+        "hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 4, "num_hidden_layers": 2,
+        "max_position_embeddings": 77, "hidden_act": "quick_gelu", "eos_token_id": PAD, "vocab_size": 49408},
+    "vae": {
+        "ddconfig": {
+            "double_z": True, "z_channels": 4, "resolution": 128, "in_channels": 3, "out_ch": 3, "ch": 32,
+            "ch_mult": [1, 1, 2, 2], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0},
+        "embed_dim": 4},
+}
+
+
+def autocast():
+    """bfloat16 on CUDA; plain float32 on the CPU, where bfloat16 was slower."""
+    return torch.autocast("cuda", torch.bfloat16, enabled=DEVICE.type == "cuda")
+
+
+def as_input(images):
+    """uint8 (n, H, W, 3) -> float (n, 3, H, W) in -1..1 on the training device."""
+    return torch.as_tensor(images).permute(0, 3, 1, 2).float().contiguous().to(DEVICE) / 127.5 - 1
+
+
+@cache
+def tokenizer():
+    """The CLIP tokenizer that ComfyUI ships."""
+    return CLIPTokenizer.from_pretrained(str(Path(os.environ["COMFYUI_PATH"]) / "comfy" / "sd1_tokenizer"))
+
+
+def token_ids(texts):
+    """Token ids (texts, 77), padded with the end token as SD 1.x does."""
+    rows = [tokenizer()(text, truncation=True, max_length=77)["input_ids"] for text in texts]
+    return torch.tensor([row + [PAD] * (77 - len(row)) for row in rows])
+
+
+def encode_text(text_encoder, tokens):
+    """What ComfyUI's CLIPTextModel computes, without its in-place additions, which autograd refuses: (n, 77, width)."""
+    model = text_encoder.text_model
+    x = model.embeddings.token_embedding.weight[tokens] + model.embeddings.position_embedding.weight
+    for layer in model.encoder.layers:
+        attention = layer.self_attn
+        h = layer.layer_norm1(x)
+        q, k, v = (project(h).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+                   for project in (attention.q_proj, attention.k_proj, attention.v_proj))
+        x = x + attention.out_proj(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+        x = x + layer.mlp(layer.layer_norm2(x))
+    return model.final_layer_norm(x)
+
+
+def new_autoencoder():
+    """An untrained autoencoder; the ends of its residual branches start small."""
+    vae = AutoencoderKL(**CONFIG["vae"])
+    for name, module in vae.named_modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+            nn.init.zeros_(module.bias)
+            if name.endswith(("conv2", "proj_out")):
+                module.weight.data.mul_(.3)
+    return vae.to(DEVICE)
+
+
+def new_unet_and_text_encoder():
+    """An untrained UNet and text encoder, and (vocabulary, 1): 1 for the tokens that this world uses, else 0.
+
+    The embeddings of tokens that it does not use are zero, so that they cost little once the file is compressed.
+    """
+    unet = UNetModel(**CONFIG["unet"], dtype=torch.float32, operations=comfy.ops.disable_weight_init)
+    text_encoder = CLIPTextModel(CONFIG["te"], torch.float32, "cpu", comfy.ops.disable_weight_init)
+    for name, module in [*unet.named_modules(), *text_encoder.named_modules()]:
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+            if name.endswith(("out_layers.3", "proj_out")) or name == "out.2":
+                nn.init.zeros_(module.weight)
+        elif isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+    used = torch.zeros(CONFIG["te"]["vocab_size"], 1)
+    used[token_ids([*COLORS, *SHAPES, *GROUNDS, *GROUNDS.values(), *STYLES, "a and of nothing"]).unique()] = 1
+    embeddings = text_encoder.text_model.embeddings
+    nn.init.normal_(embeddings.token_embedding.weight, std=.3).data.mul_(used)
+    nn.init.normal_(embeddings.position_embedding.weight, std=.1)
+    text_encoder.text_projection.requires_grad_(False)
+    return unet.to(DEVICE), text_encoder.to(DEVICE), used.to(DEVICE)
