@@ -9,6 +9,7 @@ from .inflation import inflation_of
 from .model_check import fingerprint, require_unet
 
 NODE = "Attention Blend"
+DETERMINISTIC = ("res_multistep", "res_multistep_cfg_pp")  # take a noise sampler that they never use
 
 
 def check_run(guider, source, edit, settings, latent_image, sampler, sigmas, args, kwargs) -> None:
@@ -38,7 +39,8 @@ def check_model(model, source) -> None:
     """The model must be the one of the inversion: checkpoint, LoRAs and inflation."""
     if fingerprint(model) != source.fingerprint:
         raise ValueError(f"{NODE}: 'model' is not the one the source was inverted with (another checkpoint, other "
-                         "LoRAs or another model sampling); connect the same model to DDIM Invert, or invert again with this one.")
+                         "LoRAs or another model sampling); connect the same model to DDIM Invert, or invert again "
+                         "with this one.")
     inflation = inflation_of(model)
     if inflation != source.inflation:
         raise ValueError(f"{NODE}: the model is inflated with [{inflation or 'nothing'}] but the source was inverted "
@@ -51,6 +53,8 @@ def check_sampler(sampler) -> None:
     if function is None:
         return
     name = getattr(function, "__name__", "this sampler").removeprefix("sample_")
+    if name in DETERMINISTIC:
+        return
     options = getattr(sampler, "extra_options", {})
     parameters = inspect.signature(function).parameters
     eta = options.get("eta", parameters["eta"].default if "eta" in parameters else 1.0)
@@ -64,8 +68,8 @@ def check_latent(latent_image: torch.Tensor, source) -> None:
     """The sampled latent must have the source's frames and size."""
     frames, channels, height, width = source.trajectory.shape[1:]
     if latent_image.ndim != 4 or latent_image.shape[1] != channels:
-        raise ValueError(f"{NODE}: the sampler's latent has the shape {list(latent_image.shape)}, but a batch of frames "
-                         f"with {channels} channels was inverted; connect the latent of DDIM Invert.")
+        raise ValueError(f"{NODE}: the sampler's latent has the shape {list(latent_image.shape)}, but a batch of "
+                         f"frames with {channels} channels was inverted; connect the latent of DDIM Invert.")
     if latent_image.shape[0] != frames:
         raise ValueError(f"{NODE}: the sampler's latent has {latent_image.shape[0]} frames but {frames} were inverted; "
                          "connect the latent of DDIM Invert.")
@@ -74,15 +78,16 @@ def check_latent(latent_image: torch.Tensor, source) -> None:
             f"{NODE}: the sampler's latent is {latent_image.shape[-1] * 8}x{latent_image.shape[-2] * 8} but "
             f"{width * 8}x{height * 8} was inverted; connect the latent of DDIM Invert.")
     if not bool(torch.isfinite(latent_image).all()):
-        raise ValueError(f"{NODE}: the sampler's latent holds NaN or infinite values; connect the latent of DDIM Invert.")
+        raise ValueError(f"{NODE}: the sampler's latent holds NaN or infinite values; connect the latent of DDIM "
+                         "Invert.")
 
 
 def check_start(latent_image: torch.Tensor, inverted: torch.Tensor) -> None:
     """What a sampler without noise starts from, at the noisiest level, must be this source's inverted latent."""
     inverted = inverted.to(latent_image)
     if float((latent_image - inverted).norm()) > 0.5 * float(inverted.norm()):
-        raise ValueError(f"{NODE}: the sampler adds no noise, but its latent is not the inverted one (another run's, or "
-                         "the clip itself); connect the latent of the DDIM Invert that 'source' comes from.")
+        raise ValueError(f"{NODE}: the sampler adds no noise, but its latent is not the inverted one (another run's, "
+                         "or the clip itself); connect the latent of the DDIM Invert that 'source' comes from.")
 
 
 def check_edit(edit, source, node: str = NODE) -> None:
@@ -99,13 +104,14 @@ def check_edit(edit, source, node: str = NODE) -> None:
 def check_conditioning(guider, edit) -> None:
     """The sampler's positive must be the edit's target prompt."""
     if not guider.conds.get("positive"):
-        raise ValueError(f"{NODE}: the sampler has no positive conditioning; use KSampler, CFGGuider or BasicGuider with "
-                         "the target conditioning of Edit Prompts.")
+        raise ValueError(f"{NODE}: the sampler has no positive conditioning; use KSampler, CFGGuider or BasicGuider "
+                         "with the target conditioning of Edit Prompts.")
     width = guider.model_patcher.model.model_config.unet_config.get("context_dim")
     for cond in guider.conds["positive"]:
         if "area" in cond or "mask" in cond:
-            raise ValueError(f"{NODE}: the sampler's positive is limited to an area or mask, but the source's attention "
-                             "is of the whole picture; remove the Conditioning (Set Area / Set Mask) node and use 'mask'.")
+            raise ValueError(f"{NODE}: the sampler's positive is limited to an area or mask, but the source's "
+                             "attention is of the whole picture; remove the Conditioning (Set Area / Set Mask) node "
+                             "and use 'mask'.")
         embedding = cond["cross_attn"]
         if width is not None and embedding.shape[-1] != width:
             raise ValueError(f"{NODE}: the sampler's positive has {embedding.shape[-1]} channels but 'model' reads "
@@ -119,8 +125,8 @@ def check_conditioning(guider, edit) -> None:
                              f"\"{edit.target.text}\"; connect the target conditioning of the same Edit Prompts node.")
         if embedding.shape[1] != edit.target.length:
             raise ValueError(f"{NODE}: the sampler's positive has {embedding.shape[1]} tokens but the target prompt of "
-                             f"'edit' has {edit.target.length} (Conditioning Concat?); connect the target conditioning of "
-                             "the same Edit Prompts node.")
+                             f"'edit' has {edit.target.length} (Conditioning Concat?); connect the target "
+                             "conditioning of the same Edit Prompts node.")
 
 
 def check_target_length(key_length: int, edit) -> None:

@@ -106,9 +106,9 @@ def normalise_across_frames(executor, x, timesteps, context=None, y=None, contro
 
 @contextmanager
 def joint_group_norms(diffusion_model, rows: int):
-    """Within it, the model's ResNet and output GroupNorms see [rows, channels, frames·h, w] instead of single frames."""
+    """Within it, the ResNet and output GroupNorms see [rows, channels, frames·h, w] instead of single frames."""
     norms = list(residual_group_norms(diffusion_model))
-    before = [norm.__dict__.get("forward") for norm in norms]  # another node's, if it has put one there
+    before = [norm.__dict__.get("forward") for norm in norms]  # another node's, where there is one
     try:
         for norm in norms:
             norm.forward = _over_frames(norm.forward, rows)

@@ -1,17 +1,19 @@
 """The papers' settings in words, one for each kind of edit."""
-from .blend_settings import NO_MASK, WORDS, BlendSettings
+from .blend_settings import WORDS, BlendSettings
 from .fusion import Window
 
-# FateZero: main text and appendix (t_s, t_c as fractions 1 - t/T) and the released configs; shape and remove keep the
-# edit's own self-attention inside the words' mask. Video-P2P (word swap): replacing ratio 0.4, threshold 0.3, latents
-# blended from 20 % of the steps on; its self-attention (frame attention) is not controlled.
+# FateZero: main text (style and attribute fuse for t in [0.2T, T], shape in [0.5T, T]; here as fractions 1 - t/T) and
+# released configs; shape and remove keep the edit's own self-attention inside the words' mask. Background has no setting
+# of its own in the paper: style's keeps the object best on clips with known truth (benchmarks/toy_world.py).
+# Video-P2P (word swap): replacing ratio 0.4, threshold 0.3, latents blended from 20 % of the steps on; its
+# self-attention (frame attention) is not controlled.
 PRESETS = {
     "style": BlendSettings(self_window=Window(0, 0.8), cross_window=Window(0, 0.8)),
     "attribute": BlendSettings(self_window=Window(0, 0.7), cross_window=Window(0, 0.7)),
     "shape": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5), mask_from=WORDS, threshold=0.3),
-    "background": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5)),
+    "background": BlendSettings(self_window=Window(0, 0.8), cross_window=Window(0, 0.8)),
     "word swap (Video-P2P)": BlendSettings(self_window=Window(0, 0), cross_window=Window(0, 0.4), mask_from=WORDS,
                                            threshold=0.3, latent_window=Window(0.2, 1)),
-    "enhance": BlendSettings(self_window=Window(0, 0.9), cross_window=Window(0, 0.8), mask_from=NO_MASK),
+    "enhance": BlendSettings(self_window=Window(0, 0.9), cross_window=Window(0, 0.8)),
     "remove": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5), mask_from=WORDS, threshold=0.3),
 }

@@ -82,8 +82,8 @@ def make_prompt_edit(source: PromptTokens, target: PromptTokens, mode: str = AUT
     return PromptEdit(
         source, target, alignment.mode, alignment.mapper, alignment.from_source, factors,
         tuple((tokens, *span) for tokens, span in _word_values(target, windows, "windows", _span)),
-        _mask_tokens(source, mask_words, "mask_words", alignment.changed_source),
-        _mask_tokens(target, target_mask_words, "target_mask_words", alignment.changed_target))
+        _mask_tokens(source, mask_words, "mask words", alignment.changed_source),
+        _mask_tokens(target, target_mask_words, "target mask words", alignment.changed_target))
 
 
 def _word_values(target: PromptTokens, text: str, name: str, read) -> list[tuple[tuple[int, ...], object]]:
@@ -187,7 +187,7 @@ def _notes(edit: PromptEdit, rows: tuple[Row, ...]) -> list[str]:
     elif all(row.kind != KEPT or row.source[0].is_punctuation for row in rows):
         notes.append("The prompts have no word in common, so little of the source will be kept.")
     if (old or new) and not edit.source_mask_tokens:
-        notes.append("No source word is masked; to edit only a part, name its source words in 'mask_words'.")
+        notes.append("No source word is masked; to edit only a part, name its source words in 'mask words'.")
     for before in old:
         for after in new:
             if before.key != after.key and _letters(before) == _letters(after):

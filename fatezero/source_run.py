@@ -76,7 +76,7 @@ class SourceRun:
         prompt = self.tokens.text if self.tokens is not None else "(not made by Edit Prompts)"
         lines = [
             f"source prompt: {prompt}",
-            f"{frames} frames of {width * 8}x{height * 8}, {self.steps} steps, sigma {float(self.sigmas[0]):.3f} to "
+            f"{frames} frame{'s' * (frames > 1)} of {width * 8}x{height * 8}, {self.steps} steps, sigma {float(self.sigmas[0]):.3f} to "
             f"{float(self.sigmas[-1]):.2f}",
             f"evaluated at the {self.label} label, {self.refinement} refinement iterations",
             str(self.inflation or "not inflated: every frame on its own"),

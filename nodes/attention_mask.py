@@ -44,6 +44,8 @@ class AttentionMask(io.ComfyNode):
     @classmethod
     def execute(cls, source, words, threshold, when, step, grow, smooth_over_time, edit=None,
                 images=None) -> io.NodeOutput:
+        if not 0 <= smooth_over_time <= 16:
+            raise ValueError(f"{NODE}: 'smooth over time' is {smooth_over_time}; choose 0 to 16 frames.")
         mask = source_mask(source, edit, words, threshold, step if when == ONE_STEP else None)
         mask = masks.smooth_over_time(masks.grow_mask(mask, grow), smooth_over_time)
         if images is None:

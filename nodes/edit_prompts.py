@@ -56,8 +56,8 @@ class EditPrompts(io.ComfyNode):
         if clip is None:
             raise ValueError("Edit Prompts: 'clip' is empty; connect a checkpoint that contains a text encoder, or a "
                              "CLIP loader.")
-        source = tokenize_prompt(clip, source_prompt, "Edit Prompts: 'source_prompt'")
-        target = tokenize_prompt(clip, target_prompt, "Edit Prompts: 'target_prompt'")
+        source = tokenize_prompt(clip, source_prompt, "Edit Prompts: 'source prompt'")
+        target = tokenize_prompt(clip, target_prompt, "Edit Prompts: 'target prompt'")
         edit = make_prompt_edit(source, target, mode, emphasis, mask_words, target_mask_words, windows)
         table = edit.summary()
         return io.NodeOutput(_encode(clip, source), _encode(clip, target), edit, table, ui=ui.PreviewText(table))

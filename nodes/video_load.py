@@ -79,7 +79,7 @@ class VideoLoad(io.ComfyNode):
 
     @classmethod
     def execute(cls, file, start, count, every_nth, width, height, fit, grid, video=None, images=None) -> io.NodeOutput:
-        for name, value, least in (("start", start, 0), ("count", count, 0), ("every_nth", every_nth, 1),
+        for name, value, least in (("start", start, 0), ("count", count, 0), ("every nth", every_nth, 1),
                                    ("width", width, 0), ("height", height, 0)):
             if value < least:
                 raise ValueError(f"{NODE}: '{name}' is {value}; expected a whole number of {least} or more.")

@@ -61,8 +61,8 @@ class VideoSave(io.ComfyNode):
     def execute(cls, images, fps, filename_prefix, format, quality, audio=None, compare_with=None) -> io.NodeOutput:
         check_images(images, NODE, "images")
         if compare_with is not None:
-            check_images(compare_with, NODE, "compare_with")
-            check_same_size(images, "images", compare_with, "compare_with", NODE)
+            check_images(compare_with, NODE, "compare with")
+            check_same_size(images, "images", compare_with, "compare with", NODE)
         _check_fps(fps, format)
         if _prefix_problem(filename_prefix):
             raise ValueError(_prefix_problem(filename_prefix))
@@ -91,7 +91,7 @@ def _prefix_problem(prefix: str) -> str | None:
     path = PurePath(prefix)
     if path.name and not path.is_absolute() and ".." not in path.parts:
         return None
-    return (f"{NODE}: 'filename_prefix' is '{prefix}'; expected a name, with folders before it if wanted, inside "
+    return (f"{NODE}: 'filename prefix' is '{prefix}'; expected a name, with folders before it if wanted, inside "
             "ComfyUI's output folder.")
 
 

@@ -400,8 +400,8 @@ def test_samplers_that_add_noise_are_refused_by_name(name, source):
         words = ["adds random noise", name.removesuffix("_gpu"), "choose euler"]
         check_refusal(lambda: sample(source, sampler=name), words, 0)
         assert name not in deterministic_samplers()
-    elif name not in deterministic_samplers():
-        assert name in ("res_multistep", "res_multistep_cfg_pp")  # take a noise sampler that they never use
+    else:
+        assert name in deterministic_samplers()
 
 
 # Nodes that rearrange a layer's queries can only be met in the first call.

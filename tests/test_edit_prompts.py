@@ -81,9 +81,9 @@ def test_masks():
     ({"windows": "red:half"}, "'windows' has 'red:half' where"),
     ({"windows": "jeep:0.5"}, "'windows' names 'jeep', which is not in"),
     ({"windows": "sky:0.5, red sky:0.2"}, "'windows' has 'red sky:0.2', which names a word that has a value already"),
-    ({"mask_words": "porsche"}, "'mask_words' names 'porsche', which is not in \"a silver jeep"),
-    ({"mask_words": "!"}, "'mask_words' names '!', which is not in"),
-    ({"target_mask_words": "jeep"}, "'target_mask_words' names 'jeep', which is not in \"a red porsche"),
+    ({"mask_words": "porsche"}, "'mask words' names 'porsche', which is not in \"a silver jeep"),
+    ({"mask_words": "!"}, "'mask words' names '!', which is not in"),
+    ({"target_mask_words": "jeep"}, "'target mask words' names 'jeep', which is not in \"a red porsche"),
 ])
 def test_refused_wishes(words, sentence):
     with pytest.raises(ValueError) as refusal:
@@ -136,7 +136,7 @@ def test_long_prompts_make_short_tables():
     ("a jeep", "a jeep", "The prompts are the same, so the edit gives the source back."),
     ("a jeep,", "a jeep", "Only punctuation differs, so the edit gives nearly the source back."),
     ("silver jeep", "red porsche", "The prompts have no word in common, so little of the source will be kept."),
-    ("a jeep", "a red jeep", "No source word is masked; to edit only a part, name its source words in 'mask_words'."),
+    ("a jeep", "a red jeep", "No source word is masked; to edit only a part, name its source words in 'mask words'."),
     ("a spiderman", "a Spider-Man", "'spiderman' and 'Spider-Man' differ only in their marks, yet count as different."),
     ("a jeep", "a " * 80 + "jeep", "The prompts take 1 and 2 blocks of 77 tokens; prompts of equal blocks edit more "
                                    "faithfully."),
@@ -174,9 +174,9 @@ def test_the_node_refuses(clip):
     def run(**inputs):
         EditPrompts.execute(**{"clip": clip, "source_prompt": SOURCE, "target_prompt": TARGET, **NODE, **inputs})
 
-    with pytest.raises(ValueError, match="^Edit Prompts: 'source_prompt' is empty; describe the picture"):
+    with pytest.raises(ValueError, match="^Edit Prompts: 'source prompt' is empty; describe the picture"):
         run(source_prompt=" ")
-    with pytest.raises(ValueError, match="^Edit Prompts: 'target_prompt' is empty; describe the picture"):
+    with pytest.raises(ValueError, match="^Edit Prompts: 'target prompt' is empty; describe the picture"):
         run(target_prompt="")
     with pytest.raises(ValueError, match="^Edit Prompts: 'clip' is empty; connect"):
         run(clip=None)

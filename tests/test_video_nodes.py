@@ -114,7 +114,7 @@ def test_load_refuses_files_that_are_not_there_before_anything_runs(clip, file):
 @pytest.mark.parametrize("settings, message", [
     (dict(start=-1), "'start' is -1; expected a whole number of 0 or more"),
     (dict(count=-8), "'count' is -8; expected"),
-    (dict(every_nth=0), "'every_nth' is 0; expected a whole number of 1 or more"),
+    (dict(every_nth=0), "'every nth' is 0; expected a whole number of 1 or more"),
     (dict(width=-512), "'width' is -512; expected"),
     (dict(height=-1), "'height' is -1; expected"),
     (dict(start=24), "'start' is 24 but clip.mp4 has 24 frames; choose a start below 24"),
@@ -194,16 +194,16 @@ BROKEN[2, 5, 5, 1] = torch.inf
     (dict(images=torch.rand(0, 16, 16, 3)), "expected frames, height, width and 3 colours"),
     (dict(images=torch.rand(1, 16, 16, 1)), "expected frames, height, width and 3 colours"),
     (dict(compare_with=torch.rand(4, 16, 16, 3)),
-     "'compare_with' has 4 frames of 16x16 but 'images' has 3 frames of 16x16"),
-    (dict(compare_with=torch.rand(3, 16, 24, 3)), "'compare_with' has 3 frames of 24x16"),
-    (dict(compare_with=BROKEN), "'compare_with' has invalid numbers"),
+     "'compare with' has 4 frames of 16x16 but 'images' has 3 frames of 16x16"),
+    (dict(compare_with=torch.rand(3, 16, 24, 3)), "'compare with' has 3 frames of 24x16"),
+    (dict(compare_with=BROKEN), "'compare with' has invalid numbers"),
     (dict(fps=0.0), "'fps' is 0; expected 0.1 to 240 for mp4"),
     (dict(fps=float("nan")), "'fps' is nan; expected"),
     (dict(fps=1000.0), "'fps' is 1000; expected"),
     (dict(fps=60.0, format="gif"), "'fps' is 60; expected 0.1 to 50 for gif"),
-    (dict(filename_prefix=""), "'filename_prefix' is ''; expected a name"),
-    (dict(filename_prefix="../clip"), "'filename_prefix' is '../clip'; expected a name"),
-    (dict(filename_prefix="/clip"), "'filename_prefix' is '/clip'; expected a name"),
+    (dict(filename_prefix=""), "'filename prefix' is ''; expected a name"),
+    (dict(filename_prefix="../clip"), "'filename prefix' is '../clip'; expected a name"),
+    (dict(filename_prefix="/clip"), "'filename prefix' is '/clip'; expected a name"),
     (dict(audio={"waveform": torch.zeros(1, 5, 100), "sample_rate": 48000}), "expected 1, 2, 6 or 8 channels"),
     (dict(audio={"waveform": torch.full((1, 1, 100), torch.nan), "sample_rate": 48000}), "finite samples"),
 ])
@@ -216,7 +216,7 @@ def test_save_refuses_in_one_sentence(folders, settings, message):
 
 
 def test_save_refuses_a_bad_name_before_anything_runs():
-    assert VideoSave.validate_inputs(filename_prefix="../clip").startswith("Video Save: 'filename_prefix' is '../clip'")
+    assert VideoSave.validate_inputs(filename_prefix="../clip").startswith("Video Save: 'filename prefix' is '../clip'")
     assert VideoSave.validate_inputs(filename_prefix="a/clip") is True
     assert VideoSave.validate_inputs(filename_prefix=None) is True
 

@@ -219,6 +219,8 @@ class ComfyUIServer:
                     run.executed.append(data["node"])
                 elif kind == "executing":  # no node: the end, and the history is written
                     run.outputs = self.get(f"/history/{run.prompt_id}")[run.prompt_id]["outputs"]
+                    if answer.get("node_errors"):  # ComfyUI runs what is valid and leaves the rest out
+                        run.status, run.error = "rejected", _validation_error(answer)
                     return run
         except TimeoutError:
             raise self.failure(f"ComfyUI said nothing for {longest_silence} s") from None

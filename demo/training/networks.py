@@ -85,6 +85,9 @@ def new_autoencoder():
             nn.init.zeros_(module.bias)
             if name.endswith(("conv2", "proj_out")):
                 module.weight.data.mul_(.3)
+        elif isinstance(module, nn.GroupNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
     return vae.to(DEVICE)
 
 
