@@ -18,9 +18,10 @@ class SourceRun:
 
     sigmas: float32 [N + 1], ascending; trajectory: float32 [N + 1, n, c, h, w], the latent at each sigma in ComfyUI's
     x = x_0 + sigma·epsilon, first the clean one, last the noise; word_maps: float32 [N, n, T', h', w'], the source's
-    cross-attention of each call averaged over heads and mask layers, for the prompt's tokens up to the end of text; label: at which sigma each call was evaluated
-    ("target", as the official code, or "current", as the paper prints it); conditioning: the source prompt's
-    CONDITIONING; tokens: its PromptTokens, or None when it was not made by Edit Prompts.
+    cross-attention of each call averaged over heads and mask layers, for the prompt's tokens up to the end of text;
+    label: at which sigma each call was evaluated ("target", as the official code, or "current", as the paper prints
+    it); conditioning: the source prompt's CONDITIONING; tokens: its PromptTokens, or None when it was not made by Edit
+    Prompts.
     """
 
     sigmas: torch.Tensor
@@ -76,8 +77,8 @@ class SourceRun:
         prompt = self.tokens.text if self.tokens is not None else "(not made by Edit Prompts)"
         lines = [
             f"source prompt: {prompt}",
-            f"{frames} frame{'s' * (frames > 1)} of {width * 8}x{height * 8}, {self.steps} steps, sigma {float(self.sigmas[0]):.3f} to "
-            f"{float(self.sigmas[-1]):.2f}",
+            f"{frames} frame{'s' * (frames > 1)} of {width * 8}x{height * 8}, {self.steps} steps, "
+            f"sigma {float(self.sigmas[0]):.3f} to {float(self.sigmas[-1]):.2f}",
             f"evaluated at the {self.label} label, {self.refinement} refinement iterations",
             str(self.inflation or "not inflated: every frame on its own"),
         ]
