@@ -84,10 +84,11 @@ def test_the_color_demo_changes_the_circle_and_nothing_else(request, which):
     server = request.getfixturevalue(which)
     prompt = shipped(server, "demo_color_edit")
     run = completed(server, prompt)
-    save, = nodes(prompt, "FateZeroVideoSave")
-    frames, rate = clip(server, run, save)
-    assert frames.shape == (8, 128, 256, 3) and rate == 8
-    before, after = before_and_after(server, run, save)
+    titles = {prompt[node]["_meta"]["title"]: node for node in nodes(prompt, "FateZeroVideoSave")}
+    edited, rate = clip(server, run, titles["Edited video"])
+    assert edited.shape == (8, 128, 128, 3) and rate == 8
+    assert clip(server, run, titles["Side by side"])[0].shape == (8, 128, 256, 3)
+    before, after = before_and_after(server, run, titles["Side by side"])
     for old, new in zip(before, after):
         circle = ((old[..., 0] > 140) & (old[..., 1] < 100)).astype(np.uint8)
         inside = cv2.erode(circle, np.ones((9, 9))) > 0
