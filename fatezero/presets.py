@@ -4,7 +4,7 @@ from .fusion import Window
 
 # FateZero: main text (style and attribute fuse for t in [0.2T, T], shape in [0.5T, T]; here as fractions 1 - t/T) and
 # released configs; shape and remove keep the edit's own self-attention inside the words' mask. Background has no setting
-# of its own in the paper: style's keeps the object best on clips with known truth (benchmarks/toy_world.py).
+# of its own in the paper: style's did best on the three background cases of benchmarks/toy_world.py.
 # Video-P2P (word swap): replacing ratio 0.4, threshold 0.3, latents blended from 20 % of the steps on; its
 # self-attention (frame attention) is not controlled.
 PRESETS = {
