@@ -1,8 +1,8 @@
 """Time and memory of inversion and edit at SD 1.5's real size, random weights, against ComfyUI's own sampler.
 
 Run with ComfyUI's Python and COMFYUI_PATH set: `python benchmarks/sd15_size.py [--size 256] [--frames 4] [--steps 2]`.
-The times are ratios to ComfyUI's euler doing the same number of UNet rows in the same process; memory is the peak
-resident set (CPU) or the peak of the CUDA allocator beyond what the sampler alone takes.
+The times are ratios to ComfyUI's euler doing the same number of UNet rows in the same process; memory is the process's
+peak resident set after each of them. For the CPU and Unix.
 """
 import argparse
 import resource
@@ -24,23 +24,9 @@ from fatezero_pack.fatezero.prompt_edit import make_prompt_edit  # noqa: E402
 from fatezero_pack.fatezero.sampling import sample_edit  # noqa: E402
 from fatezero_pack.fatezero.schedule import OFFICIAL  # noqa: E402
 from fatezero_pack.fatezero.tokens import tokenize_prompt  # noqa: E402
-from golden_unet import patcher, sd15_model  # noqa: E402
+from golden_unet import random_model  # noqa: E402
 
-SD15 = dict(
-    image_size=32, in_channels=4, out_channels=4, model_channels=320, num_res_blocks=[2, 2, 2, 2],
-    channel_mult=[1, 2, 4, 4], num_heads=8, use_spatial_transformer=True, transformer_depth=[1, 1, 1, 1, 1, 1, 0, 0],
-    transformer_depth_output=[1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], transformer_depth_middle=1, context_dim=768,
-    adm_in_channels=None, use_linear_in_transformer=False, legacy=False, use_temporal_attention=False,
-    use_temporal_resblock=False)
-
-
-def random_sd15():
-    model = sd15_model(SD15)
-    for name, parameter in model.diffusion_model.named_parameters():
-        with torch.no_grad():
-            parameter.normal_(0, parameter[0].numel() ** -0.5) if parameter.ndim > 1 else parameter.fill_(
-                float(name.endswith("weight")))
-    return patcher(model)
+SD15 = {"model_channels": 320, "channel_mult": [1, 2, 4, 4], "num_heads": 8, "context_dim": 768}
 
 
 def conditioning(tokens, seed: int):
@@ -69,7 +55,7 @@ def main():
     for name, default in (("--size", 256), ("--frames", 4), ("--steps", 2), ("--repeats", 3)):
         parser.add_argument(name, type=int, default=default)
     options = parser.parse_args()
-    model = inflate(random_sd15(), Inflation(("current", "middle")))
+    model = inflate(random_model(**SD15), Inflation(("current", "middle")))
     tokenizer = SD1Tokenizer()
     source_tokens = tokenize_prompt(tokenizer, "a silver jeep driving down a curvy road")
     target_tokens = tokenize_prompt(tokenizer, "a red porsche driving down a curvy road")

@@ -33,8 +33,8 @@ def transformer_depths(diffusion_model):
 def install_hooks(transformer_options: dict, diffusion_model, attend) -> None:
     """Wraps every attention layer of a run's private transformer_options.
 
-    attend(layer, query, key, value, extra, attention) -> output, all [rows·frames, tokens, heads·head width];
-    `attention(query, key, value)` is the plain attention of that layer, or the node's that was hooked there before.
+    attend(layer, query, key, value, extra, previous) -> output, all [rows·frames, tokens, heads·head width]; `previous`
+    is another node's replacement (query, key, value, extra) that was hooked to the layer before, or None.
     """
     replacements = {kind: dict(table) for kind, table in transformer_options.get("patches_replace", {}).items()}
     transformer_options["patches_replace"] = replacements

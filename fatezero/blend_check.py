@@ -1,7 +1,6 @@
 """Whether a source run, an edit and a sampler fit together, asked before the first step."""
 import inspect
 
-import comfy.samplers
 import torch
 
 from .blend_settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
@@ -172,14 +171,3 @@ def check_mask(mask, source, mask_from: str) -> None:
                          f"{width * 8}x{height * 8}; resize the mask to the clip.")
     if not bool(torch.isfinite(mask).all()) or float(mask.min()) < 0 or float(mask.max()) > 1:
         raise ValueError(f"{NODE}: 'mask' holds values outside 0..1 or NaN; use an ordinary MASK.")
-
-
-def deterministic_samplers() -> list[str]:
-    """The names of ComfyUI's samplers that an edit can use."""
-    def passes(name):
-        try:
-            check_sampler(comfy.samplers.sampler_object(name))
-        except ValueError:
-            return False
-        return True
-    return [name for name in comfy.samplers.SAMPLER_NAMES if passes(name)]

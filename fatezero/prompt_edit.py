@@ -39,14 +39,6 @@ class PromptEdit:
     target_mask_tokens: tuple[int, ...]
     version: int = 1
 
-    @property
-    def source_text(self) -> str:
-        return self.source.text
-
-    @property
-    def target_text(self) -> str:
-        return self.target.text
-
     def window(self, token: int) -> tuple[float, float]:
         """The window of a target token; (0, 1) when it has none of its own."""
         return next(((start, end) for tokens, start, end in self.windows if token in tokens), WHOLE_WINDOW)

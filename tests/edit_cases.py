@@ -3,6 +3,7 @@ import comfy.samplers
 import torch
 from comfy.model_base import ModelType
 from comfy.sd1_clip import SD1Tokenizer
+from fatezero_pack.fatezero.blend_check import check_sampler
 from fatezero_pack.fatezero.inversion import inversion_sigmas, invert
 from fatezero_pack.fatezero.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.sampling import sample_edit
@@ -20,6 +21,17 @@ TOKENIZER = SD1Tokenizer()
 def small_model(seed: int = 0, model_type=ModelType.EPS, **config):
     """A ModelPatcher with a small UNet of random weights."""
     return random_model(seed, model_type, **{**SMALL_UNET, **config})
+
+
+def deterministic_samplers() -> list[str]:
+    """The names of ComfyUI's samplers that an edit can use."""
+    def passes(name):
+        try:
+            check_sampler(comfy.samplers.sampler_object(name))
+        except ValueError:
+            return False
+        return True
+    return [name for name in comfy.samplers.SAMPLER_NAMES if passes(name)]
 
 
 def prompt_edit(source: str = SOURCE, target: str = TARGET, *arguments, **options):

@@ -45,14 +45,19 @@ def golden_model():
 def random_model(seed: int = 0, model_type=ModelType.EPS, **config):
     """A ModelPatcher of the golden geometry with random weights, tame enough not to explode."""
     model = sd15_model({**UNET_CONFIG, **config}, model_type)
+    randomise(model.diffusion_model, seed)
+    return patcher(model)
+
+
+def randomise(diffusion_model, seed: int = 0) -> None:
+    """Random weights scaled by fan-in, norms neutral, a small last convolution."""
     generator = torch.Generator().manual_seed(seed)
-    for name, parameter in model.diffusion_model.named_parameters():
+    for name, parameter in diffusion_model.named_parameters():
         if parameter.ndim > 1:
             scale = parameter[0].numel() ** -0.5 * (0.1 if name.startswith("out.2") else 1.0)
             parameter.data = torch.randn(parameter.shape, generator=generator) * scale
         else:
-            parameter.data = torch.ones_like(parameter) if name.endswith("weight") else torch.zeros_like(parameter)
-    return patcher(model)
+            parameter.data = torch.full_like(parameter, float(name.endswith("weight")))
 
 
 def golden_case(name: str) -> dict:

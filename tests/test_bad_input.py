@@ -16,9 +16,8 @@ import pytest
 import torch
 from comfy.ldm.flux.model import FluxParams
 from comfy.model_base import ModelType
-from edit_cases import (TOKENIZER, CallCounter, clip_latent, conditioning, inverted, inverted_noise, negative,
-                        prompt_edit, small_model, snapshot)
-from fatezero_pack.fatezero.blend_check import deterministic_samplers
+from edit_cases import (TOKENIZER, CallCounter, clip_latent, conditioning, deterministic_samplers, inverted,
+                        inverted_noise, negative, prompt_edit, small_model, snapshot)
 from fatezero_pack.fatezero.schedule import OFFICIAL
 from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.attention_mask import AVERAGE, ONE_STEP, AttentionMask

@@ -35,7 +35,7 @@ def clip():
 def test_an_edit_without_wishes():
     edit = edit_of(SOURCE, TARGET)
     assert isinstance(edit, PromptEdit) and edit.version == 1 and edit.mode == "swap"
-    assert (edit.source_text, edit.target_text) == (SOURCE, TARGET)
+    assert (edit.source.text, edit.target.text) == (SOURCE, TARGET)
     assert edit.emphasis.dtype == torch.float32 and torch.equal(edit.emphasis, torch.ones(77))
     assert edit.windows == ()
     assert edit.source_mask_tokens == edit.target_mask_tokens == (2, 3, 11)

@@ -7,10 +7,9 @@ import comfy_extras.nodes_perpneg as perpneg
 import nodes
 import pytest
 import torch
-from edit_cases import (CallCounter, clip_latent, conditioning, edited, inverted, inverted_noise, negative, prompt_edit,
-                        sampled, small_model)
+from edit_cases import (CallCounter, clip_latent, conditioning, deterministic_samplers, edited, inverted,
+                        inverted_noise, negative, prompt_edit, sampled, small_model)
 from fatezero_pack.fatezero.blend import blend_attention
-from fatezero_pack.fatezero.blend_check import deterministic_samplers
 from fatezero_pack.fatezero.blend_settings import (INPUT_MASK, RECONSTRUCTION, WORDS, WORDS_IN_MASK, BlendSettings)
 from fatezero_pack.fatezero.fusion import Window
 from fatezero_pack.fatezero.inflation import Inflation, inflate

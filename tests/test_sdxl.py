@@ -13,7 +13,7 @@ from fatezero_pack.fatezero.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.sampling import reconstruct, sample_edit
 from fatezero_pack.fatezero.schedule import OFFICIAL
 from fatezero_pack.fatezero.tokens import tokenize_prompt
-from golden_unet import patcher, relative
+from golden_unet import patcher, randomise, relative
 
 SDXL = dict(
     image_size=32, in_channels=4, out_channels=4, model_channels=32, num_res_blocks=[2, 2, 2], channel_mult=[1, 2, 4],
@@ -28,13 +28,7 @@ def model():
     config = comfy.supported_models.SDXL(dict(SDXL))
     config.set_inference_dtype(torch.float32, None)
     sdxl = comfy.model_base.SDXL(config, device=torch.device("cpu"))
-    generator = torch.Generator().manual_seed(0)
-    for name, parameter in sdxl.diffusion_model.named_parameters():
-        if parameter.ndim > 1:
-            scale = parameter[0].numel() ** -0.5 * (0.1 if name.startswith("out.2") else 1.0)
-            parameter.data = torch.randn(parameter.shape, generator=generator) * scale
-        else:
-            parameter.data = torch.full_like(parameter, float(name.endswith("weight")))
+    randomise(sdxl.diffusion_model)
     return inflate(patcher(sdxl), Inflation(("current", "middle")))
 
 
