@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from .frame_chunks import active_chunk
 from .key_frames import key_frame_indices
 
 KEY = "fatezero_inflation"
@@ -67,11 +68,20 @@ class KeyFramePatch:
         values of the f key frames concatenated along the tokens, [rows·frames, f·tokens, width]."""
         if query.shape[-1] < self.minimum_width:
             return query, key, value
-        frames = frames_per_row(key.shape[0], extra)
-        indices = key_frame_indices(self.key_frames, frames).to(key.device)
-        spread = lambda hidden: gather_frames(hidden, indices)  # noqa: E731
-        wide_key = spread(key)
-        return query, wide_key, wide_key if value is key else spread(value)
+        wide_key = self.widen(key, extra, "key")
+        return query, wide_key, wide_key if value is key else self.widen(value, extra, "value")
+
+    def widen(self, hidden, extra, kind: str):
+        frames = frames_per_row(hidden.shape[0], extra)
+        clip = hidden.unflatten(0, (-1, frames))
+        active = active_chunk(extra)
+        if active is None:
+            return gather_frames(clip, key_frame_indices(self.key_frames, frames))
+        if len(active.frames) != frames:
+            raise ValueError(
+                f"Inflate UNet to ST-Attention: a self-attention layer got {frames} frames where {len(active.frames)} "
+                "were asked for; another node on this model cuts the clip up; remove it.")
+        return gather_chunk(clip, active, extra, kind)
 
 
 def frames_per_row(batch: int, transformer_options: dict) -> int:
@@ -84,34 +94,51 @@ def frames_per_row(batch: int, transformer_options: dict) -> int:
     return batch // rows
 
 
-def gather_frames(hidden: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+def gather_frames(clip: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
     """Concatenates each frame's key frames along the tokens.
 
-    hidden: [rows·n, tokens, width]; indices: int64 [n, f]. Returns [rows·n, f·tokens, width].
+    clip: [rows, n, tokens, width]; indices: int64 [b, f], of the n. Returns [rows·b, f·tokens, width].
     """
-    frames, keys = indices.shape
-    _, tokens, width = hidden.shape
-    clip = hidden.reshape(-1, frames, tokens, width)
-    return clip[:, indices.reshape(-1)].reshape(-1, keys * tokens, width)
+    _, _, tokens, width = clip.shape
+    return clip[:, indices.to(clip.device).reshape(-1)].reshape(-1, indices.shape[1] * tokens, width)
+
+
+def gather_chunk(clip: torch.Tensor, active, transformer_options: dict, kind: str) -> torch.Tensor:
+    """As `gather_frames` for one chunk of a clip, whose key frames may have been in an earlier one.
+
+    clip: the chunk's hidden states [rows, b, tokens, width]. Leaves those that later chunks need in `active.carried`, by
+    layer and conditioning, since ComfyUI may evaluate the conditionings together in one chunk and apart in the next.
+    """
+    chunk, carried = active.chunk, active.carried
+    names = [(kind, transformer_options["block"], transformer_options["block_index"], row)
+             for row in transformer_options["uuids"]]
+    if names[0] in carried:
+        clip = torch.cat([clip, torch.stack([carried[name] for name in names])], dim=1)
+    if chunk.carry is not None and active.index + 1 < active.count:
+        carried.update(zip(names, clip[:, chunk.carry.to(clip.device)]))
+    return gather_frames(clip, chunk.keys)
 
 
 def normalise_across_frames(executor, x, timesteps, context=None, y=None, control=None, transformer_options=None,
                             **kwargs):
     """DIFFUSION_MODEL wrapper: for this one call, the ResNet blocks and the output take their group norms over all
-    frames of a row (official 3-D UNet: GroupNorm on a b·c·f·h·w tensor; the transformers' own norm stays per frame)."""
-    rows = len(transformer_options["cond_or_uncond"])
-    with joint_group_norms(executor.class_obj, rows):
+    frames of a row (official 3-D UNet: GroupNorm on a b·c·f·h·w tensor; the transformers' own norm stays per frame).
+
+    Where the clip runs in chunks, the first chunk's frames give the statistics for all: all frames are then normalised
+    alike, though not quite as by the whole clip.
+    """
+    with joint_group_norms(executor.class_obj, transformer_options):
         return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
 
 
 @contextmanager
-def joint_group_norms(diffusion_model, rows: int):
+def joint_group_norms(diffusion_model, transformer_options: dict):
     """Within it, the ResNet and output GroupNorms see [rows, channels, frames·h, w] instead of single frames."""
     norms = list(residual_group_norms(diffusion_model))
     before = [norm.__dict__.get("forward") for norm in norms]  # another node's, where there is one
     try:
-        for norm in norms:
-            norm.forward = _over_frames(norm.forward, rows)
+        for index, norm in enumerate(norms):
+            norm.forward = _over_frames(norm, norm.forward, index, transformer_options)
         yield
     finally:
         for norm, forward in zip(norms, before):
@@ -120,14 +147,49 @@ def joint_group_norms(diffusion_model, rows: int):
                 norm.forward = forward
 
 
-def _over_frames(forward, rows: int):
+def _over_frames(norm, forward, index: int, transformer_options: dict):
+    rows = transformer_options.get("uuids", transformer_options["cond_or_uncond"])
+    active = active_chunk(transformer_options)
+
     def joint(x):
         batch, channels, height, width = x.shape
-        frames = batch // rows
-        tall = x.reshape(rows, frames, channels, height, width).transpose(1, 2).reshape(rows, channels, -1, width)
-        tall = forward(tall).reshape(rows, channels, frames, height, width)
+        names = [("norm", index, row) for row in rows]
+        if active is not None and active.index > 0:
+            return normalise_as(x, torch.stack([active.carried[name] for name in names]), norm, forward)
+        clip = x.unflatten(0, (len(rows), -1))
+        if active is not None and active.count > 1:
+            active.carried.update(zip(names, group_statistics(clip, norm)))
+        tall = clip.transpose(1, 2).reshape(len(rows), channels, -1, width)
+        tall = forward(tall).reshape(len(rows), channels, -1, height, width)
         return tall.transpose(1, 2).reshape(batch, channels, height, width)
     return joint
+
+
+def group_statistics(clip: torch.Tensor, norm) -> torch.Tensor:
+    """Mean and reciprocal deviation of every group of channels over all frames of a row.
+
+    clip: [rows, n, channels, h, w]. Returns float32 [rows, groups, 2].
+    """
+    groups = clip.float().unflatten(2, (norm.num_groups, -1)).transpose(1, 2).flatten(2)
+    variance, mean = torch.var_mean(groups, dim=-1, correction=0)
+    return torch.stack([mean, (variance + norm.eps).rsqrt()], dim=-1)
+
+
+def normalise_as(x: torch.Tensor, statistics: torch.Tensor, norm, forward) -> torch.Tensor:
+    """A group norm [rows·n, channels, h, w] with other frames' statistics [rows, groups, 2].
+
+    Scale and shift are read off the norm's own answer to 0 and ±1: its weights may be elsewhere or patched.
+    """
+    channels = x.shape[1]
+    shift = forward(x.new_zeros(1, channels, 1, 2))[0, :, 0, 0].float()
+    plus_and_minus = x.new_tensor([1.0, -1.0]).expand(1, channels, 1, 2)
+    scale = (forward(plus_and_minus)[0, :, 0, 0].float() - shift) * (1 + norm.eps) ** 0.5
+    mean, factor = statistics.repeat_interleave(channels // norm.num_groups, dim=1).unbind(-1)
+    scale = scale * factor
+    shift = shift - mean * scale
+    clip = x.unflatten(0, (len(statistics), -1))
+    per_channel = lambda values: values[:, None, :, None, None].to(x.dtype)  # noqa: E731
+    return (clip * per_channel(scale) + per_channel(shift)).flatten(0, 1)
 
 
 def residual_group_norms(diffusion_model):

@@ -5,6 +5,8 @@ from comfy.patcher_extension import WrappersMP
 from tqdm.auto import trange
 
 from .attention_hooks import CROSS, downsampling, install_hooks, layer_size, plain_attention
+from .chunked_sampling import ChunkedRun
+from .frame_chunks import active_chunk
 from .inflation import inflation_of
 from .masks import cross_attention_map, mask_downsampling
 from .model_check import fingerprint, prediction_type
@@ -12,22 +14,28 @@ from .schedule import OFFICIAL, comfy_sigmas, official_sigmas
 from .source_run import TARGET_LABEL, SourceRun
 
 KEY = "fatezero_inversion"
+NODE = "DDIM Invert + Store Attention"
 
 
 @torch.no_grad()
 def sample_ddim_inversion(model, x, sigmas, extra_args=None, callback=None, disable=None, *, prediction="epsilon",
-                          label=TARGET_LABEL, refinement=0, smallest_sigma=0.0, before_call=None, on_latent=None):
+                          label=TARGET_LABEL, refinement=0, smallest_sigma=0.0, before_call=None, on_latent=None,
+                          first_step=0, first_latent=None):
     """DDIM inversion as a ComfyUI sampler function: FateZero Eq. 3 in sigma space.
 
     x: [n, c, h, w] at sigmas[0]; sigmas: ascending [N + 1]; model(x, sigma) returns the denoised latent.
     prediction: "epsilon" or "v". label: "target" evaluates epsilon at the noisier sigma of each step, as the official
     code; "current" at the cleaner one, as the paper prints it (never below smallest_sigma). refinement: iterations of
     x' = x + (sigma' - sigma) epsilon(x', sigma'), after which denoising undoes the step exactly.
-    before_call(step, last): told before each evaluation; on_latent(step, x): given each new latent.
+    before_call(step, last): told before each evaluation; on_latent(step, x): given each new latent. first_step: goes on
+    there, from first_latent [n, c, h, w] at sigmas[first_step].
     """
     extra_args = extra_args or {}
     ones = x.new_ones([x.shape[0]])
-    for step in trange(len(sigmas) - 1, disable=disable):
+    if first_step:
+        x = first_latent.to(x)
+    steps = len(sigmas) - 1
+    for step in trange(first_step, steps, initial=first_step, total=steps, disable=disable):
         sigma, next_sigma = sigmas[step], sigmas[step + 1]
         evaluate_at = next_sigma if label == TARGET_LABEL else sigma.clamp_min(smallest_sigma)
         # Scaled so that the UNet, which divides by sqrt(1 + label²), sees the latent of level sigma as it is.
@@ -81,11 +89,12 @@ def inversion_sigmas(model, schedule: str, steps: int) -> torch.Tensor:
 
 
 def invert(model, conditioning, latent: torch.Tensor, *, sigmas: torch.Tensor, label: str = TARGET_LABEL,
-           refinement: int = 0, callback=None, disable_pbar: bool = False) -> SourceRun:
+           refinement: int = 0, callback=None, disable_pbar: bool = False, unfinished=None) -> SourceRun:
     """Inverts a clip under its source prompt, without guidance, and keeps the trajectory and the word maps.
 
     model: ModelPatcher, inflated or not; conditioning: source CONDITIONING; latent: [n, c, h, w] as a VAE gives it;
-    sigmas: from `inversion_sigmas`; callback: ComfyUI's (step, denoised, x, total).
+    sigmas: from `inversion_sigmas`; callback: ComfyUI's (step, denoised, x, total); unfinished: the
+    UnfinishedInversion of the same arguments, to go on after its finished steps and to keep the others.
     The clean latent is taken to be at sigmas[0] (official: alpha_bar_0), so it is scaled into x = x_0 + sigma·epsilon.
     """
     model = model.clone()
@@ -99,10 +108,21 @@ def invert(model, conditioning, latent: torch.Tensor, *, sigmas: torch.Tensor, l
     clean = latent.float() * (1 + float(sigmas[0]) ** 2) ** 0.5
     trajectory = torch.empty(len(sigmas), *latent.shape)
     trajectory[0] = model.model.process_latent_in(clean)
+    first_step = 0
+    if unfinished is not None:
+        for first_step, (following, maps) in enumerate(unfinished.finished_steps(), start=1):
+            trajectory[first_step] = following
+            capture.steps.append(maps)
+
+    def keep(step, x):
+        trajectory[step + 1] = x
+        if unfinished is not None:
+            unfinished.write(step, trajectory[step + 1], capture.steps[-1])
+
     sampler = comfy.samplers.KSAMPLER(sample_ddim_inversion, {
         "prediction": prediction_type(model), "label": label, "refinement": refinement,
         "smallest_sigma": float(model_sampling.sigma_min), "before_call": capture.before_call,
-        "on_latent": lambda step, x: trajectory[step + 1].copy_(x)})
+        "on_latent": keep, "first_step": first_step, "first_latent": trajectory[first_step]})
     guider.sample(torch.zeros_like(clean), clean, sampler, sigmas, callback=callback, disable_pbar=disable_pbar, seed=0)
     return SourceRun(
         sigmas=sigmas, trajectory=trajectory, word_maps=capture.word_maps(), label=label, refinement=refinement,
@@ -119,7 +139,7 @@ class WordMapCapture:
         self.downsampling = mask_downsampling(*latent_shape[-2:])
         self.tokens = tokens
         self.steps = []
-        self.layers = []
+        self.layers = None  # maps of the layers that a chunk has passed, where they are wanted
         self.active = False
 
     def outer_sample(self, executor, *args, **kwargs):
@@ -127,23 +147,29 @@ class WordMapCapture:
         guider = executor.class_obj
         install_hooks(guider.model_options["transformer_options"], guider.model_patcher.model.diffusion_model,
                       self.attend)
+        ChunkedRun(guider, NODE, self.evaluate_chunk).install(guider)
         return executor(*args, **kwargs)
 
     def before_call(self, step: int, last: bool):
-        self.finish_step()
         self.active = last
+        if last:
+            self.steps.append(None)
 
-    def finish_step(self):
+    def evaluate_chunk(self, executor, model, conds, x, timestep, model_options):
+        """A chunk's call, whose maps are assigned, not added: out of memory, it runs again."""
+        active = active_chunk(model_options["transformer_options"])
+        self.layers = [] if self.active else None
+        denoised = executor(model, conds, x, timestep, model_options)
         if self.layers:
-            self.steps.append(torch.stack(self.layers).mean(dim=0)[:, :self.tokens].cpu())
-            self.layers = []
+            maps = torch.stack(self.layers).mean(dim=0)[:, :self.tokens].cpu()
+            self.steps[-1] = active.put(maps, self.steps[-1])
+        return denoised
 
     def word_maps(self) -> torch.Tensor:
-        self.finish_step()
         return torch.stack(self.steps)
 
     def attend(self, layer, query, key, value, extra, previous):
-        if self.active and layer.kind == CROSS and downsampling(extra) == self.downsampling:
+        if self.layers is not None and layer.kind == CROSS and downsampling(extra) == self.downsampling:
             self.layers.append(layer_word_maps(query, key, extra))
         if previous is not None:
             return previous(query, key, value, extra)

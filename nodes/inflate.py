@@ -1,4 +1,5 @@
 """Inflate UNet to ST-Attention: self-attention that spans the key frames of a clip."""
+from ..fatezero.chunked_sampling import sampled_in_chunks
 from ..fatezero.compat import io, schema
 from ..fatezero.inflation import Inflation, inflate
 from ..fatezero.key_frames import CHOICES, parse_key_frames
@@ -30,16 +31,21 @@ class InflateUNet(io.ComfyNode):
                 io.String.Input("custom_key_frames", default="current, middle", advanced=True,
                                 tooltip="Used when 'key frames' is custom: current, first, middle, last, all, or "
                                         "offsets such as -1 and +2, separated by commas."),
+                io.Int.Input("frames_at_once", default=0, min=0, max=4096, optional=True, advanced=True,
+                             tooltip="How many frames go through the model together, here and in every inversion and "
+                                     "edit with this model: fewer need less memory, the result is the same. 0 chooses by "
+                                     "itself (8 at 512x512, fewer when memory is short)."),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The inflated model; the one given in is unchanged.")],
         )
 
     @classmethod
     def execute(cls, model, key_frames, minimum_width=0, normalise_across_frames=False,
-                custom_key_frames="current, middle") -> io.NodeOutput:
+                custom_key_frames="current, middle", frames_at_once=0) -> io.NodeOutput:
         require_unet(model, NODE)
         try:
             entries = parse_key_frames(CHOICES.get(key_frames, custom_key_frames))
         except ValueError as problem:
             raise ValueError(f"{NODE}: {problem}") from None
-        return io.NodeOutput(inflate(model, Inflation(entries, minimum_width, normalise_across_frames)))
+        inflated = inflate(model, Inflation(entries, minimum_width, normalise_across_frames))
+        return io.NodeOutput(sampled_in_chunks(inflated, frames_at_once, NODE))

@@ -133,7 +133,7 @@ def test_other_nodes_forward_is_given_back():
         return torch.nn.functional.group_norm(x, norm.num_groups)
 
     norm.forward = theirs
-    with joint_group_norms(network, 1):
+    with joint_group_norms(network, {"cond_or_uncond": [0]}):
         assert norm.forward is not theirs
     assert norm.forward is theirs
 

@@ -51,7 +51,7 @@ def test_middle_frame(frames, middle):
 
 
 def test_gather():
-    hidden = torch.arange(12.0).reshape(2 * 3, 2, 1)  # two rows of three frames of two tokens
+    hidden = torch.arange(12.0).reshape(2, 3, 2, 1)  # two rows of three frames of two tokens
     gathered = gather_frames(hidden, torch.tensor([[0, 2], [1, 2], [2, 2]]))
     assert gathered.shape == (6, 4, 1)
     assert gathered[1, :, 0].tolist() == [2, 3, 4, 5] and gathered[3, :, 0].tolist() == [6, 7, 10, 11]
@@ -104,7 +104,7 @@ def test_joint_norm_is_a_norm_over_the_clip(rows):
     network = small_model().model.diffusion_model
     norm = next(residual_group_norms(network))
     x = torch.randn(rows * 3, norm.num_channels, 5, 7) * torch.rand(rows * 3, 1, 1, 1) * 3
-    with joint_group_norms(network, rows):
+    with joint_group_norms(network, {"cond_or_uncond": range(rows)}):
         joint = norm(x)
     clip = x.unflatten(0, (rows, 3)).transpose(1, 2)
     expected = torch.nn.functional.group_norm(clip, norm.num_groups, norm.weight, norm.bias, norm.eps)
