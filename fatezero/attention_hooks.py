@@ -19,15 +19,29 @@ class Layer:
     depth: int
 
 
-def transformer_depths(diffusion_model):
-    """Yields ((place, number), depth) for every spatial transformer of a ComfyUI UNetModel, in ComfyUI's numbering."""
+def spatial_transformers(diffusion_model):
+    """Yields ((place, number), SpatialTransformer) for every one of a ComfyUI UNetModel, in ComfyUI's numbering."""
     places = [(("input", number), block) for number, block in enumerate(diffusion_model.input_blocks)]
-    places += [(("middle", 0), diffusion_model.middle_block)]
+    places += [(("middle", 0), diffusion_model.middle_block or ())]  # some distilled UNets have none
     places += [(("output", number), block) for number, block in enumerate(diffusion_model.output_blocks)]
     for place, block in places:
         for module in block:
             if isinstance(module, SpatialTransformer):
-                yield place, len(module.transformer_blocks)
+                yield place, module
+
+
+def transformer_depths(diffusion_model):
+    """Yields ((place, number), depth) for every spatial transformer of a ComfyUI UNetModel."""
+    for place, module in spatial_transformers(diffusion_model):
+        yield place, len(module.transformer_blocks)
+
+
+def transformer_blocks(diffusion_model):
+    """Yields (Layer, BasicTransformerBlock) for every attention layer of a ComfyUI UNetModel."""
+    for place, module in spatial_transformers(diffusion_model):
+        for depth, block in enumerate(module.transformer_blocks):
+            for kind in (SELF, CROSS):
+                yield Layer(kind, place, depth), block
 
 
 def install_hooks(transformer_options: dict, diffusion_model, attend) -> None:

@@ -12,7 +12,7 @@ from comfy.sampler_helpers import convert_cond
 
 from . import blend_check
 from .attention_hooks import install_hooks, plain_attention
-from .blend_settings import INVERSION, RECONSTRUCTION, BlendSettings
+from .blend_settings import INVERSION, BlendSettings
 from .chunked_sampling import ChunkedRun, conds_of_frames, with_chunk
 from .frame_chunks import active_chunk
 from .fused_attention import ChunkFusion, Step, average, edit_mask, reads_words
@@ -20,6 +20,7 @@ from .fusion import Window, cross_weights
 from .latent_blend import blend_denoised
 from .masks import mask_downsampling
 from .prompt_edit import PromptEdit
+from .source_attention import SourceCache, plan_source_attention
 from .source_run import SourceRun
 
 KEY = "fatezero_blend"
@@ -85,6 +86,7 @@ class BlendRun:
         self.source_conds = None
         self.step = None  # within a step's first evaluation
         self.chunk = None  # within a chunk of it
+        self.cache = None
         self.target_words = None  # the edit's own word maps, summed over the steps, whole clip
         self.reconstruction = None
         self.map_downsampling = mask_downsampling(*source.trajectory.shape[-2:])
@@ -93,8 +95,14 @@ class BlendRun:
         """Hooks the run's private options (ComfyUI made them for this run and drops them after it)."""
         guider = self.guider
         options = guider.model_options["transformer_options"]
-        install_hooks(options, guider.model_patcher.model.diffusion_model, self.attend)
-        ChunkedRun(guider, blend_check.NODE, self.evaluate_chunk).install(guider)
+        model = guider.model_patcher
+        install_hooks(options, model.model.diffusion_model, self.attend)
+        plan = plan_source_attention(model, self.source, self.edit, self.settings)
+        if plan.budget is not None:
+            self.cache = SourceCache(self.source, model, self.settings, plan.budget)
+            patches = options["patches"] = dict(options.get("patches", {}))
+            patches["attn1_patch"] = [self.read_hidden, *patches.get("attn1_patch", [])]
+        ChunkedRun(model, blend_check.NODE, self.evaluate_chunk, plan.read_bytes).install(guider)
         wrappers = options["wrappers"]
         for kind, wrapper in ((WrappersMP.PREDICT_NOISE, self.predict_noise),
                               (WrappersMP.CALC_COND_BATCH, self.calc_cond_batch)):
@@ -127,12 +135,9 @@ class BlendRun:
         if self.step is None:
             return executor(model, conds, x, timestep, model_options)
         active = active_chunk(model_options["transformer_options"])
-        self.chunk = chunk = ChunkFusion(self.step, self.settings, self.edit, active.frames, self.map_downsampling)
         try:
-            if self.reads_source:
-                chunk.reading = True
-                self.read_source(executor, model, active, x, timestep, model_options)
-                chunk.reading = False
+            chunk = self.source_chunk(executor, model, active, timestep, model_options)
+            self.chunk = chunk
             denoised = executor(model, conds, x, timestep, model_options)
         finally:
             self.chunk = None
@@ -141,6 +146,35 @@ class BlendRun:
         if chunk.target_word_maps:
             self.step_target_words = active.put(average(chunk.target_word_maps), self.step_target_words)
         return denoised
+
+    def source_chunk(self, executor, model, active, timestep, model_options) -> ChunkFusion:
+        """A chunk's fusion with the source's attention in it, from the cache or by replay."""
+        if active.index == 0:
+            self.replayed = 0
+        chunk = self.new_chunk(active)
+        if not self.reads_source:
+            return chunk
+        if self.cache is not None:
+            chunk.cached = self.cache.open(self.step.sigma, active, self.step.kinds)
+        if chunk.cached is not None:
+            conds = conds_of_frames(self.source_conds, active.frames)
+            chunk.context = conds[0]["model_conds"]["c_crossattn"].cond
+            return chunk
+        # Chunks that came from the cache have carried nothing along for this one.
+        for earlier in map(active.at, range(self.replayed, active.index)):
+            self.read_source(executor, model, earlier, self.new_chunk(earlier), timestep, model_options)
+        self.read_source(executor, model, active, chunk, timestep, model_options)
+        self.replayed = active.index + 1
+        return chunk
+
+    def new_chunk(self, active) -> ChunkFusion:
+        return ChunkFusion(self.step, self.settings, self.edit, active.frames, self.map_downsampling)
+
+    def read_hidden(self, query, key, value, extra):
+        """An attn1_patch that changes nothing, before all others."""
+        if self.chunk is not None:
+            self.chunk.read_hidden(query, extra)
+        return query, key, value
 
     def attend(self, layer, query, key, value, extra, previous):
         if self.chunk is not None:
@@ -168,6 +202,8 @@ class BlendRun:
             return
         if self.source_conds is None:
             self.source_conds = self.processed_source_conds(x)
+        if self.cache is not None:
+            self.cache.begin(x.device)
         if from_inversion:
             self.fed = source.fed_at(sigma).to(x)
         else:
@@ -186,20 +222,26 @@ class BlendRun:
         conds = {SOURCE: [cond.copy() for cond in convert_cond(self.source.conditioning)]}
         return comfy.samplers.process_conds(self.guider.inner_model, x, conds, x.device)[SOURCE]
 
-    def read_source(self, executor, model, active, x, timestep, model_options):
-        """Runs the source's rows of a chunk, whose layers are read as they pass."""
-        frames = torch.tensor(active.frames, device=x.device)
+    def read_source(self, executor, model, active, chunk: ChunkFusion, timestep, model_options):
+        """Replay: runs the source's rows of a chunk, whose layers are read as they pass."""
+        frames = torch.tensor(active.frames, device=timestep.device)
+        timestep = timestep[:1].expand(len(frames))
         model_options = with_chunk(model_options, active.apart(SOURCE))
         conds = conds_of_frames(self.source_conds, active.frames)
+        chunk.recorded = None if self.cache is None else {}
+        self.chunk, chunk.reading = chunk, True
         if self.settings.attention_from == INVERSION:
             executor(model, [conds], self.fed[frames], timestep, model_options)
-            return
-        negative = conds_of_frames(self.reconstruction_negative, active.frames)
-        denoised, unconditional = executor(model, [conds, negative], self.reconstruction.latent[frames], timestep,
-                                           model_options)
-        if negative is not None:
-            denoised = unconditional + self.reconstruction_guidance * (denoised - unconditional)
-        active.put(denoised, self.reconstruction.denoised)
+        else:
+            negative = conds_of_frames(self.reconstruction_negative, active.frames)
+            denoised, unconditional = executor(model, [conds, negative], self.reconstruction.latent[frames], timestep,
+                                               model_options)
+            if negative is not None:
+                denoised = unconditional + self.reconstruction_guidance * (denoised - unconditional)
+            active.put(denoised, self.reconstruction.denoised)
+        chunk.reading = False
+        if chunk.recorded:
+            self.cache.store(self.step.sigma, active, chunk.recorded)
 
     def source_latent_at(self, sigma: float, x):
         """The source's latent at the level that the edit is moving to."""

@@ -34,16 +34,17 @@ def check_run(guider, source, edit, settings, latent_image, sampler, sigmas, arg
     check_conditioning(guider, edit)
 
 
-def check_model(model, source) -> None:
-    """The model must be the one of the inversion: checkpoint, LoRAs and inflation."""
+def check_model(model, source, node: str = NODE) -> None:
+    """The model must be the one of the inversion: checkpoint, LoRAs and inflation; node: the name of the node that
+    asks."""
     if fingerprint(model) != source.fingerprint:
-        raise ValueError(f"{NODE}: 'model' is not the one the source was inverted with (another checkpoint, other "
-                         "LoRAs or another model sampling); connect the same model to DDIM Invert, or invert again "
-                         "with this one.")
+        raise ValueError(f"{node}: 'model' is not the one the source was inverted with (another checkpoint, other "
+                         "LoRAs or another model sampling); connect that model, or invert again with this one.")
     inflation = inflation_of(model)
     if inflation != source.inflation:
-        raise ValueError(f"{NODE}: the model is inflated with [{inflation or 'nothing'}] but the source was inverted "
-                         f"with [{source.inflation or 'nothing'}]; use one Inflate UNet node for both.")
+        raise ValueError(f"{node}: the model is inflated with [{inflation or 'nothing'}] but the source was inverted "
+                         f"with [{source.inflation or 'nothing'}]; use one Inflate UNet node for both, or the same "
+                         "settings in each.")
 
 
 def check_sampler(sampler) -> None:

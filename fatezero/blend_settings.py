@@ -6,6 +6,7 @@ import torch
 from .fusion import Window
 
 INVERSION, RECONSTRUCTION = "inversion", "reconstruction"
+REPLAY, CACHE, AUTO = "replay", "cache", "auto"
 NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK = "off", "words", "mask input", "words inside mask input"
 
 
@@ -17,7 +18,8 @@ class BlendSettings:
     and latents keep the edit's own (NO_MASK: nowhere), read from the words' attention, the `mask` [1 or n, H, W], or
     their product; threshold: tau, 0..1; finest_layers: fuse layers of the latent's own resolution too (the official
     code leaves them out to save memory); attention_from: INVERSION (FateZero) or RECONSTRUCTION (prompt-to-prompt);
-    latent_window: when latents outside the mask are put back to the source's, or None.
+    latent_window: when latents outside the mask are put back to the source's, or None; source_attention: REPLAY runs
+    the source's rows again in every edit, CACHE keeps what they show for later edits, AUTO does so where it is little.
     """
 
     self_window: Window = Window(0.0, 0.8)
@@ -28,3 +30,4 @@ class BlendSettings:
     finest_layers: bool = True
     attention_from: str = INVERSION
     latent_window: Window | None = None
+    source_attention: str = REPLAY

@@ -4,6 +4,7 @@ The sampler itself still sees the whole clip, whose latents are small. One objec
 run's private options; the model is never touched.
 """
 import copy
+import logging
 import math
 
 import comfy.model_management
@@ -34,7 +35,7 @@ def sampled_in_chunks(model, frames_at_once: int, node: str):
         guider = executor.class_obj
         wrappers = guider.model_options["transformer_options"].get("wrappers", {})
         if KEY not in wrappers.get(WrappersMP.CALC_COND_BATCH, {}):  # an edit or inversion brings its own
-            ChunkedRun(guider, node).install(guider)
+            ChunkedRun(guider.model_patcher, node).install(guider)
         return executor(*args, **kwargs)
 
     chunked.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
@@ -50,17 +51,15 @@ class ChunkedRun:
     ComfyUI's own estimate, for one frame.
     """
 
-    def __init__(self, guider, node: str, evaluate_chunk=None, extra_bytes: float = 0.0):
-        options = guider.model_options["transformer_options"]
+    def __init__(self, model, node: str, evaluate_chunk=None, extra_bytes: float = 0.0):
         self.node = node
         self.evaluate_chunk = evaluate_chunk or (lambda executor, *arguments: executor(*arguments))
         self.extra_bytes = extra_bytes
-        inflation = inflation_of(guider)
-        self.key_frames = INDEPENDENT if inflation is None else inflation.key_frames
-        self.asked = options.get(FRAMES_AT_ONCE, 0)
+        self.inflation = inflation_of(model)
+        self.asked = model.model_options.get("transformer_options", {}).get(FRAMES_AT_ONCE, 0)
         # Modules that another node injected (AnimateDiff's) may tie frames together in ways that we cannot carry along.
-        self.whole = bool(guider.model_patcher.injections) and not self.asked
-        self.layers = sum(depth for _, depth in transformer_depths(guider.model_patcher.model.diffusion_model))
+        self.whole = bool(model.injections) and not self.asked
+        self.layers = sum(depth for _, depth in transformer_depths(model.model.diffusion_model))
         self.at_once = None
 
     def install(self, guider) -> None:
@@ -88,34 +87,50 @@ class ChunkedRun:
         while True:
             try:
                 return self.evaluate(executor, model, conds, x, timestep, model_options)
-            except Exception as error:
-                if not comfy.model_management.is_oom(error):
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
                     raise
-                failure = type(error), min(self.at_once, len(x))
-            comfy.model_management.soft_empty_cache()  # outside of `except`, which would keep the tensors alive
-            kind, tried = failure
+            # Outside of `except`, which would keep the failed call's tensors alive.
+            comfy.model_management.soft_empty_cache()
+            tried = min(self.at_once, len(x))
             if tried == 1:
-                raise kind(out_of_memory(self.node, x))
+                raise comfy.model_management.OOM_EXCEPTION(
+                    f"{self.node}: memory ran out with one frame of {x.shape[-1] * 8}x{x.shape[-2] * 8} at a time; use a "
+                    "smaller picture, fewer ControlNets, or start ComfyUI with --lowvram.")
+            logging.warning("%s: memory ran out with %d frames at a time; going on with %d.", self.node, tried, tried // 2)
             self.at_once = tried // 2
 
     def evaluate(self, executor, model, conds, x, timestep, model_options):
-        chunks = self.plan(len(x)).chunks
-        carried = {}
-        active = [ActiveChunk(chunk, index, len(chunks), len(x), carried) for index, chunk in enumerate(chunks)]
+        chunks = self.plan(len(x), self.at_once).chunks
+        active = ActiveChunk(chunks, 0, len(x), {})
         if len(chunks) == 1:
-            return self.evaluate_chunk(executor, model, conds, x, timestep, with_chunk(model_options, active[0]))
+            return self.evaluate_chunk(executor, model, conds, x, timestep, with_chunk(model_options, active))
         results = [torch.empty_like(x) for _ in conds]
-        for chunk, here in zip(chunks, active):
-            frames = torch.tensor(chunk.frames, device=x.device)
+        for active in map(active.at, range(len(chunks))):
+            frames = torch.tensor(active.frames, device=x.device)
             evaluated = self.evaluate_chunk(
-                executor, model, [conds_of_frames(cond, chunk.frames) for cond in conds], x[frames], timestep[frames],
-                with_chunk(model_options, here))
+                executor, model, [conds_of_frames(cond, active.frames) for cond in conds], x[frames], timestep[frames],
+                with_chunk(model_options, active))
             for result, part in zip(results, evaluated):
-                here.put(part, result)
+                active.put(part, result)
         return results
 
-    def plan(self, frames: int) -> ChunkPlan:
-        return plan_chunks(self.key_frames, frames, self.at_once, self.layers)
+    def plan(self, frames: int, at_once: int) -> ChunkPlan:
+        key_frames = INDEPENDENT if self.inflation is None else self.inflation.key_frames
+        return plan_chunks(key_frames, frames, at_once, self.layers)
+
+    def describe(self, shape) -> str:
+        """How a clip's latent [n, c, h, w] will go through the UNet, and what is then not as all at once."""
+        plan = self.plan(shape[0], self.wanted_at_once(shape))
+        if len(plan.chunks) == 1:
+            return "all frames at once"
+        first = len(plan.chunks[0].frames)
+        changes = [plan.approximation] if plan.approximation else []
+        if self.inflation is not None and self.inflation.normalise_across_frames:
+            changes.append(f"the norms across frames are those of {first} of the {shape[0]} frames")
+        most = max(len(chunk.frames) for chunk in plan.chunks)
+        return (f"up to {most} frames at once, in {len(plan.chunks)} chunks; "
+                + ("not quite as all at once: " + "; ".join(changes) if changes else "the result is as all at once"))
 
     def wanted_at_once(self, shape) -> int:
         frames, _, height, width = shape
@@ -134,17 +149,16 @@ class ChunkedRun:
         return at_once
 
 
-def out_of_memory(node: str, x) -> str:
-    """What to do when not even one frame fits."""
-    height, width = x.shape[-2:]
-    return (f"{node}: memory ran out with one frame of {width * 8}x{height * 8} at a time; use a smaller picture, fewer or "
-            "no ControlNets, or start ComfyUI with --lowvram.")
+def is_out_of_memory(error) -> bool:
+    """Whether an error says that memory ran out, on any device."""
+    return (isinstance(error, MemoryError) or comfy.model_management.is_oom(error)
+            or any(words in str(error) for words in ("out of memory", "can't allocate memory", "not enough memory")))
 
 
 def with_chunk(model_options: dict, active: ActiveChunk) -> dict:
     """Options for one chunk; `ad_params` is how AnimateDiff tells IPAdapter and others which frames are in the batch."""
     options = {**model_options["transformer_options"], KEY: active}
-    if active.count > 1:
+    if len(active.chunks) > 1:
         options["ad_params"] = {"full_length": active.clip_frames, "context_length": len(active.frames),
                                 "sub_idxs": list(active.frames)}
     return {**model_options, "transformer_options": options}

@@ -18,13 +18,14 @@ class Chunk:
     """Frames that go through the UNet in one call.
 
     frames: the batch, as indices into the clip; own: how many of them, from the first, are this chunk's result (the
-    others only lend their keys); keys: int64 [len(frames), f], each frame's key frames as places in the pool, which is
-    `frames` followed by the frames carried along; carry: places in the pool to carry along from here on, int64 [c], or
+    others only lend their keys); pool: `frames` and after them the frames carried along; keys: int64 [len(frames), f],
+    each frame's key frames as places in the pool; carry: places in the pool to carry along from here on, int64 [c], or
     None to go on with what is carried already.
     """
 
     frames: tuple[int, ...]
     own: int
+    pool: tuple[int, ...]
     keys: torch.Tensor
     carry: torch.Tensor | None = None
 
@@ -41,19 +42,30 @@ class ChunkPlan:
 class ActiveChunk:
     """The chunk that is in the UNet.
 
-    index, count: its place among the chunks; clip_frames: length of the clip; carried: what earlier chunks of the same
-    evaluation left for later ones, under keys of whoever left it.
+    chunks: all of the clip's, in the order in which they run; index: which of them this is; clip_frames: length of the
+    clip; carried: what earlier chunks of the same evaluation left for later ones, under keys of whoever left it.
     """
 
-    chunk: Chunk
+    chunks: tuple[Chunk, ...]
     index: int
-    count: int
     clip_frames: int
     carried: dict = field(repr=False)
 
     @property
+    def chunk(self) -> Chunk:
+        return self.chunks[self.index]
+
+    @property
     def frames(self) -> tuple[int, ...]:
         return self.chunk.frames
+
+    @property
+    def is_last(self) -> bool:
+        return self.index + 1 == len(self.chunks)
+
+    def at(self, index: int) -> "ActiveChunk":
+        """Another chunk of the same evaluation."""
+        return replace(self, index=index)
 
     def apart(self, name: str) -> "ActiveChunk":
         """The same chunk for other rows of the same evaluation, which carry along hidden states of their own."""
@@ -84,7 +96,7 @@ def plan_chunks(entries: tuple[str, ...], frames: int, at_once: int, layers: int
     """
     if frames <= at_once:
         everything = tuple(range(frames))
-        return ChunkPlan((Chunk(everything, frames, key_frame_indices(entries, frames)),))
+        return ChunkPlan((Chunk(everything, frames, everything, key_frame_indices(entries, frames)),))
     wanted = key_frame_indices(entries, frames)
     offsets = [int(entry) for entry in entries if entry not in WORDS]
     if offsets and "all" not in entries:
@@ -108,12 +120,11 @@ def _plan_spread(frames: int, at_once: int) -> ChunkPlan:
     """All frames as key frames: some that are spread over the clip stand for all of them."""
     first = spread_frames(frames, at_once)
     rest = _cut([frame for frame in range(frames) if frame not in first], at_once)
-    common = torch.tensor(first)
-    chunks = [Chunk(first, len(first), torch.arange(len(first)).expand(len(first), -1), torch.arange(len(first)))]
+    common = torch.arange(len(first))
+    chunks = [Chunk(first, len(first), first, common.expand(len(first), -1), common)]
     for part in rest:
-        current = torch.arange(len(part))[:, None]
-        chunks.append(Chunk(part, len(part), torch.cat([(len(part) + torch.arange(len(common))).expand(len(part), -1),
-                                                        current], dim=1)))
+        keys = [(len(part) + common).expand(len(part), -1), torch.arange(len(part))[:, None]]
+        chunks.append(Chunk(part, len(part), part + first, torch.cat(keys, dim=1)))
     return ChunkPlan(tuple(chunks), f"key frames 'all': every frame looks at itself and at {len(first)} frames spread "
                                     f"over the clip, not at all {frames}")
 
@@ -161,12 +172,12 @@ def _chunks(parts, lent, wanted, carried) -> tuple[Chunk, ...]:
     """
     chunks, along = [], ()
     for own, others, handed_on in zip(parts, lent, carried):
-        batch = own + others
-        pool = torch.tensor(batch + along)
+        batch, names = own + others, own + others + along
+        pool = torch.tensor(names)
         keys = (wanted[list(batch)][..., None] - pool).abs().argmin(dim=-1)
         carry = None
         if handed_on is not None:
             along = tuple(dict.fromkeys(handed_on))
             carry = torch.tensor([(pool - frame).abs().argmin() for frame in along], dtype=torch.long)
-        chunks.append(Chunk(batch, len(own), keys, carry))
+        chunks.append(Chunk(batch, len(own), names, keys, carry))
     return tuple(chunks)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import torch
 
 from . import blend_check
-from .attention_hooks import CROSS, SELF, downsampling, layer_size, plain_attention
+from .attention_hooks import CROSS, SELF, Layer, downsampling, layer_size, plain_attention
 from .blend_settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK, BlendSettings
 from .fusion import fuse_cross, fuse_self
 from .inversion import layer_word_maps
@@ -40,8 +40,9 @@ class Step:
 class ChunkFusion:
     """The attention of one chunk of frames: queries and keys of the source's rows, and the edit's rows fused with them.
 
-    reading: whether the source's rows are in the UNet; word_maps, target_word_maps: maps [b, T, h, w] of the mask layers
-    that the source's and the edit's rows have passed.
+    reading: whether the source's rows are in the UNet; recorded: what a cache keeps of them, or None without one;
+    cached, context: instead of reading, a CachedAttention and the source prompt's encoding; word_maps,
+    target_word_maps: maps [b, T, h, w] of the mask layers that the source's and the edit's rows have passed.
     """
 
     def __init__(self, step: Step, settings: BlendSettings, edit: PromptEdit, frames, map_downsampling: int):
@@ -49,6 +50,8 @@ class ChunkFusion:
         self.map_downsampling = map_downsampling
         self.reading = False
         self.queries_keys = {}
+        self.recorded = None
+        self.cached = self.context = None
         self.word_maps = []
         self.target_word_maps = []
         self.masks = {}
@@ -78,15 +81,27 @@ class ChunkFusion:
 
     def read_layer(self, layer, query, key, extra):
         """Keeps the source's queries and keys (and in a reconstruction its word maps) as they pass."""
-        index = extra["cond_or_uncond"].index(0) if 0 in extra["cond_or_uncond"] else None
-        if index is None:
+        query, key = source_row(query, extra), source_row(key, extra)
+        if query is None:
             return
-        rows = len(extra["cond_or_uncond"])
-        query, key = query.chunk(rows)[index], key.chunk(rows)[index]
         if self.fuses(layer, extra):
             self.queries_keys[layer] = query, key
+            if self.recorded is not None and layer.kind == CROSS:
+                self.recorded[layer] = query
         if self.step.source_words is None and reads_words(self.settings) and self.is_mask_layer(layer, extra):
             self.word_maps.append(layer_word_maps(query, key, extra))
+
+    def read_hidden(self, hidden, extra):
+        """As an attn1_patch: what the source's self-attention is projected from, for a cache."""
+        layer = Layer(SELF, extra["block"], extra["block_index"])
+        if self.reading and self.recorded is not None and self.fuses(layer, extra):
+            self.recorded[layer] = source_row(hidden, extra)
+
+    def source_query_key(self, layer, extra, device):
+        """The source's query and key of a layer that is fused, or None."""
+        if self.cached is None:
+            return self.queries_keys.get(layer)
+        return self.cached.query_key(layer, self.context, device) if self.fuses(layer, extra) else None
 
     def fuses(self, layer, extra) -> bool:
         return layer.kind in self.step.kinds and (self.settings.finest_layers or downsampling(extra) > 1)
@@ -99,7 +114,7 @@ class ChunkFusion:
         query, key, _ = edit_qkv
         if self.settings.latent_window is not None and reads_words(self.settings) and self.is_mask_layer(layer, extra):
             self.target_word_maps.append(layer_word_maps(query, key, extra))
-        source_qk = self.queries_keys.get(layer)
+        source_qk = self.source_query_key(layer, extra, query.device)
         if source_qk is None:
             return None
         if source_qk[0].shape != query.shape:
@@ -120,6 +135,12 @@ class ChunkFusion:
                 words = average(self.word_maps) if self.word_maps else None
             self.masks[size] = edit_mask(self.settings, self.edit, size, self.frames, device, words)
         return self.masks[size]
+
+
+def source_row(values, extra):
+    """The rows of the source's own conditioning, the first that was asked for; None in a call without it."""
+    rows = extra["cond_or_uncond"]
+    return values.chunk(len(rows))[rows.index(0)] if 0 in rows else None
 
 
 def average(maps: list[torch.Tensor]) -> torch.Tensor:

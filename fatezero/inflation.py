@@ -114,7 +114,7 @@ def gather_chunk(clip: torch.Tensor, active, transformer_options: dict, kind: st
              for row in transformer_options["uuids"]]
     if names[0] in carried:
         clip = torch.cat([clip, torch.stack([carried[name] for name in names])], dim=1)
-    if chunk.carry is not None and active.index + 1 < active.count:
+    if chunk.carry is not None and not active.is_last:
         carried.update(zip(names, clip[:, chunk.carry.to(clip.device)]))
     return gather_frames(clip, chunk.keys)
 
@@ -157,7 +157,7 @@ def _over_frames(norm, forward, index: int, transformer_options: dict):
         if active is not None and active.index > 0:
             return normalise_as(x, torch.stack([active.carried[name] for name in names]), norm, forward)
         clip = x.unflatten(0, (len(rows), -1))
-        if active is not None and active.count > 1:
+        if active is not None and not active.is_last:
             active.carried.update(zip(names, group_statistics(clip, norm)))
         tall = clip.transpose(1, 2).reshape(len(rows), channels, -1, width)
         tall = forward(tall).reshape(len(rows), channels, -1, height, width)

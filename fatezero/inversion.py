@@ -147,7 +147,7 @@ class WordMapCapture:
         guider = executor.class_obj
         install_hooks(guider.model_options["transformer_options"], guider.model_patcher.model.diffusion_model,
                       self.attend)
-        ChunkedRun(guider, NODE, self.evaluate_chunk).install(guider)
+        ChunkedRun(guider.model_patcher, NODE, self.evaluate_chunk).install(guider)
         return executor(*args, **kwargs)
 
     def before_call(self, step: int, last: bool):

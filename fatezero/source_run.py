@@ -3,18 +3,20 @@ from dataclasses import dataclass, field
 
 import torch
 
+from .attention_cache import AttentionCache
 from .inflation import Inflation
 from .schedule import at_position, schedule_position
 
 TARGET_LABEL, CURRENT_LABEL = "target", "current"
 
 
-@dataclass(frozen=True)
-class SourceRun:
-    """The source clip's inversion (wire type FZ_SOURCE); immutable.
+@dataclass(frozen=True, eq=False)
+class SourceRun(list):
+    """The source clip's inversion (wire type FZ_SOURCE); immutable but for its cache.
 
-    No attention is kept: queries and keys are a deterministic function of what the model was fed, so an edit runs the
-    source rows again (replay) and reads them as they pass.
+    No attention need be kept: queries and keys are a deterministic function of what the model was fed, so an edit runs
+    the source rows again (replay) and reads them as they pass, or keeps them in `cache` for the next edit.
+    As a list it holds its tensors: ComfyUI's RAM cache sees the size of lists and drops the largest when RAM runs short.
 
     sigmas: float32 [N + 1], ascending; trajectory: float32 [N + 1, n, c, h, w], the latent at each sigma in ComfyUI's
     x = x_0 + sigma·epsilon, first the clean one, last the noise; word_maps: float32 [N, n, T', h', w'], the source's
@@ -34,6 +36,13 @@ class SourceRun:
     inflation: Inflation | None
     fingerprint: str
     version: int = 1
+    cache: AttentionCache = field(default_factory=AttentionCache, repr=False)
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    def __post_init__(self):
+        self.extend([self.trajectory, self.word_maps, self.cache])
 
     @property
     def steps(self) -> int:

@@ -14,8 +14,10 @@ class FateZeroExtension(ComfyExtension):
         from .edit_prompts import EditPrompts
         from .inflate import InflateUNet
         from .invert import Invert
+        from .source_load import LoadSourceRun
+        from .source_save import SaveSourceRun
         from .video_load import VideoLoad
         from .video_save import VideoSave
 
-        return [VideoLoad, LoadDemoModel, EditPrompts, InflateUNet, Invert, AttentionMask, AttentionBlend,
-                AttentionBlendSampler, CompositeOutsideMask, VideoSave]
+        return [VideoLoad, LoadDemoModel, EditPrompts, InflateUNet, Invert, SaveSourceRun, LoadSourceRun, AttentionMask,
+                AttentionBlend, AttentionBlendSampler, CompositeOutsideMask, VideoSave]

@@ -1,8 +1,8 @@
 """Attention Blend: a model that fuses the source's attention into an edit under any deterministic sampler."""
 from ..fatezero.blend import blend_attention
-from ..fatezero.compat import io, schema
+from ..fatezero.compat import io, schema, show_text
 from ..fatezero.model_check import require_unet
-from .blend_inputs import blend_inputs, read_settings
+from .blend_inputs import blend_inputs, price, read_settings
 from .types import PromptEditType, SourceRunType
 
 NODE = "Attention Blend"
@@ -25,9 +25,12 @@ class AttentionBlend(io.ComfyNode):
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model to sample the edit with; the one given "
                                                                    "in is unchanged.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, model, source, edit, preset=None, **options) -> io.NodeOutput:
         require_unet(model, NODE)
-        return io.NodeOutput(blend_attention(model, source, edit, read_settings(source, edit, preset, **options)))
+        settings = read_settings(source, edit, preset, **options)
+        show_text(cls, price(model, source, edit, settings))
+        return io.NodeOutput(blend_attention(model, source, edit, settings))

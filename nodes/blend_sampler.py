@@ -1,10 +1,10 @@
 """Attention Blend Sampler: the edit in one node, from the inverted noise to the edited latent."""
 import latent_preview
 
-from ..fatezero.compat import io, schema
+from ..fatezero.compat import io, schema, show_text
 from ..fatezero.model_check import require_unet
 from ..fatezero.sampling import sample_edit
-from .blend_inputs import blend_inputs, read_settings
+from .blend_inputs import blend_inputs, price, read_settings
 from .types import PromptEditType, SourceRunType
 
 NODE = "Attention Blend Sampler"
@@ -30,12 +30,14 @@ class AttentionBlendSampler(io.ComfyNode):
                 *blend_inputs(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited clip, for VAE Decode.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, model, source, edit, positive, negative, cfg, preset=None, **options) -> io.NodeOutput:
         require_unet(model, NODE)
         settings = read_settings(source, edit, preset, **options)
+        show_text(cls, price(model, source, edit, settings))
         samples = sample_edit(model, source, edit, settings, positive, negative, cfg,
                               callback=latent_preview.prepare_callback(model, source.steps))
         return io.NodeOutput({"samples": samples})

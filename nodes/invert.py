@@ -1,13 +1,18 @@
 """DDIM Invert + Store Attention: from the clip's latents to the noise that draws it again."""
+import os
+
 import comfy.samplers
+import folder_paths
 import latent_preview
 
-from ..fatezero.compat import io, schema, ui
+from ..fatezero.chunked_sampling import ChunkedRun
+from ..fatezero.compat import io, schema, show_text, ui
 from ..fatezero.inversion import inversion_sigmas, invert
 from ..fatezero.invert_check import check_inversion
 from ..fatezero.sampling import reconstruct, reconstruction_error
 from ..fatezero.schedule import OFFICIAL
 from ..fatezero.source_run import CURRENT_LABEL, TARGET_LABEL
+from ..fatezero.unfinished import FOLDER, UnfinishedInversion, inversion_digest
 from .types import SourceRunType
 
 NODE = "DDIM Invert + Store Attention"
@@ -43,6 +48,10 @@ class Invert(io.ComfyNode):
                 io.Boolean.Input("report_error", default=False, optional=True, advanced=True,
                                  tooltip="Draws the source again from its noise and reports the error; costs as many "
                                          "steps once more."),
+                io.Boolean.Input("resume", default=False, optional=True, advanced=True,
+                                 tooltip="Continue where a cancelled or crashed run of the same inversion stopped; "
+                                         "writes each step to disk, into fatezero/unfinished of the output folder, "
+                                         "until it is done."),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The inverted noise; the sampler must add none."),
@@ -50,20 +59,36 @@ class Invert(io.ComfyNode):
                 io.Sigmas.Output(display_name="sigmas", tooltip="The noise levels, for SamplerCustomAdvanced."),
                 io.String.Output(display_name="report", tooltip="What was inverted, and the error when asked for."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, model, source, latent, steps, schedule, evaluate_at="target label (official code)", refinement=0,
-                report_error=False) -> io.NodeOutput:
-        check_inversion(model, source, latent["samples"])
+                report_error=False, resume=False) -> io.NodeOutput:
+        samples = latent["samples"]
+        check_inversion(model, source, samples)
         sigmas = inversion_sigmas(model, schedule, steps)
+        settings = {"sigmas": sigmas, "label": LABELS[evaluate_at], "refinement": refinement}
+        unfinished = _unfinished(model, source, samples, settings) if resume else None
         callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
-        run = invert(model, source, latent["samples"], sigmas=sigmas, label=LABELS[evaluate_at], refinement=refinement,
-                     callback=callback)
-        report = run.summary()
+        frames = ChunkedRun(model, NODE).describe(samples.shape)
+        show_text(cls, frames)
+        run = invert(model, source, samples, **settings, callback=callback, unfinished=unfinished)
+        report = f"{run.summary()}\n{frames}"
+        if unfinished is not None and unfinished.finished:
+            report += f"\ncontinued after step {unfinished.finished} of {run.steps}"
         if report_error:
             error = reconstruction_error(model, run, reconstruct(model, run, callback=callback))
             report += f"\nreconstruction error without guidance: {error:.2%} of the latent"
+        if unfinished is not None:
+            unfinished.remove()
         noise = {key: value for key, value in latent.items() if key not in ("noise_mask", "batch_index")}
         noise["samples"] = model.model.process_latent_out(run.trajectory[-1])
         return io.NodeOutput(noise, run, sigmas.flip(0), report, ui=ui.PreviewText(report))
+
+
+def _unfinished(model, source, samples, settings: dict) -> UnfinishedInversion:
+    """Where this inversion keeps its steps, within ComfyUI's output folder."""
+    digest = inversion_digest(model, source, samples, **settings)
+    folder = os.path.join(folder_paths.get_output_directory(), *FOLDER.split("/"), digest)
+    return UnfinishedInversion(folder, len(settings["sigmas"]) - 1, samples.shape)

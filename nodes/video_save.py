@@ -2,7 +2,6 @@
 import json
 import math
 import os
-from pathlib import PurePath
 
 import folder_paths
 import torch
@@ -11,6 +10,7 @@ from comfy.cli_args import args
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.frames import check_images, check_same_size
 from ..fatezero.video_write import AUDIO_LAYOUTS, png_name, write_clip
+from .output_name import prefix_problem
 
 NODE = "Video Save"
 FORMATS = ("mp4", "webm", "gif", "png")
@@ -55,7 +55,7 @@ class VideoSave(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, filename_prefix=None):
         # Before the edit runs, not after it. A connected input arrives as None; execute checks that one.
-        return filename_prefix is None or _prefix_problem(filename_prefix) or True
+        return filename_prefix is None or prefix_problem(filename_prefix, NODE) or True
 
     @classmethod
     def execute(cls, images, fps, filename_prefix, format, quality, audio=None, compare_with=None) -> io.NodeOutput:
@@ -64,8 +64,8 @@ class VideoSave(io.ComfyNode):
             check_images(compare_with, NODE, "compare with")
             check_same_size(images, "images", compare_with, "compare with", NODE)
         _check_fps(fps, format)
-        if _prefix_problem(filename_prefix):
-            raise ValueError(_prefix_problem(filename_prefix))
+        if prefix_problem(filename_prefix, NODE):
+            raise ValueError(prefix_problem(filename_prefix, NODE))
         audio = _sound(audio) if format in ("mp4", "webm") else None
         width = images.shape[2] * (1 if compare_with is None else 2)
         folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
@@ -85,14 +85,6 @@ def _check_fps(fps: float, format: str) -> None:
     if not (math.isfinite(fps) and least <= fps <= most):
         raise ValueError(f"{NODE}: 'fps' is {fps:g}; expected {least:g} to {most:g} for {format}; connect Video "
                          "Load's fps or type one.")
-
-
-def _prefix_problem(prefix: str) -> str | None:
-    path = PurePath(prefix)
-    if path.name and not path.is_absolute() and ".." not in path.parts:
-        return None
-    return (f"{NODE}: 'filename prefix' is '{prefix}'; expected a name, with folders before it if wanted, inside "
-            "ComfyUI's output folder.")
 
 
 def _sound(audio: dict | None) -> dict | None:

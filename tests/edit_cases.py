@@ -1,4 +1,7 @@
 """A small random UNet, prompts and clips for tests of inversion and editing, and what they share."""
+import comfy.cldm.cldm
+import comfy.controlnet
+import comfy.ops
 import comfy.samplers
 import torch
 from comfy.model_base import ModelType
@@ -9,7 +12,7 @@ from fatezero_pack.fatezero.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.sampling import sample_edit
 from fatezero_pack.fatezero.schedule import OFFICIAL
 from fatezero_pack.fatezero.tokens import tokenize_prompt
-from golden_unet import random_model
+from golden_unet import UNET_CONFIG, random_model
 
 # Two levels with attention, five transformers: fast, and all that the method meets (places, sizes, depths).
 SMALL_UNET = dict(num_res_blocks=[1, 1], channel_mult=[1, 2], transformer_depth=[1, 1],
@@ -85,6 +88,21 @@ def sampled(model, source, edit, sampler: str = "euler", sigmas=None, cfg: float
 def inverted_noise(model, source):
     """What DDIM Invert gives out as its latent."""
     return model.model.process_latent_out(source.trajectory[-1])
+
+
+def random_controlnet(strength: float, seed: int = 0, hint_seed: int = 1):
+    """A ControlNet of the small UNet's geometry with random weights, applied to a random hint."""
+    config = {**UNET_CONFIG, **SMALL_UNET}
+    for name in ("out_channels", "use_temporal_resblock", "use_temporal_attention", "transformer_depth_output"):
+        config.pop(name)
+    network = comfy.cldm.cldm.ControlNet(**config, hint_channels=3, dtype=torch.float32,
+                                         operations=comfy.ops.disable_weight_init)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) * (parameter[0].numel() ** -0.5)
+    control = comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"))
+    hint = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(hint_seed))
+    return control.set_cond_hint(hint, strength)
 
 
 class CallCounter:

@@ -1,14 +1,18 @@
 """A clip in chunks of frames is the clip at once: which frames go together, what they look at, what comes out."""
 import comfy.model_management
+import comfy.model_patcher
+import comfy.sampler_helpers
 import pytest
 import torch
-from edit_cases import (clip_latent, conditioning, edited, inverted, negative, prompt_edit, sampled, small_model)
+from edit_cases import (clip_latent, conditioning, edited, inverted, prompt_edit, random_controlnet, sampled,
+                        small_model)
+from fatezero_pack.fatezero import chunked_sampling
 from fatezero_pack.fatezero.blend_settings import RECONSTRUCTION, WORDS, BlendSettings
-from fatezero_pack.fatezero.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.chunked_sampling import ChunkedRun, sampled_in_chunks
 from fatezero_pack.fatezero.frame_chunks import plan_chunks, spread_frames
 from fatezero_pack.fatezero.fusion import Window
-from fatezero_pack.fatezero.inflation import Inflation, inflate
-from fatezero_pack.fatezero.key_frames import CHOICES, key_frame_indices, parse_key_frames
+from fatezero_pack.fatezero.inflation import Inflation, group_statistics, inflate, normalise_as
+from fatezero_pack.fatezero.key_frames import key_frame_indices, parse_key_frames
 from golden_unet import relative
 
 FRAMES, LAYERS = 7, 5
@@ -28,6 +32,7 @@ def looked_at(plan, frames):
     found, along = {}, ()
     for chunk in plan.chunks:
         pool = chunk.frames + along
+        assert chunk.pool == pool
         for place, frame in enumerate(chunk.frames[:chunk.own]):
             assert frame not in found
             found[frame] = [pool[key] for key in chunk.keys[place]]
@@ -108,3 +113,159 @@ def test_any_sampler_of_an_inflated_model_in_chunks(sampler):
     whole, chunked = models("current, middle", 2)
     source = inverted(whole, prompt_edit(), clip_latent(FRAMES))
     assert relative(sampled(chunked, source, prompt_edit(), sampler), sampled(whole, source, prompt_edit(), sampler)) < 1e-4
+
+
+# What belongs to each frame travels with it.
+
+def test_embeddings_and_controlnet_pictures_of_each_frame():
+    whole, chunked = models("current, middle", 2)
+    source = inverted(whole, prompt_edit(), clip_latent(FRAMES))
+    positive = conditioning(prompt_edit().target)
+    drift = torch.randn(FRAMES, 1, 64, generator=torch.Generator().manual_seed(3))
+    pictures = torch.rand(FRAMES, 3, 128, 128, generator=torch.Generator().manual_seed(4))
+    inner = random_controlnet(0.5, seed=7).set_cond_hint(pictures.flip(0), 0.5)
+    outer = random_controlnet(1.0).set_cond_hint(pictures, 1.0).set_previous_controlnet(inner)
+    single = random_controlnet(1.0)
+    for control in (outer, single):
+        positive = [[positive[0][0][:1] + drift, {**positive[0][1], "control": control}]]
+        expected = sampled(whole, source, prompt_edit(), positive=positive)
+        assert relative(sampled(chunked, source, prompt_edit(), positive=positive), expected) < 1e-4
+    assert outer.cond_hint_original is pictures and outer.previous_controlnet is inner
+
+
+def test_other_packs_are_told_which_frames_are_in_the_model():
+    """`ad_params`, as AnimateDiff tells IPAdapter, Advanced-ControlNet and others."""
+    _, chunked = models("middle", 3)
+    told = set()
+
+    def look(query, key, value, extra):
+        told.add((tuple(extra["ad_params"]["sub_idxs"]), extra["ad_params"]["full_length"]))
+        return query, key, value
+
+    chunked.set_model_attn2_patch(look)
+    sampled(chunked, inverted(models("middle", 3)[0], prompt_edit(), clip_latent(FRAMES)), prompt_edit())
+    assert sorted(frame for frames, _ in told for frame in frames) == list(range(FRAMES))
+    assert {length for _, length in told} == {FRAMES}
+
+
+def test_a_model_with_injected_modules_keeps_its_clip_whole():
+    """AnimateDiff's temporal modules need all frames; a number that was asked for still counts."""
+    model = small_model()
+    model.set_injections("motion", [comfy.model_patcher.PatcherInjection(lambda patcher: None, lambda patcher: None)])
+    shape = (400, 4, 64, 64)
+    assert ChunkedRun(model, "Test").wanted_at_once(shape) == 400
+    assert ChunkedRun(sampled_in_chunks(model, 5, "Test"), "Test").wanted_at_once(shape) == 5
+    assert ChunkedRun(small_model(), "Test").wanted_at_once(shape) == 8
+
+
+# Memory.
+
+def chunk_lengths(model, work):
+    """How many frames went through the UNet in each of its calls."""
+    lengths = []
+    handle = model.model.diffusion_model.register_forward_pre_hook(
+        lambda module, arguments: lengths.append(len(arguments[0])))
+    try:
+        work()
+    finally:
+        handle.remove()
+    return lengths
+
+
+def test_comfyui_makes_room_for_a_chunk_and_not_for_the_clip(monkeypatch):
+    _, chunked = models("middle", 3)
+    shapes = []
+    estimate = comfy.sampler_helpers.estimate_memory
+
+    def record(model, noise_shape, conds):
+        shapes.append(list(noise_shape))
+        return estimate(model, noise_shape, conds)
+
+    monkeypatch.setattr(comfy.sampler_helpers, "estimate_memory", record)
+    source = inverted(chunked, prompt_edit(), clip_latent(FRAMES))
+    sampled(chunked, source, prompt_edit())
+    assert shapes == [[3, 4, 16, 16]] * 2
+
+
+def test_the_automatic_chunk_fits_into_free_memory(monkeypatch):
+    model = inflate(small_model(), Inflation(("current", "middle")))
+    monkeypatch.setattr(chunked_sampling, "AUTOMATIC_CELLS", 6 * 16 * 16)
+    monkeypatch.setattr(comfy.model_management, "get_free_memory",
+                        lambda *arguments: 2 * 1.5 * model.model.memory_required([1, 4, 16, 16]) + 1)
+    assert set(chunk_lengths(model, lambda: inverted(model, prompt_edit(), clip_latent(FRAMES)))) <= {1, 2}
+
+
+@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("CUDA out of memory."), MemoryError(),
+                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")])
+def test_out_of_memory_goes_on_with_half_the_frames(error):
+    whole, chunked = models("current, middle", 4)
+    source = inverted(whole, prompt_edit(), clip_latent(FRAMES))
+    settings = BlendSettings(mask_from=WORDS, latent_window=Window(0, 1))
+    expected = edited(whole, source, prompt_edit(), settings)
+    tried = []
+
+    def full(hidden, extra):
+        if extra["block"] == ("output", 1) and len(hidden) // len(extra["uuids"]) > 2:
+            tried.append(len(hidden) // len(extra["uuids"]))
+            raise error
+        return hidden
+
+    chunked.set_model_attn1_output_patch(full)
+    again = inverted(chunked, prompt_edit(), clip_latent(FRAMES))
+    assert relative(again.trajectory, source.trajectory) < 1e-5 and relative(again.word_maps, source.word_maps) < 1e-5
+    assert relative(edited(chunked, source, prompt_edit(), settings), expected) < 1e-4
+    assert len(tried) == 2  # once in the inversion and once in the edit: the smaller chunk is remembered
+
+
+def test_out_of_memory_with_one_frame_says_what_to_do():
+    _, chunked = models("current, middle", 4)
+
+    def full(hidden, extra):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    chunked.set_model_attn1_output_patch(full)
+    with pytest.raises(comfy.model_management.OOM_EXCEPTION, match="DDIM Invert.* one frame of 128x128 at a time; use a"):
+        inverted(chunked, prompt_edit(), clip_latent(FRAMES))
+
+
+def test_other_errors_are_not_tried_again():
+    _, chunked = models("middle", 4)
+    calls = []
+
+    def fail(hidden, extra):
+        calls.append(1)
+        raise RuntimeError("sizes do not match")
+
+    chunked.set_model_attn1_output_patch(fail)
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        inverted(chunked, prompt_edit(), clip_latent(FRAMES))
+    assert len(calls) == 1
+
+
+# What is not exact.
+
+def inversion_error(entries: str, at_once: int, frames: int = 12, **inflation) -> float:
+    whole, chunked = models(entries, at_once, **inflation)
+    latent = clip_latent(frames)
+    return relative(inverted(chunked, prompt_edit(), latent).trajectory,
+                    inverted(whole, prompt_edit(), latent).trajectory)
+
+
+@pytest.mark.parametrize("entries, inflation", [
+    ("all", {}), ("-1, +1", {}), ("-1, middle", {}), ("current, middle", {"normalise_across_frames": True})])
+def test_what_is_not_exact_is_near(entries, inflation):
+    error = inversion_error(entries, 4, **inflation)
+    assert 1e-6 < error < 0.05
+    text = ChunkedRun(models(entries, 4, **inflation)[1], "Test").describe((12, 4, 16, 16))
+    assert "not quite as all at once: " in text
+    assert ChunkedRun(models(entries, 12, **inflation)[1], "Test").describe((12, 4, 16, 16)) == "all frames at once"
+
+
+def test_norms_with_the_clips_own_statistics_are_the_joint_norm():
+    """`normalise_as` with statistics of the same frames is the joint group norm itself."""
+    norm = torch.nn.GroupNorm(4, 8)
+    torch.nn.init.normal_(norm.weight), torch.nn.init.normal_(norm.bias)
+    clip = torch.randn(2, 3, 8, 5, 6) * 2 + 1
+    expected = torch.nn.functional.group_norm(clip.transpose(1, 2), 4, norm.weight, norm.bias).transpose(1, 2)
+    result = normalise_as(clip.flatten(0, 1), group_statistics(clip, norm), norm, norm.forward)
+    assert torch.allclose(result, expected.flatten(0, 1), atol=1e-5)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from comfy.sd1_clip import SD1Tokenizer
 from fatezero_pack.fatezero.blend import blend_attention
-from fatezero_pack.fatezero.blend_settings import NO_MASK, WORDS, BlendSettings
+from fatezero_pack.fatezero.blend_settings import CACHE, NO_MASK, REPLAY, WORDS, BlendSettings
 from fatezero_pack.fatezero.fusion import Window
 from fatezero_pack.fatezero.inflation import Inflation, inflate
 from fatezero_pack.fatezero.inversion import inversion_sigmas, invert
@@ -58,7 +58,8 @@ def test_word_maps(golden):
     assert relative(source.word_maps[case["steps"] // 2], golden_maps[:, :edit.source.end + 1]) <= 1e-4
 
 
-def test_edit(golden):
+@pytest.mark.parametrize("source_attention", [REPLAY, CACHE, CACHE], ids=["replay", "fills the cache", "from the cache"])
+def test_edit(golden, source_attention):
     case, model, edit, source = golden
     settings = case["case"]["p2p"]
     masked = settings.get("blend_self_attention", False)
@@ -66,7 +67,7 @@ def test_edit(golden):
         self_window=Window(0, settings["self_replace_steps"]),
         cross_window=Window(0, settings["cross_replace_steps"]["default_"]),
         mask_from=WORDS if masked else NO_MASK, threshold=settings["blend_th"][0] if masked else 1.0,
-        finest_layers=False))
+        finest_layers=False, source_attention=source_attention))
     assert relative(sample(blended, case, source, edit), case["edited"]) <= 1e-3
 
 

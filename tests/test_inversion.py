@@ -1,9 +1,6 @@
 """DDIM inversion against the textbook formulas in alpha-bar space, and what it keeps."""
 import math
 
-import comfy.cldm.cldm
-import comfy.controlnet
-import comfy.ops
 import comfy.samplers
 import comfy.supported_models
 import pytest
@@ -11,7 +8,7 @@ import torch
 from comfy.model_base import BaseModel, ModelType
 from comfy.patcher_extension import WrappersMP
 from edit_cases import (SMALL_UNET, CallCounter, clip_latent, conditioning, edited, inverted, inverted_noise,
-                        prompt_edit, small_model)
+                        prompt_edit, random_controlnet, small_model)
 from fatezero_pack.fatezero.blend_settings import BlendSettings
 from fatezero_pack.fatezero.fusion import Window
 from fatezero_pack.fatezero.inflation import Inflation, inflate
@@ -148,21 +145,6 @@ def test_node_returns_noise_sigmas_and_error():
 
 
 # ControlNet.
-
-def random_controlnet(strength: float, seed: int = 0, hint_seed: int = 1):
-    """A ControlNet of the small UNet's geometry with random weights, applied to a random hint."""
-    config = {**UNET_CONFIG, **SMALL_UNET}
-    for name in ("out_channels", "use_temporal_resblock", "use_temporal_attention", "transformer_depth_output"):
-        config.pop(name)
-    network = comfy.cldm.cldm.ControlNet(**config, hint_channels=3, dtype=torch.float32,
-                                         operations=comfy.ops.disable_weight_init)
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in network.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator) * (parameter[0].numel() ** -0.5)
-    control = comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"))
-    hint = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(hint_seed))
-    return control.set_cond_hint(hint, strength)
-
 
 def controlled(tokens, control):
     return conditioning(tokens, control=control, control_apply_to_uncond=True)

@@ -8,7 +8,7 @@ import pytest
 PACK = Path(__file__).resolve().parent.parent
 NODES = {"FateZeroVideoLoad", "FateZeroVideoSave", "FateZeroEditPrompts", "FateZeroInflate", "FateZeroInvert",
          "FateZeroAttentionMask", "FateZeroAttentionBlend", "FateZeroBlendSampler", "FateZeroComposite",
-         "FateZeroLoadDemoModel"}
+         "FateZeroLoadDemoModel", "FateZeroSaveSource", "FateZeroLoadSource"}
 
 
 @pytest.fixture(params=["server", "old_server"])

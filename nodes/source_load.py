@@ -1,0 +1,95 @@
+"""Load Source Run: an inverted clip from a file, in place of inverting it again."""
+import os
+from pathlib import Path, PurePath
+
+import folder_paths
+
+from ..fatezero.blend_check import check_model
+from ..fatezero.compat import io, schema, ui
+from ..fatezero.model_check import require_unet
+from ..fatezero.source_file import LOAD, read_source
+from ..fatezero.unfinished import FOLDER as UNFINISHED
+from .types import SourceRunType
+
+SAVED_IN = "fatezero"  # within the output folder
+_OUTPUT = " [output]"  # how ComfyUI marks files of its output folder
+
+
+class LoadSourceRun(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="FateZeroLoadSource", display_name=LOAD, category="FateZero",
+            description="Brings back an inverted clip that Save Source Run has written, in the place of DDIM Invert + "
+                        "Store Attention: edits of it are the same to the last bit.",
+            search_aliases=["load inversion", "restore source", "fatezero"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model, LoRAs and inflation that the clip was inverted with."),
+                io.Combo.Input("file", options=_files(),
+                               tooltip="A file of Save Source Run, in the folder fatezero of ComfyUI's output folder "
+                                       "or in the input folder."),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The inverted noise; the sampler must add none."),
+                SourceRunType.Output(display_name="source", tooltip="The inverted clip, for masks and edits."),
+                io.Sigmas.Output(display_name="sigmas", tooltip="The noise levels, for SamplerCustomAdvanced."),
+                io.String.Output(display_name="report", tooltip="What was inverted, and the file."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file=None):
+        # A connected input arrives as None, here and in fingerprint_inputs.
+        return True if file is None or _path(file) is not None else _missing(file)
+
+    @classmethod
+    def fingerprint_inputs(cls, file=None, **settings):
+        path = _path(file) if file else None
+        if path is None:
+            return ""
+        facts = os.stat(path)
+        return f"{path} {facts.st_mtime_ns} {facts.st_size}"
+
+    @classmethod
+    def execute(cls, model, file) -> io.NodeOutput:
+        require_unet(model, LOAD)
+        path = _path(file)
+        if path is None:
+            raise ValueError(_missing(file))
+        source = read_source(path)
+        check_model(model, source, LOAD)
+        report = f"{source.summary()}\nloaded from {file}"
+        noise = {"samples": model.model.process_latent_out(source.trajectory[-1])}
+        return io.NodeOutput(noise, source, source.sigmas.flip(0), report, ui=ui.PreviewText(report))
+
+
+def _files() -> list[str]:
+    """The files to choose from; only the folders that can hold source runs are looked through."""
+    output = folder_paths.get_output_directory()
+    unfinished = os.path.join(output, *PurePath(UNFINISHED).parts)
+    found = []
+    for folder, folders, names in os.walk(os.path.join(output, SAVED_IN)):
+        folders[:] = [name for name in sorted(folders)
+                      if not name.startswith(".") and os.path.join(folder, name) != unfinished]
+        found += [Path(folder, name).relative_to(output).as_posix() + _OUTPUT for name in _runs(names)]
+    return found + _runs(os.listdir(folder_paths.get_input_directory()))
+
+
+def _runs(names: list[str]) -> list[str]:
+    return sorted(name for name in names if name.endswith(".safetensors"))
+
+
+def _path(file: str) -> str | None:
+    """Where the file lies that `file` names, with ComfyUI's ending such as [output] or not; None if it is not there."""
+    name, folder = folder_paths.annotated_filepath(file)
+    folder = os.path.abspath(folder or folder_paths.get_input_directory())
+    path = os.path.abspath(os.path.join(folder, name))
+    try:
+        return path if os.path.commonpath((folder, path)) == folder and os.path.isfile(path) else None
+    except ValueError:  # on another drive
+        return None
+
+
+def _missing(file: str) -> str:
+    return (f"{LOAD}: 'file' is {file}, which is not in ComfyUI's output or input folder; choose another one, or save "
+            "the source run again.")

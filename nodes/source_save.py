@@ -1,0 +1,49 @@
+"""Save Source Run: the inverted clip as a file, for edits in another session."""
+import os
+from pathlib import PurePath
+
+import folder_paths
+
+from ..fatezero.compat import io, schema, ui
+from ..fatezero.source_file import SAVE, write_source
+from ..fatezero.tensor_file import explain_disk_errors
+from .output_name import prefix_problem
+from .types import SourceRunType
+
+
+class SaveSourceRun(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="FateZeroSaveSource", display_name=SAVE, category="FateZero",
+            description="Saves an inverted clip in ComfyUI's output folder, so that Load Source Run brings it back in "
+                        "another session without inverting again.",
+            search_aliases=["save inversion", "store source", "fatezero"],
+            is_output_node=True,
+            inputs=[
+                SourceRunType.Input("source", tooltip="The inverted clip, from DDIM Invert + Store Attention."),
+                io.String.Input("filename_prefix", default="fatezero/source",
+                                tooltip="Folder and beginning of the name within ComfyUI's output folder; a number is "
+                                        "added. Load Source Run lists what lies in the folder fatezero and below."),
+            ],
+            outputs=[SourceRunType.Output(display_name="source", tooltip="The same source run, to go on with.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix=None):
+        # Before the inversion runs, not after it. A connected input arrives as None; execute checks that one.
+        return filename_prefix is None or prefix_problem(filename_prefix, SAVE) or True
+
+    @classmethod
+    def execute(cls, source, filename_prefix) -> io.NodeOutput:
+        if prefix_problem(filename_prefix, SAVE):
+            raise ValueError(prefix_problem(filename_prefix, SAVE))
+        height, width = source.trajectory.shape[-2:]
+        with explain_disk_errors(f"{SAVE}: '{filename_prefix}'", "choose another 'filename prefix' or output folder"):
+            folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
+                filename_prefix, folder_paths.get_output_directory(), width * 8, height * 8)
+        name = f"{filename}_{counter:05}_.safetensors"
+        path = os.path.join(folder, name)
+        write_source(path, source)
+        shown = f"{PurePath(subfolder, name).as_posix()}\n{os.path.getsize(path) / 1e6:.1f} MB"
+        return io.NodeOutput(source, ui=ui.PreviewText(shown))
