@@ -84,11 +84,6 @@ def plan_cache(chunk_bytes, budget: CacheBytes) -> CacheBytes:
     return CacheBytes(*(getattr(budget, tier) - getattr(left, tier) for tier in TIERS))
 
 
-def describe_cache(taken: CacheBytes) -> str:
-    """A plan, or what a cache holds, in words."""
-    return f"the cache takes {gigabytes(taken.total)} ({taken})" if taken.total else "the cache is empty"
-
-
 def _tiers_with_room(size: int, left: CacheBytes):
     return (tier for tier in TIERS if size <= getattr(left, tier))
 

@@ -12,7 +12,7 @@ from comfy.sampler_helpers import convert_cond
 
 from . import blend_check
 from .attention_hooks import install_hooks, plain_attention
-from .blend_settings import INVERSION, BlendSettings
+from .blend_settings import FAST_RECONSTRUCTION, INVERSION, BlendSettings
 from .chunked_sampling import ChunkedRun, conds_of_frames, with_chunk
 from .frame_chunks import active_chunk
 from .fused_attention import ChunkFusion, Step, average, edit_mask, reads_words
@@ -24,7 +24,7 @@ from .source_attention import SourceCache, plan_source_attention
 from .source_run import SourceRun
 
 KEY = "fatezero_blend"
-SOURCE = "fatezero_source"
+SOURCE, SOURCE_NEGATIVE = "fatezero_source", "fatezero_source_negative"
 
 
 def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendSettings):
@@ -87,7 +87,7 @@ class BlendRun:
         self.step = None  # within a step's first evaluation
         self.chunk = None  # within a chunk of it
         self.cache = None
-        self.target_words = None  # the edit's own word maps, summed over the steps, whole clip
+        self.source_words = self.target_words = None  # word maps of the whole clip, summed over the steps so far
         self.reconstruction = None
         self.map_downsampling = mask_downsampling(*source.trajectory.shape[-2:])
 
@@ -108,8 +108,11 @@ class BlendRun:
                               (WrappersMP.CALC_COND_BATCH, self.calc_cond_batch)):
             wrappers[kind] = {KEY: [wrapper], **wrappers.get(kind, {})}
         guider.model_options.pop("multigpu_clones", None)
-        # Named among the guider's conditionings, its ControlNets are loaded with the edit's and cleaned up with them.
+        # Named among the guider's conditionings, their ControlNets are loaded with the edit's and cleaned up with them.
         guider.conds[SOURCE] = convert_cond(self.source.conditioning)
+        if self.source.null_text is not None:
+            guider.conds[SOURCE_NEGATIVE] = convert_cond([[self.source.null_text.embeddings[0],
+                                                           self.source.null_text.options]])
 
     # The wrappers of a step, from the outside in.
 
@@ -201,7 +204,7 @@ class BlendRun:
         if not self.reads_source:
             return
         if self.source_conds is None:
-            self.source_conds = self.processed_source_conds(x)
+            self.source_conds = self.processed_conds(self.source.conditioning, x)
         if self.cache is not None:
             self.cache.begin(x.device)
         if from_inversion:
@@ -216,10 +219,10 @@ class BlendRun:
         ends = [window.end for window in windows] + [end for _, _, end in self.edit.windows]
         return index <= max(ends) * self.source.steps
 
-    def processed_source_conds(self, x):
-        """The source's conditioning encoded for the model, apart from the edit's: core would hand the target's old-style
+    def processed_conds(self, conditioning, x):
+        """A CONDITIONING encoded for the model, apart from the edit's: core would hand the target's old-style
         ControlNet on to every conditioning that has none."""
-        conds = {SOURCE: [cond.copy() for cond in convert_cond(self.source.conditioning)]}
+        conds = {SOURCE: [cond.copy() for cond in convert_cond(conditioning)]}
         return comfy.samplers.process_conds(self.guider.inner_model, x, conds, x.device)[SOURCE]
 
     def read_source(self, executor, model, active, chunk: ChunkFusion, timestep, model_options):
@@ -250,18 +253,31 @@ class BlendRun:
         return self.reconstruction.at(sigma)
 
     def begin_reconstruction(self, x, sigma: float):
-        """Prompt-to-prompt's source branch: denoises the inverted noise under source prompt and the edit's guidance."""
-        before = self.reconstruction
+        """The source's own branch: denoises the inverted noise under the source prompt.
+
+        Its guidance is that of its null text where it has some (decoupled guidance, Video-P2P 3.2: the edit keeps the
+        plain negative), the edit's without (prompt-to-prompt), or none (Video-P2P's fast mode).
+        """
+        before, null_text = self.reconstruction, self.source.null_text
         latent = self.source.latent_at(sigma).to(x) if before is None else before.at(sigma)
         self.reconstruction = Reconstruction(latent, torch.empty_like(latent), sigma)
-        self.reconstruction_guidance = getattr(self.guider, "cfg", 1.0)
-        self.reconstruction_negative = self.guider.conds.get("negative") if self.reconstruction_guidance != 1.0 else None
+        if self.settings.attention_from == FAST_RECONSTRUCTION:
+            guidance, negative = 1.0, None
+        elif null_text is not None:
+            guidance = null_text.guidance
+            negative = self.processed_conds([[self.source.null_text_at(sigma), null_text.options]], x)
+        else:
+            guidance, negative = getattr(self.guider, "cfg", 1.0), self.guider.conds.get("negative")
+        self.reconstruction_guidance = guidance
+        self.reconstruction_negative = negative if guidance != 1.0 else None
 
     def blend_latents(self, x, denoised, step: Step, model_options):
         window = self.settings.latent_window
-        if self.step_target_words is not None:
-            words = self.target_words
-            self.target_words = self.step_target_words if words is None else words + self.step_target_words
+        self.target_words = added(self.target_words, self.step_target_words)
+        if self.settings.attention_from == INVERSION:
+            self.source_words = self.step_source_words  # FateZero: of this step
+        else:
+            self.source_words = added(self.source_words, self.step_source_words)  # Video-P2P: of all so far
         if window is None or not window.contains(step.index, self.source.steps):
             return denoised
         schedule = model_options["transformer_options"]["sample_sigmas"]
@@ -269,7 +285,7 @@ class BlendRun:
         if len(lower) == 0:
             return denoised
         next_sigma = float(lower.max())
-        mask = edit_mask(self.settings, self.edit, tuple(x.shape[-2:]), range(len(x)), x.device, self.step_source_words,
+        mask = edit_mask(self.settings, self.edit, tuple(x.shape[-2:]), range(len(x)), x.device, self.source_words,
                          self.target_words)
         if mask is None:
             return denoised
@@ -287,3 +303,10 @@ class Reconstruction:
     def at(self, sigma: float) -> torch.Tensor:
         """The latent that an Euler step to another sigma gives."""
         return self.latent + (sigma - self.sigma) * (self.latent - self.denoised) / self.sigma
+
+
+def added(total: torch.Tensor | None, step: torch.Tensor | None) -> torch.Tensor | None:
+    """A sum that begins with the first step that has something to add."""
+    if total is None or step is None:
+        return step if total is None else total
+    return total + step

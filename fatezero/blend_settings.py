@@ -6,6 +6,7 @@ import torch
 from .fusion import Window
 
 INVERSION, RECONSTRUCTION = "inversion", "reconstruction"
+FAST_RECONSTRUCTION = "reconstruction without guidance"
 REPLAY, CACHE, AUTO = "replay", "cache", "auto"
 NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK = "off", "words", "mask input", "words inside mask input"
 
@@ -17,7 +18,8 @@ class BlendSettings:
     self_window, cross_window: when the source's self- and cross-attention are used; mask_from: where self-attention
     and latents keep the edit's own (NO_MASK: nowhere), read from the words' attention, the `mask` [1 or n, H, W], or
     their product; threshold: tau, 0..1; finest_layers: fuse layers of the latent's own resolution too (the official
-    code leaves them out to save memory); attention_from: INVERSION (FateZero) or RECONSTRUCTION (prompt-to-prompt);
+    code leaves them out to save memory); attention_from: INVERSION (FateZero), RECONSTRUCTION (prompt-to-prompt; with
+    null text Video-P2P's decoupled guidance) or FAST_RECONSTRUCTION (Video-P2P's fast mode);
     latent_window: when latents outside the mask are put back to the source's, or None; source_attention: REPLAY runs
     the source's rows again in every edit, CACHE keeps what they show for later edits, AUTO does so where it is little.
     """

@@ -82,11 +82,15 @@ class ChunkedRun:
         """CALC_COND_BATCH wrapper: evaluates the clip chunk by chunk; out of memory, again with half the frames."""
         if active_chunk(model_options["transformer_options"]) is not None:
             return executor(model, conds, x, timestep, model_options)
+        return self.within_memory(model, x, lambda: self.evaluate(executor, model, conds, x, timestep, model_options))
+
+    def within_memory(self, model, x, evaluate):
+        """What evaluate() returns, called again with half the frames at once for as long as memory runs out."""
         if self.at_once is None:
             self.at_once = self.fitting(model, x, self.wanted_at_once(x.shape))
         while True:
             try:
-                return self.evaluate(executor, model, conds, x, timestep, model_options)
+                return evaluate()
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -95,10 +99,14 @@ class ChunkedRun:
             tried = min(self.at_once, len(x))
             if tried == 1:
                 raise comfy.model_management.OOM_EXCEPTION(
-                    f"{self.node}: memory ran out with one frame of {x.shape[-1] * 8}x{x.shape[-2] * 8} at a time; use a "
-                    "smaller picture, fewer ControlNets, or start ComfyUI with --lowvram.")
+                    f"{self.node}: memory ran out with one frame of {x.shape[-1] * 8}x{x.shape[-2] * 8} at a time"
+                    f"{self.takes(model, x)}; use a smaller picture, fewer ControlNets, or start ComfyUI with --lowvram.")
             logging.warning("%s: memory ran out with %d frames at a time; going on with %d.", self.node, tried, tried // 2)
             self.at_once = tried // 2
+
+    def takes(self, model, x) -> str:
+        """A part of that sentence: what one frame takes, where that is known."""
+        return ""
 
     def evaluate(self, executor, model, conds, x, timestep, model_options):
         chunks = self.plan(len(x), self.at_once).chunks
@@ -129,8 +137,8 @@ class ChunkedRun:
         if self.inflation is not None and self.inflation.normalise_across_frames:
             changes.append(f"the norms across frames are those of {first} of the {shape[0]} frames")
         most = max(len(chunk.frames) for chunk in plan.chunks)
-        return (f"up to {most} frames at once, in {len(plan.chunks)} chunks; "
-                + ("not quite as all at once: " + "; ".join(changes) if changes else "the result is as all at once"))
+        cut = f"{len(plan.chunks)} chunks of up to {most} frames"
+        return f"{cut}, not quite as all at once: {'; '.join(changes)}" if changes else cut
 
     def wanted_at_once(self, shape) -> int:
         frames, _, height, width = shape

@@ -47,6 +47,21 @@ def words_heat(word_maps: torch.Tensor, tokens, size: tuple[int, int]) -> torch.
     return heat / heat.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
 
 
+def checked_mask(mask: torch.Tensor, images: torch.Tensor, name: str, node: str) -> torch.Tensor:
+    """The mask as float [1 or n, H, W] of 0..1, if it suits the images [n, H, W, 3] of a node's input `name`."""
+    mask = mask[None] if mask.ndim == 2 else mask
+    frames, height, width = images.shape[:3]
+    if mask.ndim != 3 or mask.shape[1:] != (height, width):
+        found = "x".join(str(side) for side in reversed(mask.shape[1:]))
+        raise ValueError(f"{node}: 'mask' is {found} but '{name}' is {width}x{height}; resize the mask to that size.")
+    if len(mask) not in (1, frames):
+        raise ValueError(f"{node}: 'mask' has {len(mask)} frames but '{name}' has {frames}; connect one mask, or one "
+                         "for each frame.")
+    if not torch.isfinite(mask).all():
+        raise ValueError(f"{node}: 'mask' has invalid numbers (NaN or infinite); look for the node that made them.")
+    return mask.float().clamp(0, 1)
+
+
 def resize_mask(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """A mask [n, H, W] of values 0..1 at another size, averaged over the area; [n, height, width]."""
     if tuple(mask.shape[-2:]) == tuple(size):
@@ -76,5 +91,8 @@ def smooth_over_time(mask: torch.Tensor, frames: int) -> torch.Tensor:
 
 def overlay(images: torch.Tensor, mask: torch.Tensor, color=(1.0, 0.1, 0.1), strength: float = 0.5) -> torch.Tensor:
     """Images [n, H, W, 3] of 0..1 with the mask [n, H, W] tinted in; a new tensor."""
-    weight = mask[..., None] * strength
-    return images * (1 - weight) + torch.tensor(color, dtype=images.dtype, device=images.device) * weight
+    result = images.clone()
+    tint = torch.tensor(color, dtype=images.dtype, device=images.device)
+    for frame, weight in zip(result, mask.expand(len(images), -1, -1)):  # one at a time: a long clip has no room for several copies
+        frame.lerp_(tint.expand_as(frame), weight[..., None] * strength)
+    return result

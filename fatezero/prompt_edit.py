@@ -12,7 +12,7 @@ EMPHASIS_LIMIT = 20.0
 WHOLE_WINDOW = (0.0, 1.0)
 
 # Their attention is spread over the whole picture, so they would spoil a mask.
-_FUNCTION_WORDS = frozenset(
+FUNCTION_WORDS = frozenset(
     "a an the and or of in on at to by for from with without into onto over under is are his her its their".split())
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)"
 _WINDOW = re.compile(rf"(?:({_NUMBER})\s*[-–]\s*)?({_NUMBER})")
@@ -121,7 +121,7 @@ def _mask_tokens(prompt: PromptTokens, text: str, name: str, changed: tuple[int,
         words = find_words(prompt, text, f"Edit Prompts: '{name}'")
     else:
         words = [word.indices for word in prompt.words
-                 if word.indices[0] in changed and word.key not in _FUNCTION_WORDS]
+                 if word.indices[0] in changed and word.key not in FUNCTION_WORDS]
     return tuple(sorted(token for word in words for token in word))
 
 

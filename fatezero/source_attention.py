@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .attention_cache import CacheBytes, describe_cache, free_budget, plan_cache
+from .attention_cache import CacheBytes, free_budget, plan_cache
 from .attention_hooks import CROSS, SELF, Layer, transformer_blocks
 from .attention_sizes import cached_bytes_per_frame, layer_sizes, read_bytes_per_frame
 from .blend_settings import AUTO, CACHE, INVERSION, REPLAY, BlendSettings
@@ -43,13 +43,12 @@ def plan_source_attention(model, source, edit, settings: BlendSettings) -> Atten
                    for fused in kinds if fused]
     read_bytes = read_bytes_per_frame(network, height, width, {SELF, CROSS}, settings.finest_layers, dtype,
                                       len(inflation.key_frames) if inflation else 1)
-    again = f"the source runs again beside the edit in {reading} of {source.steps} steps"
-    price = f"{again} (+{reading / source.steps / 2:.0%} of the time of ordinary guided sampling)"
+    replay = f"source by replay: +{reading / source.steps / 2:.0%} time"  # one row beside guided sampling's two
     hindrance = why_not_cached(model, settings)
     if settings.source_attention == CACHE and hindrance:
         raise ValueError(f"Attention Blend: 'source attention' is cache, but {hindrance}; choose replay.")
     if settings.source_attention == REPLAY or hindrance or not chunk_bytes:
-        return AttentionPlan(None, read_bytes, f"source attention by replay: {price}")
+        return AttentionPlan(None, read_bytes, replay)
     budget = replace(free_budget(torch.device("cpu")), vram=0)
     if settings.source_attention == AUTO:
         budget = CacheBytes(ram=int(AUTO_SHARE * budget.ram))
@@ -59,11 +58,10 @@ def plan_source_attention(model, source, edit, settings: BlendSettings) -> Atten
     except ValueError:
         if settings.source_attention == CACHE:
             raise
-        return AttentionPlan(CacheBytes(), read_bytes, f"source attention by replay: {price}")
+        return AttentionPlan(CacheBytes(), read_bytes, replay)
     if held >= planned.total:
-        return AttentionPlan(budget, read_bytes, "source attention from the cache, which an earlier edit filled")
-    return AttentionPlan(budget, read_bytes, f"source attention is kept: {describe_cache(planned)}; this time {price}, "
-                                             "later edits of this source do without")
+        return AttentionPlan(budget, read_bytes, "source from the cache: no extra time")
+    return AttentionPlan(budget, read_bytes, f"{replay}, this once\ncache: {planned}")
 
 
 def kinds_at(edit, settings: BlendSettings, step: int, steps: int) -> set[str]:
@@ -75,7 +73,7 @@ def kinds_at(edit, settings: BlendSettings, step: int, steps: int) -> set[str]:
 def why_not_cached(model, settings: BlendSettings) -> str | None:
     """What stands against a cache, in words, or None."""
     if settings.attention_from != INVERSION:
-        return "'attention from' is reconstruction, whose attention is another in every edit"
+        return f"'attention from' is {settings.attention_from}, which is computed anew in every edit"
     patches = model.model_options.get("transformer_options", {}).get("patches", {})
     others = [patch for patch in patches.get("attn1_patch", []) if not isinstance(patch, KeyFramePatch)]
     if others or patches.get("attn2_patch"):

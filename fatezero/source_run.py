@@ -11,6 +11,20 @@ TARGET_LABEL, CURRENT_LABEL = "target", "current"
 
 
 @dataclass(frozen=True, eq=False)
+class NullText:
+    """Unconditional embeddings under which the source prompt, with guidance, draws the clip again; immutable.
+
+    embeddings: float32 [N, 1 or n, T, C], ascending like the sigmas: that of the step from sigmas[k + 1] down to
+    sigmas[k], shared by all frames or one for each; guidance: what they were made for; options: those of the
+    conditioning they take the place of (pooled output of SDXL, a ControlNet ...).
+    """
+
+    embeddings: torch.Tensor
+    guidance: float
+    options: dict = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
 class SourceRun(list):
     """The source clip's inversion (wire type FZ_SOURCE); immutable but for its cache.
 
@@ -23,7 +37,7 @@ class SourceRun(list):
     cross-attention of each call averaged over heads and mask layers, for the prompt's tokens up to the end of text;
     label: at which sigma each call was evaluated ("target", as the official code, or "current", as the paper prints
     it); conditioning: the source prompt's CONDITIONING; tokens: its PromptTokens, or None when it was not made by Edit
-    Prompts.
+    Prompts; null_text: from Null-Text Optimization, or None.
     """
 
     sigmas: torch.Tensor
@@ -36,6 +50,7 @@ class SourceRun(list):
     inflation: Inflation | None
     fingerprint: str
     version: int = 1
+    null_text: NullText | None = None
     cache: AttentionCache = field(default_factory=AttentionCache, repr=False)
 
     __hash__ = object.__hash__
@@ -43,6 +58,8 @@ class SourceRun(list):
 
     def __post_init__(self):
         self.extend([self.trajectory, self.word_maps, self.cache])
+        if self.null_text is not None:
+            self.append(self.null_text.embeddings)
 
     @property
     def steps(self) -> int:
@@ -80,6 +97,11 @@ class SourceRun(list):
             position -= 1
         return at_position(self.word_maps, min(max(position, 0.0), self.steps - 1.0))
 
+    def null_text_at(self, sigma: float) -> torch.Tensor:
+        """The unconditional embedding of the denoising step that starts at a sigma, [1 or n, T, C]."""
+        position = schedule_position(self.sigmas, sigma) - 1
+        return at_position(self.null_text.embeddings, min(max(position, 0.0), self.steps - 1.0))
+
     def summary(self) -> str:
         """What was inverted, in a few readable lines."""
         _, frames, _, height, width = self.trajectory.shape
@@ -91,6 +113,10 @@ class SourceRun(list):
             f"evaluated at the {self.label} label, {self.refinement} refinement iterations",
             str(self.inflation or "not inflated: every frame on its own"),
         ]
+        if self.null_text is not None:
+            embeddings = "one embedding per step" if self.null_text.embeddings.shape[1] == 1 else \
+                "one embedding per step and frame"
+            lines.append(f"null text for guidance {self.null_text.guidance:g}, {embeddings}")
         return "\n".join(lines)
 
     __str__ = summary

@@ -12,12 +12,15 @@ class FateZeroExtension(ComfyExtension):
         from .composite import CompositeOutsideMask
         from .demo_model import LoadDemoModel
         from .edit_prompts import EditPrompts
+        from .edit_report import EditReport
         from .inflate import InflateUNet
         from .invert import Invert
+        from .null_text import NullTextOptimization
         from .source_load import LoadSourceRun
         from .source_save import SaveSourceRun
         from .video_load import VideoLoad
         from .video_save import VideoSave
 
-        return [VideoLoad, LoadDemoModel, EditPrompts, InflateUNet, Invert, SaveSourceRun, LoadSourceRun, AttentionMask,
-                AttentionBlend, AttentionBlendSampler, CompositeOutsideMask, VideoSave]
+        return [VideoLoad, LoadDemoModel, EditPrompts, InflateUNet, Invert, NullTextOptimization, SaveSourceRun,
+                LoadSourceRun, AttentionMask, AttentionBlend, AttentionBlendSampler, CompositeOutsideMask, EditReport,
+                VideoSave]

@@ -3,6 +3,7 @@ from ..fatezero.blend import blend_attention
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.model_check import require_unet
 from .blend_inputs import blend_inputs, price, read_settings
+from .made_by import mark
 from .types import PromptEditType, SourceRunType
 
 NODE = "Attention Blend"
@@ -33,4 +34,6 @@ class AttentionBlend(io.ComfyNode):
         require_unet(model, NODE)
         settings = read_settings(source, edit, preset, **options)
         show_text(cls, price(model, source, edit, settings))
-        return io.NodeOutput(blend_attention(model, source, edit, settings))
+        blended = blend_attention(model, source, edit, settings)
+        blended.model_options.update(mark(settings))
+        return io.NodeOutput(blended)

@@ -2,8 +2,8 @@
 from dataclasses import replace
 
 from ..fatezero.blend_check import check_edit, check_settings
-from ..fatezero.blend_settings import (AUTO, CACHE, INPUT_MASK, INVERSION, NO_MASK, RECONSTRUCTION, REPLAY, WORDS,
-                                       WORDS_IN_MASK, BlendSettings)
+from ..fatezero.blend_settings import (AUTO, CACHE, FAST_RECONSTRUCTION, INPUT_MASK, INVERSION, NO_MASK, RECONSTRUCTION,
+                                       REPLAY, WORDS, WORDS_IN_MASK, BlendSettings)
 from ..fatezero.chunked_sampling import ChunkedRun
 from ..fatezero.compat import io
 from ..fatezero.fusion import Window
@@ -22,10 +22,11 @@ def blend_inputs() -> list:
         io.Combo.Input("layers", options=[ALL_LAYERS, OFFICIAL_LAYERS], default=ALL_LAYERS, optional=True, advanced=True,
                        tooltip="Fuse every attention layer, or leave out those of the latent's own resolution as the "
                                "official code does (looser structure)."),
-        io.Combo.Input("attention_from", options=[INVERSION, RECONSTRUCTION], default=INVERSION, optional=True,
-                       advanced=True,
-                       tooltip="Source attention from the inversion (FateZero, keeps motion best) or from a guided "
-                               "reconstruction of the source (prompt-to-prompt, Video-P2P)."),
+        io.Combo.Input("attention_from", options=[INVERSION, RECONSTRUCTION, FAST_RECONSTRUCTION], default=INVERSION,
+                       optional=True, advanced=True,
+                       tooltip="Source attention from the inversion (FateZero, keeps motion best), from a guided "
+                               "reconstruction of the source (prompt-to-prompt; Video-P2P, when 'source' has been through "
+                               "Null-Text Optimization), or from one without guidance (Video-P2P's fast mode)."),
         io.Mask.Input("mask", optional=True,
                       tooltip="Where to edit (white), one mask or one per frame; used when 'mask from' names it."),
         io.Combo.Input("source_attention", options=[AUTO, REPLAY, CACHE], default=AUTO, optional=True, advanced=True,

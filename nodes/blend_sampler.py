@@ -5,6 +5,7 @@ from ..fatezero.compat import io, schema, show_text
 from ..fatezero.model_check import require_unet
 from ..fatezero.sampling import sample_edit
 from .blend_inputs import blend_inputs, price, read_settings
+from .made_by import mark
 from .types import PromptEditType, SourceRunType
 
 NODE = "Attention Blend Sampler"
@@ -40,4 +41,4 @@ class AttentionBlendSampler(io.ComfyNode):
         show_text(cls, price(model, source, edit, settings))
         samples = sample_edit(model, source, edit, settings, positive, negative, cfg,
                               callback=latent_preview.prepare_callback(model, source.steps))
-        return io.NodeOutput({"samples": samples})
+        return io.NodeOutput({"samples": samples, **mark(settings, cfg)})

@@ -1,10 +1,8 @@
 """Composite Outside Mask: the edit inside the mask, the original's own pixels outside it."""
-import torch
-
 from ..fatezero.compat import io, schema
 from ..fatezero.composite import composite, feather_mask
 from ..fatezero.frames import check_images, check_same_size
-from ..fatezero.masks import grow_mask
+from ..fatezero.masks import checked_mask, grow_mask
 
 NODE = "Composite Outside Mask"
 
@@ -38,23 +36,8 @@ class CompositeOutsideMask(io.ComfyNode):
         check_images(original, NODE, "original")
         check_images(edited, NODE, "edited")
         check_same_size(original, "original", edited, "edited", NODE)
-        mask = _checked_mask(mask, original)
+        mask = checked_mask(mask, original, "original", NODE)
         if feather < 0:
             raise ValueError(f"{NODE}: 'feather' is {feather}; expected 0 or more pixels.")
         mask = feather_mask(grow_mask(mask, grow), feather)
         return io.NodeOutput(composite(original[..., :3], edited[..., :3], mask), mask)
-
-
-def _checked_mask(mask: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
-    """The mask as float [1 or n, H, W] of 0..1, if it suits the clip."""
-    mask = mask[None] if mask.ndim == 2 else mask
-    frames, height, width = original.shape[:3]
-    if mask.ndim != 3 or mask.shape[1:] != (height, width):
-        found = "x".join(str(side) for side in reversed(mask.shape[1:]))
-        raise ValueError(f"{NODE}: 'mask' is {found} but 'original' is {width}x{height}; resize the mask to that size.")
-    if len(mask) not in (1, frames):
-        raise ValueError(f"{NODE}: 'mask' has {len(mask)} frames but 'original' has {frames}; connect one mask, or one "
-                         "for each frame.")
-    if not torch.isfinite(mask).all():
-        raise ValueError(f"{NODE}: 'mask' has invalid numbers (NaN or infinite); look for the node that made them.")
-    return mask.float().clamp(0, 1)

@@ -15,7 +15,7 @@ from edit_cases import clip_latent, small_model
 from execution import CacheEntry
 from fatezero_pack.fatezero import attention_cache
 from fatezero_pack.fatezero.attention_cache import (
-    DISK_HEADROOM, AttentionCache, CacheBytes, describe_cache, free_budget, plan_cache)
+    DISK_HEADROOM, AttentionCache, CacheBytes, free_budget, plan_cache)
 from fatezero_pack.fatezero.attention_hooks import CROSS, SELF, Layer, install_hooks
 from fatezero_pack.fatezero.attention_sizes import layer_sizes
 from golden_unet import relative
@@ -384,12 +384,10 @@ def test_plan():
 
 
 def test_in_words(cache):
-    assert describe_cache(CacheBytes(19 * 10**8, 80 * 10**8, 48 * 10**8)) == (
-        "the cache takes 14.7 GB (1.9 GB VRAM, 8.0 GB RAM, 4.8 GB disk)")
-    assert describe_cache(CacheBytes(ram=1_500_000)) == "the cache takes 1.5 MB (1.5 MB RAM)"
-    assert describe_cache(CacheBytes(ram=10**9, disk=9 * 10**8)) == (
-        "the cache takes 1.9 GB (1.0 GB RAM, 900.0 MB disk)")
-    assert describe_cache(cache.bytes) == "the cache is empty"
+    assert str(CacheBytes(19 * 10**8, 80 * 10**8, 48 * 10**8)) == "1.9 GB VRAM, 8.0 GB RAM, 4.8 GB disk"
+    assert str(CacheBytes(ram=1_500_000)) == "1.5 MB RAM"
+    assert str(CacheBytes(ram=10**9, disk=9 * 10**8)) == "1.0 GB RAM, 900.0 MB disk"
+    assert str(cache.bytes) == "nothing"
     assert "tensor" not in repr(filled(cache, RAM, [[0]]))
 
 

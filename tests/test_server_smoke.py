@@ -8,7 +8,7 @@ import pytest
 PACK = Path(__file__).resolve().parent.parent
 NODES = {"FateZeroVideoLoad", "FateZeroVideoSave", "FateZeroEditPrompts", "FateZeroInflate", "FateZeroInvert",
          "FateZeroAttentionMask", "FateZeroAttentionBlend", "FateZeroBlendSampler", "FateZeroComposite",
-         "FateZeroLoadDemoModel", "FateZeroSaveSource", "FateZeroLoadSource"}
+         "FateZeroLoadDemoModel", "FateZeroEditReport", "FateZeroSaveSource", "FateZeroLoadSource", "FateZeroNullText"}
 
 
 @pytest.fixture(params=["server", "old_server"])

@@ -240,15 +240,15 @@ def test_auto_keeps_only_what_is_no_burden(budget):
     source = inverted(model, EDIT, steps=3)
     automatic = replace(SETTINGS, source_attention=AUTO)
     needed = source_attention.plan_source_attention(model, source, EDIT, automatic)
-    assert "is kept" in needed.text and "+50% of the time" in needed.text
+    assert needed.text.startswith("source by replay: +50% time, this once\ncache: ")
     budget(CacheBytes(ram=2 * 10**6, disk=1 << 40))
-    assert "by replay" in plan_source_attention(model, source, EDIT, automatic).text
+    assert "source by replay: +50% time" == plan_source_attention(model, source, EDIT, automatic).text
     edited(model, source, EDIT, automatic)
     assert source.cache.bytes.total == 0
     budget(PLENTY)
     edited(model, source, EDIT, automatic)
     assert source.cache.bytes.ram > 0 and source.cache.bytes.disk == 0
-    assert "from the cache, which an earlier edit filled" in plan_source_attention(model, source, EDIT, automatic).text
+    assert "source from the cache: no extra time" == plan_source_attention(model, source, EDIT, automatic).text
 
 
 def test_the_plan_knows_the_bytes():
@@ -256,7 +256,7 @@ def test_the_plan_knows_the_bytes():
     source = inverted(model, EDIT, steps=3)
     text = plan_source_attention(model, source, EDIT, KEPT).text
     edited(model, source, EDIT, KEPT)
-    assert f"the cache takes {source.cache.bytes.total / 1e6:.1f} MB" in text
+    assert f"cache: {source.cache.bytes.total / 1e6:.1f} MB RAM" in text
 
 
 def test_clips_of_one_session_do_not_add_up(budget, temp_folder):
