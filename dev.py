@@ -3,6 +3,7 @@
     python dev.py demo     edits the demo clip in a real ComfyUI and says where the videos and the report lie
     python dev.py serve    opens that ComfyUI in the browser with the demo workflow loaded
     python dev.py test     runs everything that CI runs
+    python dev.py bench    measures what an edit costs and writes it to benchmarks/ (--short: in under five minutes)
 
 The first run installs torch and ComfyUI into this folder (.venv and .comfyui), later runs start at once. `demo` and
 `serve` take --comfyui PATH (and --python PATH) to use an existing installation instead, --port N, and any further

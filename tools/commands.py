@@ -27,20 +27,24 @@ def main(usage):
     """Runs the command named on the command line; returns the exit status."""
     parser = argparse.ArgumentParser("dev.py", description=usage, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | serve | test")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | serve | test | bench")
     for name in ("demo", "serve"):
         command = commands.add_parser(name, allow_abbrev=False)
         command.add_argument("--comfyui", type=Path, metavar="PATH", help="an existing ComfyUI to use instead")
         command.add_argument("--python", metavar="PATH", help="the interpreter that ComfyUI runs with")
         command.add_argument("--port", type=int, default=0, metavar="N", help="local port (default: any free one)")
     commands.add_parser("test", allow_abbrev=False)
+    command = commands.add_parser("bench", allow_abbrev=False)
+    command.add_argument("--short", action="store_true", help="smaller sizes and fewer rounds, under five minutes")
+    command.add_argument("--json", type=Path, metavar="PATH",
+                         help="where to write the figures instead of benchmarks/; RESULTS.md then stays as it is")
     options, further = parser.parse_known_args()
     for name in ("SIGTERM", "SIGHUP"):  # end like Ctrl-C, so that no server outlives us
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     sys.stdout.reconfigure(errors="replace")  # a terminal may lack a letter of a node's title
     try:
-        return {"demo": demo, "serve": serve, "test": test}[options.command](options, further)
+        return {"demo": demo, "serve": serve, "test": test, "bench": bench}[options.command](options, further)
     except (InstallError, ServerError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -90,16 +94,30 @@ def serve(options, further):
 def test(_, further):
     """Runs pytest with both ComfyUI versions; returns its exit status."""
     python = environment()
-    paths = {"COMFYUI_PATH": str(comfyui(NEWEST)), "COMFYUI_PATH_OLD": str(comfyui(OLDEST))}
-    process = subprocess.Popen([str(python), "-m", "pytest", *further], cwd=ROOT, env={**os.environ, **paths})
+    paths = {"COMFYUI_PATH": comfyui(NEWEST), "COMFYUI_PATH_OLD": comfyui(OLDEST)}
+    return _run_module(python, ["pytest", *further], paths)
+
+
+def bench(options, further):
+    """Measures what inversion and edit cost and writes it to benchmarks/; returns the exit status."""
+    python = environment()
+    short = ["--short"] if options.short else []
+    path = ["--json", str(options.json.resolve())] if options.json else []
+    return _run_module(python, ["benchmarks.cost", *short, *path, *further], {"COMFYUI_PATH": comfyui(NEWEST)})
+
+
+def _run_module(python, arguments, paths):
+    """Runs `python -m` in this folder, with environment variables that name folders; returns its exit status."""
+    variables = {name: str(path) for name, path in paths.items()}
+    process = subprocess.Popen([str(python), "-m", *arguments], cwd=ROOT, env={**os.environ, **variables})
     try:
         return process.wait()
-    except SystemExit:  # a signal to us alone; Ctrl-C has reached pytest by itself
+    except SystemExit:  # a signal to us alone; Ctrl-C has reached the child by itself
         process.send_signal(signal.SIGINT)
         raise
     finally:
         try:
-            process.wait(timeout=60)  # pytest is stopping its servers
+            process.wait(timeout=60)  # it is stopping what it started
         finally:
             process.kill()
 
