@@ -1,8 +1,8 @@
-"""How near a clip in chunks comes to the clip at once where that is not exact: `all`, neighbours on both sides, joint norms.
+"""How near a clip in chunks comes to the clip at once where that is not exact: `all`, both neighbours, joint norms.
 
 Run with ComfyUI's Python and COMFYUI_PATH set: `python -m benchmarks.chunk_approximations [--frames 16] [--steps 10]`.
-The demo model edits one clip of the demo world, whole and in chunks; printed is the PSNR in dB between the two edits and,
-to judge it by, between the whole-clip edits with and without looking at key frames at all.
+The demo model edits one clip of the demo world, whole and in chunks; printed is the PSNR in dB between the two edits
+and, to judge it by, between the whole-clip edits with and without looking at key frames at all.
 """
 import argparse
 
@@ -35,11 +35,12 @@ def main():
 
     with torch.inference_mode():
         alone = edited(Inflation(("current",)), options.frames)
-        print("| key frames | chunked, against whole | without key frames, against whole | in words |\n|---|---|---|---|")
+        print("| key frames | chunked against whole | without key frames against whole | in words |\n|---|---|---|---|")
         for name, inflation in WAYS.items():
             whole, chunked = edited(inflation, options.frames), edited(inflation, options.at_once)
             words = ChunkedRun(editor.inflated, "").describe((options.frames, 4, 16, 16))
-            print(f"| {name} | {psnr(chunked, whole, everywhere):.1f} dB | {psnr(alone, whole, everywhere):.1f} dB | {words} |", flush=True)
+            near, far = psnr(chunked, whole, everywhere), psnr(alone, whole, everywhere)
+            print(f"| {name} | {near:.1f} dB | {far:.1f} dB | {words} |", flush=True)
 
 
 if __name__ == "__main__":

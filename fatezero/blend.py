@@ -134,7 +134,7 @@ class BlendRun:
             self.step = None
 
     def evaluate_chunk(self, executor, model, conds, x, timestep, model_options):
-        """The edit's rows of one chunk, after the source's; everything it leaves is assigned, so that it may run twice."""
+        """The edit's rows of one chunk, after the source's; what it leaves is assigned, so that it may run twice."""
         if self.step is None:
             return executor(model, conds, x, timestep, model_options)
         active = active_chunk(model_options["transformer_options"])

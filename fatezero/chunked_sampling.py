@@ -1,7 +1,7 @@
-"""Sampling in chunks of frames, under any of ComfyUI's samplers: each evaluation of the model is cut up and put together.
+"""Sampling in chunks of frames, under any of ComfyUI's samplers: each evaluation is cut up and put together.
 
-The sampler itself still sees the whole clip, whose latents are small. One object lives as long as a sampling run, on the
-run's private options; the model is never touched.
+The sampler itself still sees the whole clip, whose latents are small. One object lives as long as a sampling run, on
+the run's private options; the model is never touched.
 """
 import copy
 import logging
@@ -72,7 +72,7 @@ class ChunkedRun:
             wrappers[kind] = {KEY: [wrapper], **others}
 
     def prepare_sampling(self, executor, model, noise_shape, *args, **kwargs):
-        """PREPARE_SAMPLING wrapper: has ComfyUI make room for one chunk and what we hold beside it, not for the clip."""
+        """PREPARE_SAMPLING wrapper: ComfyUI makes room for one chunk and what we hold beside it, not for the clip."""
         at_once = self.wanted_at_once(noise_shape)
         per_frame = model.model.memory_required([2, *noise_shape[1:]])  # ComfyUI reserves two rows for each frame
         shape = [math.ceil(at_once * (1 + self.extra_bytes / per_frame)), *noise_shape[1:]]
@@ -101,7 +101,8 @@ class ChunkedRun:
                 raise comfy.model_management.OOM_EXCEPTION(
                     f"{self.node}: memory ran out with one frame of {x.shape[-1] * 8}x{x.shape[-2] * 8} at a time"
                     f"{self.takes(model, x)}; use a smaller picture, fewer ControlNets, or start ComfyUI with --lowvram.")
-            logging.warning("%s: memory ran out with %d frames at a time; going on with %d.", self.node, tried, tried // 2)
+            logging.warning("%s: memory ran out with %d frames at a time; going on with %d.", self.node, tried,
+                            tried // 2)
             self.at_once = tried // 2
 
     def takes(self, model, x) -> str:
@@ -164,7 +165,7 @@ def is_out_of_memory(error) -> bool:
 
 
 def with_chunk(model_options: dict, active: ActiveChunk) -> dict:
-    """Options for one chunk; `ad_params` is how AnimateDiff tells IPAdapter and others which frames are in the batch."""
+    """Options for one chunk; `ad_params` is how AnimateDiff tells IPAdapter and others which frames are there."""
     options = {**model_options["transformer_options"], KEY: active}
     if len(active.chunks) > 1:
         options["ad_params"] = {"full_length": active.clip_frames, "context_length": len(active.frames),
@@ -196,7 +197,7 @@ def _cond_of_frames(cond: dict, frames) -> dict:
 
 
 def _control_of_frames(control, frames):
-    """A ControlNet for the duration of a call: with only these frames' pictures, not yet fitted to the latent's size."""
+    """A ControlNet for the duration of a call: with only these frames' pictures, not yet fitted to the latent."""
     previous = control.previous_controlnet
     previous = None if previous is None else _control_of_frames(previous, frames)
     hint = control.cond_hint_original

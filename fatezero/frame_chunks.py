@@ -149,7 +149,7 @@ def _plan_chain(entries, wanted, offsets, at_once: int, layers: int) -> ChunkPla
         problems.append(f"key frames on both sides: chunks look {overlap} frames ahead, but {exact_overlap} would be "
                         "exact")
     if strangers:
-        problems.append("a fixed key frame beside previous or following ones: it is computed without its own neighbours")
+        problems.append("a fixed key frame beside previous or following ones is computed without its own neighbours")
     return ChunkPlan(_chunks(parts, lent, wanted, carried), "; ".join(problems) or None)
 
 

@@ -21,8 +21,8 @@ GRADIENT_BYTES = 2.5
 
 
 @contextmanager
-def gradients(diffusion_model):
-    """Within it, operations on normal tensors are recorded, and so are those of a loaded UNet.
+def gradients(*networks):
+    """Within it, operations on normal tensors are recorded, and so are those of these loaded networks.
 
     Each layer works on a copy of its weights: the weights themselves are inference tensors, which autograd refuses, and
     ComfyUI may move or overwrite what it has cast or offloaded. The graph does not keep the copies; it asks the layer
@@ -30,7 +30,7 @@ def gradients(diffusion_model):
     """
     copies = WeightCopies()
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as undo:
-        for module in diffusion_model.modules():
+        for module in {module for network in networks for module in network.modules()}:
             if isinstance(module, comfy.ops.CastWeightBiasOp):
                 for place, name in enumerate(("weight_function", "bias_function")):
                     _set_until(undo, module, name, [*getattr(module, name), copies.function(module, place)])
@@ -41,7 +41,8 @@ def gradients(diffusion_model):
 class WeightCopies:
     """The weights that layers work on, known by their memory for as long as they exist.
 
-    Two hooks for autograd's saved tensors: pack keeps where a weight comes from instead of the weight.
+    Two hooks for autograd's saved tensors: pack keeps where a weight comes from instead of the weight. With hooks,
+    autograd no longer notices when a saved tensor is overwritten, so they do.
     """
 
     def __init__(self):
@@ -58,12 +59,15 @@ class WeightCopies:
     def pack(self, saved: torch.Tensor):
         copy, module, place = self.copies.get(saved.untyped_storage().data_ptr(), (lambda: None, None, None))
         if copy() is None:
-            return saved
+            return saved, saved._version
         return module, place, saved.dtype, saved.device, saved.shape, saved.stride(), saved.storage_offset()
 
     def unpack(self, packed):
-        if isinstance(packed, torch.Tensor):
-            return packed
+        if isinstance(packed[0], torch.Tensor):
+            saved, version = packed
+            if saved._version != version:
+                raise RuntimeError("a tensor that its gradient needs was changed by an inplace operation")
+            return saved
         module, place, dtype, device, *view = packed
         weights = comfy.ops.cast_bias_weight(module, dtype=dtype, device=device, bias_dtype=dtype,
                                              offloadable=True)
@@ -78,10 +82,27 @@ def _set_until(undo: ExitStack, module, name: str, value) -> None:
     own[name] = value
 
 
-def use_differentiable_attention(transformer_options: dict) -> None:
-    """Has a run's private options attend with PyTorch's own attention: sage and flash attention have no gradient."""
+def networks_of(model, cond: dict):
+    """The networks that a conditioning of `guider.conds` goes through: the UNet of a BaseModel and its ControlNets."""
+    yield model.diffusion_model
+    control = cond.get("control")
+    while control is not None:
+        if isinstance(getattr(control, "control_model", None), torch.nn.Module):
+            yield control.control_model
+        control = control.previous_controlnet
+
+
+def make_differentiable(transformer_options: dict) -> None:
+    """Changes a run's private options so that the UNet has a gradient.
+
+    Attention is PyTorch's own, since sage and flash attention have none; and the skip connections, to which a ControlNet
+    adds in place, are not the tensors that the next block has read.
+    """
     transformer_options["optimized_attention_override"] = \
         lambda attention, *arguments, **options: attention_pytorch(*arguments, **options)
+    patches = transformer_options["patches"] = dict(transformer_options.get("patches", {}))
+    patches["input_block_patch_after_skip"] = [*patches.get("input_block_patch_after_skip", []),
+                                               lambda hidden, options: hidden.clone()]
 
 
 class GradientChunks(ChunkedRun):
@@ -123,8 +144,6 @@ class DenoiseChunk:
         model_conds = self.cond["model_conds"]
         crossattn = model_conds["c_crossattn"]._copy_with(embedding)
         cond, = conds_of_frames([{**self.cond, "model_conds": {**model_conds, "c_crossattn": crossattn}}], active.frames)
-        if cond.get("control") is not None:
-            cond["control"] = _ConstantControl(cond["control"])
         frames = torch.tensor(active.frames, device=self.x.device)
         with self.explained():
             part, = comfy.samplers.calc_cond_batch(self.model, [[cond]], self.x[frames], self.sigma.expand(len(frames)),
@@ -142,24 +161,13 @@ class DenoiseChunk:
         try:
             yield
         except RuntimeError as error:
-            words = ("nference tensor", "require grad", "requires_grad", "not differentiable", "derivative")
+            words = ("nference tensor", "require grad", "requires_grad", "derivative", "inplace")
             if is_out_of_memory(error) or not any(word in str(error) for word in words):
                 raise
             raise ValueError(
                 f"{self.node}: 'model' cannot give gradients, because another node on it (IPAdapter, a patch of its "
                 "attention, a quantised loader ...) works on tensors that have none; remove that node, or choose the "
                 "method without optimization.") from error
-
-
-class _ConstantControl:
-    """A ControlNet whose output counts as given: its own weights cannot be differentiated through."""
-
-    def __init__(self, control):
-        self.control = control
-
-    def get_control(self, *arguments):
-        with torch.no_grad():
-            return self.control.get_control(*arguments)
 
 
 class Evaluation:
@@ -196,8 +204,9 @@ class Evaluation:
             frames = torch.tensor(active.frames[:len(part)], device=of_denoised.device)
             outputs, gradients = [part], [of_denoised[frames]]
             for name, tensor in of_carried.items():
-                outputs.append(carried[name])
-                gradients.append(tensor)
+                if carried[name].requires_grad:  # not before the first layer that reads the embedding
+                    outputs.append(carried[name])
+                    gradients.append(tensor)
             inputs = [self.embedding, *leaves.values()]
             found = self.denoise.differentiate(outputs, inputs, gradients)
             total += 0 if found[0] is None else found[0]

@@ -93,6 +93,6 @@ def overlay(images: torch.Tensor, mask: torch.Tensor, color=(1.0, 0.1, 0.1), str
     """Images [n, H, W, 3] of 0..1 with the mask [n, H, W] tinted in; a new tensor."""
     result = images.clone()
     tint = torch.tensor(color, dtype=images.dtype, device=images.device)
-    for frame, weight in zip(result, mask.expand(len(images), -1, -1)):  # one at a time: a long clip has no room for several copies
+    for frame, weight in zip(result, mask.expand(len(images), -1, -1)):  # one by one: a long clip has no room to spare
         frame.lerp_(tint.expand_as(frame), weight[..., None] * strength)
     return result

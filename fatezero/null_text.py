@@ -13,8 +13,8 @@ from comfy.patcher_extension import WrappersMP
 
 from .attention_cache import AttentionCache
 from .chunked_sampling import ChunkedRun
-from .gradients import (GRADIENT_BYTES, DenoiseChunk, Evaluation, GradientChunks, gradients,
-                        use_differentiable_attention)
+from .gradients import (GRADIENT_BYTES, DenoiseChunk, Evaluation, GradientChunks, gradients, make_differentiable,
+                        networks_of)
 from .sampling import clean_samples
 from .source_run import NullText, SourceRun
 
@@ -114,12 +114,11 @@ class NullTextSampler(comfy.samplers.Sampler):
         """OUTER_SAMPLE wrapper: chunks for the evaluations without gradient, and attention that has one."""
         guider = executor.class_obj
         patcher = guider.model_patcher
-        transformer_options = guider.model_options["transformer_options"]
         self.chunks = GradientChunks(patcher, NODE)
         # Room for a frame's graph, beyond the two rows that ComfyUI reserves for it.
         graph = (GRADIENT_BYTES - 1) * patcher.model.memory_required([1, *arguments[0].shape[1:]])
         ChunkedRun(patcher, NODE, extra_bytes=graph).install(guider)
-        use_differentiable_attention(transformer_options)
+        make_differentiable(guider.model_options["transformer_options"])
         guider.model_options.pop("multigpu_clones", None)
         return executor(*arguments, **options)
 
@@ -139,7 +138,7 @@ class NullTextSampler(comfy.samplers.Sampler):
             target = self.source.trajectory[steps - 1 - step].clone().to(device)
             fit = StepFit(x, target, conditional, float(sigma), float(next_sigma), self.settings.guidance)
             denoise = DenoiseChunk(NODE, model, negative, x, sigma, model_options)
-            with gradients(model.diffusion_model):
+            with gradients(*networks_of(model, negative)):
                 embedding, denoised = self.optimize_step(step, step / steps, fit, denoise, embedding, model)
             self.embeddings.append(embedding.cpu())
             x = fit.arrive(denoised)

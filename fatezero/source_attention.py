@@ -1,7 +1,7 @@
 """Where an edit's source attention comes from: the source's rows run again (replay), or what an earlier edit has kept.
 
-A chunk's queries and keys are the same either way: replay reads them as they pass, the cache projects them again from the
-hidden states that it holds.
+A chunk's queries and keys are the same either way: replay reads them as they pass, the cache projects them again from
+the hidden states that it holds.
 """
 from dataclasses import dataclass, replace
 

@@ -30,7 +30,7 @@ class SourceRun(list):
 
     No attention need be kept: queries and keys are a deterministic function of what the model was fed, so an edit runs
     the source rows again (replay) and reads them as they pass, or keeps them in `cache` for the next edit.
-    As a list it holds its tensors: ComfyUI's RAM cache sees the size of lists and drops the largest when RAM runs short.
+    As a list it holds its tensors: ComfyUI's RAM cache sees the size of lists and drops the largest when RAM is short.
 
     sigmas: float32 [N + 1], ascending; trajectory: float32 [N + 1, n, c, h, w], the latent at each sigma in ComfyUI's
     x = x_0 + sigma·epsilon, first the clean one, last the noise; word_maps: float32 [N, n, T', h', w'], the source's

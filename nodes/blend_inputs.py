@@ -18,21 +18,23 @@ def blend_inputs() -> list:
     return [
         io.DynamicCombo.Input(
             "preset", options=[io.DynamicCombo.Option(name, _preset_inputs(preset)) for name, preset in PRESETS.items()],
-            tooltip="The papers' settings for a kind of edit; every value stays visible below and can be changed."),
+            tooltip="The papers' settings for a kind of edit; every value stays visible below and can be changed. Those of "
+                    "Video-P2P go with 'attention from' reconstruction; the help page says what they need in Edit "
+                    "Prompts."),
         io.Combo.Input("layers", options=[ALL_LAYERS, OFFICIAL_LAYERS], default=ALL_LAYERS, optional=True, advanced=True,
                        tooltip="Fuse every attention layer, or leave out those of the latent's own resolution as the "
                                "official code does (looser structure)."),
         io.Combo.Input("attention_from", options=[INVERSION, RECONSTRUCTION, FAST_RECONSTRUCTION], default=INVERSION,
                        optional=True, advanced=True,
                        tooltip="Source attention from the inversion (FateZero, keeps motion best), from a guided "
-                               "reconstruction of the source (prompt-to-prompt; Video-P2P, when 'source' has been through "
+                               "reconstruction of the source (prompt-to-prompt; Video-P2P, when 'source' comes from "
                                "Null-Text Optimization), or from one without guidance (Video-P2P's fast mode)."),
         io.Mask.Input("mask", optional=True,
                       tooltip="Where to edit (white), one mask or one per frame; used when 'mask from' names it."),
         io.Combo.Input("source_attention", options=[AUTO, REPLAY, CACHE], default=AUTO, optional=True, advanced=True,
                        tooltip="How the source's attention is had again. replay: the source runs beside the edit, no "
-                               "memory. cache: this edit keeps it in VRAM, RAM or on disk, later edits of the same source "
-                               "are about a third faster. auto: keeps it where it is small."),
+                               "memory. cache: this edit keeps it in VRAM, RAM or on disk, and later edits of the same "
+                               "source are about a third faster. auto: keeps it where it is small."),
     ]
 
 
@@ -83,6 +85,6 @@ def read_settings(source, edit, preset: dict | None, layers: str = ALL_LAYERS, a
 
 
 def price(model, source, edit, settings: BlendSettings) -> str:
-    """What the edit will take in memory and time, to be read before it starts; ValueError where a cache cannot be had."""
+    """What the edit takes in memory and time, to be read before it starts; ValueError where a cache cannot be had."""
     plan = plan_source_attention(model, source, edit, settings)
     return f"{plan.text}\n{ChunkedRun(model, 'Attention Blend').describe(source.trajectory.shape[1:])}"

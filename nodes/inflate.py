@@ -33,8 +33,8 @@ class InflateUNet(io.ComfyNode):
                                         "offsets such as -1 and +2, separated by commas."),
                 io.Int.Input("frames_at_once", default=0, min=0, max=4096, optional=True, advanced=True,
                              tooltip="How many frames go through the model together, here and in every inversion and "
-                                     "edit with this model: fewer need less memory, the result is the same. 0 chooses by "
-                                     "itself (8 at 512x512, fewer when memory is short)."),
+                                     "edit with this model: fewer need less memory, the result is the same. 0 chooses "
+                                     "by itself (8 at 512x512, fewer when memory is short)."),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The inflated model; the one given in is unchanged.")],
         )

@@ -112,7 +112,8 @@ def test_masks_latents_and_reconstruction_in_chunks(settings):
 def test_any_sampler_of_an_inflated_model_in_chunks(sampler):
     whole, chunked = models("current, middle", 2)
     source = inverted(whole, prompt_edit(), clip_latent(FRAMES))
-    assert relative(sampled(chunked, source, prompt_edit(), sampler), sampled(whole, source, prompt_edit(), sampler)) < 1e-4
+    expected = sampled(whole, source, prompt_edit(), sampler)
+    assert relative(sampled(chunked, source, prompt_edit(), sampler), expected) < 1e-4
 
 
 # What belongs to each frame travels with it.

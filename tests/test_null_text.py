@@ -12,7 +12,7 @@ from edit_cases import (clip_latent, conditioning, inverted, inverted_noise, neg
                         small_model, snapshot)
 from fatezero_pack.fatezero import chunked_sampling
 from fatezero_pack.fatezero.chunked_sampling import sampled_in_chunks
-from fatezero_pack.fatezero.gradients import DenoiseChunk, Evaluation, GradientChunks, gradients
+from fatezero_pack.fatezero.gradients import DenoiseChunk, Evaluation, gradients
 from fatezero_pack.fatezero.inflation import Inflation, inflate
 from fatezero_pack.fatezero.key_frames import parse_key_frames
 from fatezero_pack.fatezero.null_text import (NODE, Optimization, negative_prompt_inversion, null_text_conditioning,
@@ -21,7 +21,7 @@ from fatezero_pack.fatezero.sampling import reconstruct, reconstruction_psnr
 from fatezero_pack.fatezero.source_file import read_source, write_source
 from fatezero_pack.fatezero.source_run import SourceRun
 from fatezero_pack.nodes.null_text import FROM_NEGATIVE, NEGATIVE_PROMPT, OPTIMIZED, PER_FRAME, NullTextOptimization
-from golden_unet import golden_model, patcher, relative, sd15_model, UNET_CONFIG
+from golden_unet import golden_model, relative
 from test_hooks import with_lora
 from test_sdxl import conditioning as sdxl_conditioning
 from test_sdxl import model as sdxl_model  # noqa: F401
@@ -63,14 +63,18 @@ class Enough(Exception):
 
 
 def test_losses_are_those_of_the_published_loop():
-    """The golden UNet, 50 steps of which the first four are optimised; the published loop runs on normal tensors."""
+    """The golden UNet and the first two of 50 steps; the published loop runs on normal tensors.
+
+    Adam follows the sign of even the smallest gradient, so that rounding soon tells: the published loop in double
+    precision is 13 % away from itself in single precision at the fourth step.
+    """
     latent = clip_latent(3)
     source = inverted(inflate(golden_model(), INFLATION), EDIT, latent, steps=50)
     settings = Optimization(inner_steps=5, early_stop=0.0)
     losses = []
 
     def on_loss(step, inner, loss):
-        if step == 4:
+        if step == 2:
             raise Enough
         losses.append(loss)
 
@@ -81,8 +85,8 @@ def test_losses_are_those_of_the_published_loop():
         trajectory = (source.trajectory / (1 + source.sigmas**2).sqrt().view(-1, 1, 1, 1, 1)).clone()
         _, published, _ = published_null_text(
             unet, trajectory, conditioning(EDIT.source)[0][0].clone(), negative()[0][0].clone(), steps=50,
-            inner_steps=5, early_stop=0.0, key_frame=1, stop_after=4)
-    ours = torch.tensor(losses).view(4, 6)[:, :5]
+            inner_steps=5, early_stop=0.0, key_frame=1, stop_after=2)
+    ours = torch.tensor(losses).view(2, 6)[:, :5]
     torch.testing.assert_close(ours, torch.tensor(published), rtol=1e-3, atol=0)
     assert ours[0, 4] < 0.97 * ours[0, 0]
 
@@ -121,18 +125,17 @@ def test_twice_is_the_same(model, source):
 
 def test_one_embedding_per_frame_fits_better(model, source):
     shared, _, losses = optimized(model, source)
-    each, _, of_each = optimized(model, source, replace(SETTINGS, per_frame=True))
+    each, drawn, of_each = optimized(model, source, replace(SETTINGS, per_frame=True))
     assert shared.null_text.embeddings.shape == (4, 1, 77, 64) and each.null_text.embeddings.shape == (4, 3, 77, 64)
     assert of_each[0][0] == pytest.approx(losses[0][0], rel=1e-4) and of_each[0][-1] < losses[0][-1]
     stock = reconstruct(model, each, null_text_conditioning(each), 7.5, disable_pbar=True)
-    assert reconstruction_psnr(model, source, stock) == pytest.approx(
-        reconstruction_psnr(model, source, optimized(model, source, replace(SETTINGS, per_frame=True))[1]), abs=0.01)
+    assert relative(stock, drawn) < 1e-4
 
 
 def test_precisions_agree():
     """Weights in half precision, evaluated in it (bf16) or in fp32: the losses of the first steps are close."""
     model = inflate(small_model(), INFLATION)
-    source = inverted(model, EDIT, clip_latent(3), steps=3)
+    source = inverted(model, EDIT, clip_latent(2), steps=2)
     expected = torch.tensor(optimized(model, source)[2])
     for stored, computed in ((torch.float16, torch.float32), (torch.bfloat16, torch.float32),
                              (torch.bfloat16, torch.bfloat16)):
@@ -152,28 +155,24 @@ def test_precisions_agree():
 
 # Gradients.
 
-@pytest.mark.parametrize("normalised", [False, True])
 @pytest.mark.parametrize("key_frames", ["current, middle", "first", "-1, first", "+1", "current"])
-def test_the_gradient_of_chunks_is_that_of_the_clip(key_frames, normalised, monkeypatch):
-    """Also through what chunks carry along; norms across frames are those of the first chunk, so only there it differs
-    from the clip at once, and is compared with a graph of all chunks instead."""
-    model = inflate(small_model(), Inflation(parse_key_frames(key_frames), normalise_across_frames=normalised))
+def test_the_gradient_of_chunks_is_that_of_the_clip(key_frames, monkeypatch):
+    """Also through the key frames' hidden states, which chunks carry along."""
+    model = inflate(small_model(), Inflation(parse_key_frames(key_frames)))
     source = inverted(model, EDIT, clip_latent(5), steps=2)
     found = {}
 
     class Recorded(Evaluation):
         def gradient(self, of_denoised):
-            found.setdefault(self.at_once, super().gradient(of_denoised))
-            return found[self.at_once]
+            found[self.at_once] = super().gradient(of_denoised)
+            raise Enough
 
     monkeypatch.setattr("fatezero_pack.fatezero.null_text.Evaluation", Recorded)
     for at_once in (5, 2, 1):
         Recorded.at_once = at_once
-        optimized(sampled_in_chunks(model, at_once, NODE), source, Optimization(inner_steps=1))
-    if normalised:
-        assert relative(found[2], found[5]) < 1.0 and relative(found[1], found[2]) > 0
-    else:
-        assert relative(found[2], found[5]) < 1e-3 and relative(found[1], found[5]) < 1e-3
+        with pytest.raises(Enough):
+            optimized(sampled_in_chunks(model, at_once, NODE), source)
+    assert relative(found[2], found[5]) < 1e-3 and relative(found[1], found[5]) < 1e-3
 
 
 def test_what_is_carried_along_matters_for_the_gradient(monkeypatch):
@@ -252,11 +251,37 @@ def test_lora_and_controlnet_take_part(source):
     run = inverted(with_patch, EDIT, clip_latent(3), steps=4)
     losses = optimized(with_patch, run)[2]
     assert all(step[-1] < step[0] for step in losses) and losses != optimized(plain, source)[2]
-    start = negative()
-    start[0][1].update(control=random_controlnet(1.0), control_apply_to_uncond=False)
+    start = controlled_negative()
     controlled = optimized(plain, source, start=start)
     assert controlled[2] != optimized(plain, source)[2] and controlled[2][0][-1] < controlled[2][0][0]
-    assert "control" in controlled[0].null_text.options
+    assert controlled[0].null_text.options["control"] is start[0][1]["control"]
+
+
+def controlled_negative():
+    conditioning = negative()
+    conditioning[0][1].update(control=random_controlnet(1.0), control_apply_to_uncond=False)
+    return conditioning
+
+
+@pytest.mark.parametrize("start", [negative, controlled_negative])
+def test_the_gradient_is_the_slope(model, source, start, monkeypatch):
+    """Along the gradient itself, by finite differences; a ControlNet reads the embedding, too."""
+    class Checked(Evaluation):
+        def gradient(self, of_denoised):
+            found = super().gradient(of_denoised)
+            step = found / found.norm() * 0.03
+            (first, _), = self.before
+
+            def value(embedding):
+                with torch.no_grad():
+                    return float((self.denoise(replace(first, carried={}), embedding) * of_denoised).double().sum())
+            slope = (value(self.embedding + step) - value(self.embedding - step)) / 0.06
+            assert slope == pytest.approx(float(found.norm()), rel=3e-3)
+            raise Enough
+
+    monkeypatch.setattr("fatezero_pack.fatezero.null_text.Evaluation", Checked)
+    with pytest.raises(Enough):
+        optimized(model, source, start=start())
 
 
 def test_sdxl(sdxl_model):  # noqa: F811
@@ -370,9 +395,8 @@ def test_the_node_reports(model, source):
     assert run.null_text.embeddings.shape[1] == source.frames and "before" not in report
 
 
-def unsuitable():
-    model, other = inflate(small_model(), INFLATION), inflate(small_model(seed=1), INFLATION)
-    source = inverted(model, EDIT, clip_latent(3), steps=2)
+def unsuitable(model, source):
+    other = inflate(with_lora(small_model()), INFLATION)
     gated = negative()
     gated[0][1]["timestep_start"] = 3.0
     detached = model.clone()
@@ -397,8 +421,8 @@ def unsuitable():
 @pytest.mark.parametrize("case", ["guidance 1", "no inner steps", "no learning", "no trajectory", "another schedule",
                                   "another model", "not inflated", "two negatives", "a gated negative", "another CLIP",
                                   "NaN", "no gradient"])
-def test_bad_input_is_refused_in_one_sentence(case):
-    (model, source), options, words = unsuitable()[case]
+def test_bad_input_is_refused_in_one_sentence(case, model, source):
+    (model, source), options, words = unsuitable(model, source)[case]
     before = snapshot(model)
     with pytest.raises(ValueError) as refusal:
         node(model, source, **options, report_error=False)

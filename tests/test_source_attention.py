@@ -8,8 +8,8 @@ import comfy.model_management
 import folder_paths
 import pytest
 import torch
-from edit_cases import (SMALL_UNET, CallCounter, clip_latent, conditioning, edited, inverted, prompt_edit, random_controlnet, sampled,
-                        small_model)
+from edit_cases import (SMALL_UNET, CallCounter, clip_latent, conditioning, edited, inverted, prompt_edit,
+                        random_controlnet, sampled, small_model)
 from fatezero_pack.fatezero import source_attention
 from fatezero_pack.fatezero.attention_cache import CacheBytes
 from fatezero_pack.fatezero.blend import blend_attention
@@ -219,7 +219,8 @@ def test_what_cannot_be_cached(name, spoil, words):
     source = inverted(model, EDIT, steps=3)
     spoil(model)
     settings = replace(KEPT, attention_from=RECONSTRUCTION if name == "reconstruction" else "inversion")
-    with CallCounter(model) as counter, pytest.raises(ValueError, match=f"'source attention' is cache, but {words}.*replay"):
+    message = f"'source attention' is cache, but {words}.*replay"
+    with CallCounter(model) as counter, pytest.raises(ValueError, match=message):
         edited(model, source, EDIT, settings)
     assert counter.calls == 0
     edited(model, source, EDIT, replace(settings, source_attention=AUTO))

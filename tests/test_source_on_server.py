@@ -65,6 +65,25 @@ def test_an_edit_from_a_file_is_the_edit_from_memory(server, saved):
     assert "a red circle on green grass" in report and report.endswith(f"loaded from {file}")
 
 
+def test_edits_from_the_cache_and_after_free(server):
+    """The cache goes with everything else that ComfyUI frees; the next edit computes again what it needs."""
+    prompt, invert = short_demo(server)
+    sampler, = nodes(prompt, SAMPLER)
+
+    def edited_with(source_attention, cfg):
+        prompt[sampler]["inputs"].update(source_attention=source_attention, cfg=cfg)
+        run = completed(server, prompt)
+        return edit(server, run), invert in run.executed
+
+    edited_with("cache", 3.0)  # fills it
+    from_cache, _ = edited_with("cache", 4.0)
+    server.free()
+    replayed, inverted_again = edited_with("replay", 4.0)
+    assert inverted_again
+    assert 0 < float((from_cache - replayed).norm() / replayed.norm()) < 1e-3
+    assert not list((server.base / "temp").glob("fatezero_cache_*"))
+
+
 def test_a_file_serves_another_process_and_another_comfyui(old_server, saved):
     _, path, expected = saved
     source = read_source(str(path))
