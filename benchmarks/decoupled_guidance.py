@@ -31,11 +31,13 @@ def main():
     parser = argparse.ArgumentParser()
     for name, kind, default in (("--frames", int, 4), ("--steps", int, 20), ("--guidance", float, 4.0)):
         parser.add_argument(name, type=kind, default=default)
+    parser.add_argument("--preset", help="a preset for all edits instead of the one of each kind")
     options = parser.parse_args()
     editor = Editor(options.steps, key_frames=("first",), guidance=options.guidance)
     empty = editor.clip.encode_from_tokens_scheduled(editor.clip.tokenize(""))
     table = []
-    print(f"{options.frames} frames, {options.steps} steps, guidance {options.guidance}\n")
+    print(f"{options.frames} frames, {options.steps} steps, guidance {options.guidance}, preset "
+          f"{options.preset or 'of the kind'}\n")
     print("| edit | " + " | ".join(WAYS) + " |\n|---|" + "---|" * len(WAYS))
     for case in (case for case in CASES if case.kind in ("attribute", "shape")):
         clip, truth = draw(case.source, options.frames, case.seed), draw(case.target, options.frames, case.seed)
@@ -49,7 +51,7 @@ def main():
             for attention_from, null_text, in_edit in WAYS.values():
                 run = with_null_text if null_text else source
                 negative = null_text_conditioning(with_null_text) if in_edit else empty
-                settings = replace(PRESETS[case.kind], attention_from=attention_from)
+                settings = replace(PRESETS[options.preset or case.kind], attention_from=attention_from)
                 latent = sample_edit(editor.inflated, run, edit, settings, positive, negative, options.guidance,
                                      disable_pbar=True)
                 image = editor.vae.decode(latent)

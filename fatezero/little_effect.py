@@ -128,6 +128,10 @@ def _of_the_words(edit: PromptEdit | None) -> list[str]:
     rows = [row for row in align(edit.source, edit.target, edit.mode).rows if row.kind != KEPT]
     words = [word for row in rows for word in (*row.source, *row.target) if not word.is_punctuation]
     if not rows:
+        emphasised = [word.text for word in edit.target.words if edit.emphasis[word.indices[0]] != 1]
+        if emphasised:
+            return [f"The prompts are the same but for the emphasis of {_quoted(emphasised)}; move it further from 1 "
+                    "in Edit Prompts."]
         return ["The prompts are the same; change words in 'target prompt' of Edit Prompts."]
     if not words:
         return ["The prompts differ only in punctuation; change words in 'target prompt' of Edit Prompts."]

@@ -173,7 +173,8 @@ def _notes(edit: PromptEdit, rows: tuple[Row, ...]) -> list[str]:
     old = [word for row in rows if row.kind != KEPT for word in row.source]
     new = [word for row in rows if row.kind != KEPT for word in row.target]
     if not old and not new:
-        notes.append("The prompts are the same, so the edit gives the source back.")
+        if bool((edit.emphasis == 1).all()):
+            notes.append("The prompts are the same, so the edit gives the source back.")
     elif all(word.is_punctuation for word in old + new):
         notes.append("Only punctuation differs, so the edit gives nearly the source back.")
     elif all(row.kind != KEPT or row.source[0].is_punctuation for row in rows):

@@ -18,9 +18,9 @@ def blend_inputs() -> list:
     return [
         io.DynamicCombo.Input(
             "preset", options=[io.DynamicCombo.Option(name, _preset_inputs(preset)) for name, preset in PRESETS.items()],
-            tooltip="The papers' settings for a kind of edit; every value stays visible below and can be changed. Those of "
-                    "Video-P2P go with 'attention from' reconstruction; the help page says what they need in Edit "
-                    "Prompts."),
+            tooltip="The papers' settings for a kind of edit; every value stays visible below and can be changed. "
+                    "Those of Video-P2P go with 'attention from' reconstruction; the help page says what they need in "
+                    "Edit Prompts."),
         io.Combo.Input("layers", options=[ALL_LAYERS, OFFICIAL_LAYERS], default=ALL_LAYERS, optional=True, advanced=True,
                        tooltip="Fuse every attention layer, or leave out those of the latent's own resolution as the "
                                "official code does (looser structure)."),

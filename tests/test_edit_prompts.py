@@ -147,6 +147,7 @@ def test_notes(source, target, note):
 
 def test_an_ordinary_edit_has_no_notes():
     assert "!" not in str(edit_of(SOURCE, TARGET, emphasis="red:3"))
+    assert "!" not in str(edit_of(SOURCE, SOURCE, emphasis="jeep:-2"))
 
 
 def test_the_node(clip):

@@ -84,6 +84,7 @@ def test_few_steps_are_named(run):
 
 @pytest.mark.parametrize("target, options, expected", [
     ("a silver jeep on a road", {}, "The prompts are the same; change words in 'target prompt'"),
+    ("a silver jeep on a road", {"emphasis": "silver:2"}, "the same but for the emphasis of 'silver'; move it further"),
     ("a silver jeep on a road.", {}, "differ only in punctuation"),
     ("the silver jeep on a road", {}, "differ only in 'a', 'the', which name nothing to be seen"),
     ("a red jeep on a road", {"emphasis": "red:0.5"}, "The emphasis of 'red' is below 1")])

@@ -16,6 +16,7 @@ from tools.workflow_prompt import prompt_from_workflow
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
 NAMES = sorted(file.stem for file in WORKFLOWS.glob("*.json"))
 SD15 = [name for name in NAMES if name.startswith("sd15_")]
+P2P = [name for name in NAMES if "p2p" in name]
 CHECKPOINT, CONTROLNET = "CheckpointLoaderSimple", "ControlNetApplyAdvanced"
 
 
@@ -33,8 +34,9 @@ def shortened(prompt, frames=2, steps=3):
     """The same graph with fewer frames and steps, for speed."""
     prompt = json.loads(json.dumps(prompt))
     for entry in prompt.values():
-        if "steps" in entry["inputs"]:
-            entry["inputs"]["steps"] = steps
+        for name, value in (("steps", steps), ("inner_steps", 1)):
+            if name in entry["inputs"]:
+                entry["inputs"][name] = value
         if entry["class_type"] == "FateZeroVideoLoad":
             entry["inputs"]["count"] = min(entry["inputs"]["count"], frames)
     return prompt
@@ -63,9 +65,17 @@ def before_and_after(server, run, node):
     return np.split(frames, 2, axis=2)
 
 
+def of_the_circle(frame, margin):
+    """Two masks of a frame with a red circle: the pixels well inside it, and those further from it than the margin."""
+    circle = ((frame[..., 0] > 140) & (frame[..., 1] < 100)).astype(np.uint8)
+    around = np.ones((2 * margin + 1, 2 * margin + 1))
+    return cv2.erode(circle, np.ones((9, 9))) > 0, cv2.dilate(circle, around) == 0
+
+
 def test_the_files_are_named_by_what_they_show():
     assert {"demo_color_edit", "demo_style_edit", "demo_shape_edit_with_mask", "demo_image_edit",
-            "demo_two_edits_from_one_inversion", "sd15_edit_your_clip"} <= set(NAMES)
+            "demo_two_edits_from_one_inversion", "demo_p2p_word_swap", "demo_p2p_refine", "demo_p2p_reweight",
+            "demo_p2p_style", "sd15_edit_your_clip", "sd15_video_p2p"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -90,9 +100,7 @@ def test_the_color_demo_changes_the_circle_and_nothing_else(request, which):
     assert clip(server, run, titles["Side by side"])[0].shape == (8, 128, 256, 3)
     before, after = before_and_after(server, run, titles["Side by side"])
     for old, new in zip(before, after):
-        circle = ((old[..., 0] > 140) & (old[..., 1] < 100)).astype(np.uint8)
-        inside = cv2.erode(circle, np.ones((9, 9))) > 0
-        outside = cv2.dilate(circle, np.ones((17, 17))) == 0
+        inside, outside = of_the_circle(old, margin=8)
         hue = cv2.cvtColor(new.astype(np.uint8), cv2.COLOR_RGB2HSV)[..., 0] * 2.0
         blue = (hue > 195) & (hue < 255)
         assert inside.sum() > 1000
@@ -150,6 +158,45 @@ def test_the_image_demo_changes_the_picture(server):
                      for node in nodes(prompt, "PreviewImage") + nodes(prompt, "SaveImage"))
     assert before.shape == after.shape == (128, 128, 3)
     assert np.abs(before - after).mean() > 2
+
+
+@pytest.mark.parametrize("name", P2P)
+def test_a_video_p2p_workflow_holds_the_values_of_its_preset(server, name):
+    prompt = shipped(server, name)
+    sampler, = nodes(prompt, "FateZeroBlendSampler")
+    null_text, = nodes(prompt, "FateZeroNullText")
+    inputs = prompt[sampler]["inputs"]
+    options = server.object_info()["FateZeroBlendSampler"]["input"]["required"]["preset"][1]["options"]
+    defaults, = (option["inputs"]["required"] for option in options if option["key"] == inputs["preset"])
+    assert inputs["preset"].endswith("(Video-P2P)")
+    for key, (_, setting) in defaults.items():
+        assert inputs[f"preset.{key}"] == setting["default"], key
+    assert inputs["attention_from"] == "reconstruction" and inputs["source"] == [null_text, 0]
+    assert inputs["cfg"] == prompt[null_text]["inputs"]["guidance"]
+
+
+@pytest.mark.parametrize("name", [name for name in P2P if name not in SD15])
+def test_a_video_p2p_demo_edits_and_reports(server, name):
+    prompt = shortened(shipped(server, name), steps=2)
+    run = completed(server, prompt)
+    null_text, = nodes(prompt, "FateZeroNullText")
+    report, = nodes(prompt, "FateZeroEditReport")
+    save, = nodes(prompt, "FateZeroVideoSave")
+    assert "one embedding per step" in run.outputs[null_text]["text"][0]
+    assert "change, whole picture" in run.outputs[report]["text"][0] and run.outputs[report]["images"]
+    assert clip(server, run, save)[0].shape == (2, 128, 256, 3)
+    before, after = before_and_after(server, run, save)
+    assert np.abs(before - after).mean() > 5
+
+
+def test_the_refined_circle_is_blue_where_the_red_one_was(server):
+    prompt = shortened(shipped(server, "demo_p2p_refine"), steps=10)
+    save, = nodes(prompt, "FateZeroVideoSave")
+    before, after = before_and_after(server, completed(server, prompt), save)
+    for old, new in zip(before, after):
+        inside, outside = of_the_circle(old, margin=15)
+        blue = new[..., 2] > new[..., :2].max(axis=-1)
+        assert blue[inside].mean() > 0.9 and blue[outside].mean() < 0.02
 
 
 @pytest.fixture(scope="module")
