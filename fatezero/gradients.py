@@ -59,7 +59,7 @@ class WeightCopies:
     def pack(self, saved: torch.Tensor):
         copy, module, place = self.copies.get(saved.untyped_storage().data_ptr(), (lambda: None, None, None))
         if copy() is None:
-            return saved, saved._version
+            return saved.detach(), saved._version  # itself, it would keep the graph that keeps it
         return module, place, saved.dtype, saved.device, saved.shape, saved.stride(), saved.storage_offset()
 
     def unpack(self, packed):
@@ -95,8 +95,8 @@ def networks_of(model, cond: dict):
 def make_differentiable(transformer_options: dict) -> None:
     """Changes a run's private options so that the UNet has a gradient.
 
-    Attention is PyTorch's own, since sage and flash attention have none; and the skip connections, to which a ControlNet
-    adds in place, are not the tensors that the next block has read.
+    Attention is PyTorch's own, since sage and flash attention have none; and the skip connections, to which a
+    ControlNet adds in place, are not the tensors that the next block has read.
     """
     transformer_options["optimized_attention_override"] = \
         lambda attention, *arguments, **options: attention_pytorch(*arguments, **options)
@@ -143,10 +143,11 @@ class DenoiseChunk:
     def __call__(self, active: ActiveChunk, embedding: torch.Tensor) -> torch.Tensor:
         model_conds = self.cond["model_conds"]
         crossattn = model_conds["c_crossattn"]._copy_with(embedding)
-        cond, = conds_of_frames([{**self.cond, "model_conds": {**model_conds, "c_crossattn": crossattn}}], active.frames)
+        cond = {**self.cond, "model_conds": {**model_conds, "c_crossattn": crossattn}}
+        conds = conds_of_frames([cond], active.frames)
         frames = torch.tensor(active.frames, device=self.x.device)
         with self.explained():
-            part, = comfy.samplers.calc_cond_batch(self.model, [[cond]], self.x[frames], self.sigma.expand(len(frames)),
+            part, = comfy.samplers.calc_cond_batch(self.model, [conds], self.x[frames], self.sigma.expand(len(frames)),
                                                    with_chunk(self.model_options, active))
         return part[:active.chunk.own]
 
@@ -173,7 +174,8 @@ class DenoiseChunk:
 class Evaluation:
     """One conditioning's denoised latent, and its gradient with respect to the conditioning's embedding.
 
-    denoise: a DenoiseChunk; chunks: an ActiveChunk at the clip's first; embedding: [1 or n, T, C]. `denoised` [n, c, h, w] has no graph.
+    denoise: a DenoiseChunk; chunks: an ActiveChunk at the clip's first; embedding: [1 or n, T, C]. `denoised`
+    [n, c, h, w] has no graph.
     Only one chunk's graph is in memory at a time. What chunks carry along for later ones (the hidden states of key
     frames) is differentiated as well, so that the gradient is that of the chunks as they run: the whole clip's wherever
     their plan is exact. Each chunk but the last is therefore evaluated twice.

@@ -6,8 +6,9 @@ from .model_check import prediction_type, require_unet
 from .source_run import SourceRun
 
 NODE = "Null-Text Optimization"
-LIMITS = {"area": "an area", "mask": "a mask", "start_percent": "a part of the steps", "end_percent": "a part of the steps",
-          "timestep_start": "a part of the steps", "timestep_end": "a part of the steps"}
+PART = "a part of the steps"
+LIMITS = {"area": "an area", "mask": "a mask", "start_percent": PART, "end_percent": PART, "timestep_start": PART,
+          "timestep_end": PART}
 
 
 def check_null_text(model, source, negative, settings) -> None:
@@ -44,11 +45,11 @@ def check_negative(model, negative) -> None:
     embedding, options = negative[0]
     for name, what in LIMITS.items():
         if name in options:
-            raise ValueError(f"{NODE}: 'negative' is limited to {what}, but it is needed everywhere in all steps; use a "
-                             "plain CLIP Text Encode.")
+            raise ValueError(f"{NODE}: 'negative' is limited to {what}, but it is needed everywhere in all steps; use "
+                             "a plain CLIP Text Encode.")
     width = model.model.model_config.unet_config.get("context_dim")
     if width is not None and embedding.shape[-1] != width:
-        raise ValueError(f"{NODE}: 'negative' has {embedding.shape[-1]} channels but 'model' reads {width}; use the CLIP "
-                         "of the same checkpoint.")
+        raise ValueError(f"{NODE}: 'negative' has {embedding.shape[-1]} channels but 'model' reads {width}; use the "
+                         "CLIP of the same checkpoint.")
     if not bool(torch.isfinite(embedding).all()):
         raise ValueError(f"{NODE}: 'negative' holds NaN or infinite values; encode the prompt again with another CLIP.")

@@ -32,14 +32,14 @@ def write_source(path: str, source: SourceRun) -> None:
     (embedding, options), = source.conditioning
     tensors = {"sigmas": source.sigmas, "trajectory": source.trajectory, "word_maps": source.word_maps,
                "conditioning": embedding}
-    plain = _add_options(tensors, _OPTION, options, "the conditioning of 'source'", "invert again with the plain source "
-                         "conditioning of Edit Prompts")
+    plain = _add_options(tensors, _OPTION, options, "the conditioning of 'source'", "invert again with the plain "
+                         "source conditioning of Edit Prompts")
     null_text = source.null_text
     if null_text is not None:
         tensors["null_text"] = null_text.embeddings
         null_text = {"guidance": float(null_text.guidance), "options": _add_options(
-            tensors, _NULL_TEXT_OPTION, null_text.options, "the null text of 'source'", "optimize it again with a plain "
-            "negative conditioning")}
+            tensors, _NULL_TEXT_OPTION, null_text.options, "the null text of 'source'", "optimize it again with a "
+            "plain negative conditioning")}
     _, frames, channels, height, width = source.trajectory.shape
     document = {
         "format": FORMAT, "version": source.version, "fingerprint": source.fingerprint, "label": source.label,
@@ -96,8 +96,8 @@ def _add_options(tensors: dict, prefix: str, options: dict, whose: str, advice: 
         elif _is_plain(name, value):
             plain[name] = value
         else:
-            raise ValueError(f"{SAVE}: {whose} carries {_NOT_IN_FILES.get(name, repr(name))}, which a file cannot hold; "
-                             f"{advice}, or edit without saving.")
+            raise ValueError(f"{SAVE}: {whose} carries {_NOT_IN_FILES.get(name, repr(name))}, which a file cannot "
+                             f"hold; {advice}, or edit without saving.")
     return plain
 
 

@@ -17,8 +17,8 @@ class NullTextOptimization(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="FateZeroNullText", display_name=NODE, category="FateZero",
-            description="Makes the source come back exactly under guidance: finds, for each step, the embedding of \"no "
-                        "prompt\" with which the sampler retraces the inversion (Video-P2P).",
+            description="Makes the source come back exactly under guidance: finds, for each step, the embedding of "
+                        "\"no prompt\" with which the sampler retraces the inversion (Video-P2P).",
             search_aliases=["null text inversion", "video-p2p", "negative prompt inversion", "fatezero"],
             inputs=[
                 io.Model.Input("model", tooltip="The model, LoRAs and inflation that the clip was inverted with."),
@@ -27,8 +27,8 @@ class NullTextOptimization(io.ComfyNode):
                 io.Float.Input("guidance", default=7.5, min=1.0, max=30.0, step=0.1, round=0.01,
                                tooltip="The cfg of the edit."),
                 io.Combo.Input("method", options=[OPTIMIZED, NEGATIVE_PROMPT], default=OPTIMIZED,
-                               tooltip="Optimize the embeddings, or take the source prompt's own, which costs nothing and "
-                                       "brings the source back as well as without guidance."),
+                               tooltip="Optimize the embeddings, or take the source prompt's own, which costs nothing "
+                                       "and brings the source back as well as without guidance."),
                 io.Int.Input("inner_steps", default=10, min=1, max=500,
                              tooltip="At most so many optimizer steps for each step of the sampler."),
                 io.Float.Input("learning_rate", default=1e-2, min=1e-5, max=1.0, step=1e-5, round=1e-6, optional=True,

@@ -1,5 +1,7 @@
 """Null-text optimization: the published loop's numbers, gradients in chunks, and nothing left behind."""
+import gc
 import re
+import weakref
 from dataclasses import replace
 
 import comfy.model_management
@@ -218,6 +220,22 @@ def test_the_graph_keeps_no_weights(model, source):
     assert torch.equal(gradient(False)[0], expected)
 
 
+def test_a_graph_that_is_not_pulled_back_is_freed():
+    class Witness:
+        def __call__(self, gradient):
+            return gradient
+
+    with gradients():
+        witness = Witness()
+        output = torch.ones(3, requires_grad=True).sigmoid()  # its graph saves its own result
+        output.register_hook(witness)  # and keeps the hook for as long as it exists
+        witness = weakref.ref(witness)
+        assert witness() is not None
+        del output
+    gc.collect()
+    assert witness() is None
+
+
 def test_memory_that_runs_out_is_met_with_smaller_chunks(source, monkeypatch):
     model = inflate(small_model(), INFLATION)
     expected = optimized(model, source)[0].null_text.embeddings
@@ -239,8 +257,8 @@ def test_memory_that_runs_out_is_met_with_smaller_chunks(source, monkeypatch):
 
     monkeypatch.setattr(DenoiseChunk, "differentiate", no_memory)
     with pytest.raises(comfy.model_management.OOM_EXCEPTION,
-                       match=r"^Null-Text Optimization: memory ran out with one frame of 128x128 at a time, which takes "
-                             r"about [\d.]+ GB beside the model; use a smaller picture"):
+                       match=r"^Null-Text Optimization: memory ran out with one frame of 128x128 at a time, which "
+                             r"takes about [\d.]+ GB beside the model; use a smaller picture"):
         optimized(model, source)
     assert chunked_sampling.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
 
@@ -407,7 +425,7 @@ def unsuitable(model, source):
         "no inner steps": ((model, source), {"inner_steps": 0}, "'inner steps' is 0; choose"),
         "no learning": ((model, source), {"learning_rate": 0.0}, "'learning rate' is 0; choose"),
         "no trajectory": ((model, replace(source, trajectory=None)), {}, "'source' holds no latent for each"),
-        "another schedule": ((model, replace(source, sigmas=source.sigmas[1:])), {}, "'source' holds no latent for each"),
+        "another schedule": ((model, replace(source, sigmas=source.sigmas[1:])), {}, "holds no latent for each"),
         "another model": ((other, source), {}, "'model' is not the one the source was inverted with"),
         "not inflated": ((small_model(), source), {}, "the model is inflated with [nothing]"),
         "two negatives": ((model, source), {"start": negative() * 2}, "'negative' holds 2 conditionings"),

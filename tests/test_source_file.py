@@ -23,7 +23,7 @@ from fatezero_pack.fatezero.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.sampling import sample_edit
 from fatezero_pack.fatezero.schedule import OFFICIAL
 from fatezero_pack.fatezero.source_file import read_source, write_source
-from fatezero_pack.fatezero.source_run import CURRENT_LABEL, SourceRun
+from fatezero_pack.fatezero.source_run import CURRENT_LABEL, NullText, SourceRun
 from fatezero_pack.fatezero.tokens import tokenize_prompt
 from fatezero_pack.nodes.invert import Invert
 from fatezero_pack.nodes.source_load import LoadSourceRun
@@ -44,7 +44,9 @@ def model():
 @pytest.fixture(scope="module")
 def source(model):
     with torch.inference_mode():
-        return inverted(model, EDIT, label=CURRENT_LABEL, refinement=1)
+        run = inverted(model, EDIT, label=CURRENT_LABEL, refinement=1)
+        embeddings = torch.randn(3, 2, 20, 64, generator=torch.Generator().manual_seed(5))
+        return replace(run, null_text=NullText(embeddings, 7.5, {"pooled_output": torch.ones(1, 8), "width": 64}))
 
 
 @pytest.fixture
@@ -69,6 +71,12 @@ def check_equal(loaded: SourceRun, source: SourceRun):
         assert ours.dtype == theirs.dtype and torch.equal(ours, theirs), name
     for name in ("label", "refinement", "tokens", "inflation", "fingerprint", "version"):
         assert getattr(loaded, name) == getattr(source, name), name
+    assert (loaded.null_text is None) == (source.null_text is None)
+    if source.null_text is not None:
+        assert torch.equal(loaded.null_text.embeddings, source.null_text.embeddings)
+        assert loaded.null_text.guidance == source.null_text.guidance
+        assert torch.equal(loaded.null_text.options.pop("pooled_output"), source.null_text.options["pooled_output"])
+        assert loaded.null_text.options == {"width": 64}
     (embedding, options), = loaded.conditioning
     assert embedding.dtype == source.conditioning[0][0].dtype and torch.equal(embedding, source.conditioning[0][0])
     assert options.keys() == source.conditioning[0][1].keys()
@@ -96,7 +104,7 @@ def test_every_kind_of_value_comes_back(source, tmp_path):
                "empty": torch.zeros(0, 3), "half": numbers[:2].half(), "whole": torch.tensor([2**62]),
                "slice": torch.arange(12.0).reshape(3, 4)[:, 1]}
     embedding = source.conditioning[0][0].half()
-    for other in (replace(source, tokens=None, inflation=None, conditioning=[[embedding, options]]),
+    for other in (replace(source, tokens=None, inflation=None, null_text=None, conditioning=[[embedding, options]]),
                   replace(source, conditioning=[[embedding, {**source.conditioning[0][1], **options}]])):
         write_source(str(tmp_path / "x.safetensors"), other)
         check_equal(read_source(str(tmp_path / "x.safetensors")), other)
@@ -310,6 +318,12 @@ DOCUMENT_DEFECTS = {
     "other height": put("latent_height", 8),
     "width as text": put("latent_width", "16"),
     "huge steps": put("steps", 10**400),
+    "null text as number": put("null_text", 1),
+    "null text that the document does not name": put("null_text", None),
+    "null text without guidance": put("null_text", "guidance", 1.0),
+    "whole guidance": put("null_text", "guidance", 7),
+    "nested null text": put("null_text", "options", {"a": []}),
+    "a ControlNet in null text": put("null_text", "options", {"control": 1}),
 }
 TENSOR_DEFECTS = {
     "no sigmas": lambda tensors: tensors.pop("sigmas"),
@@ -335,6 +349,13 @@ TENSOR_DEFECTS = {
     "infinite word maps": lambda tensors: tensors["word_maps"][0, 0, 0].fill_(float("inf")),
     "infinite pooled output": lambda tensors: tensors.update({"conditioning.pooled": torch.tensor(float("inf"))}),
     "falling sigmas": lambda tensors: tensors.update(sigmas=tensors["sigmas"].flip(0)),
+    "no null text": lambda tensors: tensors.pop("null_text"),
+    "half null text": lambda tensors: tensors.update(null_text=tensors["null_text"].half()),
+    "null text a step short": lambda tensors: tensors.update(null_text=tensors["null_text"][1:]),
+    "null text for more frames": lambda tensors: tensors.update(null_text=tensors["null_text"].repeat(1, 2, 1, 1)),
+    "narrower null text": lambda tensors: tensors.update(null_text=tensors["null_text"][..., :32].contiguous()),
+    "NaN in null text": lambda tensors: tensors["null_text"][0, 0, 0].fill_(float("nan")),
+    "a mask in null text": lambda tensors: tensors.update({"null_text.mask": torch.ones(1)}),
     "negative sigmas": lambda tensors: tensors["sigmas"].sub_(1),
 }
 
@@ -427,8 +448,9 @@ def test_saved_and_loaded_by_the_nodes(model, source, folders):
             assert torch.equal(latent["samples"], expected[0]["samples"])
             assert torch.equal(sigmas, expected[2])
             summary, _, _ = expected[3].rpartition("\n")  # the last line says how the frames went through the model
-            assert report == f"{summary}\nloaded from {file}"
-            check_equal(loaded, expected[1])
+            null_text = "null text for guidance 7.5, one embedding per step and frame"
+            assert report == f"{summary}\n{null_text}\nloaded from {file}"
+            check_equal(loaded, replace(expected[1], null_text=source.null_text))
     ours, theirs = ([output.io_type for output in node.define_schema().outputs] for node in (LoadSourceRun, Invert))
     assert ours == theirs
 
