@@ -16,11 +16,11 @@ from .blend_settings import FAST_RECONSTRUCTION, INVERSION, BlendSettings
 from .chunked_sampling import ChunkedRun, conds_of_frames, with_chunk
 from .frame_chunks import active_chunk
 from .fused_attention import ChunkFusion, Step, average, edit_mask, reads_words
-from .fusion import Window, cross_weights
+from .fusion import cross_weights
 from .latent_blend import blend_denoised
 from .masks import mask_downsampling
 from .prompt_edit import PromptEdit
-from .source_attention import SourceCache, plan_source_attention
+from .source_attention import SourceCache, plan_source_attention, uses_reconstruction
 from .source_run import SourceRun
 
 KEY = "fatezero_blend"
@@ -200,7 +200,8 @@ class BlendRun:
             {cond["uuid"] for cond in self.guider.conds["positive"]},
             source.word_maps_at(sigma).to(x.device) if from_inversion and reads_words(settings) else None)
         self.step_source_words, self.step_target_words = self.step.source_words, None
-        self.reads_source = bool(self.step.kinds) or (not from_inversion and self.uses_source(index))
+        self.reads_source = bool(self.step.kinds) or (
+            not from_inversion and uses_reconstruction(self.edit, settings, index, steps))
         if not self.reads_source:
             return
         if self.source_conds is None:
@@ -211,13 +212,6 @@ class BlendRun:
             self.fed = source.fed_at(sigma).to(x)
         else:
             self.begin_reconstruction(x, sigma)
-
-    def uses_source(self, index: int) -> bool:
-        """Whether this or a later step may still need the reconstruction to have kept pace."""
-        settings = self.settings
-        windows = [settings.self_window, settings.cross_window, settings.latent_window or Window(0, 0)]
-        ends = [window.end for window in windows] + [end for _, _, end in self.edit.windows]
-        return index <= max(ends) * self.source.steps
 
     def processed_conds(self, conditioning, x):
         """A CONDITIONING encoded for the model, apart from the edit's: core would hand the target's old-style

@@ -100,7 +100,8 @@ class ChunkedRun:
             if tried == 1:
                 raise comfy.model_management.OOM_EXCEPTION(
                     f"{self.node}: memory ran out with one frame of {x.shape[-1] * 8}x{x.shape[-2] * 8} at a time"
-                    f"{self.takes(model, x)}; use a smaller picture, fewer ControlNets, or start ComfyUI with --lowvram.")
+                    f"{self.takes(model, x)}; use a smaller picture, fewer ControlNets, or start ComfyUI with "
+                    "--lowvram.")
             logging.warning("%s: memory ran out with %d frames at a time; going on with %d.", self.node, tried,
                             tried // 2)
             self.at_once = tried // 2

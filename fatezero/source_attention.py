@@ -10,9 +10,9 @@ import torch
 from .attention_cache import CacheBytes, free_budget, plan_cache
 from .attention_hooks import CROSS, SELF, Layer, transformer_blocks
 from .attention_sizes import cached_bytes_per_frame, layer_sizes, read_bytes_per_frame
-from .blend_settings import AUTO, CACHE, INVERSION, REPLAY, BlendSettings
+from .blend_settings import AUTO, CACHE, INVERSION, RECONSTRUCTION, REPLAY, BlendSettings
 from .frame_chunks import ActiveChunk
-from .fusion import cross_weights
+from .fusion import Window, cross_weights
 from .inflation import KeyFramePatch, gather_frames, inflation_of
 
 AUTO_SHARE = 0.25  # `auto` keeps what takes at most this share of the RAM that a cache may have: surely no burden
@@ -38,12 +38,16 @@ def plan_source_attention(model, source, edit, settings: BlendSettings) -> Atten
     dtype = model.model.get_dtype_inference()
     inflation = inflation_of(model)
     kinds = [kinds_at(edit, settings, step, source.steps) for step in range(source.steps)]
-    reading = sum(map(bool, kinds))
+    if settings.attention_from == INVERSION:
+        rows = sum(map(bool, kinds))
+    else:  # guided, it has two rows of its own
+        rows = sum(uses_reconstruction(edit, settings, step, source.steps) for step in range(source.steps))
+        rows *= 2 if settings.attention_from == RECONSTRUCTION else 1
     chunk_bytes = [source.frames * cached_bytes_per_frame(network, height, width, fused, settings.finest_layers, dtype)
                    for fused in kinds if fused]
     read_bytes = read_bytes_per_frame(network, height, width, {SELF, CROSS}, settings.finest_layers, dtype,
                                       len(inflation.key_frames) if inflation else 1)
-    replay = f"source by replay: +{reading / source.steps / 2:.0%} time"  # one row beside guided sampling's two
+    replay = f"source by replay: +{rows / source.steps / 2:.0%} time"  # beside guided sampling's two rows
     hindrance = why_not_cached(model, settings)
     if settings.source_attention == CACHE and hindrance:
         raise ValueError(f"Attention Blend: 'source attention' is cache, but {hindrance}; choose replay.")
@@ -68,6 +72,13 @@ def kinds_at(edit, settings: BlendSettings, step: int, steps: int) -> set[str]:
     """Which attention is fused at a denoising step."""
     kinds = {SELF} if settings.self_window.contains(step, steps) else set()
     return kinds | ({CROSS} if cross_weights(edit, settings.cross_window, step, steps) is not None else set())
+
+
+def uses_reconstruction(edit, settings: BlendSettings, step: int, steps: int) -> bool:
+    """Whether this or a later step may still need a reconstruction of the source to have kept pace."""
+    windows = [settings.self_window, settings.cross_window, settings.latent_window or Window(0, 0)]
+    ends = [window.end for window in windows] + [end for _, _, end in edit.windows]
+    return step <= max(ends) * steps
 
 
 def why_not_cached(model, settings: BlendSettings) -> str | None:

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from edit_cases import (CallCounter, clip_latent, conditioning, edited, inverted, negative, prompt_edit, random_controlnet,
-                        small_model)
+from edit_cases import (CallCounter, clip_latent, edited, inverted, negative, prompt_edit,
+                        random_controlnet, small_model)
 from fatezero_pack.fatezero.blend_settings import FAST_RECONSTRUCTION, RECONSTRUCTION, WORDS, BlendSettings
 from fatezero_pack.fatezero.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.fusion import Window
@@ -58,7 +58,8 @@ def test_the_fast_mode_needs_one_row_less(model, source):
     counts = []
     for settings in (FAST, SETTINGS):
         rows = []
-        handle = model.model.diffusion_model.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
+        network = model.model.diffusion_model
+        handle = network.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
         edited(model, source, EDIT, settings)
         handle.remove()
         counts.append(sum(rows))

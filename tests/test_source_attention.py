@@ -13,7 +13,8 @@ from edit_cases import (SMALL_UNET, CallCounter, clip_latent, conditioning, edit
 from fatezero_pack.fatezero import source_attention
 from fatezero_pack.fatezero.attention_cache import CacheBytes
 from fatezero_pack.fatezero.blend import blend_attention
-from fatezero_pack.fatezero.blend_settings import AUTO, CACHE, RECONSTRUCTION, REPLAY, WORDS, BlendSettings
+from fatezero_pack.fatezero.blend_settings import (AUTO, CACHE, FAST_RECONSTRUCTION, RECONSTRUCTION, REPLAY, WORDS,
+                                                   BlendSettings)
 from fatezero_pack.fatezero.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.fusion import Window
 from fatezero_pack.fatezero.inflation import Inflation, inflate
@@ -250,6 +251,16 @@ def test_auto_keeps_only_what_is_no_burden(budget):
     edited(model, source, EDIT, automatic)
     assert source.cache.bytes.ram > 0 and source.cache.bytes.disk == 0
     assert "source from the cache: no extra time" == plan_source_attention(model, source, EDIT, automatic).text
+
+
+@pytest.mark.parametrize("attention_from, price", [
+    ("inversion", "+33% time"), (RECONSTRUCTION, "+100% time"), (FAST_RECONSTRUCTION, "+50% time")])
+def test_the_plan_knows_the_rows(attention_from, price):
+    """Two rows beside each guided row and its negative are twice the time; a window of two steps of three a third."""
+    model = small_model()
+    source = inverted(model, EDIT, steps=3)
+    settings = BlendSettings(Window(0, 0.7), Window(0, 0.5), latent_window=Window(0, 1), attention_from=attention_from)
+    assert plan_source_attention(model, source, EDIT, settings).text == f"source by replay: {price}"
 
 
 def test_the_plan_knows_the_bytes():
