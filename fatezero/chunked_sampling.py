@@ -85,14 +85,15 @@ class ChunkedRun:
         return self.within_memory(model, x, lambda: self.evaluate(executor, model, conds, x, timestep, model_options))
 
     def within_memory(self, model, x, evaluate):
-        """What evaluate() returns, called again with half the frames at once for as long as memory runs out."""
+        """What evaluate() returns, called again with half the frames at once for as long as memory runs out and frames
+        may be parted."""
         if self.at_once is None:
             self.at_once = self.fitting(model, x, self.wanted_at_once(x.shape))
         while True:
             try:
                 return evaluate()
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if self.whole or not is_out_of_memory(error):
                     raise
             # Outside of `except`, which would keep the failed call's tensors alive.
             comfy.model_management.soft_empty_cache()

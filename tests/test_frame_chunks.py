@@ -154,7 +154,17 @@ def test_a_model_with_injected_modules_keeps_its_clip_whole():
     model = small_model()
     model.set_injections("motion", [comfy.model_patcher.PatcherInjection(lambda patcher: None, lambda patcher: None)])
     shape = (400, 4, 64, 64)
-    assert ChunkedRun(model, "Test").wanted_at_once(shape) == 400
+    run = ChunkedRun(model, "Test")
+    assert run.wanted_at_once(shape) == 400
+    calls = []
+
+    def full():
+        calls.append(1)
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="^CUDA out of memory"):
+        run.within_memory(model.model, torch.zeros(4, 4, 8, 8), full)
+    assert len(calls) == 1
     assert ChunkedRun(sampled_in_chunks(model, 5, "Test"), "Test").wanted_at_once(shape) == 5
     assert ChunkedRun(small_model(), "Test").wanted_at_once(shape) == 8
 
