@@ -2,7 +2,8 @@
 
 Run with ComfyUI's Python and COMFYUI_PATH set: `python -m benchmarks.decoupled_guidance [--frames 4] [--steps 20]`.
 Each clip of the demo world is inverted once and its null text optimised once; then the same edit is made in five ways.
-Printed is PSNR in dB to the true edited clip, inside / outside the edited thing.
+Printed is PSNR in dB to the true edited clip, inside / outside the edited thing, and for how many per cent of the frames
+demo/judge.py reads off the pixels the colour and the shape that the target prompt says (clips of one thing).
 """
 import argparse
 from dataclasses import replace
@@ -12,7 +13,8 @@ import torch
 
 from .toy_world import CASES, Editor, draw, edited_region, psnr
 
-from fatezero_pack.demo.world import caption  # noqa: E402 (toy_world has loaded the pack)
+from fatezero_pack.demo.judge import color_mask, judge_color, judge_shape  # noqa: E402 (toy_world loads the pack)
+from fatezero_pack.demo.world import caption  # noqa: E402
 from fatezero_pack.fatezero.blend_settings import FAST_RECONSTRUCTION, INVERSION, RECONSTRUCTION  # noqa: E402
 from fatezero_pack.fatezero.null_text import Optimization, null_text_conditioning, optimize_null_text  # noqa: E402
 from fatezero_pack.fatezero.presets import PRESETS  # noqa: E402
@@ -25,6 +27,17 @@ WAYS = {"attention from inversion (FateZero)": (INVERSION, False, False),
         "fast mode": (FAST_RECONSTRUCTION, False, False),
         "null text on both branches": (RECONSTRUCTION, True, True),
         "decoupled: null text on the source's": (RECONSTRUCTION, True, False)}
+
+
+def success(case, image: torch.Tensor) -> float:
+    """Share of frames in per cent whose thing has the target's colour and shape; nan in a scene of several things."""
+    if len(case.target.things) > 1:
+        return float("nan")
+    thing, ground = case.target.things[0], case.target.ground
+    frames = (image.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    right = [judge_color(frame, ground) == thing.color
+             and judge_shape(color_mask(frame, thing.color, ground))[0] == thing.shape for frame in frames]
+    return 100 * float(np.mean(right))
 
 
 def main():
@@ -55,11 +68,12 @@ def main():
                 latent = sample_edit(editor.inflated, run, edit, settings, positive, negative, options.guidance,
                                      disable_pbar=True)
                 image = editor.vae.decode(latent)
-                row.append((psnr(image, truth, region), psnr(image, truth, ~region)))
+                row.append((psnr(image, truth, region), psnr(image, truth, ~region), success(case, image)))
         table.append(row)
-        print(f"| {case.kind}: {case.name} | " + " | ".join("{:.1f} / {:.1f}".format(*pair) for pair in row) + " |",
+        print(f"| {case.kind}: {case.name} | " + " | ".join("{:.1f} / {:.1f}, {:.0f} %".format(*values) for values in row) + " |",
               flush=True)
-    print("| mean | " + " | ".join("{:.1f} / {:.1f}".format(*pair) for pair in np.array(table).mean(axis=0)) + " |")
+    means = np.nanmean(np.array(table), axis=0)
+    print("| mean | " + " | ".join("{:.1f} / {:.1f}, {:.0f} %".format(*values) for values in means) + " |")
 
 
 if __name__ == "__main__":

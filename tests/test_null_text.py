@@ -121,8 +121,11 @@ def test_early_stop_leaves_the_embedding_as_it_is(model, source):
 
 
 def test_twice_is_the_same(model, source):
+    """To rounding: with several threads, the backward pass adds up in another order each time."""
     first, second = (optimized(model, source) for _ in range(2))
-    assert torch.equal(first[0].null_text.embeddings, second[0].null_text.embeddings) and first[2] == second[2]
+    assert relative(first[0].null_text.embeddings, second[0].null_text.embeddings) < 1e-3
+    assert [len(losses) for losses in first[2]] == [len(losses) for losses in second[2]]
+    assert torch.allclose(*(torch.tensor([losses[-1] for losses in run[2]]) for run in (first, second)), rtol=1e-3)
 
 
 def test_one_embedding_per_frame_fits_better(model, source):
@@ -217,7 +220,7 @@ def test_the_graph_keeps_no_weights(model, source):
 
     expected, with_weights = gradient(True)
     assert with_weights > weights
-    assert torch.equal(gradient(False)[0], expected)
+    assert relative(gradient(False)[0], expected) < 1e-5
 
 
 def test_a_graph_that_is_not_pulled_back_is_freed():
@@ -347,7 +350,7 @@ def test_nothing_is_left_after_success_error_and_cancel(model, source):
 def test_after_the_model_was_unloaded(model, source):
     expected = optimized(model, source)[0].null_text.embeddings
     comfy.model_management.unload_all_models()
-    assert torch.equal(optimized(model, source)[0].null_text.embeddings, expected)
+    assert relative(optimized(model, source)[0].null_text.embeddings, expected) < 1e-3
 
 
 # The source run and its file.
