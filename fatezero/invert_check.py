@@ -1,7 +1,6 @@
 """Whether a clip can be inverted under a conditioning, asked before the first step."""
-import torch
-
-from .model_check import prediction_type, require_clip_latent, require_unet
+from .model_check import (check_embedding, prediction_type, refuse_context_windows, require_clip_latent,
+                          require_unet)
 
 NODE = "DDIM Invert + Store Attention"
 
@@ -11,9 +10,7 @@ def check_inversion(model, conditioning, samples) -> None:
     require_unet(model, NODE)
     prediction_type(model)
     require_clip_latent(model, samples, NODE)
-    if model.model_options.get("context_handler") is not None:
-        raise ValueError(f"{NODE}: 'model' has context windows, which cut the clip into parts; remove the Context "
-                         "Windows node.")
+    refuse_context_windows(model, NODE)
     check_conditioning(model, conditioning)
 
 
@@ -29,12 +26,7 @@ def check_conditioning(model, conditioning) -> None:
     if "start_percent" in options:
         raise ValueError(f"{NODE}: 'source' is limited to a part of the steps, but inversion needs it in all of them; "
                          "remove the ConditioningSetTimestepRange node.")
-    width = model.model.model_config.unet_config.get("context_dim")
-    if width is not None and embedding.shape[-1] != width:
-        raise ValueError(f"{NODE}: 'source' has {embedding.shape[-1]} channels but 'model' reads {width}; use the CLIP "
-                         "of the same checkpoint in Edit Prompts.")
-    if not bool(torch.isfinite(embedding).all()):
-        raise ValueError(f"{NODE}: 'source' holds NaN or infinite values; encode the prompt again with another CLIP.")
+    check_embedding(model, embedding, "source", NODE)
     tokens = options.get("fatezero_tokens")
     if tokens is not None and tokens.length != embedding.shape[1]:
         raise ValueError(f"{NODE}: 'source' has {embedding.shape[1]} tokens but its prompt has {tokens.length} "

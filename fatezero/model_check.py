@@ -31,6 +31,23 @@ def require_clip_latent(model, samples: torch.Tensor, node: str) -> None:
                          "ComfyUI with --fp32-vae or use another VAE.")
 
 
+def refuse_context_windows(model, node: str) -> None:
+    """Refuses a model that cuts the clip into windows which a source run does not know; node: who asks."""
+    if model.model_options.get("context_handler") is not None:
+        raise ValueError(f"{node}: 'model' has context windows, which cut the clip into parts; remove the Context "
+                         "Windows node.")
+
+
+def check_embedding(model, embedding: torch.Tensor, name: str, node: str) -> None:
+    """Refuses a prompt's encoding [1 or n, T, C] of another text encoder or with NaN; name: the node's input."""
+    width = model.model.model_config.unet_config.get("context_dim")
+    if width is not None and embedding.shape[-1] != width:
+        raise ValueError(f"{node}: '{name}' has {embedding.shape[-1]} channels but 'model' reads {width}; use the CLIP "
+                         "of the same checkpoint.")
+    if not bool(torch.isfinite(embedding).all()):
+        raise ValueError(f"{node}: '{name}' holds NaN or infinite values; encode the prompt again with another CLIP.")
+
+
 def prediction_type(model) -> str:
     """"epsilon" or "v"; refuses other model samplings (flow, EDM, x0, CogVideoX) in one sentence."""
     sampling = model.get_model_object("model_sampling")

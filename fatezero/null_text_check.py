@@ -1,8 +1,6 @@
 """Whether null text can be optimised for a source run, asked before the first step."""
-import torch
-
 from .blend_check import check_model
-from .model_check import prediction_type, require_unet
+from .model_check import check_embedding, prediction_type, refuse_context_windows, require_unet
 from .source_run import SourceRun
 
 NODE = "Null-Text Optimization"
@@ -31,9 +29,7 @@ def check_null_text(model, source, negative, settings) -> None:
     if model.model.latent_format.latent_channels != trajectory.shape[2]:
         raise ValueError(f"{NODE}: 'source' has {trajectory.shape[2]} channels, but 'model' works on "
                          f"{model.model.latent_format.latent_channels}; invert the clip again with this model.")
-    if model.model_options.get("context_handler") is not None:
-        raise ValueError(f"{NODE}: 'model' has context windows, which cut the clip into parts; remove the Context "
-                         "Windows node.")
+    refuse_context_windows(model, NODE)
     check_negative(model, negative)
 
 
@@ -47,9 +43,4 @@ def check_negative(model, negative) -> None:
         if name in options:
             raise ValueError(f"{NODE}: 'negative' is limited to {what}, but it is needed everywhere in all steps; use "
                              "a plain CLIP Text Encode.")
-    width = model.model.model_config.unet_config.get("context_dim")
-    if width is not None and embedding.shape[-1] != width:
-        raise ValueError(f"{NODE}: 'negative' has {embedding.shape[-1]} channels but 'model' reads {width}; use the "
-                         "CLIP of the same checkpoint.")
-    if not bool(torch.isfinite(embedding).all()):
-        raise ValueError(f"{NODE}: 'negative' holds NaN or infinite values; encode the prompt again with another CLIP.")
+    check_embedding(model, embedding, "negative", NODE)
