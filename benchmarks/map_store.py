@@ -166,10 +166,14 @@ def mask_size(latent_size) -> tuple[int, int]:
 
 
 def words_mask(stored, tokens, map_size, size, threshold: float):
-    """Eq. 6 from the maps of one step: mean over layers and heads, sum over tokens, 3x3 maximum, nearest resize."""
+    """Eq. 6 from the maps of one step: mean over layers and heads, sum over tokens, 3x3 maximum, nearest resize; smaller maps
+    are brought to 16 cells before."""
     layers = [map.float().mean(dim=1) for (kind, _), (map, layer) in stored.items()
               if kind == "cross" and layer == tuple(map_size)]
     heat = torch.stack(layers).mean(dim=0)[:, :, list(tokens)].sum(dim=-1).unflatten(1, map_size)[:, None]
+    if min(map_size) < 16:
+        larger = [round(side * 16 / min(map_size)) for side in map_size]
+        heat = F.interpolate(heat, size=larger, mode="bilinear")
     heat = F.interpolate(F.max_pool2d(heat, 3, 1, 1), size=tuple(size))[:, 0]
     return (heat / heat.amax(dim=(1, 2), keepdim=True) > threshold).float()
 

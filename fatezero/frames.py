@@ -74,12 +74,13 @@ def to_bytes(image: torch.Tensor) -> np.ndarray:
     return pixels.to("cpu", torch.uint8).contiguous().numpy()
 
 
-def allocate(count: int, size: tuple[int, int], node: str) -> torch.Tensor:
+def allocate(count: int, size: tuple[int, int], node: str,
+             advice: str = "choose a smaller 'count', 'width' or 'height'") -> torch.Tensor:
     """Room for `count` frames of size (width, height), refused when it does not fit in the free memory."""
     needed, free = count * size[0] * size[1] * 3 * 4, psutil.virtual_memory().available
     if needed > free:
         raise ValueError(f"{node}: {count} frames of {size[0]}x{size[1]} need {needed / 1e9:.1f} GB but "
-                         f"{free / 1e9:.1f} GB of memory are free; choose a smaller 'count', 'width' or 'height'.")
+                         f"{free / 1e9:.1f} GB of memory are free; {advice}.")
     return torch.empty(count, size[1], size[0], 3)
 
 

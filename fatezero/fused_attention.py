@@ -128,6 +128,8 @@ class ChunkFusion:
 
     def mask(self, size, device):
         """Where the chunk's frames keep the edit's own, [b, height, width] of 0..1, or None for nowhere."""
+        if not self.settings.mask_self_attention:
+            return None
         if size not in self.masks:
             if self.step.source_words is not None:
                 words = self.step.source_words[self.frames]

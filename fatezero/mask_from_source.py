@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from .blend_check import check_edit
-from .masks import words_heat
+from .masks import heat_mask, words_heat
 from .prompt_edit import PromptEdit
 from .source_run import SourceRun
 from .tokens import find_words
@@ -26,13 +26,13 @@ def source_mask(source: SourceRun, edit: PromptEdit | None, words: str, threshol
     heat = words_heat(maps, word_tokens(source, edit, words), maps.shape[-2:])
     size = height * PIXELS_PER_LATENT, width * PIXELS_PER_LATENT
     heat = F.interpolate(heat[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
-    return (heat > threshold).float()
+    return heat_mask(heat, threshold)
 
 
-def step_maps(source: SourceRun, step: int) -> torch.Tensor:
-    """The word maps of one denoising step; ValueError when there are fewer steps."""
+def step_maps(source: SourceRun, step: int, node: str = NODE) -> torch.Tensor:
+    """The word maps of one denoising step; ValueError when there are fewer steps. node: the name of who asks."""
     if not 0 <= step < source.steps:
-        raise ValueError(f"{NODE}: 'step' is {step} but the source was inverted in {source.steps} steps; choose 0 to "
+        raise ValueError(f"{node}: 'step' is {step} but the source was inverted in {source.steps} steps; choose 0 to "
                          f"{source.steps - 1}.")
     return source.word_maps[source.steps - 1 - step]
 

@@ -2,6 +2,9 @@
 import torch
 import torch.nn.functional as F
 
+AUTOMATIC = 0.0  # as a threshold: one for each frame, by itself (a real threshold of 0 would leave nothing out)
+OFFICIAL_CELLS = 16  # height and width of the maps that the official code reads masks from, at 512x512
+
 
 def cross_attention_map(query: torch.Tensor, key: torch.Tensor, heads: int) -> torch.Tensor:
     """Cross-attention probabilities averaged over the heads.
@@ -30,21 +33,49 @@ def words_mask(word_maps: torch.Tensor, tokens, size: tuple[int, int], threshold
     """One binary mask per frame from the attention that some words get.
 
     word_maps: [n, T, h, w]; tokens: indices of the words' tokens; size: (height, width) of the mask; threshold: tau,
-    0..1, compared with the map divided by its maximum in the frame (strictly greater; 1 gives an empty mask).
-    Returns float32 [n, height, width] of 0 and 1; empty where no token is given.
+    0..1, compared with the map divided by its maximum in the frame (strictly greater; 1 gives an empty mask), or
+    AUTOMATIC. Returns float32 [n, height, width] of 0 and 1; empty where no token is given.
     Source: FateZero Eq. 6; as the official code: sum over tokens, 3x3 max-pool, nearest resize, normalise, threshold.
     """
-    return (words_heat(word_maps, tokens, size) > threshold).float()
+    return heat_mask(words_heat(word_maps, tokens, size), threshold)
 
 
 def words_heat(word_maps: torch.Tensor, tokens, size: tuple[int, int]) -> torch.Tensor:
-    """The attention map that `words_mask` thresholds, 0..1 in each frame; float32 [n, height, width]."""
-    frames = word_maps.shape[0]
+    """The attention map that `words_mask` thresholds, 0..1 in each frame; float32 [n, height, width].
+
+    Maps of fewer than 16 cells are first brought to 16 on their shorter side, so that the max-pool widens by no more of
+    the frame than in the official code.
+    """
+    frames, height, width = word_maps.shape[0], *word_maps.shape[-2:]
     if len(tokens) == 0:
         return torch.zeros(frames, *size, device=word_maps.device)
     heat = word_maps[:, list(tokens)].float().sum(dim=1, keepdim=True)
+    if (finer := OFFICIAL_CELLS / min(height, width)) > 1:
+        heat = F.interpolate(heat, size=(round(height * finer), round(width * finer)), mode="bilinear")
     heat = F.interpolate(F.max_pool2d(heat, 3, stride=1, padding=1), size=size)[:, 0]
     return heat / heat.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def heat_mask(heat: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Where the heat [n, h, w] of 0..1 is above a threshold, or where AUTOMATIC is above the one of its frame."""
+    return (heat > (automatic_thresholds(heat) if threshold == AUTOMATIC else threshold)).float()
+
+
+def automatic_thresholds(heat: torch.Tensor) -> torch.Tensor:
+    """The heat that parts each frame's places best into two groups; [n, 1, 1].
+
+    Best: the greatest variance between the groups, w(1 - w)(m_1 - m_0)² with the share w and the means m. A frame of one
+    value gets that value, and so an empty mask. Source: Otsu 1979.
+    """
+    values = heat.flatten(1).double().sort(dim=1).values
+    count = values.shape[1]
+    below = torch.arange(1, count + 1, device=heat.device)
+    sums = values.cumsum(dim=1)
+    share = below / count
+    means = sums / below
+    others = (sums[:, -1:] - sums) / (count - below).clamp_min(1)
+    between = share * (1 - share) * (others - means) ** 2
+    return values.gather(1, between.argmax(dim=1, keepdim=True))[..., None].to(heat)
 
 
 def checked_mask(mask: torch.Tensor, images: torch.Tensor, name: str, node: str) -> torch.Tensor:

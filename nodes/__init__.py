@@ -9,10 +9,12 @@ class FateZeroExtension(ComfyExtension):
         from .attention_blend import AttentionBlend
         from .attention_mask import AttentionMask
         from .blend_sampler import AttentionBlendSampler
+        from .compare_videos import CompareVideos
         from .composite import CompositeOutsideMask
         from .demo_model import LoadDemoModel
         from .edit_prompts import EditPrompts
         from .edit_report import EditReport
+        from .heat_map import AttentionHeatMap
         from .inflate import InflateUNet
         from .invert import Invert
         from .null_text import NullTextOptimization
@@ -22,5 +24,5 @@ class FateZeroExtension(ComfyExtension):
         from .video_save import VideoSave
 
         return [VideoLoad, LoadDemoModel, EditPrompts, InflateUNet, Invert, NullTextOptimization, SaveSourceRun,
-                LoadSourceRun, AttentionMask, AttentionBlend, AttentionBlendSampler, CompositeOutsideMask, EditReport,
-                VideoSave]
+                LoadSourceRun, AttentionMask, AttentionHeatMap, AttentionBlend, AttentionBlendSampler,
+                CompositeOutsideMask, EditReport, CompareVideos, VideoSave]

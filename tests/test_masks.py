@@ -40,22 +40,46 @@ def test_downsampling(size, downsampling):
 
 
 def test_one_cell_grows_by_the_pool():
-    mask = masks.words_mask(spot(), [2], (8, 8), 0.3)[0]
-    expected = torch.zeros(8, 8)
+    mask = masks.words_mask(spot(size=(16, 16)), [2], (16, 16), 0.3)[0]
+    expected = torch.zeros(16, 16)
     expected[1:4, 4:7] = 1
     assert torch.equal(mask, expected)
 
 
+@pytest.mark.parametrize("size", [(8, 8), (4, 6)])
+def test_the_pool_widens_no_more_of_the_frame_in_small_maps(size):
+    """One cell of 16 on each side, as in the official code, and not one of 8 or 4."""
+    mask = masks.words_mask(spot(at=(2, 3), size=size), [2], (64, 64), 0.5)[0]
+    heights = mask.amax(dim=1).nonzero()
+    assert 64 / size[0] < heights.max() - heights.min() + 1 <= 64 * (1 / size[0] + 2 / 16)
+
+
 def test_mask_follows_its_size():
-    small, large = (masks.words_mask(spot(), [2], size, 0.3) for size in ((8, 8), (24, 40)))
+    small, large = (masks.words_mask(spot(size=(16, 16)), [2], size, 0.3) for size in ((16, 16), (48, 80)))
     assert torch.equal(small.repeat_interleave(3, 1).repeat_interleave(5, 2), large)
 
 
 def test_threshold_is_relative_to_each_frame():
-    maps = spot(frames=2)
+    maps = spot(frames=2, size=(16, 16))
     maps[1] *= 1e-3
-    mask = masks.words_mask(maps, [2], (8, 8), 0.9)
-    assert torch.equal(mask[0], mask[1]) and mask[0].sum() == 9
+    for threshold in (0.9, masks.AUTOMATIC):
+        mask = masks.words_mask(maps, [2], (16, 16), threshold)
+        assert torch.equal(mask[0], mask[1]) and mask[0].sum() == 9
+
+
+@pytest.mark.parametrize("offset, scale", [(0.0, 1.0), (5.0, 1.0), (0.2, 0.01)])
+def test_the_automatic_threshold_parts_two_groups_wherever_they_lie(offset, scale):
+    """As a fixed one does not: attention that is high everywhere is above it everywhere."""
+    heat = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.3
+    heat[:, 4:9, 6:12] += 0.6
+    mask = masks.heat_mask(offset + scale * heat, masks.AUTOMATIC)
+    expected = torch.zeros(1, 16, 16)
+    expected[:, 4:9, 6:12] = 1
+    assert torch.equal(mask, expected)
+
+
+def test_the_automatic_threshold_of_nothing_is_an_empty_mask():
+    assert masks.heat_mask(torch.full((2, 8, 8), 0.7), masks.AUTOMATIC).sum() == 0
 
 
 def test_tokens_add_up():
@@ -68,7 +92,7 @@ def test_tokens_add_up():
 def test_thresholds_at_the_ends():
     maps = torch.rand(2, 4, 8, 8) + 0.1
     assert masks.words_mask(maps, [1, 2], (16, 16), 1.0).sum() == 0
-    assert masks.words_mask(maps, [1, 2], (16, 16), 0.0).min() == 1
+    assert masks.words_mask(maps, [1, 2], (16, 16), 1e-6).min() == 1
 
 
 @pytest.mark.parametrize("maps, tokens", [(spot(0.0), [2]), (spot(1e-45), [2]), (spot(), []), (spot(), [0])])

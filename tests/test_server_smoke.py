@@ -8,7 +8,8 @@ import pytest
 PACK = Path(__file__).resolve().parent.parent
 NODES = {"FateZeroVideoLoad", "FateZeroVideoSave", "FateZeroEditPrompts", "FateZeroInflate", "FateZeroInvert",
          "FateZeroAttentionMask", "FateZeroAttentionBlend", "FateZeroBlendSampler", "FateZeroComposite",
-         "FateZeroLoadDemoModel", "FateZeroEditReport", "FateZeroSaveSource", "FateZeroLoadSource", "FateZeroNullText"}
+         "FateZeroLoadDemoModel", "FateZeroEditReport", "FateZeroSaveSource", "FateZeroLoadSource", "FateZeroNullText",
+         "FateZeroAttentionHeatMap", "FateZeroCompareVideos"}
 
 
 @pytest.fixture(params=["server", "old_server"])

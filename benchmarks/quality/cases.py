@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-from .pack import world
+from fatezero_pack.demo import world
 
 LIST = Path(__file__).parent / "cases.json"
 TUNING, HELD_OUT = "tuning", "held out"  # what settings are chosen on, and what only the final table shows

@@ -8,9 +8,9 @@ import json
 from dataclasses import asdict, replace
 
 import numpy as np
+from fatezero_pack.demo import judge as pixels, world
 
 from .cases import HELD_OUT, LIST, TUNING
-from .pack import pixels, world
 
 SEED = 20261121
 CLIP, IMAGE = 8, 1

@@ -1,0 +1,131 @@
+"""How good an edited clip is, against the clip that the edited scene really gives. Every measure is a mean over frames."""
+import math
+
+import cv2
+import numpy as np
+import torch
+from fatezero_pack.demo import world
+from fatezero_pack.fatezero import metrics
+
+from .cases import Case
+from .judge import Judge, Reading, perceptual_distance
+
+# name: (what it is, unit, whether more is better)
+MEASURES = {
+    "psnr_inside": ("PSNR to the truth inside the edited thing, -10 log10 mean (clip - truth)²", "dB", True),
+    "psnr_outside": ("PSNR to the truth outside it", "dB", True),
+    "psnr": ("PSNR to the truth of the whole picture", "dB", True),
+    "perceptual_inside": ("distance of the judge's features, of unit length at each place, to the truth's (as LPIPS, without "
+                          "learned weights) inside the edited thing", "", False),
+    "perceptual_outside": ("the same outside it", "", False),
+    "perceptual": ("the same of the whole picture", "", False),
+    "success": ("share of frames in which the judge finds every fact that the edit adds and none that it takes away", "%",
+                True),
+    "kept": ("share of frames in which the judge still finds every fact that both prompts state", "%", True),
+    "difference_error": ("mean |(clip_i+1 - clip_i) - (truth_i+1 - truth_i)|", "of 255", False),
+    "flicker": ("mean |clip_i+1 at the place it moved to - clip_i| along the known motion, edges left out", "of 255", False),
+    "tem_con": ("cosine of the judge's embeddings of neighbouring frames (FateZero's Tem-Con)", "%", True),
+    "frame_acc": ("share of frames nearer to the target prompt than to the source prompt (FateZero's Frame-Acc)", "%", True),
+}
+
+
+def measure(case: Case, clip: torch.Tensor, truth: torch.Tensor, judge: Judge) -> dict[str, float]:
+    """All MEASURES of a clip [n, H, W, 3] of 0..1; NaN where one does not apply."""
+    region = case.edited_region().float()
+    distance = perceptual_distance(judge, clip, truth)
+    values = {"psnr_inside": metrics.mean(metrics.psnr(clip, truth, region)),
+              "psnr_outside": metrics.mean(metrics.psnr(clip, truth, 1 - region)),
+              "psnr": metrics.mean(metrics.psnr(clip, truth)),
+              "perceptual_inside": weighted_mean(distance, region),
+              "perceptual_outside": weighted_mean(distance, 1 - region),
+              "perceptual": float(distance.mean())}
+    values["success"], values["kept"] = (100 * share for share in success_and_kept(case, judge.read(clip)))
+    embeddings = judge.embed_images(clip)
+    texts = judge.embed_text([case.source_prompt, case.target_prompt])
+    values["frame_acc"] = 100 * metrics.mean(metrics.frame_accuracy(embeddings, *texts))
+    if case.frames == 1:
+        return {**values, "difference_error": math.nan, "flicker": math.nan, "tem_con": math.nan}
+    values["difference_error"] = 255 * float((clip.diff(dim=0) - truth.diff(dim=0)).abs().mean())
+    values["flicker"] = 255 * flicker(case, clip)
+    values["tem_con"] = 100 * metrics.mean(metrics.temporal_consistency(embeddings))
+    return values
+
+
+def weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> float:
+    return float((values * weight).sum() / weight.sum()) if weight.any() else math.nan
+
+
+def facts(scene: world.Scene) -> set[tuple[str, str]]:
+    """What can be seen in a scene: ("ground", "snow"), ("color", "red"), ...; pencil sketches have no colours."""
+    stated = {("ground", scene.ground), ("style", scene.style), *(("shape", thing.shape) for thing in scene.things)}
+    if scene.style != "pencil sketch":
+        stated |= {("color", thing.color) for thing in scene.things}
+    return stated
+
+
+def found(reading: Reading, fact: tuple[str, str]) -> torch.Tensor:
+    """Whether the judge finds a fact in each frame, bool [n]."""
+    kind, name = fact
+    if kind == "color":
+        return reading.colors[:, list(world.COLORS).index(name)] > 0.5
+    if kind == "shape":
+        return reading.shapes[:, world.SHAPES.index(name)] > 0.5
+    probabilities, names = (reading.ground, list(world.GROUNDS)) if kind == "ground" else (reading.style, world.STYLES)
+    return probabilities.argmax(dim=1) == names.index(name)
+
+
+def success_and_kept(case: Case, reading: Reading) -> tuple[float, float]:
+    """The shares of frames, 0..1, that show what the edit changes, and that keep what it does not."""
+    source, target = facts(case.source), facts(case.target)
+    if case.kind == "adjective":
+        source = {fact for fact in source if fact[0] != "color"}  # unsaid: what it was is not asked for
+    gone = {fact for fact in source - target if case.target.style != "pencil sketch" or fact[0] != "color"}
+    every = torch.ones(len(reading.ground), dtype=torch.bool)
+    success, kept = every.clone(), every.clone()
+    for fact in target - source:
+        success &= found(reading, fact)
+    for fact in gone:
+        success &= ~found(reading, fact)
+    for fact in source & target:
+        kept &= found(reading, fact)
+    return float(success.float().mean()), float(kept.float().mean())
+
+
+def flicker(case: Case, clip: torch.Tensor) -> float:
+    """Mean difference of neighbouring frames at the same point of the same thing, 0..1; see `motion`."""
+    scenes = case.scenes(case.target)
+    differences = []
+    for first, second, now, following in zip(scenes, scenes[1:], clip, clip[1:]):
+        places, visible = motion(first, second, case.height, case.width)
+        moved = cv2.remap(following.numpy(), places[..., 0], places[..., 1], cv2.INTER_LINEAR)
+        differences.append(np.abs(moved - now.numpy()).mean(axis=2)[visible].mean())
+    return float(np.mean(differences))
+
+
+def motion(first: world.Scene, second: world.Scene, height: int, width: int):
+    """Where each pixel of a frame lies in the next one, (x, y) float32 [H, W, 2], and where that can be seen in both, bool
+    [H, W]: inside the frame, on the same thing or on the ground, two pixels from any edge."""
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    drift = int(round(second.shift)) % 32 - int(round(first.shift)) % 32
+    places = np.stack([columns - drift, rows], axis=2)
+    labels, following_labels = (thing_labels(scene, height, width) for scene in (first, second))
+    for index, (thing, moved) in enumerate(zip(first.things, second.things), start=1):
+        turn = moved.angle - thing.angle
+        x, y = columns + 0.5 - thing.x * width, rows + 0.5 - thing.y * height
+        turned = np.stack([np.cos(turn) * x - np.sin(turn) * y + moved.x * width - 0.5,
+                           np.sin(turn) * x + np.cos(turn) * y + moved.y * height - 0.5], axis=2)
+        places[labels == index] = turned[labels == index]
+    near = np.clip(np.round(places), 0, [width - 1, height - 1]).astype(int)
+    visible = following_labels[near[..., 1], near[..., 0]] == labels
+    visible &= (labels >= 0) & ((places >= 0) & (places <= [width - 1, height - 1])).all(axis=2)
+    return places.astype(np.float32), visible
+
+
+def thing_labels(scene: world.Scene, height: int, width: int) -> np.ndarray:
+    """Which thing each pixel shows: 1, 2, ... for things, 0 for the ground, -1 within two pixels of an edge."""
+    labels = np.zeros((height, width), np.int16)
+    for index, thing in enumerate(scene.things, start=1):
+        labels[world.thing_mask(thing, height, width) > 0.5] = index
+    kernel = np.ones((5, 5), np.uint8)
+    edges = cv2.dilate(labels, kernel) != cv2.erode(labels, kernel)
+    return np.where(edges, -1, labels)

@@ -1,0 +1,44 @@
+"""The most memory that a method takes beyond the loaded model: each in a process of its own, for a peak never falls.
+
+`python -m benchmarks.quality.memory NUMBER` measures a method of the main table.
+"""
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+from benchmarks.cost.memory import GIVE_BACK, ROOT, peak_memory, resting_memory
+
+from .cases import load_cases
+from .methods import TRUTH, UNCHANGED, Method, main_table
+
+STEPS = 4  # memory does not grow with them, but for 13 kB of trajectory each
+
+
+def peaks(methods: list[Method]) -> dict[str, int]:
+    """Bytes of RAM by the method's name, of the first clip of the list."""
+    measured = {}
+    for number, method in enumerate(methods):
+        if method.way in (TRUTH, UNCHANGED):
+            continue
+        answer = subprocess.run([sys.executable, "-m", "benchmarks.quality.memory", str(number)], cwd=ROOT, text=True,
+                                capture_output=True, env={**os.environ, **GIVE_BACK, "OMP_NUM_THREADS": "1"})
+        if answer.returncode:
+            raise RuntimeError(f"The measurement of {method.name} stopped:\n{answer.stderr[-4000:]}")
+        measured[method.name] = int(answer.stdout.splitlines()[-1])
+    return measured
+
+
+def peak(method: Method) -> int:
+    """Of one method, in this process: only right in a fresh one."""
+    from .editor import Editor
+
+    editor, case = Editor(), load_cases()[0]
+    editor.make(replace(case, frames=1), replace(method, steps=1))  # loads the model and whatever is loaded at first use
+    before, _ = resting_memory()
+    editor.make(case, replace(method, steps=STEPS))
+    return peak_memory()[0] - before
+
+
+if __name__ == "__main__":
+    print(peak(main_table()[int(sys.argv[1])]))

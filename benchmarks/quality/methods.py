@@ -1,0 +1,127 @@
+"""What is compared: published baselines, ours, and ours with one thing changed."""
+from dataclasses import dataclass, field, replace
+
+from fatezero_pack.fatezero.blend_settings import (FAST_RECONSTRUCTION, NO_MASK, RECONSTRUCTION, WORDS,
+                                                   BlendSettings)
+from fatezero_pack.fatezero.fusion import Window
+from fatezero_pack.fatezero.presets import PRESETS
+
+from .cases import Case
+
+STEPS = 20  # as in the demo workflows
+GUIDANCE = 4.0  # as there; the papers' 7.5 suits Stable Diffusion
+FUSED, FREE, SDEDIT, PROMPT_TO_PROMPT = "fused", "inversion and new prompt", "SDEdit", "prompt-to-prompt"
+TRUTH, UNCHANGED = "truth", "unchanged"  # no edit, but what the VAE makes of the true clip and of the source
+APART = ()  # key frames of a model that is not inflated: each frame looks at itself
+AS_PAPER = " (as in the paper)"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way from clip to edited clip.
+
+    way: FUSED is ours; key_frames: APART leaves the model uninflated; changes: fields of BlendSettings in place of the
+    preset's; preset: instead of the one of the case; strength: SDEdit's denoise, 0..1; label, refinement, steps: of the
+    inversion; alignment: mode of the prompts; true_mask: the mask input is where the edit belongs, as if drawn by hand.
+    """
+
+    name: str
+    way: str = FUSED
+    steps: int = STEPS
+    guidance: float = GUIDANCE
+    key_frames: tuple[str, ...] = ("current", "middle")
+    normalise_across_frames: bool = False
+    label: str = "target"
+    refinement: int = 0
+    alignment: str = "auto"
+    preset: str | None = None
+    changes: dict = field(default_factory=dict)
+    strength: float = 1.0
+    true_mask: bool = False
+
+    def settings(self, case: Case) -> BlendSettings:
+        """How the edit is fused."""
+        if self.way == FREE:
+            return BlendSettings(self_window=Window(0, 0), cross_window=Window(0, 0))
+        mask = case.edited_region().float() if self.true_mask else None
+        return replace(PRESETS[self.preset or case.preset], **self.changes, mask=mask)
+
+
+def main_table() -> list[Method]:
+    """As the paper's Table 1: the baselines, then ours; between what no edit and what no method can reach."""
+    return [
+        Method("clip unchanged (through the VAE)", UNCHANGED),
+        Method("DDIM inversion + new prompt", FREE, key_frames=APART),
+        *(Method(f"SDEdit {strength}, frame by frame", SDEDIT, key_frames=APART, strength=strength)
+          for strength in (.4, .6, .8)),
+        Method("prompt-to-prompt + null text, frame by frame", PROMPT_TO_PROMPT, key_frames=APART,
+               changes={"attention_from": RECONSTRUCTION}),
+        Method("inflation, no fusion", FREE),
+        Method("ours", FUSED),
+        Method("truth (through the VAE)", TRUTH),
+    ]
+
+
+OURS = Method("ours")
+ABLATIONS = {
+    "Source attention from (the paper's Fig. 8)": [
+        replace(OURS, name="inversion: ours"),
+        replace(OURS, name="guided reconstruction", changes={"attention_from": RECONSTRUCTION}),
+        replace(OURS, name="reconstruction without guidance", changes={"attention_from": FAST_RECONSTRUCTION}),
+    ],
+    "Self-attention (the paper's Fig. 9)": [
+        replace(OURS, name="not fused", changes={"self_window": Window(0, 0)}),
+        replace(OURS, name="fused everywhere", changes={"mask_from": NO_MASK}),
+        replace(OURS, name="fused outside the words' mask", changes={"mask_from": WORDS}),
+    ],
+    "Key frames": [
+        replace(OURS, name="none: frames apart", key_frames=APART),
+        replace(OURS, name="current + middle: ours"),
+        replace(OURS, name="middle (released configs)", key_frames=("middle",)),
+        replace(OURS, name="first (Video-P2P)", key_frames=("first",)),
+        replace(OURS, name="current + first", key_frames=("current", "first")),
+        replace(OURS, name="previous + first (Tune-A-Video)", key_frames=("-1", "first")),
+        replace(OURS, name="all", key_frames=("all",)),
+    ],
+    "Norms": [
+        replace(OURS, name="per frame: ours"),
+        replace(OURS, name="across frames (official 3-D UNet)", normalise_across_frames=True),
+    ],
+    "Inversion": [
+        replace(OURS, name="target label: ours"),
+        replace(OURS, name="current label (as the paper prints)", label="current"),
+        *(replace(OURS, name=f"target label, refinement {count}", refinement=count) for count in (1, 2, 3)),
+    ],
+    "Layers": [
+        replace(OURS, name="all: ours"),
+        replace(OURS, name="all but the finest (official code)", changes={"finest_layers": False}),
+    ],
+    "Words": [
+        replace(OURS, name="auto: ours"),
+        replace(OURS, name="swap", alignment="swap"),
+        replace(OURS, name="refine", alignment="refine"),
+    ],
+    "Steps": [
+        replace(OURS, name=f"{steps} steps", steps=steps) for steps in (10, 20, 50)
+    ],
+    "Guidance": [
+        replace(OURS, name=f"guidance {guidance}", guidance=guidance) for guidance in (2.0, 4.0, 7.5)
+    ],
+}
+WINDOWS, THRESHOLDS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+def windows(self_until: float, cross_until: float, **changes) -> Method:
+    """Ours without a preset: the source's self- and cross-attention from the first step until a share of them."""
+    words = "".join(f", {name} {value}" for name, value in changes.items())
+    return Method(f"self until {self_until}, cross until {cross_until}{words}", preset="style",
+                  changes={"self_window": Window(0, self_until), "cross_window": Window(0, cross_until),
+                           "mask_from": NO_MASK, "latent_window": None, **changes})
+
+
+# curve: its points, (value, method)
+CURVES = {
+    "self-attention fused until (share of the steps)": [(end, windows(end, 0.8)) for end in WINDOWS],
+    "cross-attention fused until (share of the steps)": [(end, windows(0.8, end)) for end in WINDOWS],
+    "threshold of the words' mask": [(tau, windows(0.8, 0.8, mask_from=WORDS, threshold=tau)) for tau in THRESHOLDS],
+}
