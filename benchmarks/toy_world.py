@@ -1,8 +1,4 @@
-"""Edits of clips whose true result is known: ours against DDIM inversion with the new prompt, as a table.
-
-Run with ComfyUI's Python and COMFYUI_PATH set: `python benchmarks/toy_world.py [--frames 8] [--steps 50] [--sheet FILE]`.
-"""
-import argparse
+"""Clips of the demo world with their true edits, and the demo model to edit them, for the smaller benchmarks."""
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,17 +11,14 @@ import comfyui_pack  # noqa: E402,F401
 from fatezero_pack.demo.model import load_demo_model  # noqa: E402
 from fatezero_pack.demo.world import Scene, Thing, caption, render, thing_mask, video  # noqa: E402
 from fatezero_pack.fatezero.blend_settings import BlendSettings  # noqa: E402
-from fatezero_pack.fatezero.fusion import Window  # noqa: E402
 from fatezero_pack.fatezero.inflation import Inflation, inflate  # noqa: E402
 from fatezero_pack.fatezero.inversion import inversion_sigmas, invert  # noqa: E402
-from fatezero_pack.fatezero.presets import PRESETS  # noqa: E402
 from fatezero_pack.fatezero.prompt_edit import make_prompt_edit  # noqa: E402
 from fatezero_pack.fatezero.sampling import sample_edit  # noqa: E402
 from fatezero_pack.fatezero.schedule import OFFICIAL  # noqa: E402
 from fatezero_pack.fatezero.tokens import tokenize_prompt  # noqa: E402
 
 GUIDANCE = 4.0  # as in the demo workflows; the papers' 7.5 suits Stable Diffusion
-NO_FUSION = BlendSettings(self_window=Window(0, 0), cross_window=Window(0, 0))
 
 
 @dataclass(frozen=True)
@@ -122,62 +115,3 @@ class Editor:
         negative = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(""))
         latent = sample_edit(self.inflated, source, edit, settings, positive, negative, self.guidance, disable_pbar=True)
         return self.vae.decode(latent)
-
-
-def run_case(editor: Editor, case: Case, frames: int, methods: dict) -> dict:
-    """Each method's clip, and the true one seen through the VAE (the ceiling of all methods)."""
-    clip, truth = draw(case.source, frames, case.seed), draw(case.target, frames, case.seed)
-    with torch.inference_mode():
-        source = editor.invert(case, clip)
-        clips = {name: editor.edit(case, source, settings) for name, settings in methods.items()}
-        clips["VAE of the truth"] = editor.vae.decode(editor.vae.encode(truth))
-    return {"source": clip, **clips, "truth": truth}
-
-
-def methods_for(case: Case) -> dict:
-    return {"inversion + new prompt": NO_FUSION, "ours": PRESETS[case.kind]}
-
-
-def measure(case: Case, clips: dict) -> dict:
-    """PSNR to the truth inside and outside the edited thing for every method, in dB."""
-    region = edited_region(case, len(clips["truth"]))
-    return {name: (psnr(clip, clips["truth"], region), psnr(clip, clips["truth"], ~region))
-            for name, clip in clips.items() if name not in ("source", "truth")}
-
-
-def contact_sheet(rows: list[dict], frame: int) -> np.ndarray:
-    """One row per case, one column per clip (source, methods, VAE, truth), a frame of each; uint8 RGB."""
-    lines = [torch.cat([clip[frame] for clip in clips.values()], dim=1) for clips in rows]
-    return (torch.cat(lines).clamp(0, 1).numpy() * 255).round().astype(np.uint8)
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--guidance", type=float, default=GUIDANCE)
-    parser.add_argument("--sheet", help="write a contact sheet of one frame of every clip to this PNG")
-    options = parser.parse_args()
-    editor = Editor(options.steps, guidance=options.guidance)
-    names = ["inversion + new prompt", "ours", "VAE of the truth"]
-    print(f"PSNR to the true edited clip in dB, inside / outside the edited thing; {options.frames} frames, "
-          f"{options.steps} steps, guidance {options.guidance}\n")
-    print("| edit | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
-    sheet, table = [], []
-    for case in CASES:
-        clips = run_case(editor, case, options.frames, methods_for(case))
-        values = measure(case, clips)
-        sheet.append(clips)
-        table.append([values[name] for name in names])
-        print(f"| {case.kind}: {case.name} | " + " | ".join("{:.1f} / {:.1f}".format(*values[n]) for n in names) + " |",
-              flush=True)
-    means = np.nanmean(np.array(table), axis=0)
-    print("| mean | " + " | ".join("{:.1f} / {:.1f}".format(*mean) for mean in means) + " |")
-    if options.sheet:
-        import cv2
-
-        cv2.imwrite(options.sheet, contact_sheet(sheet, options.frames // 2)[..., ::-1])
-
-
-if __name__ == "__main__":
-    main()

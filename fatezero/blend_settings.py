@@ -17,9 +17,9 @@ class BlendSettings:
 
     self_window, cross_window: when the source's self- and cross-attention are used; mask_from: where self-attention
     and latents keep the edit's own (NO_MASK: nowhere), read from the words' attention, the `mask` [1 or n, H, W], or
-    their product; threshold: tau, 0..1, 0 for an automatic one; mask_self_attention: whether the mask is also for
-    self-attention, which then keeps the edit's own inside it, or for latents alone; finest_layers: fuse layers of the latent's own resolution too (the official
-    code leaves them out to save memory); attention_from: INVERSION (FateZero), RECONSTRUCTION (prompt-to-prompt; with
+    their product; threshold: tau, 0..1, 0 for an automatic one; mask_self_attention: whether self-attention keeps the
+    edit's own inside the mask, or the mask is for latents alone; finest_layers: fuse layers of the latent's own
+    resolution too (the official code leaves them out to save memory); attention_from: INVERSION (FateZero), RECONSTRUCTION (prompt-to-prompt; with
     null text Video-P2P's decoupled guidance) or FAST_RECONSTRUCTION (Video-P2P's fast mode);
     latent_window: when latents outside the mask are put back to the source's, or None; source_attention: REPLAY runs
     the source's rows again in every edit, CACHE keeps what they show for later edits, AUTO does so where it is little.
@@ -29,8 +29,8 @@ class BlendSettings:
     cross_window: Window = Window(0.0, 0.8)
     mask_from: str = NO_MASK
     threshold: float = 0.3
-    mask_self_attention: bool = True
     mask: torch.Tensor | None = None
+    mask_self_attention: bool = True
     finest_layers: bool = True
     attention_from: str = INVERSION
     latent_window: Window | None = None

@@ -4,10 +4,11 @@ import math
 import torch
 
 from .alignment import KEPT, SWAP, align
-from .blend_settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK, BlendSettings
+from .blend_settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings
 from .edit_report import Measured
+from .fused_attention import reads_words
 from .fusion import Window
-from .masks import resize_mask, words_mask
+from .masks import AUTOMATIC, resize_mask, words_mask
 from .metrics import mean
 from .prompt_edit import FUNCTION_WORDS, PromptEdit
 from .source_run import SourceRun
@@ -50,7 +51,7 @@ def explain(measured: Measured, edit: PromptEdit | None = None, source: SourceRu
 def used_mask_share(source: SourceRun | None, edit: PromptEdit | None, settings: BlendSettings) -> torch.Tensor | None:
     """How much of each frame the edit's own mask covers, 0..1, averaged over the steps; [n], or None when unknown."""
     mask = torch.ones(1, 1, 1)
-    if settings.mask_from in (WORDS, WORDS_IN_MASK):
+    if reads_words(settings):
         if source is None or edit is None:
             return None
         size = source.word_maps.shape[-2:]
@@ -80,9 +81,8 @@ def _of_the_mask(share: torch.Tensor | None, settings: BlendSettings | None) -> 
     """Frames in which the mask is empty or covers everything."""
     if share is None:
         return []
-    by_words = settings is not None and settings.mask_from in (WORDS, WORDS_IN_MASK)
-    smaller = f"raise 'mask threshold' ({settings.threshold:g})" if by_words else "draw a smaller mask"
-    larger = f"lower 'mask threshold' ({settings.threshold:g})" if by_words else "draw a larger mask"
+    by_words = settings is not None and reads_words(settings)
+    smaller, larger = ("draw a smaller mask", "draw a larger mask") if not by_words else _threshold_advice(settings)
     elsewhere = ", or name in 'mask words' of Edit Prompts what the clip shows more plainly" if by_words else ""
     sentences = []
     empty, full = (share < EMPTY_MASK).nonzero().flatten(), (share > FULL_MASK).nonzero().flatten()
@@ -93,6 +93,13 @@ def _of_the_mask(share: torch.Tensor | None, settings: BlendSettings | None) -> 
         sentences.append(f"The mask covers {_frames(full, len(share))} nearly whole, so that it keeps nothing; "
                          f"{smaller}{elsewhere}.")
     return sentences
+
+
+def _threshold_advice(settings: BlendSettings) -> tuple[str, str]:
+    """How to make a mask of words smaller, and how to make it larger."""
+    if settings.threshold == AUTOMATIC:
+        return tuple(f"set 'mask threshold' to {value} instead of 0 (automatic)" for value in (0.7, 0.3))
+    return tuple(f"{verb} 'mask threshold' ({settings.threshold:g})" for verb in ("raise", "lower"))
 
 
 def _of_the_emphasis(edit: PromptEdit | None, settings: BlendSettings | None) -> list[str]:

@@ -74,7 +74,8 @@ def make_prompt_edit(source: PromptTokens, target: PromptTokens, mode: str = AUT
     return PromptEdit(
         source, target, alignment.mode, alignment.mapper, alignment.from_source, factors,
         tuple((tokens, *span) for tokens, span in _word_values(target, windows, "windows", _span)),
-        _mask_tokens(source, mask_words, "mask words", alignment.changed_source),
+        _mask_tokens(source, mask_words, "mask words", alignment.changed_source)
+        or _described_tokens(alignment.rows),
         _mask_tokens(target, target_mask_words, "target mask words", alignment.changed_target))
 
 
@@ -123,6 +124,17 @@ def _mask_tokens(prompt: PromptTokens, text: str, name: str, changed: tuple[int,
         words = [word.indices for word in prompt.words
                  if word.indices[0] in changed and word.key not in FUNCTION_WORDS]
     return tuple(sorted(token for word in words for token in word))
+
+
+def _described_tokens(rows: tuple[Row, ...]) -> tuple[int, ...]:
+    """Source positions of the words that new ones stand right before: in "a jeep" -> "a silver jeep" that is the jeep."""
+    return tuple(token for new, described in zip(rows, rows[1:])
+                 if new.kind == NEW and described.kind == KEPT and _say_something(new.target + described.source[:1])
+                 for token in described.source[0].indices)
+
+
+def _say_something(words) -> bool:
+    return not any(word.is_punctuation or word.key in FUNCTION_WORDS for word in words)
 
 
 def _table(edit: PromptEdit, rows: tuple[Row, ...]) -> list[str]:

@@ -18,7 +18,7 @@ def blend_inputs() -> list:
     return [
         io.DynamicCombo.Input(
             "preset", options=[io.DynamicCombo.Option(name, _preset_inputs(preset)) for name, preset in PRESETS.items()],
-            tooltip="The papers' settings for a kind of edit; every value stays visible below and can be changed. "
+            tooltip="Settings for a kind of edit; every value stays visible below and can be changed. "
                     "Those of Video-P2P go with 'attention from' reconstruction; the help page says what they need in "
                     "Edit Prompts."),
         io.Combo.Input("layers", options=[ALL_LAYERS, OFFICIAL_LAYERS], default=ALL_LAYERS, optional=True, advanced=True,
@@ -54,14 +54,17 @@ def _preset_inputs(preset: BlendSettings) -> list:
         fraction("cross_until", preset.cross_window.end, "Share of the steps until which the source's cross-attention "
                  "(where each word is) is used: higher keeps places and shapes, lower frees the new words."),
         io.Combo.Input("mask_from", options=[NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK], default=preset.mask_from,
-                       tooltip="Where the edit keeps its own self-attention and latents: off (nowhere: all structure "
-                               "from the source), where the words to mask are seen, your mask input, or both."),
+                       tooltip="Where to edit: off (no mask), where the words to mask are seen, your mask input, or "
+                               "both. Outside, latents (with 'latent blend') and self-attention are the source's."),
         fraction("mask_threshold", preset.threshold, "tau: how strongly a place must belong to the words, relative to "
-                 "the strongest place in the frame; lower makes a larger mask."),
+                 "the strongest place in the frame; lower makes a larger mask. 0 finds it by itself in each frame."),
         io.Boolean.Input("latent_blend", default=latent is not None,
                          tooltip="Puts everything outside the mask back to the source after each step; needs a mask."),
         fraction("latent_from", latent.start if latent else 0.2, "Share of the steps after which latents are blended."),
         fraction("latent_until", latent.end if latent else 1.0, "Share of the steps until which latents are blended."),
+        io.Boolean.Input("mask_self_attention", default=preset.mask_self_attention,
+                         tooltip="Inside the mask the edit keeps its own self-attention, which frees its shape. Off: "
+                                 "layout comes from the source everywhere, and the mask is for latents alone."),
     ]
 
 
@@ -78,6 +81,7 @@ def read_settings(source, edit, preset: dict | None, layers: str = ALL_LAYERS, a
         cross_window=Window(values["cross_from"], values["cross_until"]),
         mask_from=values["mask_from"], threshold=values["mask_threshold"], mask=mask,
         latent_window=Window(values["latent_from"], values["latent_until"]) if values["latent_blend"] else None,
+        mask_self_attention=values["mask_self_attention"],
         finest_layers=layers == ALL_LAYERS, attention_from=attention_from, source_attention=source_attention)
     check_edit(edit, source)
     check_settings(source, edit, settings)

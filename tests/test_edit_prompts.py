@@ -62,6 +62,16 @@ def test_masks():
     assert edit_of("a jeep,", "watercolor of a jeep").source_mask_tokens == ()
 
 
+@pytest.mark.parametrize("target, masked", [
+    ("a silver jeep on a road", "jeep"), ("a big silver jeep on a new road", "jeep road"),
+    ("a pencil sketch of a jeep on a road", ""), ("a jeep on a road, high quality", ""), ("a silver bus on a road", "jeep")])
+def test_a_word_that_only_gets_an_adjective_is_masked(target, masked):
+    """Nothing of the source changed in the text, but the thing does in the picture."""
+    edit = edit_of("a jeep on a road", target)
+    words = [word.text for word in edit.source.words if word.indices[0] in edit.source_mask_tokens]
+    assert " ".join(words) == masked
+
+
 @pytest.mark.parametrize("words, sentence", [
     ({"mode": "replace"}, "'mode' is 'replace'; choose one of auto, swap, refine."),
     ({"emphasis": "bus:2"}, "'emphasis' names 'bus', which is not in \"a red porsche driving down a curvy road, a red "
@@ -136,7 +146,7 @@ def test_long_prompts_make_short_tables():
     ("a jeep", "a jeep", "The prompts are the same, so the edit gives the source back."),
     ("a jeep,", "a jeep", "Only punctuation differs, so the edit gives nearly the source back."),
     ("silver jeep", "red porsche", "The prompts have no word in common, so little of the source will be kept."),
-    ("a jeep", "a red jeep", "No source word is masked; to edit only a part, name its source words in 'mask words'."),
+    ("a jeep", "sketch of a jeep", "No source word is masked; to edit only a part, name its source words in 'mask words'."),
     ("a spiderman", "a Spider-Man", "'spiderman' and 'Spider-Man' differ only in their marks, yet count as different."),
     ("a jeep", "a " * 80 + "jeep", "The prompts take 1 and 2 blocks of 77 tokens; prompts of equal blocks edit more "
                                    "faithfully."),

@@ -120,8 +120,8 @@ def test_empty_and_full_masks_are_told_by_frame(run):
     sentences = explain(measure(*clips(0.4)), edit, source, by_words, 7.5)
     assert sentences == ["The mask is empty in every frame, where nothing new can appear; lower 'mask threshold' (1), "
                          "or name in 'mask words' of Edit Prompts what the clip shows more plainly."]
-    sentence, = explain(measure(*clips(0.4)), edit, source, replace(by_words, threshold=0.0), 7.5)
-    assert sentence.startswith("The mask covers every frame nearly whole") and "raise 'mask threshold' (0)" in sentence
+    sentence, = explain(measure(*clips(0.4)), edit, source, replace(by_words, threshold=1e-3), 7.5)
+    assert sentence.startswith("The mask covers every frame nearly whole") and "raise 'mask threshold' (0.001)" in sentence
     drawn = middle(frames=3)
     drawn[0], drawn[2] = 0, 1
     sentences = explain(measure(*clips(0.4)), edit, source, replace(SHORT, mask_from=INPUT_MASK, mask=drawn), 7.5)

@@ -56,7 +56,8 @@ def test_reads_plain_pictures(judge):
     ground = torch.tensor([judge.grounds.index(scene.ground) for scene in scenes])
     assert (reading.ground.argmax(1) == ground).float().mean() > 0.95
     assert (reading.style.argmax(1) == 0).float().mean() > 0.95
-    assert torch.allclose(reading.ground.sum(1), torch.ones(60)) and torch.allclose(reading.style.sum(1), torch.ones(60))
+    assert torch.allclose(reading.ground.sum(1), torch.ones(60))
+    assert torch.allclose(reading.style.sum(1), torch.ones(60))
 
 
 def test_reads_styles_and_the_shapes_of_sketches(judge):
@@ -107,7 +108,7 @@ def test_a_prompt_may_leave_facts_out(judge):
 def test_unknown_words_are_named(judge):
     with pytest.raises(ValueError, match="'crimson'"):
         judge.embed_text(["a red circle", "a crimson circle on green grass"])
-    with pytest.raises(ValueError, match="0 words"):
+    with pytest.raises(ValueError, match="empty"):
         judge.embed_text([""])
 
 

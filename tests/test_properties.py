@@ -81,6 +81,14 @@ def test_threshold_of_one_is_the_mask_off(model, source):
     assert torch.equal(edited(model, source, EDIT, full), edited(model, source, EDIT, off))
 
 
+def test_a_mask_for_latents_alone_leaves_self_attention_to_the_source(model, source):
+    mask = dict(mask_from=INPUT_MASK, mask=HALF_MASK, mask_self_attention=False)
+    off = edited(model, source, EDIT, BlendSettings(ALWAYS, Window(0, 0.5)))
+    assert torch.equal(edited(model, source, EDIT, BlendSettings(ALWAYS, Window(0, 0.5), **mask)), off)
+    blended = edited(model, source, EDIT, BlendSettings(ALWAYS, Window(0, 0.5), **mask, latent_window=Window(0, 1)))
+    assert relative(blended, off) > 1e-3
+
+
 @pytest.mark.parametrize("cross", [NEVER, Window(0, 0.5)])
 def test_mask_of_ones_frees_self_attention(model, source, cross):
     ones = BlendSettings(ALWAYS, cross, INPUT_MASK, mask=torch.ones(1, 16, 16))

@@ -27,7 +27,7 @@ def main(usage):
     """Runs the command named on the command line; returns the exit status."""
     parser = argparse.ArgumentParser("dev.py", description=usage, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | serve | test | bench")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | serve | test | bench | quality")
     for name in ("demo", "serve"):
         command = commands.add_parser(name, allow_abbrev=False)
         command.add_argument("--comfyui", type=Path, metavar="PATH", help="an existing ComfyUI to use instead")
@@ -38,13 +38,15 @@ def main(usage):
     command.add_argument("--short", action="store_true", help="smaller sizes and fewer rounds, under five minutes")
     command.add_argument("--json", type=Path, metavar="PATH",
                          help="where to write the figures instead of benchmarks/; RESULTS.md then stays as it is")
+    command = commands.add_parser("quality", allow_abbrev=False)
+    command.add_argument("--short", action="store_true", help="one edit of each kind and no ablations")
     options, further = parser.parse_known_args()
     for name in ("SIGTERM", "SIGHUP"):  # end like Ctrl-C, so that no server outlives us
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     sys.stdout.reconfigure(errors="replace")  # a terminal may lack a letter of a node's title
     try:
-        return {"demo": demo, "serve": serve, "test": test, "bench": bench}[options.command](options, further)
+        return {"demo": demo, "serve": serve, "test": test, "bench": bench, "quality": quality}[options.command](options, further)
     except (InstallError, ServerError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -104,6 +106,13 @@ def bench(options, further):
     short = ["--short"] if options.short else []
     path = ["--json", str(options.json.resolve())] if options.json else []
     return _run_module(python, ["benchmarks.cost", *short, *path, *further], {"COMFYUI_PATH": comfyui(NEWEST)})
+
+
+def quality(options, further):
+    """Measures how good the edits are and writes it to benchmarks/quality/; returns the exit status."""
+    python = environment()
+    short = ["--short"] if options.short else []
+    return _run_module(python, ["benchmarks.quality", *short, *further], {"COMFYUI_PATH": comfyui(NEWEST)})
 
 
 def _run_module(python, arguments, paths):

@@ -1,5 +1,6 @@
 """`python -m benchmarks.quality [--short] [--processes N]`: makes and measures the edits and writes the report."""
 import argparse
+from dataclasses import replace
 
 from . import report
 from .cases import HELD_OUT, TUNING, load_cases
@@ -14,22 +15,30 @@ def main():
     parser.add_argument("--short", action="store_true", help="one edit of each kind, and no ablations")
     parser.add_argument("--processes", type=int, default=available_processes(), metavar="N",
                         help="processes at once (default: one for each core)")
+    parser.add_argument("--report", action="store_true", help="make nothing, and report what earlier runs have made")
     options = parser.parse_args()
     cases = load_cases()
-    tuning, held_out = ([case for case in cases if case.half == half] for half in (TUNING, HELD_OUT))
-    reduced = [(variant, OURS) for variants in reduced_list(cases) for variant in variants]
+    first = [case for case in cases if case.half == TUNING and case.name.endswith("_1a")]
     if options.short:
-        shown = {"One edit of each kind": [case for case in tuning if case.name.endswith("_1a")]}
-        varied = []
+        shown, varied = {"One edit of each kind": [shortened(case) for case in first]}, []
     else:
-        shown = {"Held-out edits": held_out, "Edits that settings were chosen on": tuning}
-        varied = [case for case in tuning if case.frames > 1 and case.name[-2:] in ("1a", "2a")]
-    pairs = [(case, method) for group in shown.values() for case in group for method in main_table()]
-    pairs += reduced
-    pairs += [(case, method) for case in varied for methods in ABLATIONS.values() for method in methods]
-    pairs += [(case, method) for case in varied for points in CURVES.values() for _, method in points]
-    make_clips(pairs, options.processes)
+        shown = {"Held-out edits": [case for case in cases if case.half == HELD_OUT]}
+        varied = [shortened(case) for case in first if case.frames > 1]
+    varied_methods = [method for table in ABLATIONS.values() for method in table]
+    varied_methods += [method for points in CURVES.values() for _, method in points]
+    stages = {title: [(case, method) for case in group for method in main_table()] for title, group in shown.items()}
+    stages["Reduced list"] = [(case, OURS) for variants in reduced_list(cases) for case in variants]
+    stages["Ablations and curves"] = [(case, method) for case in varied for method in varied_methods]
+    for title, pairs in stages.items():
+        if not options.report:
+            print(f"{title}:", flush=True)
+            make_clips(pairs, options.processes)
     report.write(shown, varied, reduced_list(cases), peaks(main_table()), short=options.short)
+
+
+def shortened(case):
+    """Four frames of a clip are enough to compare settings."""
+    return replace(case, frames=min(case.frames, 4))
 
 
 if __name__ == "__main__":

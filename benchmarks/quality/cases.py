@@ -1,4 +1,4 @@
-"""The edits that are judged: scenes whose edited clip can be drawn as well. `cases.json` is the list, `draw_cases` made it."""
+"""The edits that are judged: scenes whose edited clip can be drawn as well. draw_cases made the list."""
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,8 +1,8 @@
 """`python -m benchmarks.quality.draw_cases`: draws the list of edits, cases.json, from one seed.
 
 Written before any edit of the list was run; the list changes only together with every result. Each kind has as many
-cases to tune on as are held out, alike in size. Colours stand out from the ground, because what cannot be seen cannot be
-judged.
+cases to tune on as are held out, alike in size. Colours stand out from the ground, because what cannot be seen cannot
+be judged.
 """
 import json
 from dataclasses import asdict, replace
@@ -35,8 +35,9 @@ def main():
                 if kind == "adjective":  # the clip's colour goes unsaid
                     prompts = prompts[0].replace(source.things[0].color + " ", ""), prompts[1]
                 name = f"{kind.replace(' ', '_')}{'_image' if image else ''}_{pair + 1}{'a' if half == TUNING else 'b'}"
-                cases.append({"name": name, "kind": f"{kind} (image)" if image else kind, "half": half, "preset": preset,
-                              "source": asdict(source), "target": asdict(target), "source_prompt": prompts[0],
+                cases.append({"name": name, "kind": f"{kind} (image)" if image else kind, "half": half,
+                              "preset": preset, "source": asdict(source), "target": asdict(target),
+                              "source_prompt": prompts[0],
                               "target_prompt": prompts[1], "seed": int(rng.integers(1000)),
                               "frames": IMAGE if image else CLIP, "height": height, "width": width})
     LIST.write_text(json.dumps({"seed": SEED, "cases": cases}, indent=1) + "\n", encoding="utf-8")
@@ -67,7 +68,8 @@ def draw_edit(rng, kind: str, pair: int):
             target, preset = replace(scene, things=(first,)), "remove"
         if kind == "colour and shape" and (color == first.color or shape == first.shape):
             continue
-        if target != scene and can_be_seen(scene) and can_be_seen(target) and told_apart(first.color, target.things[0].color):
+        visible = can_be_seen(scene) and can_be_seen(target)
+        if target != scene and visible and told_apart(first.color, target.things[0].color):
             return scene, target, preset
 
 

@@ -59,8 +59,8 @@ class Editor:
         _, positive = self.encode(self.case.target_prompt)
         noise = comfy.sample.prepare_noise(self.latent[:1], SEED).expand_as(self.latent)
         return comfy.sample.sample(
-            self.unet(method), noise, method.steps, method.guidance, "euler", "normal", positive, self.empty, self.latent,
-            denoise=method.strength, disable_pbar=True, seed=SEED)
+            self.unet(method), noise, method.steps, method.guidance, "euler", "normal", positive, self.empty,
+            self.latent, denoise=method.strength, disable_pbar=True, seed=SEED)
 
     def inverted_and_edited(self, method: Method) -> tuple[torch.Tensor, float]:
         """The edited latent, and the seconds of an inversion that an earlier method has paid for."""
@@ -70,8 +70,8 @@ class Editor:
         edit = make_prompt_edit(source.tokens, target_tokens, method.alignment)
         negative = self.empty
         if method.way == PROMPT_TO_PROMPT:
-            optimization = Optimization(guidance=method.guidance, per_frame=True)
-            source, _, _ = optimize_null_text(model, source, self.empty, optimization)
+            optimization = Optimization(guidance=method.guidance, inner_steps=1, per_frame=True)
+            source, _, _ = optimize_null_text(model, source, source.conditioning, optimization)
             negative = null_text_conditioning(source)
         return sample_edit(model, source, edit, method.settings(self.case), positive, negative, method.guidance,
                            disable_pbar=True), seconds

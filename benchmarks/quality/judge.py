@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from safetensors import safe_open
 
 WEIGHTS = Path(__file__).parent / "judge.safetensors"
-MOST_WORDS = 24  # in a prompt; the world's longest caption has 16
 
 
 @dataclass(frozen=True)
@@ -69,13 +68,11 @@ class Judge(nn.Module):
         self.place = nn.Conv2d(widths[-1], 1 + len(self.colors) + len(self.shapes), 1)
         self.whole = nn.Linear(2 * widths[-1], len(self.grounds) + len(self.styles))
         facts = (1 + len(self.colors)) * (1 + len(self.shapes)) - 1 + len(self.grounds) + len(self.styles)
-        self.image_head = nn.Sequential(nn.Linear(2 * widths[-1] + facts, 192), nn.SiLU(), nn.Linear(192, width))
+        self.image_head = nn.Sequential(nn.Linear(facts, 192), nn.SiLU(), nn.Linear(192, width))
         self.token = nn.Embedding(len(self.words) + 1, text)
-        self.position = nn.Parameter(torch.randn(MOST_WORDS, text) * 0.1)
-        layer = nn.TransformerEncoderLayer(text, 4, 3 * text, dropout=0.0, activation="gelu", batch_first=True,
-                                           norm_first=True)
-        self.text = nn.TransformerEncoder(layer, config["text_layers"], enable_nested_tensor=False)
-        self.text_head = nn.Sequential(nn.LayerNorm(text), nn.Linear(text, width))
+        self.phrase = nn.Conv1d(text, 2 * text, 3, padding=1)  # three words: a colour stays with its shape
+        self.longer = nn.Conv1d(2 * text, 2 * text, 3, padding=1)
+        self.text_head = nn.Sequential(nn.LayerNorm(2 * text), nn.Linear(2 * text, width))
         self.scale = nn.Parameter(torch.tensor(2.5))  # log of the inverse temperature of training
 
     @torch.no_grad()
@@ -91,8 +88,7 @@ class Judge(nn.Module):
     @torch.no_grad()
     def read(self, images: torch.Tensor) -> Reading:
         """What each picture shows. images: IMAGE [n, H, W, 3] of 0..1."""
-        pooled, place = self.look(images)
-        return self.reading(pooled, place)
+        return self.reading(*self.look(self.maps(images)[-1]))
 
     @torch.no_grad()
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
@@ -111,12 +107,8 @@ class Judge(nn.Module):
             maps.append(x)
         return maps
 
-    def look(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last features, mean and maximum over the places [n, 2c], and what is at each place [n, 15, h, w]."""
-        return self.pool(self.maps(images)[-1].float())
-
-    def pool(self, last: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`look` from the last feature map."""
+    def look(self, last: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last features' mean and maximum over the places [n, 2c], and what is at each place [n, 15, h, w]."""
         return torch.cat([last.mean((2, 3)), last.amax((2, 3))], 1), self.place(last)
 
     def reading(self, pooled: torch.Tensor, place: torch.Tensor) -> Reading:
@@ -128,14 +120,14 @@ class Judge(nn.Module):
         return Reading(things, (thing * color).amax(-1), (thing * shape).amax(-1), ground.softmax(1), style.softmax(1))
 
     def summary(self, images: torch.Tensor) -> torch.Tensor:
-        """What the embedding is made of, [n, 2c + 71]: pooled features, and the reading as logarithms of about -1..1.
+        """What the embedding is made of, [n, 71]: the reading as logarithms, scaled to -1..1.
 
-        They are clamped, since no more is known than that; a doubtful picture differs from a sure one.
+        They are clamped, since no more is known than that; a doubtful picture differs from a sure one. Features that
+        bypass the reading made the embedding worse on fresh pictures: there were too few to learn from.
         """
-        pooled, place = self.look(images)
-        reading = self.reading(pooled, place)
+        reading = self.read(images)
         facts = [reading.things.flatten(1), reading.colors, reading.shapes, reading.ground, reading.style]
-        return torch.cat([pooled, torch.cat(facts, 1).clamp(min=1e-3).log() / 3.5 + 1], 1)
+        return torch.cat(facts, 1).clamp(min=1e-3).log() / 3.5 + 1
 
     def join_image(self, summary: torch.Tensor) -> torch.Tensor:
         """Embeddings [n, d] of what `summary` returns."""
@@ -149,18 +141,19 @@ class Judge(nn.Module):
             if unknown is not None:
                 raise ValueError(f"Judge: the word '{unknown}' in '{prompt}' is not one of the demo world's; use only "
                                  f"these words: {', '.join(self.words)}.")
-            if not 0 < len(row) <= MOST_WORDS:
-                raise ValueError(f"Judge: the prompt '{prompt}' has {len(row)} words; use 1 to {MOST_WORDS}.")
+            if not row:
+                raise ValueError("Judge: a prompt is empty; say what the picture shows.")
         tokens = torch.zeros(len(rows), max(map(len, rows), default=1), dtype=torch.long)
         for row, words in zip(tokens, rows):
             row[:len(words)] = torch.tensor([self.words[word] for word in words])
-        return tokens.to(self.position.device)
+        return tokens.to(self.scale.device)
 
     def join_text(self, tokens: torch.Tensor) -> torch.Tensor:
         """Embeddings [k, d] of what `tokens` returns."""
-        there = tokens > 0
-        words = self.text(self.token(tokens) + self.position[:tokens.shape[1]], src_key_padding_mask=~there)
-        return F.normalize(self.text_head((words * there[..., None]).sum(1) / there.sum(1, keepdim=True)), dim=-1)
+        there = (tokens > 0)[:, None]
+        words = F.gelu(self.phrase(self.token(tokens).mT * there)) * there
+        words = (words + F.gelu(self.longer(words))) * there
+        return F.normalize(self.text_head(words.sum(2) / 4), dim=-1)
 
 
 def load_judge(path=WEIGHTS) -> Judge:

@@ -1,4 +1,4 @@
-"""How good an edited clip is, against the clip that the edited scene really gives. Every measure is a mean over frames."""
+"""How good an edited clip is, against the one that the edited scene really gives; all measures are means over frames."""
 import math
 
 import cv2
@@ -10,22 +10,25 @@ from fatezero_pack.fatezero import metrics
 from .cases import Case
 from .judge import Judge, Reading, perceptual_distance
 
+VERSION = 1  # raise it when a measure changes, so that earlier figures are not taken for new ones
 # name: (what it is, unit, whether more is better)
 MEASURES = {
     "psnr_inside": ("PSNR to the truth inside the edited thing, -10 log10 mean (clip - truth)²", "dB", True),
     "psnr_outside": ("PSNR to the truth outside it", "dB", True),
     "psnr": ("PSNR to the truth of the whole picture", "dB", True),
-    "perceptual_inside": ("distance of the judge's features, of unit length at each place, to the truth's (as LPIPS, without "
-                          "learned weights) inside the edited thing", "", False),
+    "perceptual_inside": ("squared distance of the judge's features, of unit length at each place, to the truth's (as "
+                          "LPIPS, without learned weights) inside the edited thing", "", False),
     "perceptual_outside": ("the same outside it", "", False),
     "perceptual": ("the same of the whole picture", "", False),
-    "success": ("share of frames in which the judge finds every fact that the edit adds and none that it takes away", "%",
-                True),
+    "success": ("share of frames in which the judge finds every fact that the edit adds and none that it takes away",
+                "%", True),
     "kept": ("share of frames in which the judge still finds every fact that both prompts state", "%", True),
     "difference_error": ("mean |(clip_i+1 - clip_i) - (truth_i+1 - truth_i)|", "of 255", False),
-    "flicker": ("mean |clip_i+1 at the place it moved to - clip_i| along the known motion, edges left out", "of 255", False),
+    "flicker": ("mean |clip_i+1 at the place it moved to - clip_i| along the known motion, edges left out", "of 255",
+                False),
     "tem_con": ("cosine of the judge's embeddings of neighbouring frames (FateZero's Tem-Con)", "%", True),
-    "frame_acc": ("share of frames nearer to the target prompt than to the source prompt (FateZero's Frame-Acc)", "%", True),
+    "frame_acc": ("share of frames no farther from the target prompt than from the source prompt (FateZero's Frame-Acc)",
+                  "%", True),
 }
 
 
@@ -103,8 +106,8 @@ def flicker(case: Case, clip: torch.Tensor) -> float:
 
 
 def motion(first: world.Scene, second: world.Scene, height: int, width: int):
-    """Where each pixel of a frame lies in the next one, (x, y) float32 [H, W, 2], and where that can be seen in both, bool
-    [H, W]: inside the frame, on the same thing or on the ground, two pixels from any edge."""
+    """Where each pixel of a frame lies in the next one, (x, y) float32 [H, W, 2], and where that can be seen in both,
+    bool [H, W]: inside the frame, on the same thing or on the ground, two pixels from any edge."""
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     drift = int(round(second.shift)) % 32 - int(round(first.shift)) % 32
     places = np.stack([columns - drift, rows], axis=2)

@@ -34,7 +34,7 @@ def peak(method: Method) -> int:
     from .editor import Editor
 
     editor, case = Editor(), load_cases()[0]
-    editor.make(replace(case, frames=1), replace(method, steps=1))  # loads the model and whatever is loaded at first use
+    editor.make(replace(case, frames=1), replace(method, steps=1))  # loads whatever is loaded at first use
     before, _ = resting_memory()
     editor.make(case, replace(method, steps=STEPS))
     return peak_memory()[0] - before

@@ -13,7 +13,7 @@ GUARDED = ("success", "psnr_inside", "psnr_outside", "perceptual", "difference_e
 
 
 def reduced_list(cases: list[Case]) -> list[list[Case]]:
-    """For the first tuning clip of each kind: itself with fewer frames, then the same with other motions and grounds."""
+    """For the first tuning clip of each kind: itself with fewer frames, and the same with other motions and grounds."""
     first = [case for case in cases if case.half == TUNING and case.name.endswith("_1a") and case.frames > 1]
     return [[reseeded(case, number) for number in range(OTHER_SEEDS + 1)] for case in first]
 

@@ -12,22 +12,29 @@ from .methods import Method  # noqa: E402
 from .runs import read_clip  # noqa: E402
 from .tables import row  # noqa: E402
 
+WIDTH = 1.35  # of a picture, in inches
+TITLE_HEIGHT = 0.28  # of a line's words, in widths of a picture
 # What the curves show: measure and label.
-AXES = {"success": "success, %", "kept": "kept, %", "psnr_inside": "PSNR inside, dB", "psnr_outside": "PSNR outside, dB"}
+AXES = {"success": "success, %", "kept": "kept, %", "psnr_inside": "PSNR inside, dB",
+        "psnr_outside": "PSNR outside, dB"}
 
 
 def contact_sheet(path: Path, lines: list[tuple[str, list[tuple[str, torch.Tensor]]]]) -> None:
     """A line of pictures [H, W, 3] of 0..1, each with a title, under a sentence for each line."""
     columns = max(len(pictures) for _, pictures in lines)
-    figure, axes = plt.subplots(len(lines), columns, figsize=(1.35 * columns, 1.68 * len(lines)), squeeze=False)
-    for (sentence, pictures), places in zip(lines, axes):
-        for place in places:
+    heights = [pictures[0][1].shape[0] / pictures[0][1].shape[1] + TITLE_HEIGHT for _, pictures in lines]
+    figure = plt.figure(figsize=(WIDTH * columns, WIDTH * sum(heights)))
+    bottom = sum(heights)
+    for (sentence, pictures), height in zip(lines, heights):
+        bottom -= height
+        for column, (title, picture) in enumerate(pictures):
+            place = figure.add_axes((column / columns, bottom / sum(heights), 0.98 / columns,
+                                     (height - TITLE_HEIGHT) / sum(heights)))
             place.axis("off")
-        for (title, picture), place in zip(pictures, places):
-            place.imshow(picture.clamp(0, 1).numpy(), aspect="equal")
-            place.set_title(title, fontsize=6, pad=2)
-        places[0].text(0, 1.17, sentence, fontsize=7, fontweight="bold", transform=places[0].transAxes)
-    figure.subplots_adjust(0.005, 0.005, 0.995, 0.985 - 0.1 / len(lines), wspace=0.03, hspace=0.3)
+            place.imshow(picture.clamp(0, 1).numpy(), aspect="auto")
+            place.set_title(title, fontsize=5.5, pad=2)
+        figure.text(0.002, (bottom + height - 0.4 * TITLE_HEIGHT) / sum(heights), sentence, fontsize=7,
+                    fontweight="bold")
     _save(figure, path)
 
 
@@ -36,7 +43,8 @@ def methods_sheet(path: Path, cases: list[Case], methods: list[Method]) -> None:
     def line(case):
         middle = case.frames // 2
         made = [("clip", case.clip(case.source)[middle])]
-        made += [(method.name.partition(",")[0].partition(" (")[0], read_clip(case, method)[middle]) for method in methods]
+        made += [(method.name.partition(", frame")[0].partition(" (")[0], read_clip(case, method)[middle])
+                 for method in methods]
         return _sentence(case), [*made, ("truth", case.clip(case.target)[middle])]
     contact_sheet(path, [line(case) for case in cases])
 
@@ -54,8 +62,8 @@ def frames_sheet(path: Path, cases: list[Case], method: Method) -> None:
 def curves(path: Path, cases: list[Case], of_values: dict[str, list[tuple[float, Method]]]) -> None:
     """For each of AXES, and each setting that was varied, a line of means for each kind of edit."""
     kinds = list(dict.fromkeys(case.kind for case in cases))
-    figure, axes = plt.subplots(len(AXES), len(of_values), figsize=(4.2 * len(of_values), 2.2 * len(AXES)), squeeze=False,
-                                sharex="col", sharey="row")
+    figure, axes = plt.subplots(len(AXES), len(of_values), figsize=(4.2 * len(of_values), 2.2 * len(AXES)),
+                                squeeze=False, sharex="col", sharey="row")
     for column, (setting, points) in enumerate(of_values.items()):
         for (measure, label), places in zip(AXES.items(), axes):
             for kind in kinds:

@@ -20,7 +20,7 @@ FOLDER = Path(__file__).resolve().parents[2] / ".run" / "quality"
 
 
 def clip_path(case: Case, method: Method) -> Path:
-    """Where the clip of a case by a method is kept: a PNG of its frames side by side, and beside it a JSON with its figures.
+    """Where a case's clip by a method is kept: a PNG of its frames side by side; beside it a JSON with its figures.
 
     Named by everything that goes into it but the code: after a change of the method, delete the folder.
     """
@@ -53,7 +53,7 @@ def available_processes() -> int:
 
 
 def read_figures(case: Case, method: Method) -> dict | None:
-    """The measures of a clip by name, and the "seconds" that it took; None where it is not made, or measured otherwise."""
+    """The measures of a clip by name, and the "seconds" it took; None where it is not made, or measured otherwise."""
     path = clip_path(case, method).with_suffix(".json")
     entry = json.loads(path.read_text()) if path.exists() else {}
     return {**entry["measures"], "seconds": entry["seconds"]} if entry.get("measured_by") == _measured_by() else None
@@ -71,9 +71,8 @@ def _work(job) -> int:
 
 
 def _measured_by() -> str:
-    """A digest of all that measures."""
-    files = [Path(module.__file__) for module in (judge, measures)] + [judge.WEIGHTS]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+    """What told the figures: the version of the measures and the judge's weights."""
+    return f"{measures.VERSION} {hashlib.sha256(judge.WEIGHTS.read_bytes()).hexdigest()[:16]}"
 
 
 def _single_thread() -> None:

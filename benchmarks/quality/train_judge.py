@@ -1,6 +1,6 @@
 """Draws a pool of pictures of the demo world and trains the judge on it, on one CPU core.
 
-    COMFYUI_PATH=... python -m benchmarks.quality.train_judge --work DIR [--pictures 8000] [--minutes 15] [--evaluate]
+    COMFYUI_PATH=... python -m benchmarks.quality.train_judge --work DIR [--minutes 15] [--evaluate]
 
 Half of the pictures go through the demo model's VAE, as every edited clip does. First the network learns to say what is
 where; then, with it fixed, pictures and captions learn to meet. The pool in DIR is kept; --evaluate only measures.
@@ -26,8 +26,9 @@ from .judge import WEIGHTS, Judge, load_judge  # noqa: E402
 COLOR, SHAPE, GROUND = list(COLORS), list(SHAPES), list(GROUNDS)
 SKETCH = STYLES.index("pencil sketch")
 WORDS = sorted({*COLOR, *SHAPE, *" ".join((*GROUNDS.values(), *STYLES, "a of and nothing")).split()})
-SIZES = {(128, 128): .52, (96, 96): .1, (96, 160): .1, (128, 192): .1, (192, 128): .06, (192, 192): .06, (144, 112): .06}
-CONFIG = {"widths": [24, 48, 96, 128], "blocks": [0, 1, 1, 1], "embedding": 64, "text_width": 64, "text_layers": 2,
+SIZES = {(128, 128): .52, (96, 96): .1, (96, 160): .1, (128, 192): .1, (192, 128): .06, (192, 192): .06,
+         (144, 112): .06}
+CONFIG = {"widths": [24, 48, 96, 128], "blocks": [0, 1, 1, 2], "embedding": 64, "text_width": 64,
           "words": WORDS, "colors": COLOR, "shapes": SHAPE, "grounds": GROUND, "styles": list(STYLES)}
 BATCH, TEXT_BATCH, WRONG = 64, 96, 3
 # A picture's facts and a caption's are a row of numbers: two colours, two shapes, ground, style; -1 where there is no
@@ -170,25 +171,25 @@ def reading_loss(judge: Judge, images: torch.Tensor, facts: torch.Tensor, spots:
     """Cross entropies of what is at each place and of what is in the picture; colours do not count in sketches."""
     with torch.autocast("cpu", torch.bfloat16):
         last = judge.maps(images)[-1]
-    pooled, place = judge.pool(last.float())
+    pooled, place = judge.look(last.float())
     colors, shapes, colored = facts[:, :2], facts[:, 2:4], facts[:, 5] != SKETCH
     rows, columns = (torch.arange(size) * 16 + 7.5 for size in place.shape[2:])
     away = torch.hypot(columns[None, None, None] - spots[..., 0, None, None], rows[:, None] - spots[..., 1, None, None])
     radius = spots[..., 2, None, None]
     near, thing = (away / radius.clamp(min=1)).min(1)  # the nearest thing
     inside = (away < (.5 * radius).clamp(min=11.4)).gather(1, thing[:, None])[:, 0] & (near < 50)
-    clear = inside | (near > 1.2)
+    clear = inside | (near > .8)
     here = place.movedim(1, -1)
     losses = [F.binary_cross_entropy_with_logits(here[clear][:, 0], inside[clear].float()) * 4]
-    at, (which, y, x) = here[inside], inside.nonzero().T
+    at, which = here[inside], inside.nonzero()[:, 0]
     number, seen = thing[inside], colored[which]
     losses.append(F.cross_entropy(at[seen][:, 1:9], colors[which, number][seen]))
     losses.append(F.cross_entropy(at[:, 9:], shapes[which, number]))
     ground, style = judge.whole(pooled).split((len(GROUND), len(STYLES)), 1)
     losses += [F.cross_entropy(ground, facts[:, 4]), F.cross_entropy(style, facts[:, 5])]
-    reading, truth = judge.reading(pooled, place), targets(facts)
-    losses += [binary(reading.things[colored], truth[0][colored]) * 8, binary(reading.colors[colored], truth[1][colored]),
-               binary(reading.shapes, truth[2])]
+    reading, (true_things, true_colors, true_shapes) = judge.reading(pooled, place), targets(facts)
+    losses += [binary(reading.things[colored], true_things[colored]) * 8,
+               binary(reading.colors[colored], true_colors[colored]), binary(reading.shapes, true_shapes) * 3]
     return torch.stack(losses).sum()
 
 
@@ -200,7 +201,7 @@ def targets(facts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
     """What `Reading`'s things, colors and shapes should be, 0 or 1."""
     things = torch.zeros(len(facts), len(COLOR), len(SHAPE))
     for slot in range(2):
-        there = facts[:, 2 + slot] >= 0
+        there = (facts[:, slot] >= 0) & (facts[:, 2 + slot] >= 0)
         things[there.nonzero()[:, 0], facts[there, slot], facts[there, 2 + slot]] = 1
     return things, things.amax(2), things.amax(1)
 
@@ -218,8 +219,8 @@ def adam(parameters, rate: float):
 def train_reading(judge: Judge, pool: list[dict], seconds: float, rng: np.random.Generator) -> int:
     """The convolutions, place and whole; returns the number of steps."""
     optimizer = adam([*judge.stages.parameters(), *judge.place.parameters(), *judge.whole.parameters()], 3e-3)
-    start, steps, recent = time.time(), 0, []
-    while (progress := (time.time() - start) / seconds) < 1:
+    start, steps, recent = time.process_time(), 0, []
+    while (progress := (time.process_time() - start) / seconds) < 1:
         anneal(optimizer, progress)
         loss = reading_loss(judge, *draw_batch(pool, rng, BATCH))
         optimizer.zero_grad()
@@ -246,12 +247,14 @@ def summaries(judge: Judge, pool: list[dict], rng: np.random.Generator, rounds: 
 def train_embedding(judge: Judge, seen: torch.Tensor, facts: np.ndarray, seconds: float, rng) -> int:
     """The heads of the picture and of the text: symmetric InfoNCE, with wrong captions for each picture besides.
 
-    Pairs that happen to be true (captions leave things out) do not count. Returns the number of steps.
+    Pairs that happen to be true (captions leave things out) do not count. Both embeddings also have to tell the things
+    through one linear map; without it, the embeddings long ignore which colour is whose. Returns the number of steps.
     """
-    parts = judge.image_head, judge.token, judge.text, judge.text_head
-    optimizer = adam([judge.position, judge.scale, *(p for part in parts for p in part.parameters())], 2e-3)
-    start, steps, recent = time.time(), 0, []
-    while (progress := (time.time() - start) / seconds) < 1:
+    tell = torch.nn.Linear(judge.config["embedding"], len(COLOR) * len(SHAPE))
+    parts = tell, judge.image_head, judge.token, judge.phrase, judge.longer, judge.text_head
+    optimizer = adam([judge.scale, *(p for part in parts for p in part.parameters())], 2e-3)
+    start, steps, recent = time.process_time(), 0, []
+    while (progress := (time.process_time() - start) / seconds) < 1:
         anneal(optimizer, progress)
         chosen = rng.integers(len(facts), size=TEXT_BATCH)
         pictures = facts[chosen]
@@ -265,28 +268,36 @@ def train_embedding(judge: Judge, seen: torch.Tensor, facts: np.ndarray, seconds
         hard = scale * (images[:, None] * near.view(TEXT_BATCH, WRONG, -1)).sum(-1)
         right = torch.arange(TEXT_BATCH)
         loss = F.cross_entropy(torch.cat([logits, hard], 1), right) + F.cross_entropy(logits.T, right)
+        rows = np.concatenate([pictures[pictures[:, 5] != SKETCH], captions, others])
+        known = torch.from_numpy(((rows[:, :2] >= 0) == (rows[:, 2:4] >= 0)).all(1))
+        told = tell(8 * torch.cat([images[torch.from_numpy(pictures[:, 5] != SKETCH)], texts]))[known]
+        things = targets(torch.from_numpy(rows))[0].flatten(1)[known]
+        loss = loss + 10 * F.binary_cross_entropy_with_logits(told, things)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         steps, recent = steps + 1, [*recent[-49:], float(loss.detach())]
         if steps % 100 == 0:
-            print(f"embedding: step {steps}, {progress:.0%}, loss {np.mean(recent):.3f}, {float(scale):.1f}", flush=True)
+            print(f"embedding: step {steps}, {progress:.0%}, loss {np.mean(recent):.3f}", flush=True)
     return steps
 
 
-def train(work: Path, minutes: float) -> None:
-    """Train a judge on the pool in `work` and write judge.safetensors."""
+def train(work: Path, minutes: float, path: Path) -> None:
+    """Train a judge on the pool in `work` and write it to `path`."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     pool = [load_file(work / f"pool_{height}x{width}.safetensors") for height, width in SIZES]
     judge = Judge(CONFIG)
-    reading_steps = train_reading(judge, pool, minutes * 60 * .7, rng)
-    embedding_steps = train_embedding(judge, *summaries(judge, pool, rng), minutes * 60 * .22, rng)
+    reading_steps = train_reading(judge, pool, minutes * 45, rng)
+    seen, facts = summaries(judge, pool, rng)
+    embedding_steps = train_embedding(judge, seen, facts, minutes * 10, rng)
     training = {"pictures": sum(len(part["facts"]) for part in pool), "minutes": minutes,
                 "reading_steps": reading_steps, "embedding_steps": embedding_steps}
-    save_file({name: value.detach().half().contiguous() for name, value in judge.state_dict().items()}, WEIGHTS,
+    part = path.with_suffix(".part")
+    save_file({name: value.detach().half().contiguous() for name, value in judge.state_dict().items()}, part,
               {"config": json.dumps({**CONFIG, "training": training})})
-    print(f"{WEIGHTS}: {WEIGHTS.stat().st_size} bytes, {training}")
+    part.replace(path)
+    print(f"{path}: {path.stat().st_size} bytes, {training}")
 
 
 def fresh_pictures(kind: str, count: int, height: int, width: int, vae, seed: int):
@@ -323,9 +334,9 @@ def accuracy(judge: Judge, images: torch.Tensor, facts: torch.Tensor) -> dict[st
     return {name: float(values.float().mean()) for name, values in right.items()}
 
 
-def evaluate(vae) -> None:
+def evaluate(path: Path, vae) -> None:
     """Print the accuracies on fresh pictures of all kinds and sizes."""
-    judge = load_judge()
+    judge = load_judge(path)
     for seed, (kind, count, height, width) in enumerate((
             ("", 300, 128, 128), ("two", 150, 128, 128), ("pencil sketch", 150, 128, 128), ("mosaic", 150, 128, 128),
             ("", 100, 96, 160), ("", 60, 192, 128), ("", 60, 104, 136)), 800000):
@@ -337,8 +348,9 @@ def evaluate(vae) -> None:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, metavar="DIR", help="where the pool of pictures is or will be")
-    parser.add_argument("--pictures", type=int, default=8000)
-    parser.add_argument("--minutes", type=float, default=15, help="for the training, after the pool")
+    parser.add_argument("--pictures", type=int, default=8000, help="how many to draw where DIR has none")
+    parser.add_argument("--minutes", type=float, default=15, help="processor time of the training, after the pool")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, metavar="FILE", help="where the judge is or will be")
     parser.add_argument("--evaluate", action="store_true", help="only measure the judge that is there")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -348,8 +360,8 @@ def main():
             parser.error("--work names the folder for the pool of pictures; it is needed to train.")
         options.work.mkdir(parents=True, exist_ok=True)
         draw_pool(options.work, options.pictures, vae)
-        train(options.work, options.minutes)
-    evaluate(vae)
+        train(options.work, options.minutes, options.weights)
+    evaluate(options.weights, vae)
 
 
 if __name__ == "__main__":
