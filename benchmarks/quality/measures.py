@@ -59,11 +59,9 @@ def weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> float:
 
 
 def facts(scene: world.Scene) -> set[tuple[str, str]]:
-    """What can be seen in a scene: ("ground", "snow"), ("color", "red"), ...; pencil sketches have no colours."""
-    stated = {("ground", scene.ground), ("style", scene.style), *(("shape", thing.shape) for thing in scene.things)}
-    if scene.style != "pencil sketch":
-        stated |= {("color", thing.color) for thing in scene.things}
-    return stated
+    """What a scene's prompt says of it: ("ground", "snow"), ("color", "red"), ..."""
+    things = {fact for thing in scene.things for fact in (("shape", thing.shape), ("color", thing.color))}
+    return {("ground", scene.ground), ("style", scene.style), *things}
 
 
 def found(reading: Reading, fact: tuple[str, str]) -> torch.Tensor:
@@ -82,14 +80,16 @@ def success_and_kept(case: Case, reading: Reading) -> tuple[float, float]:
     source, target = facts(case.source), facts(case.target)
     if case.kind == "adjective":
         source = {fact for fact in source if fact[0] != "color"}  # unsaid: what it was is not asked for
-    gone = {fact for fact in source - target if case.target.style != "pencil sketch" or fact[0] != "color"}
+    gone, new, shared = source - target, target - source, source & target
+    if case.target.style == "pencil sketch":  # where neither colour nor, to the judge, most grounds can be seen
+        shared = {fact for fact in shared if fact[0] not in ("color", "ground")}
     every = torch.ones(len(reading.ground), dtype=torch.bool)
     success, kept = every.clone(), every.clone()
-    for fact in target - source:
+    for fact in new:
         success &= found(reading, fact)
     for fact in gone:
         success &= ~found(reading, fact)
-    for fact in source & target:
+    for fact in shared:
         kept &= found(reading, fact)
     return float(success.float().mean()), float(kept.float().mean())
 

@@ -47,7 +47,11 @@ def write(shown: dict[str, list[Case]], varied: list[Case], groups: list[list[Ca
     path.write_text(json.dumps(without_nan({**stored, name: results}), indent=1) + "\n", encoding="utf-8")
 
     text = [f"`python dev.py quality{' --short' if short else ''}`, {conditions['date']}, on: "
-            f"{machine_in_words(conditions['machine'])}. {STEPS} steps, guidance {GUIDANCE}.", ""]
+            f"{machine_in_words(conditions['machine'])}. {STEPS} steps, guidance {GUIDANCE}.", "",
+            *(f"* {COLUMNS[name][0]}: {meaning}" + (f", in {unit}" if unit and unit != "%" else "")
+              for name, (meaning, unit, _) in MEASURES.items()),
+            "* time: processor seconds from latent to latent, in those of DDIM inversion + new prompt, inversion included",
+            "* memory: most RAM beyond the loaded model, 8 frames of 128x128, in a process of its own", ""]
     for title, table in tables.items():
         cases = shown[title]
         text += [f"### {title}: {len(cases)} cases", "", markdown(table, [*COLUMNS, "memory"]), ""]

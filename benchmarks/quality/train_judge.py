@@ -4,6 +4,19 @@
 
 Half of the pictures go through the demo model's VAE, as every edited clip does. First the network learns to say what is
 where; then, with it fixed, pictures and captions learn to meet. The pool in DIR is kept; --evaluate only measures.
+
+The judge that is there, on fresh pictures after the VAE, %: things all and only those that are there, at 0.5; the right
+caption before all that differ in one fact. Of white on snow and black on the night sky nobody can tell.
+
+    one thing, 128 x 128   things 99.7  colours 99.7  shapes 99.7  ground 100  style 99.7  caption 99.3
+    one thing, mosaic      things 99.3  colours 100   shapes 99.3  ground 100  style 100   caption 99.3
+    one thing, sketch                                 shapes 100   ground 74   style 100   caption 75
+    two things             things 91    colours 99    shapes 92    ground 100  style 100   caption 91
+    96 x 160, 104 x 136    things 97    colours 100   shapes 97    ground 100  style 99    caption 97
+    192 x 128              things 87    colours 100   shapes 87    ground 100  style 100   caption 92
+
+Of a sketch's ground little is left but the joints of a brick wall. Where a shape is misread, it is mostly a small or
+cut-off one that is taken for two shapes at once.
 """
 import argparse
 import json
