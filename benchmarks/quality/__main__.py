@@ -33,7 +33,7 @@ def main():
         if not options.report:
             print(f"{title}:", flush=True)
             make_clips(pairs, options.processes)
-    report.write(shown, varied, reduced_list(cases), peaks(main_table()), short=options.short)
+    report.write(shown, varied, reduced_list(cases), peaks(main_table(), options.processes), short=options.short)
 
 
 def shortened(case):

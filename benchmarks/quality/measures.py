@@ -1,4 +1,4 @@
-"""How good an edited clip is, against the one that the edited scene really gives; all measures are means over frames."""
+"""How good an edited clip is, against what the edited scene really gives; all measures are means over frames."""
 import math
 
 import cv2
@@ -27,7 +27,7 @@ MEASURES = {
     "flicker": ("mean |clip_i+1 at the place it moved to - clip_i| along the known motion, edges left out", "of 255",
                 False),
     "tem_con": ("cosine of the judge's embeddings of neighbouring frames (FateZero's Tem-Con)", "%", True),
-    "frame_acc": ("share of frames no farther from the target prompt than from the source prompt (FateZero's Frame-Acc)",
+    "frame_acc": ("share of frames no farther from the target than from the source prompt (FateZero's Frame-Acc)",
                   "%", True),
 }
 

@@ -5,6 +5,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from benchmarks.cost.memory import GIVE_BACK, ROOT, peak_memory, resting_memory
@@ -12,21 +13,24 @@ from benchmarks.cost.memory import GIVE_BACK, ROOT, peak_memory, resting_memory
 from .cases import load_cases
 from .methods import TRUTH, UNCHANGED, Method, main_table
 
-STEPS = 4  # memory does not grow with them, but for 13 kB of trajectory each
+STEPS = 2  # memory does not grow with them, but for a few kB of trajectory each
 
 
-def peaks(methods: list[Method]) -> dict[str, int]:
-    """Bytes of RAM by the method's name, of the first clip of the list."""
-    measured = {}
-    for number, method in enumerate(methods):
-        if method.way in (TRUTH, UNCHANGED):
-            continue
-        answer = subprocess.run([sys.executable, "-m", "benchmarks.quality.memory", str(number)], cwd=ROOT, text=True,
-                                capture_output=True, env={**os.environ, **GIVE_BACK, "OMP_NUM_THREADS": "1"})
-        if answer.returncode:
-            raise RuntimeError(f"The measurement of {method.name} stopped:\n{answer.stderr[-4000:]}")
-        measured[method.name] = int(answer.stdout.splitlines()[-1])
-    return measured
+def peaks(methods: list[Method], processes: int) -> dict[str, int]:
+    """Bytes of RAM by the method's name, of the first clip of the list; some methods at once."""
+    print("Memory of each method.", flush=True)
+    edits = [(number, method) for number, method in enumerate(methods) if method.way not in (TRUTH, UNCHANGED)]
+    with ThreadPoolExecutor(processes) as pool:
+        return dict(pool.map(lambda edit: (edit[1].name, peak_apart(*edit)), edits))
+
+
+def peak_apart(number: int, method: Method) -> int:
+    """Of the main table's method of that number, in a fresh process."""
+    answer = subprocess.run([sys.executable, "-m", "benchmarks.quality.memory", str(number)], cwd=ROOT, text=True,
+                            capture_output=True, env={**os.environ, **GIVE_BACK, "OMP_NUM_THREADS": "1"})
+    if answer.returncode:
+        raise RuntimeError(f"The measurement of {method.name} stopped:\n{answer.stderr[-4000:]}")
+    return int(answer.stdout.splitlines()[-1])
 
 
 def peak(method: Method) -> int:

@@ -110,11 +110,10 @@ ABLATIONS = {
     "Steps": [
         replace(OURS, name=f"{steps} steps", steps=steps) for steps in (10, 20, 50)
     ],
-    "Latents outside the words' mask": [
-        replace(OURS, name="the edit's", changes={"latent_window": None}),
-        replace(OURS, name="the source's in all steps", changes={**MASKED, "latent_window": Window(0, 1)}),
-        replace(OURS, name="the source's from 20 to 80 % (FateZero)",
-                changes={**MASKED, "latent_window": Window(0.2, 0.8)}),
+    "Latents outside the words' mask, where the preset has one": [
+        replace(OURS, name="left to the edit", changes={"latent_window": None}),
+        replace(OURS, name="the source's in all steps: ours"),
+        replace(OURS, name="the source's from 20 to 80 % (FateZero)", changes={"latent_window": Window(0.2, 0.8)}),
     ],
     "Guidance": [
         replace(OURS, name=f"guidance {guidance}", guidance=guidance) for guidance in (2.0, 4.0, 7.5)

@@ -50,7 +50,7 @@ def write(shown: dict[str, list[Case]], varied: list[Case], groups: list[list[Ca
             f"{machine_in_words(conditions['machine'])}. {STEPS} steps, guidance {GUIDANCE}.", "",
             *(f"* {COLUMNS[name][0]}: {meaning}" + (f", in {unit}" if unit and unit != "%" else "")
               for name, (meaning, unit, _) in MEASURES.items()),
-            "* time: processor seconds from latent to latent, in those of DDIM inversion + new prompt, inversion included",
+            "* time: processor seconds from latent to latent, inversion included; DDIM inversion + new prompt is 1",
             "* memory: most RAM beyond the loaded model, 8 frames of 128x128, in a process of its own", ""]
     for title, table in tables.items():
         cases = shown[title]
