@@ -412,6 +412,7 @@ def test_the_demo_edit_is_reported_on_a_server(request, which, cfg, expected):
     prompt[sampler]["inputs"]["cfg"] = cfg
     if expected:  # an edit that changes nothing
         prompt[edits]["inputs"]["target_prompt"] = prompt[edits]["inputs"]["source_prompt"]
+        prompt[sampler]["inputs"] |= {"preset.mask_from": "off", "preset.latent_blend": False}  # no word to mask
     prompt["mask"] = {"class_type": "FateZeroAttentionMask", "inputs": {
         "source": [invert, 1], "words": "circle", "threshold": 0.5, "when": "average of all steps", "step": 0,
         "grow": 0, "smooth_over_time": 0}}
