@@ -25,7 +25,8 @@ class AttentionMask(io.ComfyNode):
                                                              "for those of 'edit'."),
                 io.Float.Input("threshold", default=0.3, min=0.0, max=1.0, step=0.01, round=0.001,
                                tooltip="tau: how strongly a place must belong to the words, relative to the strongest "
-                                       "place in the frame; lower makes a larger mask. 0 finds it by itself in each frame."),
+                                       "place in the frame; lower makes a larger mask. 0 finds it by itself in each "
+                                       "frame."),
                 io.Combo.Input("when", options=[AVERAGE, ONE_STEP], default=AVERAGE,
                                tooltip="Read the attention averaged over the steps, or at one of them."),
                 io.Int.Input("step", default=25, min=0, max=998,
