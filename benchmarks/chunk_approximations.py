@@ -5,14 +5,17 @@ The demo model edits one clip of the demo world, whole and in chunks; printed is
 and, to judge it by, between the whole-clip edits with and without looking at key frames at all.
 """
 import argparse
+from dataclasses import replace
 
 import torch
 
-from .toy_world import CASES, Editor, draw, psnr
+from .quality.cases import load_cases  # loads the pack
+from .quality.editor import Editor
+from .quality.methods import OURS
 
-from fatezero_pack.fatezero.chunked_sampling import ChunkedRun, sampled_in_chunks  # noqa: E402 (toy_world loads it)
-from fatezero_pack.fatezero.inflation import Inflation, inflate  # noqa: E402
-from fatezero_pack.fatezero.presets import PRESETS  # noqa: E402
+from fatezero_pack.fatezero import metrics
+from fatezero_pack.fatezero.chunked_sampling import ChunkedRun, sampled_in_chunks
+from fatezero_pack.fatezero.inflation import Inflation, inflate
 
 WAYS = {"current, middle": Inflation(("current", "middle")), "-1, first": Inflation(("-1", "first")),
         "all": Inflation(("all",)), "-1, +1": Inflation(("-1", "+1")),
@@ -24,22 +27,22 @@ def main():
     for name, default in (("--frames", 16), ("--steps", 10), ("--at-once", 6)):
         parser.add_argument(name, type=int, default=default)
     options = parser.parse_args()
-    editor = Editor(options.steps)
-    case = next(case for case in CASES if case.kind == "attribute")
-    clip = draw(case.source, options.frames, case.seed)
-    settings, everywhere = PRESETS[case.kind], torch.ones(clip.shape[:3], dtype=torch.bool)
+    editor = Editor()
+    case = replace(load_cases()[0], frames=options.frames)
+    method = replace(OURS, steps=options.steps)
 
     def edited(inflation, at_once):
-        editor.inflated = sampled_in_chunks(inflate(editor.model, inflation), at_once, "benchmark")
-        return editor.edit(case, editor.invert(case, clip), settings)
+        model = sampled_in_chunks(inflate(editor.model, inflation), at_once, "benchmark")
+        clip = editor.vae.decode(editor.edit(method, model, editor.invert(method, model)))
+        return clip, ChunkedRun(model, "").describe(editor.latent.shape)
 
     with torch.inference_mode():
-        alone = edited(Inflation(("current",)), options.frames)
+        editor.begin(case)
+        alone, _ = edited(Inflation(("current",)), options.frames)
         print("| key frames | chunked against whole | without key frames against whole | in words |\n|---|---|---|---|")
         for name, inflation in WAYS.items():
-            whole, chunked = edited(inflation, options.frames), edited(inflation, options.at_once)
-            words = ChunkedRun(editor.inflated, "").describe((options.frames, 4, 16, 16))
-            near, far = psnr(chunked, whole, everywhere), psnr(alone, whole, everywhere)
+            (whole, _), (chunked, words) = edited(inflation, options.frames), edited(inflation, options.at_once)
+            near, far = (metrics.mean(metrics.psnr(clip, whole)) for clip in (chunked, alone))
             print(f"| {name} | {near:.1f} dB | {far:.1f} dB | {words} |", flush=True)
 
 

@@ -1,7 +1,7 @@
 """How exactly and how fast the source comes back under guidance: null-text optimization and its alternatives.
 
-Run with ComfyUI's Python and COMFYUI_PATH set: `python benchmarks/reconstruction.py [--frames 4] [--steps 20]`. Prints
-a table over clips of the toy world (pixels against the clip; the VAE alone is the ceiling; times in inversions), and ours
+Run with ComfyUI's Python and COMFYUI_PATH set: `python -m benchmarks.reconstruction [--frames 4] [--steps 20]`. Prints
+a table over clips of the demo world (pixels against the clip; the VAE alone is the ceiling; times in inversions), and ours
 against the published loop, each in a process of its own.
 """
 import argparse
@@ -10,45 +10,41 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
+from dataclasses import replace
 
 import torch
-from toy_world import CASES, Editor, caption, draw, psnr
 
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
-from fatezero_pack.fatezero.chunked_sampling import sampled_in_chunks  # noqa: E402
-from fatezero_pack.fatezero.inversion import inversion_sigmas, invert  # noqa: E402
-from fatezero_pack.fatezero.null_text import (NODE, Optimization, negative_prompt_inversion,  # noqa: E402
+from .cost.memory import GIVE_BACK, ROOT, peak_memory, resting_memory
+from .published_null_text import published_null_text
+from .quality.cases import load_cases  # loads the pack
+from .quality.editor import Editor
+from .quality.methods import Method
+
+from fatezero_pack.fatezero import metrics
+from fatezero_pack.fatezero.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.null_text import (NODE, Optimization, negative_prompt_inversion,
                                               null_text_conditioning, optimize_null_text)
-from fatezero_pack.fatezero.sampling import clean_samples, reconstruct  # noqa: E402
-from fatezero_pack.fatezero.schedule import OFFICIAL  # noqa: E402
-
-from benchmarks.cost.memory import GIVE_BACK, peak_memory, resting_memory  # noqa: E402
-from benchmarks.published_null_text import published_null_text  # noqa: E402
+from fatezero_pack.fatezero.sampling import clean_samples, reconstruct
 
 GUIDANCE = 7.5
-CLIPS = [CASES[index] for index in (0, 4, 8)]
+CLIPS = ("colour_1a", "one_of_two_1a", "background_1a")
 OURS, PUBLISHED = "ours", "published"
 
 
 class Reconstruction:
-    """A clip, its source run, and ways to draw it again."""
+    """A clip of the quality benchmark, its source run, and ways to draw it again."""
 
-    def __init__(self, editor: Editor, case, frames: int):
-        self.editor, self.model = editor, editor.inflated
-        self.clip = draw(case.source, frames, case.seed)
-        self.latent = editor.vae.encode(self.clip)
-        _, self.conditioning = editor.encode(caption(case.source))
-        self.negative = editor.clip.encode_from_tokens_scheduled(editor.clip.tokenize(""))
-        self.source, self.seconds = timed(lambda: self.invert())
-
-    def invert(self, refinement: int = 0):
-        sigmas = inversion_sigmas(self.model, OFFICIAL, self.editor.steps)
-        return invert(self.model, self.conditioning, self.latent, sigmas=sigmas, refinement=refinement,
-                      disable_pbar=True)
+    def __init__(self, editor: Editor, clip: str, frames: int, steps: int, frames_at_once: int = 0):
+        case = replace(next(case for case in load_cases() if case.name == clip), frames=frames)
+        self.editor, self.method = editor, Method("", steps=steps)
+        self.model = sampled_in_chunks(editor.unet(self.method), frames_at_once, NODE)
+        self.clip = case.clip(case.source)
+        editor.begin(case)
+        self.latent, self.negative = editor.latent, editor.empty
+        self.source, self.seconds = timed(lambda: editor.invert(self.method, self.model))
 
     def psnr(self, latent) -> float:
-        return psnr(self.editor.vae.decode(latent), self.clip, torch.ones(self.clip.shape[:3], dtype=torch.bool))
+        return metrics.mean(metrics.psnr(self.editor.vae.decode(latent), self.clip))
 
     def plain(self, negative=None, guidance=1.0, source=None):
         return reconstruct(self.model, source or self.source, negative, guidance, disable_pbar=True)
@@ -72,7 +68,7 @@ class Reconstruction:
         fast = negative_prompt_inversion(self.source, GUIDANCE)
         yield way("negative-prompt inversion",
                   lambda: (self.plain(null_text_conditioning(fast), GUIDANCE), width, None))
-        refined, seconds = timed(lambda: self.invert(refinement=2))
+        refined, seconds = timed(lambda: self.editor.invert(replace(self.method, refinement=2), self.model))
         yield way("guidance 1, refinement 2", lambda: self.plain(source=refined), seconds - self.seconds)
         yield way("guidance 7.5, refinement 2", lambda: self.plain(self.negative, GUIDANCE, refined),
                   seconds - self.seconds)
@@ -90,10 +86,10 @@ def timed(function):
 
 
 def table(frames: int, steps: int):
-    editor = Editor(steps)
+    editor = Editor()
     rows, ceilings = {}, []
-    for case in CLIPS:
-        reconstruction = Reconstruction(editor, case, frames)
+    for clip in CLIPS:
+        reconstruction = Reconstruction(editor, clip, frames, steps)
         ceilings.append(reconstruction.psnr(reconstruction.latent))
         for place, (name, latent, seconds, *facts) in enumerate(reconstruction.ways()):
             rows.setdefault((place, name), []).append(
@@ -113,10 +109,9 @@ def mean(values) -> float:
 def one_way(way: str, frames: int, steps: int) -> dict:
     """Seconds, peak memory beyond what was there before, and loss, of one way on the first clip."""
     with torch.inference_mode(way == OURS):
-        editor = Editor(steps)
-        model = editor.inflated = sampled_in_chunks(editor.inflated, 1, NODE)
+        editor = Editor()
         with torch.no_grad():
-            this = Reconstruction(editor, CLIPS[0], frames)
+            this = Reconstruction(editor, CLIPS[0], frames, steps, frames_at_once=1)
             this.plain(this.negative, GUIDANCE)  # all that is loaded on first use
         before = resting_memory()[0]
         if way == OURS:
@@ -124,10 +119,10 @@ def one_way(way: str, frames: int, steps: int) -> dict:
         else:
             scale = (1 + this.source.sigmas**2).sqrt().view(-1, 1, 1, 1, 1)
             (_, losses, z), seconds = timed(lambda: published_null_text(
-                model.model.diffusion_model, this.source.trajectory / scale, this.conditioning[0][0],
+                this.model.model.diffusion_model, this.source.trajectory / scale, this.source.conditioning[0][0],
                 this.negative[0][0], steps=steps, guidance=GUIDANCE, key_frame=(frames - 1) // 2))
-            samples = model.model.process_latent_out(z * float(scale[0]))
-            latent = clean_samples(model, this.source, samples)
+            samples = this.model.model.process_latent_out(z * float(scale[0]))
+            latent = clean_samples(this.model, this.source, samples)
         peak = peak_memory()[0] - before
         return {"seconds": seconds, "MiB": peak / 2**20, "loss": mean(step[-1] for step in losses),
                 "last": losses[-1][-1], "dB": this.psnr(latent.detach())}
@@ -146,8 +141,8 @@ if __name__ == "__main__":
         table(options.frames, options.steps)
     print("\nIn a process of its own, first clip; ours from the source prompt, 1 inner step, 1 frame at once:")
     for way in (PUBLISHED, OURS):
-        found = subprocess.run([sys.executable, __file__, "--only", way, "--frames", str(options.frames), "--steps",
-                                str(options.steps)], check=True, stdout=subprocess.PIPE, text=True,
+        found = subprocess.run([sys.executable, "-m", "benchmarks.reconstruction", "--only", way, "--frames", str(options.frames), "--steps",
+                                str(options.steps)], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
                                env={**os.environ, **GIVE_BACK}).stdout
         facts = json.loads(found.splitlines()[-1])
         print(f"{way:10} {facts['seconds']:6.1f} s, peak {facts['MiB']:5.0f} MiB more, mean loss {facts['loss']:.2e}, "

@@ -146,8 +146,9 @@ def check_settings(source, edit, settings) -> None:
     if not 0 <= settings.threshold <= 1:
         raise ValueError(f"{NODE}: 'mask threshold' is {settings.threshold}; choose a value from 0 to 1.")
     if settings.mask_from in (WORDS, WORDS_IN_MASK) and not edit.source_mask_tokens:
+        also = " and 'latent blend'" if settings.latent_window is not None and settings.mask_from == WORDS else ""
         raise ValueError(f"{NODE}: 'mask from' is {settings.mask_from} but no word of the source prompt is replaced; "
-                         "fill 'mask words' in Edit Prompts or set 'mask from' to off.")
+                         f"fill 'mask words' in Edit Prompts or switch 'mask from'{also} off.")
     if settings.latent_window is not None and settings.mask_from == NO_MASK:
         raise ValueError(f"{NODE}: 'latent blend' is on but 'mask from' is off, so that nothing could change; choose a "
                          "mask, or switch 'latent blend' off.")

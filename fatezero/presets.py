@@ -5,7 +5,8 @@ from .masks import AUTOMATIC
 
 # What won on benchmarks/quality (by "a visible edit, and nothing else touched"): latents outside the words' mask are
 # the source's in all steps, the mask finds its threshold by itself; an attribute keeps the source's structure
-# for longer than in the paper. Style's windows are the paper's; background has none there and took style's.
+# for longer than in the paper. Style's windows are the paper's, shape's and remove's too; background has none there,
+# and with longer ones the old ground shines through.
 # FateZero, "as in the paper": main text (attribute fuses for t in [0.3T, T], shape in [0.5T, T]; here as fractions
 # 1 - t/T) and released configs; shape and remove keep the edit's own self-attention inside the words' mask.
 # Video-P2P never controls self-attention (its "self" is temporal attention, which these models lack). Word swap and
@@ -18,7 +19,7 @@ PRESETS = {
                                threshold=AUTOMATIC, mask_self_attention=False, latent_window=Window(0, 1)),
     "shape": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5), mask_from=WORDS,
                            threshold=AUTOMATIC, latent_window=Window(0, 1)),
-    "background": BlendSettings(self_window=Window(0, 0.8), cross_window=Window(0, 0.8)),
+    "background": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5)),
     "remove": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5), mask_from=WORDS,
                             threshold=AUTOMATIC, latent_window=Window(0, 1)),
     "enhance": BlendSettings(self_window=Window(0, 0.9), cross_window=Window(0, 0.8)),

@@ -6,12 +6,13 @@ import torch
 
 from ..fatezero.compat import io, ui
 from ..fatezero.frames import place, placement
+from ..fatezero.video_read import STILL_FPS
 from ..fatezero.video_write import write_clip
 
-FRAMES, SIDE, FPS = 64, 1024, 8.0  # at most; pixels at most; as Video Load plays pictures
+FRAMES, SIDE = 96, 1024  # at most; pixels at most
 
 
-def preview_clip(images: torch.Tensor) -> ui.PreviewVideo:
+def preview_clip(images: torch.Tensor, fps: float = STILL_FPS) -> ui.PreviewVideo:
     """The first frames of a clip [n, H, W, 3], made smaller where they are large, as a video in a node."""
     height, width = images.shape[1:3]
     images = images[:FRAMES]
@@ -21,5 +22,5 @@ def preview_clip(images: torch.Tensor) -> ui.PreviewVideo:
     folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
         "FateZero_preview", folder_paths.get_temp_directory())
     name = f"{filename}_{counter:05}_.mp4"
-    write_clip(os.path.join(folder, name), images, FPS, quality=70)
+    write_clip(os.path.join(folder, name), images, fps, quality=60)
     return ui.PreviewVideo([ui.SavedResult(name, subfolder, io.FolderType.temp)])

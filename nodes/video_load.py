@@ -8,10 +8,9 @@ import folder_paths
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.frames import FITS, check_images, placement
 from ..fatezero.video_read import STILL_FPS, Clip, Selection, read_file, read_images, read_video
-from ..fatezero.video_write import write_clip
+from .clip_preview import preview_clip
 
 NODE = "Video Load"
-PREVIEWED = 96  # frames at most
 GRIDS = ("8", "16", "32", "64")
 
 _DEMO = "demo/"
@@ -99,7 +98,7 @@ class VideoLoad(io.ComfyNode):
             if path is None:
                 raise ValueError(_missing(file))
             clip = read_file(path, name, selection, place)
-        shown = _preview(clip).as_dict() | ui.PreviewText(_summary(name, selection, clip)).as_dict()
+        shown = preview_clip(clip.images, clip.fps).as_dict() | ui.PreviewText(_summary(name, selection, clip)).as_dict()
         return io.NodeOutput(clip.images, clip.fps, clip.audio, ui=shown)
 
 
@@ -131,15 +130,6 @@ def _path(file: str) -> str | None:
 
 def _missing(file: str) -> str:
     return f"{NODE}: 'file' is {file}, which is not in ComfyUI's input folder; upload it or choose another one."
-
-
-def _preview(clip: Clip):
-    """A video of the first frames as they go on, in ComfyUI's folder for temporary files."""
-    folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
-        "FateZero_preview", folder_paths.get_temp_directory())
-    name = f"{filename}_{counter:05}_.mp4"
-    write_clip(os.path.join(folder, name), clip.images[:PREVIEWED], clip.fps, quality=50)
-    return ui.PreviewVideo([ui.SavedResult(name, subfolder, io.FolderType.temp)])
 
 
 def _summary(name: str, selection: Selection, clip: Clip) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from . import report
 from .cases import HELD_OUT, TUNING, load_cases
 from .memory import peaks
-from .methods import ABLATIONS, CURVES, OURS, main_table
+from .methods import ABLATIONS, CURVES, OURS, main_table, preset_sweep
 from .noise import reduced_list
 from .runs import available_processes, make_clips
 
@@ -20,20 +20,25 @@ def main():
     cases = load_cases()
     first = [case for case in cases if case.half == TUNING and case.name.endswith("_1a")]
     if options.short:
-        shown, varied = {"One edit of each kind": [shortened(case) for case in first]}, []
+        shown, varied, swept = {"One edit of each kind": [shortened(case) for case in first]}, [], {}
     else:
         shown = {"Held-out edits": [case for case in cases if case.half == HELD_OUT]}
-        varied = [shortened(case) for case in first if case.frames > 1]
+        tuning = [shortened(case) for case in cases if case.half == TUNING]
+        varied = [case for case in tuning if case.name.endswith(("_1a", "_2a")) and case.frames > 1]
+        swept = {preset: [case for case in tuning if case.preset == preset]
+                 for preset in dict.fromkeys(case.preset for case in tuning)}
     varied_methods = [method for table in ABLATIONS.values() for method in table]
     varied_methods += [method for points in CURVES.values() for _, method in points]
     stages = {title: [(case, method) for case in group for method in main_table()] for title, group in shown.items()}
     stages["Reduced list"] = [(case, OURS) for variants in reduced_list(cases) for case in variants]
+    stages["Preset sweep"] = [(case, method) for preset, of_preset in swept.items() for case in of_preset
+                              for method in preset_sweep(preset)]
     stages["Ablations and curves"] = [(case, method) for case in varied for method in varied_methods]
     for title, pairs in stages.items():
         if not options.report:
             print(f"{title}:", flush=True)
             make_clips(pairs, options.processes)
-    report.write(shown, varied, reduced_list(cases), peaks(main_table(), options.processes), short=options.short)
+    report.write(shown, varied, swept, reduced_list(cases), peaks(main_table(), options.processes), short=options.short)
 
 
 def shortened(case):

@@ -13,36 +13,43 @@ from fatezero_pack.fatezero.schedule import OFFICIAL
 from fatezero_pack.fatezero.tokens import tokenize_prompt
 
 from .cases import Case
-from .methods import PROMPT_TO_PROMPT, SDEDIT, TRUTH, UNCHANGED, Method
+from .methods import ON_BOTH, SDEDIT, TRUTH, UNCHANGED, Method
 
 SEED = 0  # of SDEdit's noise
 
 
 class Editor:
-    """The demo model, and the inversions of the case at hand, which methods share."""
+    """The demo model, and what methods share of the case at hand: its latent, inversions and null texts."""
 
     def __init__(self):
         self.model, self.clip, self.vae = load_demo_model()
         self.empty = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(""))
         self.case = None
         self.latent = None
-        self.inversions = {}
+        self.shared = {}
 
     def make(self, case: Case, method: Method) -> tuple[torch.Tensor, float]:
         """The edited clip as an IMAGE [n, H, W, 3] of 0..1, and the processor seconds from latent to latent."""
         with torch.inference_mode():
-            if case != self.case:
-                self.case, self.inversions = case, {}
-                self.latent = self.vae.encode(case.clip(case.source))
-            started = time.process_time()
             if method.way in (TRUTH, UNCHANGED):
                 clip = case.clip(case.target if method.way == TRUTH else case.source)
                 return self.vae.decode(self.vae.encode(clip)), 0.0
+            self.begin(case)
+            started = time.process_time()
             if method.way == SDEDIT:
-                latent, seconds = self.noised_and_denoised(method), 0.0
+                latent, shared = self.noised_and_denoised(method), 0.0
             else:
-                latent, seconds = self.inverted_and_edited(method)
-            return self.vae.decode(latent), time.process_time() - started + seconds
+                model = self.unet(method)
+                source, shared = self.inverted(method, model)
+                latent = self.edit(method, model, source)
+            seconds = time.process_time() - started
+            return self.vae.decode(latent), seconds + shared
+
+    def begin(self, case: Case) -> None:
+        """Encodes a case's clip and forgets what belonged to another."""
+        if case != self.case:
+            self.case, self.shared = case, {}
+            self.latent = self.vae.encode(case.clip(case.source))
 
     def encode(self, text: str):
         tokens = tokenize_prompt(self.clip, text)
@@ -55,36 +62,51 @@ class Editor:
         return inflate(self.model, Inflation(method.key_frames, normalise_across_frames=method.normalise_across_frames))
 
     def noised_and_denoised(self, method: Method) -> torch.Tensor:
-        """SDEdit: every frame by itself, from the same noise, as img2img with a fixed seed."""
+        """SDEdit: every frame by itself, from the same noise, as img2img with a fixed seed, or from noise of its own."""
         _, positive = self.encode(self.case.target_prompt)
-        noise = comfy.sample.prepare_noise(self.latent[:1], SEED).expand_as(self.latent)
+        noise = comfy.sample.prepare_noise(self.latent if method.own_noise else self.latent[:1], SEED)
+        noise = noise.expand_as(self.latent)
         return comfy.sample.sample(
             self.unet(method), noise, method.steps, method.guidance, "euler", "normal", positive, self.empty,
             self.latent, denoise=method.strength, disable_pbar=True, seed=SEED)
 
-    def inverted_and_edited(self, method: Method) -> tuple[torch.Tensor, float]:
-        """The edited latent, and the seconds of an inversion that an earlier method has paid for."""
-        model = self.unet(method)
-        source, seconds = self.inverted(method, model)
-        target_tokens, positive = self.encode(self.case.target_prompt)
-        edit = make_prompt_edit(source.tokens, target_tokens, method.alignment)
-        negative = self.empty
-        if method.way == PROMPT_TO_PROMPT:
-            optimization = Optimization(guidance=method.guidance, inner_steps=1, per_frame=True)
-            source, _, _ = optimize_null_text(model, source, source.conditioning, optimization)
-            negative = null_text_conditioning(source)
-        return sample_edit(model, source, edit, method.settings(self.case), positive, negative, method.guidance,
-                           disable_pbar=True), seconds
-
     def inverted(self, method: Method, model):
-        """The source run, and the seconds that it took if it was made before."""
+        """The source run, with null text where the method has it, and the seconds that it took an earlier method."""
         asked = method.key_frames, method.normalise_across_frames, method.steps, method.label, method.refinement
-        if asked in self.inversions:
-            return self.inversions[asked]
+        source, seconds = self.once(asked, lambda: self.invert(method, model))
+        if method.null_text is None:
+            return source, seconds
+        asked += method.guidance, method.published_null_text
+        source, more = self.once(asked, lambda: self.with_null_text(method, model, source))
+        return source, seconds + more
+
+    def once(self, asked, make):
+        """What make() gave when it was first asked for, and the processor seconds that it took then; 0 if now."""
+        if asked in self.shared:
+            return self.shared[asked]
         started = time.process_time()
+        made = make()
+        self.shared[asked] = made, time.process_time() - started
+        return made, 0.0
+
+    def invert(self, method: Method, model):
+        """The case's source run."""
         _, conditioning = self.encode(self.case.source_prompt)
         sigmas = inversion_sigmas(model, OFFICIAL, method.steps)
-        source = invert(model, conditioning, self.latent, sigmas=sigmas, label=method.label,
-                        refinement=method.refinement, disable_pbar=True)
-        self.inversions[asked] = source, time.process_time() - started
-        return source, 0.0
+        return invert(model, conditioning, self.latent, sigmas=sigmas, label=method.label,
+                      refinement=method.refinement, disable_pbar=True)
+
+    def with_null_text(self, method: Method, model, source):
+        """The source run with its null text: one embedding for each frame where frames are apart."""
+        start, inner_steps = (self.empty, 10) if method.published_null_text else (source.conditioning, 1)
+        optimization = Optimization(guidance=method.guidance, inner_steps=inner_steps,
+                                    per_frame=not method.key_frames)
+        return optimize_null_text(model, source, start, optimization)[0]
+
+    def edit(self, method: Method, model, source) -> torch.Tensor:
+        """The edited latent."""
+        target_tokens, positive = self.encode(self.case.target_prompt)
+        edit = make_prompt_edit(source.tokens, target_tokens, method.alignment)
+        negative = null_text_conditioning(source) if method.null_text == ON_BOTH else self.empty
+        return sample_edit(model, source, edit, method.settings(self.case), positive, negative, method.guidance,
+                           disable_pbar=True)

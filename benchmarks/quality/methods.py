@@ -11,7 +11,8 @@ from .cases import Case
 
 STEPS = 10  # few, so that the whole list runs within hours; an ablation says what 20 and 50 change
 GUIDANCE = 4.0  # as there; the papers' 7.5 suits Stable Diffusion
-FUSED, FREE, SDEDIT, PROMPT_TO_PROMPT = "fused", "inversion and new prompt", "SDEdit", "prompt-to-prompt"
+FUSED, FREE, SDEDIT = "fused", "inversion and new prompt", "SDEdit"
+ON_BOTH, ON_SOURCE = "both branches", "the source's branch"  # whose unconditional embedding null text replaces
 TRUTH, UNCHANGED = "truth", "unchanged"  # no edit, but what the VAE makes of the true clip and of the source
 APART = ()  # key frames of a model that is not inflated: each frame looks at itself
 AS_IN_PAPER = " (as in the paper)"
@@ -22,9 +23,8 @@ class Method:
     """A way from clip to edited clip.
 
     way: FUSED is ours; key_frames: APART leaves the model uninflated; changes: fields of BlendSettings in place of the
-    preset's; preset: instead of the one of the case; strength: SDEdit's denoise, 0..1; label, refinement, steps: of the
-    inversion; alignment: mode of the prompts; as_in_paper: the paper's preset where ours differs.
-    """
+    preset's; preset: instead of the one of the case; strength: SDEdit's denoise, 0..1, and own_noise: whether its frames
+    get different noise; label, refinement, steps: of the X    """
 
     name: str
     way: str = FUSED
@@ -38,7 +38,10 @@ class Method:
     preset: str | None = None
     changes: dict = field(default_factory=dict)
     strength: float = 1.0
+    own_noise: bool = False
     as_in_paper: bool = False
+    null_text: str | None = None
+    published_null_text: bool = False
 
     def settings(self, case: Case) -> BlendSettings:
         """How the edit is fused."""
@@ -59,12 +62,30 @@ def main_table() -> list[Method]:
         Method("DDIM inversion + new prompt", FREE, key_frames=APART),
         *(Method(f"SDEdit {strength}, frame by frame", SDEDIT, key_frames=APART, strength=strength)
           for strength in (.4, .6, .8)),
-        Method("prompt-to-prompt + null text, frame by frame", PROMPT_TO_PROMPT, key_frames=APART,
-               changes={"attention_from": RECONSTRUCTION}),
+        Method("prompt-to-prompt + null text, frame by frame", key_frames=APART,
+               changes={"attention_from": RECONSTRUCTION}, null_text=ON_BOTH),
         Method("inflation, no fusion", FREE),
         Method("ours, presets as in the paper", as_in_paper=True),
         OURS,
         Method("truth (through the VAE)", TRUTH),
+    ]
+
+
+def untied(key_frames: tuple[str, ...], name: str) -> Method:
+    """Nothing but the key frames makes frames agree: each starts from noise of its own, without fusion."""
+    return Method(name, SDEDIT, key_frames=key_frames, strength=0.8, own_noise=True)
+
+
+def video_p2p(preset: str | None = None, guidance: float = GUIDANCE) -> list[Method]:
+    """Video-P2P's ablation: whose unconditional embedding the source's branch and the edit's take."""
+    first = Method("", key_frames=("first",), preset=preset, guidance=guidance)
+    reconstructed = replace(first, changes={"attention_from": RECONSTRUCTION}, published_null_text=True)
+    return [
+        replace(first, name="attention from inversion (FateZero)"),
+        replace(first, name="fast mode", changes={"attention_from": FAST_RECONSTRUCTION}),
+        replace(reconstructed, name="no null text"),
+        replace(reconstructed, name="null text on both branches", null_text=ON_BOTH),
+        replace(reconstructed, name="decoupled: null text on the source's branch", null_text=ON_SOURCE),
     ]
 
 
@@ -75,6 +96,8 @@ ABLATIONS = {
         replace(OURS, name="guided reconstruction", changes={"attention_from": RECONSTRUCTION}),
         replace(OURS, name="reconstruction without guidance", changes={"attention_from": FAST_RECONSTRUCTION}),
     ],
+    "Decoupled guidance (Video-P2P 3.2), our presets": video_p2p(),
+    "Decoupled guidance, preset word swap (Video-P2P), guidance 7.5": video_p2p("word swap (Video-P2P)", 7.5),
     "Self-attention (the paper's Fig. 9)": [
         replace(OURS, name="not fused", changes={"self_window": Window(0, 0)}),
         replace(OURS, name="fused everywhere", changes={"mask_self_attention": False}),
@@ -88,6 +111,12 @@ ABLATIONS = {
         replace(OURS, name="current + first", key_frames=("current", "first")),
         replace(OURS, name="previous + first (Tune-A-Video)", key_frames=("-1", "first")),
         replace(OURS, name="all", key_frames=("all",)),
+    ],
+    "Key frames where nothing else ties frames together: SDEdit 0.8, noise of its own for each": [
+        untied(APART, "none: frames apart"),
+        untied(("current", "middle"), "current + middle: ours"),
+        untied(("middle",), "middle (released configs)"),
+        untied(("all",), "all"),
     ],
     "Norms": [
         replace(OURS, name="per frame: ours"),
@@ -128,6 +157,22 @@ def windows(self_until: float, cross_until: float, **changes) -> Method:
     return Method(f"self until {self_until}, cross until {cross_until}{words}", preset="style",
                   changes={"self_window": Window(0, self_until), "cross_window": Window(0, cross_until),
                            "mask_from": NO_MASK, "latent_window": None, **changes})
+
+
+# What presets were chosen from: shares of the steps, (self, cross), and what the words' mask is for.
+SWEPT_WINDOWS = ((0.3, 0.3), (0.4, 0.4), (0.5, 0.5), (0.5, 0.8), (0.7, 0.7), (0.8, 0.8), (0.9, 0.8), (1.0, 0.8), (1.0, 1.0))
+SWEPT_MASKS = {"no mask": {},
+               "mask for latents": {**MASKED, "latent_window": Window(0, 1), "mask_self_attention": False},
+               "mask for latents and self-attention": {**MASKED, "latent_window": Window(0, 1)}}
+
+
+def preset_sweep(preset: str) -> list[Method]:
+    """The settings that a preset was chosen from, and the paper's own; masks only where the edit has a changed word."""
+    masks = SWEPT_MASKS if PRESETS[preset].mask_from == WORDS else {"no mask": {}}
+    swept = [replace(windows(*ends, **changes), name=f"self {ends[0]}, cross {ends[1]}, {mask}")
+             for mask, changes in masks.items() for ends in SWEPT_WINDOWS]
+    paper = [Method("as in the paper", as_in_paper=True)] if preset + AS_IN_PAPER in PRESETS else []
+    return [OURS, *paper, *swept]
 
 
 # curve: its points, (value, method)

@@ -9,7 +9,7 @@ from benchmarks.cost.report import machine, machine_in_words
 from . import noise, pictures
 from .cases import Case
 from .measures import MEASURES
-from .methods import ABLATIONS, CURVES, FREE, FUSED, GUIDANCE, OURS, STEPS, TRUTH, UNCHANGED, main_table
+from .methods import ABLATIONS, CURVES, FREE, FUSED, GUIDANCE, OURS, STEPS, TRUTH, UNCHANGED, main_table, preset_sweep
 from .runs import read_figures
 from .tables import paired_difference, rows
 
@@ -23,21 +23,25 @@ COLUMNS = {"success": ("success %", 0), "kept": ("kept %", 0), "psnr_inside": ("
            "frame_acc": ("Frame-Acc %", 0), "time": ("time", 1)}
 ABLATION_COLUMNS = ("success", "kept", "psnr_inside", "psnr_outside", "perceptual", "difference_error", "flicker",
                     "time")
+SWEEP_COLUMNS = ("success", "kept", "psnr_inside", "psnr_outside", "psnr", "perceptual", "difference_error", "flicker")
+SUCCESS_MARGIN = 3
 WORST = 10
 
 
-def write(shown: dict[str, list[Case]], varied: list[Case], groups: list[list[Case]], memory: dict[str, int],
-          short: bool) -> None:
+def write(shown: dict[str, list[Case]], varied: list[Case], swept: dict[str, list[Case]], groups: list[list[Case]],
+          memory: dict[str, int], short: bool) -> None:
     """Writes the section of this run, of the short list or the full one, in RESULTS.md and results.json.
 
-    shown: cases of each main table; varied: of the ablations, empty for none; groups: the reduced list; memory: bytes.
+    shown: cases of each main table; varied: of the ablations, empty for none; swept: of each preset's sweep; groups: the reduced
+    list; memory: bytes.
     """
     methods = main_table()
     tables = {title: with_memory(rows(cases, methods), memory) for title, cases in shown.items()}
     ablations = {title: rows(varied, list_) for title, list_ in ABLATIONS.items()} if varied else {}
+    sweeps = {preset: rows(cases, preset_sweep(preset)) for preset, cases in swept.items()}
     conditions = {"date": date.today().isoformat(), "machine": machine(), "steps": STEPS, "guidance": GUIDANCE,
                   "processes_of_one_thread": True}
-    results = {"conditions": conditions, "tables": tables, "ablations": ablations,
+    results = {"conditions": conditions, "tables": tables, "ablations": ablations, "preset_sweeps": sweeps,
                "reduced_list": noise.reference(groups),
                "cases": {case.name: {method.name: read_figures(case, method) for method in methods}
                          for cases in shown.values() for case in cases}}
@@ -58,6 +62,12 @@ def write(shown: dict[str, list[Case]], varied: list[Case], groups: list[list[Ca
         text += ["Ours minus each other method, paired over the cases, ± the standard error of that mean:", "",
                  differences(cases), ""]
         text += ["By kind: success in % / PSNR inside / PSNR outside:", "", by_kind(cases), ""]
+    if sweeps:
+        text += ["### What the presets were chosen from: the whole tuning half, four frames of each clip", "",
+                 "The best of each first: least perceptual error of the whole picture, among those that succeed in no "
+                 f"fewer frames than the most successful one but {SUCCESS_MARGIN} %; then the others.", ""]
+        for preset, table in sweeps.items():
+            text += [f"**{preset}: {len(swept[preset])} cases**", "", markdown(ranked(table), SWEEP_COLUMNS), ""]
     if varied:
         text += [f"### Ablations: {len(varied)} clips of the tuning half, four frames each", ""]
         for title, table in ablations.items():
@@ -83,6 +93,12 @@ def write(shown: dict[str, list[Case]], varied: list[Case], groups: list[list[Ca
 
 def with_memory(table: list[dict], memory: dict[str, int]) -> list[dict]:
     return [{**row, "memory_bytes": memory.get(row["method"], math.nan)} for row in table]
+
+
+def ranked(table: list[dict]) -> list[dict]:
+    """By "a visible edit, and nothing else touched": those that edit first, the least perceptual error first."""
+    enough = max(row["success"] for row in table) - SUCCESS_MARGIN
+    return sorted(table, key=lambda row: (row["success"] < enough, row["perceptual"]))
 
 
 def markdown(table: list[dict], columns) -> str:
