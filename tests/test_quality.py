@@ -99,6 +99,16 @@ def test_results_hold_a_row_for_each_method():
             assert all(set(measures.MEASURES) < set(row) for row in table)
 
 
+def test_presets_are_what_won():
+    """On the tuning half, within 2 % of the least perceptual error among settings that edit."""
+    results = json.loads((report.FOLDER / "results.json").read_text(encoding="utf-8"))
+    for preset, table in results["full"]["preset_sweeps"].items():
+        ours = next(row for row in table if row["method"] == OURS.name)
+        best = report.ranked(table)[0]
+        assert ours["success"] >= max(row["success"] for row in table) - report.SUCCESS_MARGIN, preset
+        assert ours["perceptual"] <= 1.02 * best["perceptual"], (preset, best)
+
+
 def test_edits_are_as_good_as_recorded(judge):
     """On the reduced list, worse by no more than the noise over other motions and grounds."""
     recorded = json.loads((report.FOLDER / "results.json").read_text(encoding="utf-8"))
