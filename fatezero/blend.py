@@ -4,6 +4,7 @@ The patch is one wrapper. When sampling starts it checks that source, edit and s
 private options; when sampling ends, nothing of it is left.
 """
 from dataclasses import dataclass
+from functools import partial
 
 import comfy.samplers
 import torch
@@ -17,6 +18,7 @@ from .chunked_sampling import ChunkedRun, conds_of_frames, with_chunk
 from .frame_chunks import active_chunk
 from .fused_attention import ChunkFusion, Step, average, edit_mask, reads_words
 from .fusion import cross_weights
+from .joined_rows import can_join, evaluate_joined
 from .latent_blend import blend_denoised
 from .masks import mask_downsampling
 from .prompt_edit import PromptEdit
@@ -134,41 +136,52 @@ class BlendRun:
             self.step = None
 
     def evaluate_chunk(self, executor, model, conds, x, timestep, model_options):
-        """The edit's rows of one chunk, after the source's; what it leaves is assigned, so that it may run twice."""
+        """The edit's rows of one chunk, with or after the source's; what it leaves is assigned, so that it may run
+        twice."""
         if self.step is None:
             return executor(model, conds, x, timestep, model_options)
         active = active_chunk(model_options["transformer_options"])
+        chunk, evaluate = self.new_chunk(active), executor
         try:
-            chunk = self.source_chunk(executor, model, active, timestep, model_options)
+            if self.reads_source and not self.open_cache(chunk, active):
+                evaluate = self.with_source(executor, model, conds, active, chunk, timestep, model_options)
             self.chunk = chunk
-            denoised = executor(model, conds, x, timestep, model_options)
+            denoised = evaluate(model, conds, x, timestep, model_options)
         finally:
             self.chunk = None
+        self.keep(chunk, active)
         if chunk.word_maps:
             self.step_source_words = active.put(average(chunk.word_maps), self.step_source_words)
         if chunk.target_word_maps:
             self.step_target_words = active.put(average(chunk.target_word_maps), self.step_target_words)
         return denoised
 
-    def source_chunk(self, executor, model, active, timestep, model_options) -> ChunkFusion:
-        """A chunk's fusion with the source's attention in it, from the cache or by replay."""
+    def open_cache(self, chunk: ChunkFusion, active) -> bool:
+        """Whether the cache holds a chunk's source attention, which then comes from there."""
         if active.index == 0:
             self.replayed = 0
-        chunk = self.new_chunk(active)
-        if not self.reads_source:
-            return chunk
-        if self.cache is not None:
-            chunk.cached = self.cache.open(self.step.sigma, active, self.step.kinds)
-        if chunk.cached is not None:
-            conds = conds_of_frames(self.source_conds, active.frames)
-            chunk.context = conds[0]["model_conds"]["c_crossattn"].cond
-            return chunk
+        if self.cache is None:
+            return False
+        chunk.cached = self.cache.open(self.step.sigma, active, self.step.kinds)
+        if chunk.cached is None:
+            return False
+        conds = conds_of_frames(self.source_conds, active.frames)
+        chunk.context = conds[0]["model_conds"]["c_crossattn"].cond
+        return True
+
+    def with_source(self, executor, model, conds, active, chunk: ChunkFusion, timestep, model_options):
+        """Replay: an executor that reads a chunk's source rows in the edit's own call, or else the given one after they
+        were read in a call apart."""
         # Chunks that came from the cache have carried nothing along for this one.
         for earlier in map(active.at, range(self.replayed, active.index)):
             self.read_source(executor, model, earlier, self.new_chunk(earlier), timestep, model_options)
-        self.read_source(executor, model, active, chunk, timestep, model_options)
         self.replayed = active.index + 1
-        return chunk
+        source = conds_of_frames(self.source_conds, active.frames)
+        if self.settings.attention_from == INVERSION and can_join(source, conds):
+            self.begin_reading(chunk)
+            return partial(evaluate_joined, executor, source, self.fed[list(active.frames)])
+        self.read_source(executor, model, active, chunk, timestep, model_options)
+        return executor
 
     def new_chunk(self, active) -> ChunkFusion:
         return ChunkFusion(self.step, self.settings, self.edit, active.frames, self.map_downsampling)
@@ -219,26 +232,36 @@ class BlendRun:
         conds = {SOURCE: [cond.copy() for cond in convert_cond(conditioning)]}
         return comfy.samplers.process_conds(self.guider.inner_model, x, conds, x.device)[SOURCE]
 
-    def read_source(self, executor, model, active, chunk: ChunkFusion, timestep, model_options):
-        """Replay: runs the source's rows of a chunk, whose layers are read as they pass."""
-        frames = torch.tensor(active.frames, device=timestep.device)
-        timestep = timestep[:1].expand(len(frames))
-        model_options = with_chunk(model_options, active.apart(SOURCE))
-        conds = conds_of_frames(self.source_conds, active.frames)
+    def begin_reading(self, chunk: ChunkFusion):
+        """Lets a chunk read the source's rows where they pass."""
+        chunk.reads = {cond["uuid"] for cond in self.source_conds}
         chunk.recorded = None if self.cache is None else {}
-        self.chunk, chunk.reading = chunk, True
+
+    def read_source(self, executor, model, active, chunk: ChunkFusion, timestep, model_options):
+        """Runs the source's rows of a chunk in a call of their own."""
+        frames = list(active.frames)
+        timestep = timestep[:1].expand(len(frames))
+        conds = conds_of_frames(self.source_conds, active.frames)
+        self.begin_reading(chunk)
+        self.chunk = chunk
         if self.settings.attention_from == INVERSION:
-            executor(model, [conds], self.fed[frames], timestep, model_options)
+            executor(model, [conds], self.fed[frames], timestep, with_chunk(model_options, active))
         else:
+            # Apart: its negative may be the edit's own, whose rows carry other hidden states along.
+            model_options = with_chunk(model_options, active.apart(SOURCE))
             negative = conds_of_frames(self.reconstruction_negative, active.frames)
             denoised, unconditional = executor(model, [conds, negative], self.reconstruction.latent[frames], timestep,
                                                model_options)
             if negative is not None:
                 denoised = unconditional + self.reconstruction_guidance * (denoised - unconditional)
             active.put(denoised, self.reconstruction.denoised)
-        chunk.reading = False
+        self.keep(chunk, active)
+
+    def keep(self, chunk: ChunkFusion, active):
+        """Hands what a chunk has recorded to the cache, once."""
         if chunk.recorded:
             self.cache.store(self.step.sigma, active, chunk.recorded)
+            chunk.recorded = None
 
     def source_latent_at(self, sigma: float, x):
         """The source's latent at the level that the edit is moving to."""

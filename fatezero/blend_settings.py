@@ -19,8 +19,9 @@ class BlendSettings:
     and latents keep the edit's own (NO_MASK: nowhere), read from the words' attention, the `mask` [1 or n, H, W], or
     their product; threshold: tau, 0..1, 0 for an automatic one; mask_self_attention: whether self-attention keeps the
     edit's own inside the mask, or the mask is for latents alone; finest_layers: fuse layers of the latent's own
-    resolution too (the official code leaves them out to save memory); attention_from: INVERSION (FateZero), RECONSTRUCTION (prompt-to-prompt; with
-    null text Video-P2P's decoupled guidance) or FAST_RECONSTRUCTION (Video-P2P's fast mode);
+    resolution too (the official code leaves them out to save memory); attention_from: INVERSION (FateZero),
+    RECONSTRUCTION (prompt-to-prompt; with null text Video-P2P's decoupled guidance) or FAST_RECONSTRUCTION (Video-P2P's
+    fast mode);
     latent_window: when latents outside the mask are put back to the source's, or None; source_attention: REPLAY runs
     the source's rows again in every edit, CACHE keeps what they show for later edits, AUTO does so where it is little.
     """

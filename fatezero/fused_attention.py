@@ -40,15 +40,16 @@ class Step:
 class ChunkFusion:
     """The attention of one chunk of frames: queries and keys of the source's rows, and the edit's rows fused with them.
 
-    reading: whether the source's rows are in the UNet; recorded: what a cache keeps of them, or None without one;
-    cached, context: instead of reading, a CachedAttention and the source prompt's encoding; word_maps,
-    target_word_maps: maps [b, T, h, w] of the mask layers that the source's and the edit's rows have passed.
+    reads: uuids of the conditionings that are the source's, whose rows are read where they pass; recorded: what a cache
+    keeps of them, or None without one; cached, context: instead of reading, a CachedAttention and the source prompt's
+    encoding; word_maps, target_word_maps: maps [b, T, h, w] of the mask layers that the source's and the edit's rows
+    have passed.
     """
 
     def __init__(self, step: Step, settings: BlendSettings, edit: PromptEdit, frames, map_downsampling: int):
         self.step, self.settings, self.edit, self.frames = step, settings, edit, list(frames)
         self.map_downsampling = map_downsampling
-        self.reading = False
+        self.reads = frozenset()
         self.queries_keys = {}
         self.recorded = None
         self.cached = self.context = None
@@ -61,15 +62,15 @@ class ChunkFusion:
         def attention(query, key, value):
             return plain_attention(query, key, value, extra)
 
-        if self.reading:
-            self.read_layer(layer, query, key, extra)
+        self.read_layer(layer, query, key, extra)
+        rows = extra["uuids"]
+        if self.step.positive.isdisjoint(rows):
             return attention(query, key, value) if previous is None else previous(query, key, value, extra)
 
-        count = len(extra["uuids"])
+        count = len(rows)
         whole = None if previous is None else previous(query, key, value, extra).chunk(count)
         outputs = []
-        for index, (uuid, *edit_qkv) in enumerate(zip(extra["uuids"], *(part.chunk(count)
-                                                                        for part in (query, key, value)))):
+        for index, (uuid, *edit_qkv) in enumerate(zip(rows, *(part.chunk(count) for part in (query, key, value)))):
             fused = self.fuse_layer(layer, edit_qkv, extra, attention) if uuid in self.step.positive else None
             if fused is None:
                 outputs.append(attention(*edit_qkv) if whole is None else whole[index])
@@ -77,25 +78,42 @@ class ChunkFusion:
                 outputs.append(fused)
             else:  # another node's attention stays, moved by what fusion changes
                 outputs.append(whole[index] + fused - attention(*edit_qkv))
+        if not self.reads.isdisjoint(rows) and self.step.positive.issubset(rows):
+            self.queries_keys.pop(layer, None)  # read and fused in the same call: nobody will ask again
         return torch.cat(outputs)
 
     def read_layer(self, layer, query, key, extra):
         """Keeps the source's queries and keys (and in a reconstruction its word maps) as they pass."""
-        query, key = source_row(query, extra), source_row(key, extra)
+        query, key = self.source_row(query, extra), self.source_row(key, extra)
         if query is None:
             return
+        if layer.kind == CROSS:
+            key = key[:, :self.edit.source.length]  # without ComfyUI's repetitions, beside a longer prompt
         if self.fuses(layer, extra):
             self.queries_keys[layer] = query, key
-            if self.recorded is not None and layer.kind == CROSS:
-                self.recorded[layer] = query
+            if layer.kind == CROSS:
+                self.record(layer, query, extra)
         if self.step.source_words is None and reads_words(self.settings) and self.is_mask_layer(layer, extra):
             self.word_maps.append(layer_word_maps(query, key, extra))
 
     def read_hidden(self, hidden, extra):
         """As an attn1_patch: what the source's self-attention is projected from, for a cache."""
         layer = Layer(SELF, extra["block"], extra["block_index"])
-        if self.reading and self.recorded is not None and self.fuses(layer, extra):
-            self.recorded[layer] = source_row(hidden, extra)
+        if self.recorded is not None and self.fuses(layer, extra):
+            hidden = self.source_row(hidden, extra)
+            if hidden is not None:
+                self.record(layer, hidden, extra)
+
+    def record(self, layer, values, extra):
+        """Keeps what a cache will store; of a call with other rows a copy, which does not keep those alive."""
+        if self.recorded is not None:
+            self.recorded[layer] = values if len(extra["uuids"]) == 1 else values.clone()
+
+    def source_row(self, values, extra):
+        """The rows of the source's own conditioning, the first that was asked for; None in a call without it."""
+        rows = extra["uuids"]
+        place = next((index for index, uuid in enumerate(rows) if uuid in self.reads), None)
+        return None if place is None else values.chunk(len(rows))[place]
 
     def source_query_key(self, layer, extra, device):
         """The source's query and key of a layer that is fused, or None."""
@@ -113,7 +131,7 @@ class ChunkFusion:
         """One conditional row's fused attention, or None where the edit keeps its own."""
         query, key, _ = edit_qkv
         if self.settings.latent_window is not None and reads_words(self.settings) and self.is_mask_layer(layer, extra):
-            self.target_word_maps.append(layer_word_maps(query, key, extra))
+            self.target_word_maps.append(layer_word_maps(query, key[:, :self.edit.target.length], extra))
         source_qk = self.source_query_key(layer, extra, query.device)
         if source_qk is None:
             return None
@@ -137,12 +155,6 @@ class ChunkFusion:
                 words = average(self.word_maps) if self.word_maps else None
             self.masks[size] = edit_mask(self.settings, self.edit, size, self.frames, device, words)
         return self.masks[size]
-
-
-def source_row(values, extra):
-    """The rows of the source's own conditioning, the first that was asked for; None in a call without it."""
-    rows = extra["cond_or_uncond"]
-    return values.chunk(len(rows))[rows.index(0)] if 0 in rows else None
 
 
 def average(maps: list[torch.Tensor]) -> torch.Tensor:

@@ -81,7 +81,7 @@ def test_nothing_left_after_success(attention_from):
 
 @pytest.mark.parametrize("failure, error", [
     (raise_error, Stop), (cancel, comfy.model_management.InterruptProcessingException)])
-@pytest.mark.parametrize("stage, after", [("invert", 1), ("blend", 0), ("blend", 1), ("blend", 3)])
+@pytest.mark.parametrize("stage, after", [("invert", 1), ("blend", 0), ("blend", 1), ("blend", 2)])
 def test_nothing_left_after_error_and_cancel(failure, error, stage, after):
     plain = small_model()
     model = inflate(plain, INFLATION)

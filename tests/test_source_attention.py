@@ -187,7 +187,7 @@ def test_cancelled_while_the_cache_fills(budget, temp_folder):
 
     def cancel(executor, *arguments):
         calls.append(1)
-        if len(calls) == 6:
+        if len(calls) == 4:
             raise comfy.model_management.InterruptProcessingException
         return executor(*arguments)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from video_clips import beep, numbered_frame, numbers, write_numbered
 
 from fatezero_pack.fatezero.compat import InputImpl, io
-from fatezero_pack.nodes import video_load, video_save
+from fatezero_pack.nodes import clip_preview, video_save
 from fatezero_pack.nodes.video_load import VideoLoad
 from fatezero_pack.nodes.video_save import VideoSave
 
@@ -236,7 +236,7 @@ def test_save_ignores_sound_where_there_is_no_place_for_it():
 
 
 def test_previews_are_short(clip, monkeypatch, folders):
-    monkeypatch.setattr(video_load, "PREVIEWED", 5)
+    monkeypatch.setattr(clip_preview, "FRAMES", 5)
     preview, = load(count=0).ui["images"]
     with av.open(str(folders / "temp" / preview["filename"])) as container:
         assert container.streams.video[0].frames == 5

@@ -74,8 +74,8 @@ def of_the_circle(frame, margin):
 
 def test_the_files_are_named_by_what_they_show():
     assert {"demo_color_edit", "demo_style_edit", "demo_shape_edit_with_mask", "demo_image_edit",
-            "demo_two_edits_from_one_inversion", "demo_p2p_word_swap", "demo_p2p_refine", "demo_p2p_reweight",
-            "demo_p2p_style", "sd15_edit_your_clip", "sd15_video_p2p"} <= set(NAMES)
+            "demo_two_edits_from_one_inversion", "demo_compare_presets", "demo_p2p_word_swap", "demo_p2p_refine",
+            "demo_p2p_reweight", "demo_p2p_style", "sd15_edit_your_clip", "sd15_video_p2p"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -120,6 +120,18 @@ def test_a_demo_writes_the_clip_before_and_after(server, name):
         assert frames.shape == (2, 128, 2 * width, 3) and rate == 8
         before, after = before_and_after(server, run, save)
         assert np.abs(before - after).mean() > 5
+
+
+def test_the_presets_demo_shows_heat_and_differences(server):
+    prompt = shipped(server, "demo_compare_presets")
+    run = completed(server, prompt)
+    compared, heat = (nodes(prompt, kind)[0] for kind in ("FateZeroCompareVideos", "FateZeroAttentionHeatMap"))
+    report = run.outputs[compared]["text"][0]
+    assert "preset shape - clip: " in report and "preset attribute - clip: " in report
+    for node, least in ((compared, (2 * 128, 3 * 128)), (heat, (128, 3 * 128))):  # two rows of three, a row of three
+        with av.open(str(server.path(run.outputs[node]["images"][0]))) as file:
+            frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+        assert len(frames) == 8 and frames[0].shape[0] >= least[0] and frames[0].shape[1] >= least[1], node
 
 
 def test_the_second_of_two_edits_can_change_without_inverting_again(server):

@@ -102,15 +102,6 @@ class ClipRuns:
         """What the source run keeps."""
         return sum(kept.numel() * kept.element_size() for kept in (self.source.trajectory, self.source.word_maps))
 
-    def unet_call(self, rows: int):
-        """One evaluation of the UNet with some conditioning rows for every frame, key frames included."""
-        device, batch = self.model.load_device, rows * self.size.frames
-        options = {**self.widened.model_options["transformer_options"], "cond_or_uncond": [0] * rows}
-        context = self.source_prompt[0][0].expand(batch, -1, -1).to(device)
-        latent = self.latent.repeat(rows, 1, 1, 1).to(device)
-        return self.model.model.apply_model(latent, torch.ones(batch, device=device), c_crossattn=context,
-                                            transformer_options=options)
-
 
 def widen_keys(query, key, value, extra):
     """ComfyUI `attn1_patch`: keys and values of the current and the middle frame, and nothing else."""

@@ -23,8 +23,10 @@ class Method:
     """A way from clip to edited clip.
 
     way: FUSED is ours; key_frames: APART leaves the model uninflated; changes: fields of BlendSettings in place of the
-    preset's; preset: instead of the one of the case; strength: SDEdit's denoise, 0..1, and own_noise: whether its frames
-    get different noise; label, refinement, steps: of the X    """
+    preset's; preset: instead of the one of the case; strength: SDEdit's denoise, 0..1, and own_noise: whether its
+    frames get different noise; label, refinement, steps: of the inversion; null_text: None, ON_BOTH or ON_SOURCE, and
+    whether it is optimised as published.
+    """
 
     name: str
     way: str = FUSED
@@ -160,7 +162,8 @@ def windows(self_until: float, cross_until: float, **changes) -> Method:
 
 
 # What presets were chosen from: shares of the steps, (self, cross), and what the words' mask is for.
-SWEPT_WINDOWS = ((0.3, 0.3), (0.4, 0.4), (0.5, 0.5), (0.5, 0.8), (0.7, 0.7), (0.8, 0.8), (0.9, 0.8), (1.0, 0.8), (1.0, 1.0))
+SWEPT_WINDOWS = ((0.3, 0.3), (0.4, 0.4), (0.5, 0.5), (0.5, 0.8), (0.7, 0.7), (0.8, 0.8), (0.9, 0.8), (1.0, 0.8),
+                 (1.0, 1.0))
 SWEPT_MASKS = {"no mask": {},
                "mask for latents": {**MASKED, "latent_window": Window(0, 1), "mask_self_attention": False},
                "mask for latents and self-attention": {**MASKED, "latent_window": Window(0, 1)}}

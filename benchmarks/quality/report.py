@@ -32,8 +32,8 @@ def write(shown: dict[str, list[Case]], varied: list[Case], swept: dict[str, lis
           memory: dict[str, int], short: bool) -> None:
     """Writes the section of this run, of the short list or the full one, in RESULTS.md and results.json.
 
-    shown: cases of each main table; varied: of the ablations, empty for none; swept: of each preset's sweep; groups: the reduced
-    list; memory: bytes.
+    shown: cases of each main table; varied: of the ablations, empty for none; swept: of each preset's sweep; groups:
+    the reduced list; memory: bytes.
     """
     methods = main_table()
     tables = {title: with_memory(rows(cases, methods), memory) for title, cases in shown.items()}
