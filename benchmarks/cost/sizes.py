@@ -72,12 +72,12 @@ CPU_SHORT = Plan(
     joined=(Size(NARROW, 128, 8, 1), Size(NARROW, 256, 2, 1), Size(SD15, 192, 1, 1)),
     profile=Size(SD15, 192, 1, 1), repeats=3, clip_repeats=3)
 CPU_FULL = Plan(
-    ratios=Size(SD15, 256, 2, 2), clip=Size(SD15, 128, 8, 1, at_once=8), frame_counts=(8, 16, 32, 64),
-    resolution_clip=Size(SD15, 256, 2, 1), resolutions=(256, 384, 512),
+    ratios=Size(SD15, 256, 2, 2), clip=Size(SD15, 128, 8, 1, at_once=8), frame_counts=(8, 64),
+    resolution_clip=Size(SD15, 256, 2, 1), resolutions=(256, 512),
     cached=(Size(NARROW, 256, 8, 2, at_once=8), Size(NARROW, 256, 32, 2, at_once=8)),
     maps=Size(NARROW, 256, 4, 3),
     joined=(Size(NARROW, 128, 8, 1), Size(NARROW, 256, 1, 1), Size(SD15, 256, 2, 1), Size(SD15, 256, 1, 1)),
-    profile=Size(SD15, 512, 1, 1), repeats=5, clip_repeats=3)
+    profile=Size(SD15, 384, 1, 1), repeats=3, clip_repeats=3)
 GPU_SHORT = Plan(
     ratios=Size(SD15, 512, 8, 5), clip=Size(SD15, 512, 8, 3), frame_counts=(8, 64, 128),
     resolution_clip=Size(SD15, 512, 8, 3), resolutions=(256, 512), cached=(Size(SD15, 512, 8, 5),),

@@ -24,7 +24,7 @@ def main():
     else:
         shown = {"Held-out edits": [case for case in cases if case.half == HELD_OUT]}
         tuning = [shortened(case) for case in cases if case.half == TUNING]
-        varied = [case for case in tuning if case.name.endswith(("_1a", "_2a")) and case.frames > 1]
+        varied = [case for case in tuning if case.name.endswith("_1a") and case.frames > 1]
         swept = {preset: [case for case in tuning if case.preset == preset]
                  for preset in dict.fromkeys(case.preset for case in tuning)}
     varied_methods = [method for table in ABLATIONS.values() for method in table]
