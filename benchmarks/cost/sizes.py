@@ -67,8 +67,8 @@ TINIEST = Plan(
     repeats=2, clip_repeats=1)
 CPU_SHORT = Plan(
     ratios=Size(SD15, 192, 2, 1), clip=Size(NARROW, 128, 8, 1, at_once=8), frame_counts=(8, 64),
-    resolution_clip=Size(NARROW, 128, 2, 1), resolutions=(128, 256), cached=(Size(NARROW, 128, 16, 2, at_once=8),),
-    maps=Size(NARROW, 256, 2, 2),
+    resolution_clip=Size(NARROW, 128, 2, 1), resolutions=(128, 256), cached=(Size(NARROW, 128, 8, 2, at_once=4),),
+    maps=Size(NARROW, 192, 2, 2),
     joined=(Size(NARROW, 128, 8, 1), Size(SD15, 192, 1, 1)),
     profile=Size(SD15, 192, 1, 1), repeats=3, clip_repeats=2)
 CPU_FULL = Plan(
