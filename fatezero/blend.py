@@ -142,6 +142,8 @@ class BlendRun:
             return executor(model, conds, x, timestep, model_options)
         active = active_chunk(model_options["transformer_options"])
         chunk, evaluate = self.new_chunk(active), executor
+        if active.index == 0:
+            self.replayed = 0
         try:
             if self.reads_source and not self.open_cache(chunk, active):
                 evaluate = self.with_source(executor, model, conds, active, chunk, timestep, model_options)
@@ -158,8 +160,6 @@ class BlendRun:
 
     def open_cache(self, chunk: ChunkFusion, active) -> bool:
         """Whether the cache holds a chunk's source attention, which then comes from there."""
-        if active.index == 0:
-            self.replayed = 0
         if self.cache is None:
             return False
         chunk.cached = self.cache.open(self.step.sigma, active, self.step.kinds)

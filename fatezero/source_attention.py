@@ -47,7 +47,7 @@ def plan_source_attention(model, source, edit, settings: BlendSettings) -> Atten
                    for fused in kinds if fused]
     read_bytes = read_bytes_per_frame(network, height, width, {SELF, CROSS}, settings.finest_layers, dtype,
                                       len(inflation.key_frames) if inflation else 1)
-    replay = f"source by replay: +{rows / source.steps / 2:.0%} time"  # beside guided sampling's two rows
+    replay = f"source by replay: up to +{rows / source.steps / 2:.0%} time"  # beside guided sampling's two rows
     hindrance = why_not_cached(model, settings)
     if settings.source_attention == CACHE and hindrance:
         raise ValueError(f"Attention Blend: 'source attention' is cache, but {hindrance}; choose replay.")

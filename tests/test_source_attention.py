@@ -242,9 +242,9 @@ def test_auto_keeps_only_what_is_no_burden(budget):
     source = inverted(model, EDIT, steps=3)
     automatic = replace(SETTINGS, source_attention=AUTO)
     needed = source_attention.plan_source_attention(model, source, EDIT, automatic)
-    assert needed.text.startswith("source by replay: +50% time, this once\ncache: ")
+    assert needed.text.startswith("source by replay: up to +50% time, this once\ncache: ")
     budget(CacheBytes(ram=2 * 10**6, disk=1 << 40))
-    assert "source by replay: +50% time" == plan_source_attention(model, source, EDIT, automatic).text
+    assert "source by replay: up to +50% time" == plan_source_attention(model, source, EDIT, automatic).text
     edited(model, source, EDIT, automatic)
     assert source.cache.bytes.total == 0
     budget(PLENTY)

@@ -46,7 +46,8 @@ def main(usage):
             signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     sys.stdout.reconfigure(errors="replace")  # a terminal may lack a letter of a node's title
     try:
-        return {"demo": demo, "serve": serve, "test": test, "bench": bench, "quality": quality}[options.command](options, further)
+        command = {"demo": demo, "serve": serve, "test": test, "bench": bench, "quality": quality}[options.command]
+        return command(options, further)
     except (InstallError, ServerError) as error:
         print(error, file=sys.stderr)
         return 1
