@@ -10,7 +10,8 @@ import torch
 from edit_cases import (CallCounter, clip_latent, conditioning, deterministic_samplers, edited, inverted,
                         inverted_noise, negative, prompt_edit, sampled, small_model)
 from fatezero_pack.fatezero.blend import blend_attention
-from fatezero_pack.fatezero.blend_settings import (INPUT_MASK, RECONSTRUCTION, WORDS, WORDS_IN_MASK, BlendSettings)
+from fatezero_pack.fatezero.blend_settings import (INPUT_MASK, RECONSTRUCTION, REPLAY, WORDS, WORDS_IN_MASK,
+                                                   BlendSettings)
 from fatezero_pack.fatezero.fusion import Window
 from fatezero_pack.fatezero.inflation import Inflation, inflate
 from fatezero_pack.fatezero.inversion import inversion_sigmas
@@ -93,7 +94,7 @@ def test_a_mask_for_latents_alone_leaves_self_attention_to_the_source(model, sou
 def test_mask_of_ones_frees_self_attention(model, source, cross):
     ones = BlendSettings(ALWAYS, cross, INPUT_MASK, mask=torch.ones(1, 16, 16))
     free = BlendSettings(NEVER, cross)
-    assert relative(edited(model, source, EDIT, ones), edited(model, source, EDIT, free)) < 1e-6
+    assert relative(edited(model, source, EDIT, ones), edited(model, source, EDIT, free)) < 1e-5
 
 
 def test_mask_of_zeros_and_ones_differ(model, source):
@@ -145,8 +146,8 @@ BLEND = BlendSettings(Window(0, 0.7), Window(0, 0.7), WORDS, 0.9, latent_window=
 def test_sampler_node_is_blend_and_samplercustomadvanced(model, source):
     preset = {"preset": "shape", "latent_blend": True, "mask_threshold": 0.9}
     prompts = conditioning(EDIT.target), negative()
-    ours, = AttentionBlendSampler.execute(model, source, EDIT, *prompts, 5.0, preset).result
-    blended, = AttentionBlend.execute(model, source, EDIT, preset).result
+    ours, = AttentionBlendSampler.execute(model, source, EDIT, *prompts, 5.0, preset, source_attention=REPLAY).result
+    blended, = AttentionBlend.execute(model, source, EDIT, preset, source_attention=REPLAY).result
     guider, = custom_sampler.CFGGuider.execute(blended, *prompts, 5.0).result
     theirs, _ = custom_sampler.SamplerCustomAdvanced.execute(
         *custom_sampler.DisableNoise.execute().result, guider, comfy.samplers.sampler_object("euler"),
