@@ -67,8 +67,9 @@ class Enough(Exception):
 def test_losses_are_those_of_the_published_loop():
     """The golden UNet and the first two of 50 steps; the published loop runs on normal tensors.
 
-    Adam follows the sign of even the smallest gradient, so that rounding soon tells: the published loop in double
-    precision is 13 % away from itself in single precision at the fourth step.
+    Adam follows the sign of even the smallest gradient, so that rounding soon tells: 1e-3 at the end of the second step,
+    not twice the same on two threads; the published loop in double precision is 13 % away from itself in single
+    precision at the fourth.
     """
     latent = clip_latent(3)
     source = inverted(inflate(golden_model(), INFLATION), EDIT, latent, steps=50)
@@ -89,7 +90,8 @@ def test_losses_are_those_of_the_published_loop():
             unet, trajectory, conditioning(EDIT.source)[0][0].clone(), negative()[0][0].clone(), steps=50,
             inner_steps=5, early_stop=0.0, key_frame=1, stop_after=2)
     ours = torch.tensor(losses).view(2, 6)[:, :5]
-    torch.testing.assert_close(ours, torch.tensor(published), rtol=1e-3, atol=0)
+    differences = (ours / torch.tensor(published) - 1).abs()
+    assert differences[0].max() < 1e-5 and differences[1, 0] < 1e-3 and differences[1].max() < 1e-2
     assert ours[0, 4] < 0.97 * ours[0, 0]
 
 
