@@ -4,7 +4,7 @@
     python dev.py serve    opens that ComfyUI in the browser with the demo workflow loaded
     python dev.py test     runs everything that CI runs
     python dev.py bench    measures what an edit costs and writes it to benchmarks/ (--short: in under five minutes)
-    python dev.py quality  measures how good edits are and writes it to benchmarks/quality/ (--short: in a quarter hour)
+    python dev.py quality  measures how good edits are and writes it to benchmarks/quality/ (--short: some five minutes)
 
 The first run installs torch and ComfyUI into this folder (.venv and .comfyui), later runs start at once. `demo` and
 `serve` take --comfyui PATH (and --python PATH) to use an existing installation instead, --port N, and any further
