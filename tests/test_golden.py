@@ -70,7 +70,7 @@ def edit_and_threshold(golden):
     if not settings.get("blend_self_attention"):
         return edit_error(golden, REPLAY, NO_MASK, 1.0), NO_MASK, 1.0
     tries = []
-    for moved in (0, 1e-5, -1e-5):
+    for moved in (0, -1e-5, 1e-5):
         threshold = settings["blend_th"][0] + moved
         tries.append((edit_error(golden, REPLAY, WORDS, threshold), WORDS, threshold))
         if tries[-1][0] <= 1e-3:
@@ -100,6 +100,7 @@ def edit_error(golden, source_attention, mask_from, threshold) -> float:
     return relative(sample(blended, case, source, edit), case["edited"])
 
 
+@pytest.mark.parametrize("golden", ["image_swap"], indirect=True)
 def test_uncontrolled(golden):
     """The same start and prompt without fusion, so that a failing edit can be told from a failing sampler."""
     case, model, edit, source = golden
