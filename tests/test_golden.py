@@ -15,6 +15,9 @@ from fatezero_pack.fatezero.tokens import tokenize_prompt
 from golden_unet import CASES, golden_case, golden_model, relative
 
 KEY_FRAMES = {"mid": "middle", "first": "first", -1: "-1"}
+# In shape_swap one place of one mask is on the threshold: 3e-7 above it with one CPU thread, 3e-6 below with two, where
+# the maps differ by 3e-5. The official code found it above; so it is here, and the next place is 6e-4 below the threshold.
+UNDECIDED = 1e-4
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -58,49 +61,29 @@ def test_word_maps(golden):
     assert relative(source.word_maps[case["steps"] // 2], golden_maps[:, :edit.source.end + 1]) <= 1e-4
 
 
-@pytest.fixture(scope="module")
-def edit_and_threshold(golden):
-    """How far our edit is from the golden one, by replay, and the threshold of its masks.
-
-    A map may pass within rounding (3e-7) of the threshold: then it depends on the machine which side of it a pixel is on,
-    and the official code was as likely to find it on the other. Such a pixel is put there by a threshold moved by a tenth
-    of what the maps may differ by.
-    """
-    settings = golden[0]["case"]["p2p"]
-    if not settings.get("blend_self_attention"):
-        return edit_error(golden, REPLAY, NO_MASK, 1.0), NO_MASK, 1.0
-    tries = []
-    for moved in (0, -1e-5, 1e-5):
-        threshold = settings["blend_th"][0] + moved
-        tries.append((edit_error(golden, REPLAY, WORDS, threshold), WORDS, threshold))
-        if tries[-1][0] <= 1e-3:
-            break
-    return min(tries)
+def test_edit(golden):
+    assert edit_error(golden, REPLAY) <= 1e-3
 
 
-def test_edit(edit_and_threshold):
-    error, *_ = edit_and_threshold
-    assert error <= 1e-3
-
-
-def test_edit_with_a_cache(golden, edit_and_threshold):
+def test_edit_with_a_cache(golden):
     """The edit that fills it and the one that reads it."""
-    source, (_, *mask) = golden[-1], edit_and_threshold
-    assert [edit_error(golden, CACHE, *mask) <= 1e-3 for _ in range(2)] == [True, True]
+    *_, source = golden
+    assert [edit_error(golden, CACHE) <= 1e-3 for _ in range(2)] == [True, True]
     assert source.cache.bytes.total > 0
 
 
-def edit_error(golden, source_attention, mask_from, threshold) -> float:
+def edit_error(golden, source_attention) -> float:
     case, model, edit, source = golden
     settings = case["case"]["p2p"]
+    masked = settings.get("blend_self_attention", False)
     blended = blend_attention(model, source, edit, BlendSettings(
         self_window=Window(0, settings["self_replace_steps"]),
         cross_window=Window(0, settings["cross_replace_steps"]["default_"]),
-        mask_from=mask_from, threshold=threshold, finest_layers=False, source_attention=source_attention))
+        mask_from=WORDS if masked else NO_MASK, threshold=settings["blend_th"][0] - UNDECIDED if masked else 1.0,
+        finest_layers=False, source_attention=source_attention))
     return relative(sample(blended, case, source, edit), case["edited"])
 
 
-@pytest.mark.parametrize("golden", ["image_swap"], indirect=True)
 def test_uncontrolled(golden):
     """The same start and prompt without fusion, so that a failing edit can be told from a failing sampler."""
     case, model, edit, source = golden
