@@ -44,6 +44,7 @@ class CacheBytes:
 
 
 def gigabytes(size: int) -> str:
+    """A number of bytes for a person to read, in GB or MB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 

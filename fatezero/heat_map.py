@@ -154,4 +154,5 @@ def colored(heat: torch.Tensor, picture: torch.Tensor | None, palette: torch.Ten
 
 
 def percent(share: float) -> str:
+    """A share of 0..1 for a person to read, with a decimal below 10 %."""
     return f"{share:.0%}" if share >= 0.0995 else f"{share:.1%}"

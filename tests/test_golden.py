@@ -16,7 +16,8 @@ from golden_unet import CASES, golden_case, golden_model, relative
 
 KEY_FRAMES = {"mid": "middle", "first": "first", -1: "-1"}
 # In shape_swap one place of one mask is on the threshold: 3e-7 above it with one CPU thread, 3e-6 below with two, where
-# the maps differ by 3e-5. The official code found it above; so it is here, and the next place is 6e-4 below the threshold.
+# the maps differ by 3e-5. The official code found it above, as does a threshold lower by this; the next place lies 6e-4
+# below.
 UNDECIDED = 1e-4
 
 
