@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import cv2
+
 from .world import Scene, Thing, caption, render, video
 
 FOLDER = Path(__file__).parent / "clips"

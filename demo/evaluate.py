@@ -16,8 +16,9 @@ import comfy.cli_args  # noqa: E402
 
 comfy.cli_args.args.cpu = not torch.cuda.is_available()
 import comfy.sample  # noqa: E402
-from .judge import color_mask, judge_color, judge_ground, judge_shape  # noqa: E402
+
 from .model import WEIGHTS, load_demo_model  # noqa: E402
+from .pixel_judge import color_mask, judge_color, judge_ground, judge_shape  # noqa: E402
 from .world import COLORS, GROUNDS, SHAPES, Scene, Thing, caption  # noqa: E402
 
 # A thing of nearly the ground's colour cannot be told from it, by the judge or by eye.

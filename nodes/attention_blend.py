@@ -1,10 +1,10 @@
 """Attention Blend: a model that fuses the source's attention into an edit under any deterministic sampler."""
-from ..fatezero.blend import blend_attention
 from ..fatezero.compat import io, schema, show_text
-from ..fatezero.model_check import require_unet
-from .blend_inputs import blend_inputs, price, read_settings
-from .made_by import mark
-from .types import PromptEditType, SourceRunType
+from ..fatezero.edit.edit_run import blend_attention
+from ..fatezero.network.unet_check import require_unet
+from .shared.blend_inputs import blend_inputs, price, read_settings
+from .shared.made_by import mark
+from .shared.wire_types import PromptEditType, SourceRunType
 
 NODE = "Attention Blend"
 

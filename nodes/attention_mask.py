@@ -1,8 +1,8 @@
 """Attention Mask: where the words of the source prompt are in every frame."""
 from ..fatezero.compat import io, schema, ui
-from ..fatezero import masks
-from ..fatezero.mask_from_source import source_mask
-from .types import PromptEditType, SourceRunType
+from ..fatezero.masks import word_masks as masks
+from ..fatezero.masks.source_mask import source_mask
+from .shared.wire_types import PromptEditType, SourceRunType
 
 NODE = "Attention Mask"
 AVERAGE, ONE_STEP = "average of all steps", "one step"

@@ -2,11 +2,11 @@
 import latent_preview
 
 from ..fatezero.compat import io, schema, show_text
-from ..fatezero.model_check import require_unet
-from ..fatezero.sampling import sample_edit
-from .blend_inputs import blend_inputs, price, read_settings
-from .made_by import mark
-from .types import PromptEditType, SourceRunType
+from ..fatezero.edit.sampling import sample_edit
+from ..fatezero.network.unet_check import require_unet
+from .shared.blend_inputs import blend_inputs, price, read_settings
+from .shared.made_by import mark
+from .shared.wire_types import PromptEditType, SourceRunType
 
 NODE = "Attention Blend Sampler"
 

@@ -2,9 +2,9 @@
 import math
 
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.comparison import LAYOUTS, NODE, SIDE_BY_SIDE, Compared, compare, differences, report
-from ..fatezero.frames import check_images
-from .clip_preview import preview_clip
+from ..fatezero.report.comparison import LAYOUTS, NODE, SIDE_BY_SIDE, Compared, compare, differences, report
+from ..fatezero.video.frames import check_images
+from .shared.clip_preview import preview_clip
 
 NAMES = ("first", "second", "third", "fourth")
 OFF, TO_FIRST = "off", "to the first"

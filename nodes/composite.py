@@ -1,8 +1,8 @@
 """Composite Outside Mask: the edit inside the mask, the original's own pixels outside it."""
 from ..fatezero.compat import io, schema
-from ..fatezero.composite import composite, feather_mask
-from ..fatezero.frames import check_images, check_same_size
-from ..fatezero.masks import checked_mask, grow_mask
+from ..fatezero.masks.composite import composite, feather_mask
+from ..fatezero.masks.word_masks import checked_mask, grow_mask
+from ..fatezero.video.frames import check_images, check_same_size
 
 NODE = "Composite Outside Mask"
 

@@ -1,9 +1,9 @@
 """Edit Prompts: a source and a target prompt, and how the words of one follow those of the other."""
-from ..fatezero.alignment import AUTO, MODES
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.prompt_edit import make_prompt_edit
-from ..fatezero.tokens import PromptTokens, tokenize_prompt
-from .types import PromptEditType
+from ..fatezero.prompts.alignment import AUTO, MODES
+from ..fatezero.prompts.prompt_edit import make_prompt_edit
+from ..fatezero.prompts.tokens import PromptTokens, tokenize_prompt
+from .shared.wire_types import PromptEditType
 
 
 class EditPrompts(io.ComfyNode):

@@ -1,12 +1,12 @@
 """Edit Report: what an edit did in numbers and curves, and when it did little, why and what to turn."""
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.edit_report import measure, panels, table
-from ..fatezero.frames import check_images, check_same_size
-from ..fatezero.little_effect import explain
-from ..fatezero.masks import checked_mask
-from ..fatezero.plots import draw_panels
-from .made_by import read_mark
-from .types import PromptEditType, SourceRunType
+from ..fatezero.masks.word_masks import checked_mask
+from ..fatezero.report.diagnosis import explain
+from ..fatezero.report.edit_report import measure, panels, table
+from ..fatezero.report.plots import draw_panels
+from ..fatezero.video.frames import check_images, check_same_size
+from .shared.made_by import read_mark
+from .shared.wire_types import PromptEditType, SourceRunType
 
 NODE = "Edit Report"
 

@@ -1,11 +1,21 @@
 """Attention Heat-Map: where, and how strongly, the model saw each word of the source prompt."""
 from ..fatezero.compat import io, schema
-from ..fatezero.frames import check_images
-from ..fatezero.heat_map import (EACH_FRAME, NODE, WHOLE_CLIP, chosen_words, clip_size, grid_clip, overlay_clip,
-                                 percent, relative_heat, word_attention)
+from ..fatezero.report.heat_map import (
+    EACH_FRAME,
+    NODE,
+    WHOLE_CLIP,
+    chosen_words,
+    clip_size,
+    grid_clip,
+    overlay_clip,
+    percent,
+    relative_heat,
+    word_attention,
+)
+from ..fatezero.video.frames import check_images
 from .attention_mask import AVERAGE, ONE_STEP
-from .clip_preview import preview_clip
-from .types import PromptEditType, SourceRunType
+from .shared.clip_preview import preview_clip
+from .shared.wire_types import PromptEditType, SourceRunType
 
 
 class AttentionHeatMap(io.ComfyNode):

@@ -1,9 +1,9 @@
 """Inflate UNet to ST-Attention: self-attention that spans the key frames of a clip."""
-from ..fatezero.chunked_sampling import sampled_in_chunks
 from ..fatezero.compat import io, schema
-from ..fatezero.inflation import Inflation, inflate
-from ..fatezero.key_frames import CHOICES, parse_key_frames
-from ..fatezero.model_check import require_unet
+from ..fatezero.network.chunked_sampling import sampled_in_chunks
+from ..fatezero.network.key_frames import CHOICES, parse_key_frames
+from ..fatezero.network.unet_check import require_unet
+from ..fatezero.network.unet_inflation import Inflation, inflate
 
 NODE = "Inflate UNet to ST-Attention"
 CUSTOM = "custom"

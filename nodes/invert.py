@@ -5,15 +5,15 @@ import comfy.samplers
 import folder_paths
 import latent_preview
 
-from ..fatezero.chunked_sampling import ChunkedRun
 from ..fatezero.compat import io, schema, show_text, ui
-from ..fatezero.inversion import inversion_sigmas, invert
-from ..fatezero.invert_check import check_inversion
-from ..fatezero.sampling import reconstruct, reconstruction_error
-from ..fatezero.schedule import OFFICIAL
-from ..fatezero.source_run import CURRENT_LABEL, TARGET_LABEL
-from ..fatezero.unfinished import FOLDER, UnfinishedInversion, inversion_digest
-from .types import SourceRunType
+from ..fatezero.edit.sampling import reconstruct, reconstruction_error
+from ..fatezero.network.chunked_sampling import ChunkedRun
+from ..fatezero.source.inversion import inversion_sigmas, invert
+from ..fatezero.source.inversion_check import check_inversion
+from ..fatezero.source.resume import FOLDER, UnfinishedInversion, inversion_digest
+from ..fatezero.source.schedule import OFFICIAL
+from ..fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL
+from .shared.wire_types import SourceRunType
 
 NODE = "DDIM Invert + Store Attention"
 LABELS = {"target label (official code)": TARGET_LABEL, "current label (paper)": CURRENT_LABEL}

@@ -2,10 +2,15 @@
 import latent_preview
 
 from ..fatezero.compat import io, schema, show_text, ui
-from ..fatezero.null_text import (Optimization, negative_prompt_inversion, null_text_conditioning, optimize_null_text)
-from ..fatezero.null_text_check import NODE, check_null_text
-from ..fatezero.sampling import reconstruct, reconstruction_psnr
-from .types import SourceRunType
+from ..fatezero.edit.sampling import reconstruct, reconstruction_psnr
+from ..fatezero.null_text.null_text_check import NODE, check_null_text
+from ..fatezero.null_text.optimization import (
+    Optimization,
+    negative_prompt_inversion,
+    null_text_conditioning,
+    optimize_null_text,
+)
+from .shared.wire_types import SourceRunType
 
 OPTIMIZED, NEGATIVE_PROMPT = "null-text optimization", "negative-prompt inversion (fast, no optimization)"
 FROM_SOURCE, FROM_NEGATIVE = "source prompt (faster)", "negative (as published)"

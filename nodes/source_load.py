@@ -4,12 +4,12 @@ from pathlib import Path, PurePath
 
 import folder_paths
 
-from ..fatezero.blend_check import check_model
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.model_check import require_unet
-from ..fatezero.source_file import LOAD, read_source
-from ..fatezero.unfinished import FOLDER as UNFINISHED
-from .types import SourceRunType
+from ..fatezero.edit.edit_check import check_model
+from ..fatezero.network.unet_check import require_unet
+from ..fatezero.source.resume import FOLDER as UNFINISHED
+from ..fatezero.source.source_file import LOAD, read_source
+from .shared.wire_types import SourceRunType
 
 SAVED_IN = "fatezero"  # within the output folder
 _OUTPUT = " [output]"  # how ComfyUI marks files of its output folder

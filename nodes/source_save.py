@@ -5,10 +5,10 @@ from pathlib import PurePath
 import folder_paths
 
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.source_file import SAVE, write_source
-from ..fatezero.tensor_file import explain_disk_errors
-from .output_name import prefix_problem
-from .types import SourceRunType
+from ..fatezero.source.source_file import SAVE, write_source
+from ..fatezero.source.tensor_file import explain_disk_errors
+from .shared.output_name import prefix_problem
+from .shared.wire_types import SourceRunType
 
 
 class SaveSourceRun(io.ComfyNode):

@@ -6,9 +6,9 @@ from pathlib import Path
 import folder_paths
 
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.frames import FITS, check_images, placement
-from ..fatezero.video_read import STILL_FPS, Clip, Selection, read_file, read_images, read_video
-from .clip_preview import preview_clip
+from ..fatezero.video.frames import FITS, check_images, placement
+from ..fatezero.video.read import STILL_FPS, Clip, Selection, read_file, read_images, read_video
+from .shared.clip_preview import preview_clip
 
 NODE = "Video Load"
 GRIDS = ("8", "16", "32", "64")

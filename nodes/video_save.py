@@ -8,9 +8,9 @@ import torch
 from comfy.cli_args import args
 
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.frames import check_images, check_same_size
-from ..fatezero.video_write import AUDIO_LAYOUTS, png_name, write_clip
-from .output_name import prefix_problem
+from ..fatezero.video.frames import check_images, check_same_size
+from ..fatezero.video.write import AUDIO_LAYOUTS, png_name, write_clip
+from .shared.output_name import prefix_problem
 
 NODE = "Video Save"
 FORMATS = ("mp4", "webm", "gif", "png")

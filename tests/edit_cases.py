@@ -6,12 +6,13 @@ import comfy.samplers
 import torch
 from comfy.model_base import ModelType
 from comfy.sd1_clip import SD1Tokenizer
-from fatezero_pack.fatezero.blend_check import check_sampler
-from fatezero_pack.fatezero.inversion import inversion_sigmas, invert
-from fatezero_pack.fatezero.prompt_edit import make_prompt_edit
-from fatezero_pack.fatezero.sampling import sample_edit
-from fatezero_pack.fatezero.schedule import OFFICIAL
-from fatezero_pack.fatezero.tokens import tokenize_prompt
+
+from fatezero_pack.fatezero.edit.edit_check import check_sampler
+from fatezero_pack.fatezero.edit.sampling import sample_edit
+from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
+from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
+from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from golden_unet import UNET_CONFIG, random_model
 
 # Two levels with attention, five transformers: fast, and all that the method meets (places, sizes, depths).

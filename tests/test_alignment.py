@@ -7,8 +7,9 @@ from collections import Counter
 import comfy.sd1_clip
 import pytest
 import torch
-from fatezero_pack.fatezero.alignment import align, match_words
-from fatezero_pack.fatezero.tokens import tokenize_prompt
+
+from fatezero_pack.fatezero.prompts.alignment import align, match_words
+from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 
 SD1 = comfy.sd1_clip.SD1Tokenizer()
 SOURCE_WORDS = ["a", "silver", "jeep", "driving", "the", "countryside", "lamborghini", "motorbiker", "on", "teddybears"]

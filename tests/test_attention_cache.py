@@ -11,15 +11,21 @@ import psutil
 import pytest
 import torch
 from comfy_execution import caching
-from edit_cases import clip_latent, small_model
 from execution import CacheEntry
-from fatezero_pack.fatezero import attention_cache
-from fatezero_pack.fatezero.attention_cache import (
-    DISK_HEADROOM, AttentionCache, CacheBytes, free_budget, plan_cache)
-from fatezero_pack.fatezero.attention_hooks import CROSS, SELF, Layer, install_hooks
-from fatezero_pack.fatezero.attention_sizes import layer_sizes
-from golden_unet import relative
 from safetensors import SafetensorError
+
+from edit_cases import clip_latent, small_model
+from fatezero_pack.fatezero.network.unet_attention import CROSS, SELF, Layer, install_hooks
+from fatezero_pack.fatezero.network.unet_layer_sizes import layer_sizes
+from fatezero_pack.fatezero.source import attention_cache
+from fatezero_pack.fatezero.source.attention_cache import (
+    DISK_HEADROOM,
+    AttentionCache,
+    CacheBytes,
+    free_budget,
+    plan_cache,
+)
+from golden_unet import relative
 
 LAYERS = {Layer(SELF, ("input", 1), 0): (24, 8), Layer(CROSS, ("input", 1), 0): (24, 8),
           Layer(SELF, ("middle", 0), 0): (6, 16), Layer(SELF, ("middle", 0), 1): (6, 16),

@@ -4,12 +4,13 @@ import comfy.supported_models
 import pytest
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
-from edit_cases import small_model
-from fatezero_pack.fatezero.attention_hooks import CROSS, SELF, install_hooks
-from fatezero_pack.fatezero.attention_sizes import cached_bytes_per_frame, layer_sizes, read_bytes_per_frame
-from fatezero_pack.fatezero.inflation import KeyFramePatch
-from golden_unet import UNET_CONFIG, random_model, randomise
 from test_sdxl import SDXL
+
+from edit_cases import small_model
+from fatezero_pack.fatezero.network.unet_attention import CROSS, SELF, install_hooks
+from fatezero_pack.fatezero.network.unet_inflation import KeyFramePatch
+from fatezero_pack.fatezero.network.unet_layer_sizes import cached_bytes_per_frame, layer_sizes, read_bytes_per_frame
+from golden_unet import UNET_CONFIG, random_model, randomise
 
 BOTH = {SELF, CROSS}
 

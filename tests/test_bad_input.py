@@ -16,9 +16,22 @@ import pytest
 import torch
 from comfy.ldm.flux.model import FluxParams
 from comfy.model_base import ModelType
-from edit_cases import (TOKENIZER, CallCounter, clip_latent, conditioning, deterministic_samplers, inverted,
-                        inverted_noise, negative, prompt_edit, small_model, snapshot)
-from fatezero_pack.fatezero.schedule import OFFICIAL
+from test_hooks import with_lora
+
+from edit_cases import (
+    TOKENIZER,
+    CallCounter,
+    clip_latent,
+    conditioning,
+    deterministic_samplers,
+    inverted,
+    inverted_noise,
+    negative,
+    prompt_edit,
+    small_model,
+    snapshot,
+)
+from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.attention_mask import AVERAGE, ONE_STEP, AttentionMask
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
@@ -27,7 +40,6 @@ from fatezero_pack.nodes.edit_prompts import EditPrompts
 from fatezero_pack.nodes.inflate import CUSTOM, InflateUNet
 from fatezero_pack.nodes.invert import Invert
 from golden_unet import patcher
-from test_hooks import with_lora
 
 EDIT = prompt_edit()
 ADDED = prompt_edit(target="a silver jeep on a road at night", mode="refine")  # no word of the source changes

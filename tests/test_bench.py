@@ -5,13 +5,14 @@ from functools import lru_cache
 
 import pytest
 import torch
+
 from benchmarks.cost import figures, memory, report
 from benchmarks.cost.__main__ import measure
 from benchmarks.cost.figures import BYTES, RATIO, Figure
 from benchmarks.cost.runs import ClipRuns
 from benchmarks.cost.sizes import SD15, TINIEST, TINY, UNETS, Size, plan_for
 from benchmarks.cost.timing import in_turn, ratio
-from benchmarks.map_store import map_store_bytes
+from oracles.stored_maps import map_store_bytes
 
 NAMES = {
     "invert_ratio", "edit_ratio", "edit_masked_ratio", "edit_over_guided_sampler", "key_frames_ratio",

@@ -3,11 +3,12 @@ import av
 import folder_paths
 import pytest
 import torch
-from fatezero_pack.fatezero import labels
-from fatezero_pack.fatezero.comparison import GRID, LAYOUTS, SIDE_BY_SIDE, SPLIT, STACKED, Compared, compare
-from fatezero_pack.fatezero.labels import GAP, bar_height, write_on
-from fatezero_pack.nodes import clip_preview
+
+from fatezero_pack.fatezero.report import labels
+from fatezero_pack.fatezero.report.comparison import GRID, LAYOUTS, SIDE_BY_SIDE, SPLIT, STACKED, Compared, compare
+from fatezero_pack.fatezero.report.labels import GAP, bar_height, write_on
 from fatezero_pack.nodes.compare_videos import TO_FIRST, CompareVideos
+from fatezero_pack.nodes.shared import clip_preview
 
 HEIGHT, WIDTH = 48, 64
 BAR = bar_height(WIDTH, HEIGHT)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fatezero_pack.fatezero.composite import composite, feather_mask
+from fatezero_pack.fatezero.masks.composite import composite, feather_mask
 from fatezero_pack.nodes.composite import CompositeOutsideMask
 
 

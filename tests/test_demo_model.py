@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from fatezero_pack.demo import judge, model, world
+
+from fatezero_pack.demo import model, world
+from fatezero_pack.demo import pixel_judge as judge
 from fatezero_pack.nodes.demo_model import LoadDemoModel
 
 

@@ -5,8 +5,9 @@ import comfy.sd1_clip
 import comfy.supported_models_base
 import pytest
 import torch
-from fatezero_pack.fatezero.prompt_edit import PromptEdit, make_prompt_edit
-from fatezero_pack.fatezero.tokens import tokenize_prompt
+
+from fatezero_pack.fatezero.prompts.prompt_edit import PromptEdit, make_prompt_edit
+from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.nodes.edit_prompts import EditPrompts
 
 SD1 = comfy.sd1_clip.SD1Tokenizer()

@@ -10,22 +10,35 @@ import folder_paths
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
+from safetensors.torch import load_file, save_model
+from test_workflows import completed, nodes, shipped, shortened
+
 from edit_cases import clip_latent, conditioning, inverted, negative, prompt_edit, small_model
 from fatezero_pack.demo.model import WEIGHTS, load_clip, read_config
-from fatezero_pack.fatezero import lpips_distance as lpips_module
-from fatezero_pack.fatezero.blend_settings import INPUT_MASK, NO_MASK, WORDS, BlendSettings
-from fatezero_pack.fatezero.clip_embeddings import (comparison_problem, image_embeddings, text_embeddings,
-                                                      text_projection)
-from fatezero_pack.fatezero.edit_report import measure, panels, table
-from fatezero_pack.fatezero.fusion import Window
-from fatezero_pack.fatezero.little_effect import explain, used_mask_share
-from fatezero_pack.fatezero.plots import HEIGHT, WIDTH, Panel, draw_panels, finite_pieces, frame_ticks, vertical_ticks
+from fatezero_pack.fatezero.edit.fusion import Window
+from fatezero_pack.fatezero.edit.settings import INPUT_MASK, NO_MASK, WORDS, BlendSettings
+from fatezero_pack.fatezero.report import lpips_distance as lpips_module
+from fatezero_pack.fatezero.report.clip_embeddings import (
+    comparison_problem,
+    image_embeddings,
+    text_embeddings,
+    text_projection,
+)
+from fatezero_pack.fatezero.report.diagnosis import explain, used_mask_share
+from fatezero_pack.fatezero.report.edit_report import measure, panels, table
+from fatezero_pack.fatezero.report.plots import (
+    HEIGHT,
+    WIDTH,
+    Panel,
+    draw_panels,
+    finite_pieces,
+    frame_ticks,
+    vertical_ticks,
+)
 from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.edit_report import EditReport
-from fatezero_pack.nodes.made_by import mark
-from safetensors.torch import load_file, save_model
-from test_workflows import completed, nodes, shipped, shortened
+from fatezero_pack.nodes.shared.made_by import mark
 
 SHORT = BlendSettings(self_window=Window(0, 0.3), cross_window=Window(0, 0.3))
 

@@ -3,15 +3,16 @@ import comfy.samplers
 import pytest
 import torch
 from comfy.sd1_clip import SD1Tokenizer
-from fatezero_pack.fatezero.blend import blend_attention
-from fatezero_pack.fatezero.blend_settings import CACHE, NO_MASK, REPLAY, WORDS, BlendSettings
-from fatezero_pack.fatezero.fusion import Window
-from fatezero_pack.fatezero.inflation import Inflation, inflate
-from fatezero_pack.fatezero.inversion import inversion_sigmas, invert
-from fatezero_pack.fatezero.key_frames import parse_key_frames
-from fatezero_pack.fatezero.prompt_edit import make_prompt_edit
-from fatezero_pack.fatezero.schedule import OFFICIAL
-from fatezero_pack.fatezero.tokens import tokenize_prompt
+
+from fatezero_pack.fatezero.edit.edit_run import blend_attention
+from fatezero_pack.fatezero.edit.fusion import Window
+from fatezero_pack.fatezero.edit.settings import CACHE, NO_MASK, REPLAY, WORDS, BlendSettings
+from fatezero_pack.fatezero.network.key_frames import parse_key_frames
+from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
+from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
+from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from golden_unet import CASES, golden_case, golden_model, relative
 
 KEY_FRAMES = {"mid": "middle", "first": "first", -1: "-1"}

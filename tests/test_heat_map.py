@@ -5,17 +5,28 @@ import folder_paths
 import pytest
 import torch
 from comfy.model_management import InterruptProcessingException
+
 from edit_cases import TOKENIZER, conditioning, prompt_edit
 from fatezero_pack.demo import world
 from fatezero_pack.demo.model import load_demo_model
-from fatezero_pack.fatezero import heat_map
-from fatezero_pack.fatezero.heat_map import (EACH_FRAME, GRID_LIMIT, WHOLE_CLIP, chosen_words, colored, fitting_grid,
-                                             heat_colors, percent, relative_heat, word_attention)
-from fatezero_pack.fatezero.inversion import inversion_sigmas, invert
-from fatezero_pack.fatezero.labels import bar_height
-from fatezero_pack.fatezero.schedule import OFFICIAL
-from fatezero_pack.fatezero.source_run import SourceRun
-from fatezero_pack.fatezero.tokens import tokenize_prompt
+from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.report import heat_map
+from fatezero_pack.fatezero.report.heat_map import (
+    EACH_FRAME,
+    GRID_LIMIT,
+    WHOLE_CLIP,
+    chosen_words,
+    colored,
+    fitting_grid,
+    heat_colors,
+    percent,
+    relative_heat,
+    word_attention,
+)
+from fatezero_pack.fatezero.report.labels import bar_height
+from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
+from fatezero_pack.fatezero.source.schedule import OFFICIAL
+from fatezero_pack.fatezero.source.source_run import SourceRun
 from fatezero_pack.nodes.attention_mask import AVERAGE, ONE_STEP
 from fatezero_pack.nodes.edit_prompts import EditPrompts
 from fatezero_pack.nodes.heat_map import AttentionHeatMap

@@ -9,13 +9,24 @@ import comfy_extras.nodes_sag as sag
 import pytest
 import torch
 from comfy.ldm.modules.attention import optimized_attention
-from edit_cases import (clip_latent, conditioning, edited, inverted, inverted_noise, negative, prompt_edit, sampled,
-                        small_model, snapshot)
-from fatezero_pack.fatezero.blend import blend_attention
-from fatezero_pack.fatezero.blend_settings import RECONSTRUCTION, WORDS, BlendSettings
-from fatezero_pack.fatezero.fusion import Window
-from fatezero_pack.fatezero.inflation import Inflation, inflate, joint_group_norms, residual_group_norms
-from fatezero_pack.fatezero.mask_from_source import source_mask
+
+from edit_cases import (
+    clip_latent,
+    conditioning,
+    edited,
+    inverted,
+    inverted_noise,
+    negative,
+    prompt_edit,
+    sampled,
+    small_model,
+    snapshot,
+)
+from fatezero_pack.fatezero.edit.edit_run import blend_attention
+from fatezero_pack.fatezero.edit.fusion import Window
+from fatezero_pack.fatezero.edit.settings import RECONSTRUCTION, WORDS, BlendSettings
+from fatezero_pack.fatezero.masks.source_mask import source_mask
+from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate, joint_group_norms, residual_group_norms
 from golden_unet import relative
 
 EDIT = prompt_edit()

@@ -1,10 +1,17 @@
 """Key frames and normalisation across frames."""
 import pytest
 import torch
+
 from edit_cases import clip_latent, conditioning, prompt_edit, small_model
-from fatezero_pack.fatezero.inflation import (Inflation, gather_frames, inflate, inflation_of, joint_group_norms,
-                                              residual_group_norms)
-from fatezero_pack.fatezero.key_frames import CHOICES, key_frame_indices, parse_key_frames
+from fatezero_pack.fatezero.network.key_frames import CHOICES, key_frame_indices, parse_key_frames
+from fatezero_pack.fatezero.network.unet_inflation import (
+    Inflation,
+    gather_frames,
+    inflate,
+    inflation_of,
+    joint_group_norms,
+    residual_group_norms,
+)
 from fatezero_pack.nodes.inflate import CUSTOM, InflateUNet
 from golden_unet import relative
 

@@ -7,15 +7,26 @@ import pytest
 import torch
 from comfy.model_base import BaseModel, ModelType
 from comfy.patcher_extension import WrappersMP
-from edit_cases import (SMALL_UNET, CallCounter, clip_latent, conditioning, edited, inverted, inverted_noise,
-                        prompt_edit, random_controlnet, small_model)
-from fatezero_pack.fatezero.blend_settings import BlendSettings
-from fatezero_pack.fatezero.fusion import Window
-from fatezero_pack.fatezero.inflation import Inflation, inflate
-from fatezero_pack.fatezero.inversion import inversion_sigmas
-from fatezero_pack.fatezero.sampling import reconstruct, reconstruction_error, sample_edit
-from fatezero_pack.fatezero.schedule import OFFICIAL
-from fatezero_pack.fatezero.source_run import CURRENT_LABEL, TARGET_LABEL
+
+from edit_cases import (
+    SMALL_UNET,
+    CallCounter,
+    clip_latent,
+    conditioning,
+    edited,
+    inverted,
+    inverted_noise,
+    prompt_edit,
+    random_controlnet,
+    small_model,
+)
+from fatezero_pack.fatezero.edit.fusion import Window
+from fatezero_pack.fatezero.edit.sampling import reconstruct, reconstruction_error, sample_edit
+from fatezero_pack.fatezero.edit.settings import BlendSettings
+from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.source.inversion import inversion_sigmas
+from fatezero_pack.fatezero.source.schedule import OFFICIAL
+from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL
 from fatezero_pack.nodes.invert import Invert
 from golden_unet import UNET_CONFIG, patcher, relative
 

@@ -3,15 +3,25 @@ from dataclasses import replace
 
 import pytest
 import torch
-from edit_cases import (CallCounter, clip_latent, conditioning, edited, inverted, prompt_edit,
-                        random_controlnet, sampled, small_model)
-from fatezero_pack.fatezero import blend
-from fatezero_pack.fatezero.blend import blend_attention
-from fatezero_pack.fatezero.blend_settings import (CACHE, FAST_RECONSTRUCTION, RECONSTRUCTION, WORDS, BlendSettings)
-from fatezero_pack.fatezero.chunked_sampling import sampled_in_chunks
-from fatezero_pack.fatezero.fusion import Window
-from fatezero_pack.fatezero.inflation import Inflation, inflate
-from fatezero_pack.fatezero.key_frames import parse_key_frames
+
+from edit_cases import (
+    CallCounter,
+    clip_latent,
+    conditioning,
+    edited,
+    inverted,
+    prompt_edit,
+    random_controlnet,
+    sampled,
+    small_model,
+)
+from fatezero_pack.fatezero.edit import edit_run as blend
+from fatezero_pack.fatezero.edit.edit_run import blend_attention
+from fatezero_pack.fatezero.edit.fusion import Window
+from fatezero_pack.fatezero.edit.settings import CACHE, FAST_RECONSTRUCTION, RECONSTRUCTION, WORDS, BlendSettings
+from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.network.key_frames import parse_key_frames
+from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
 from golden_unet import relative
 
 EDIT = prompt_edit()

@@ -4,9 +4,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from benchmarks.quality.judge import WEIGHTS, load_judge, perceptual_distance
-from fatezero_pack.demo.world import COLORS, GROUNDS, SHAPES, STYLES, Scene, Thing, caption, random_scene, render
-from fatezero_pack.demo.world import thing_mask
+
+from benchmarks.quality.judge.network import WEIGHTS, load_judge, perceptual_distance
+from fatezero_pack.demo.world import (
+    COLORS,
+    GROUNDS,
+    SHAPES,
+    STYLES,
+    Scene,
+    Thing,
+    caption,
+    random_scene,
+    render,
+    thing_mask,
+)
 
 RED_CIRCLE = Scene("grass", (Thing("red", "circle", .45, .5, .2),), ground_seed=1)
 PAIR = Scene("sand", (Thing("red", "circle", .3, .4, .18), Thing("blue", "square", .7, .6, .18)), ground_seed=2)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from fatezero_pack.nodes import FateZeroExtension
 
 LOCALES = Path(__file__).resolve().parent.parent / "locales"

@@ -1,9 +1,10 @@
 """Masks from cross-attention, in cases that can be worked out by hand."""
 import pytest
 import torch
+
 from edit_cases import inverted, prompt_edit, small_model
-from fatezero_pack.fatezero import masks
-from fatezero_pack.fatezero.mask_from_source import source_mask
+from fatezero_pack.fatezero.masks import word_masks as masks
+from fatezero_pack.fatezero.masks.source_mask import source_mask
 from fatezero_pack.nodes.attention_mask import AVERAGE, ONE_STEP, AttentionMask
 
 

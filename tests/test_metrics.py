@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from fatezero_pack.fatezero import metrics
+from fatezero_pack.fatezero.report import metrics
 
 INF, NAN = float("inf"), float("nan")
 

@@ -10,25 +10,39 @@ import comfy.samplers
 import pytest
 import torch
 from comfy.model_base import ModelType
-from edit_cases import (clip_latent, conditioning, inverted, inverted_noise, negative, prompt_edit, random_controlnet,
-                        small_model, snapshot)
-from fatezero_pack.fatezero import chunked_sampling
-from fatezero_pack.fatezero.chunked_sampling import sampled_in_chunks
-from fatezero_pack.fatezero.gradients import DenoiseChunk, Evaluation, gradients
-from fatezero_pack.fatezero.inflation import Inflation, inflate
-from fatezero_pack.fatezero.key_frames import parse_key_frames
-from fatezero_pack.fatezero.null_text import (NODE, Optimization, negative_prompt_inversion, null_text_conditioning,
-                                              optimize_null_text)
-from fatezero_pack.fatezero.sampling import reconstruct, reconstruction_psnr
-from fatezero_pack.fatezero.source_file import read_source, write_source
-from fatezero_pack.fatezero.source_run import SourceRun
-from fatezero_pack.nodes.null_text import FROM_NEGATIVE, NEGATIVE_PROMPT, OPTIMIZED, PER_FRAME, NullTextOptimization
-from golden_unet import golden_model, relative
 from test_hooks import with_lora
 from test_sdxl import conditioning as sdxl_conditioning
 from test_sdxl import model as sdxl_model  # noqa: F401
 
-from benchmarks.published_null_text import published_null_text
+from edit_cases import (
+    clip_latent,
+    conditioning,
+    inverted,
+    inverted_noise,
+    negative,
+    prompt_edit,
+    random_controlnet,
+    small_model,
+    snapshot,
+)
+from fatezero_pack.fatezero.edit.sampling import reconstruct, reconstruction_psnr
+from fatezero_pack.fatezero.network import chunked_sampling
+from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.network.key_frames import parse_key_frames
+from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.null_text.gradients import DenoiseChunk, Evaluation, gradients
+from fatezero_pack.fatezero.null_text.optimization import (
+    NODE,
+    Optimization,
+    negative_prompt_inversion,
+    null_text_conditioning,
+    optimize_null_text,
+)
+from fatezero_pack.fatezero.source.source_file import read_source, write_source
+from fatezero_pack.fatezero.source.source_run import SourceRun
+from fatezero_pack.nodes.null_text import FROM_NEGATIVE, NEGATIVE_PROMPT, OPTIMIZED, PER_FRAME, NullTextOptimization
+from golden_unet import golden_model, relative
+from oracles.published_null_text import published_null_text
 
 EDIT = prompt_edit()
 INFLATION = Inflation(("current", "middle"))
@@ -174,7 +188,7 @@ def test_the_gradient_of_chunks_is_that_of_the_clip(key_frames, monkeypatch):
             found[self.at_once] = super().gradient(of_denoised)
             raise Enough
 
-    monkeypatch.setattr("fatezero_pack.fatezero.null_text.Evaluation", Recorded)
+    monkeypatch.setattr("fatezero_pack.fatezero.null_text.optimization.Evaluation", Recorded)
     for at_once in (5, 2, 1):
         Recorded.at_once = at_once
         with pytest.raises(Enough):
@@ -302,7 +316,7 @@ def test_the_gradient_is_the_slope(model, source, start, monkeypatch):
             assert slope == pytest.approx(float(found.norm()), rel=3e-3)
             raise Enough
 
-    monkeypatch.setattr("fatezero_pack.fatezero.null_text.Evaluation", Checked)
+    monkeypatch.setattr("fatezero_pack.fatezero.null_text.optimization.Evaluation", Checked)
     with pytest.raises(Enough):
         optimized(model, source, start=start())
 

@@ -4,19 +4,30 @@ from contextlib import contextmanager
 import comfy.samplers
 import comfy_extras.nodes_custom_sampler as custom_sampler
 import comfy_extras.nodes_perpneg as perpneg
-import nodes
 import pytest
 import torch
-from edit_cases import (CallCounter, clip_latent, conditioning, deterministic_samplers, edited, inverted,
-                        inverted_noise, negative, prompt_edit, sampled, small_model)
-from fatezero_pack.fatezero.blend import blend_attention
-from fatezero_pack.fatezero.blend_settings import (INPUT_MASK, RECONSTRUCTION, REPLAY, WORDS, WORDS_IN_MASK,
-                                                   BlendSettings)
-from fatezero_pack.fatezero.fusion import Window
-from fatezero_pack.fatezero.inflation import Inflation, inflate
-from fatezero_pack.fatezero.inversion import inversion_sigmas
-from fatezero_pack.fatezero.sampling import reconstruct
-from fatezero_pack.fatezero.schedule import OFFICIAL
+
+import nodes
+from edit_cases import (
+    CallCounter,
+    clip_latent,
+    conditioning,
+    deterministic_samplers,
+    edited,
+    inverted,
+    inverted_noise,
+    negative,
+    prompt_edit,
+    sampled,
+    small_model,
+)
+from fatezero_pack.fatezero.edit.edit_run import blend_attention
+from fatezero_pack.fatezero.edit.fusion import Window
+from fatezero_pack.fatezero.edit.sampling import reconstruct
+from fatezero_pack.fatezero.edit.settings import INPUT_MASK, RECONSTRUCTION, REPLAY, WORDS, WORDS_IN_MASK, BlendSettings
+from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.source.inversion import inversion_sigmas
+from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from golden_unet import relative

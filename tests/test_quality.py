@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from benchmarks.quality import measures, noise, report
 from benchmarks.quality.cases import HELD_OUT, TUNING, load_cases
 from benchmarks.quality.editor import Editor
-from benchmarks.quality.judge import load_judge
+from benchmarks.quality.judge.network import load_judge
 from benchmarks.quality.methods import ABLATIONS, CURVES, OURS, main_table
 from benchmarks.quality.runs import clip_path
 from fatezero_pack.demo.world import Scene, Thing

@@ -7,15 +7,25 @@ import folder_paths
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-from edit_cases import (CallCounter, clip_latent, conditioning, inverted_noise, prompt_edit, random_controlnet,
-                        small_model, snapshot)
-from fatezero_pack.fatezero import tensor_file, unfinished
-from fatezero_pack.fatezero.chunked_sampling import sampled_in_chunks
-from fatezero_pack.fatezero.inflation import Inflation, inflate
-from fatezero_pack.fatezero.inversion import inversion_sigmas, invert
-from fatezero_pack.fatezero.schedule import OFFICIAL
-from fatezero_pack.fatezero.source_run import CURRENT_LABEL, TARGET_LABEL
-from fatezero_pack.fatezero.unfinished import inversion_digest
+
+from edit_cases import (
+    CallCounter,
+    clip_latent,
+    conditioning,
+    inverted_noise,
+    prompt_edit,
+    random_controlnet,
+    small_model,
+    snapshot,
+)
+from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.source import resume as unfinished
+from fatezero_pack.fatezero.source import tensor_file
+from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
+from fatezero_pack.fatezero.source.resume import inversion_digest
+from fatezero_pack.fatezero.source.schedule import OFFICIAL
+from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL
 from fatezero_pack.nodes import invert as invert_node
 from fatezero_pack.nodes.invert import Invert
 

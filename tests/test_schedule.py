@@ -2,11 +2,18 @@
 import comfy.samplers
 import pytest
 import torch
+
 from edit_cases import small_model
-from fatezero_pack.fatezero.inversion import inversion_sigmas
-from fatezero_pack.fatezero.schedule import (OFFICIAL, at_position, comfy_sigmas, ddim_timesteps, official_sigmas,
-                                             schedule_position)
-from fatezero_pack.fatezero.source_run import CURRENT_LABEL, TARGET_LABEL, SourceRun
+from fatezero_pack.fatezero.source.inversion import inversion_sigmas
+from fatezero_pack.fatezero.source.schedule import (
+    OFFICIAL,
+    at_position,
+    comfy_sigmas,
+    ddim_timesteps,
+    official_sigmas,
+    schedule_position,
+)
+from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL, SourceRun
 
 SIGMAS = torch.tensor([0.0, 1.0, 2.0, 5.0])
 ALPHAS = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, dim=0)

@@ -4,15 +4,16 @@ import comfy.supported_models
 import pytest
 import torch
 from comfy.sdxl_clip import SDXLTokenizer
-from fatezero_pack.fatezero.attention_hooks import transformer_depths
-from fatezero_pack.fatezero.blend_settings import WORDS, BlendSettings
-from fatezero_pack.fatezero.fusion import Window
-from fatezero_pack.fatezero.inflation import Inflation, inflate
-from fatezero_pack.fatezero.inversion import inversion_sigmas, invert
-from fatezero_pack.fatezero.prompt_edit import make_prompt_edit
-from fatezero_pack.fatezero.sampling import reconstruct, sample_edit
-from fatezero_pack.fatezero.schedule import OFFICIAL
-from fatezero_pack.fatezero.tokens import tokenize_prompt
+
+from fatezero_pack.fatezero.edit.fusion import Window
+from fatezero_pack.fatezero.edit.sampling import reconstruct, sample_edit
+from fatezero_pack.fatezero.edit.settings import WORDS, BlendSettings
+from fatezero_pack.fatezero.network.unet_attention import transformer_depths
+from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
+from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
+from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from golden_unet import patcher, randomise, relative
 
 SDXL = dict(

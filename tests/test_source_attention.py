@@ -8,18 +8,36 @@ import comfy.model_management
 import folder_paths
 import pytest
 import torch
-from edit_cases import (SMALL_UNET, CallCounter, clip_latent, conditioning, edited, inverted, prompt_edit,
-                        random_controlnet, sampled, small_model)
-from fatezero_pack.fatezero import source_attention
-from fatezero_pack.fatezero.attention_cache import CacheBytes
-from fatezero_pack.fatezero.blend import blend_attention
-from fatezero_pack.fatezero.blend_settings import (AUTO, CACHE, FAST_RECONSTRUCTION, RECONSTRUCTION, REPLAY, WORDS,
-                                                   BlendSettings)
-from fatezero_pack.fatezero.chunked_sampling import sampled_in_chunks
-from fatezero_pack.fatezero.fusion import Window
-from fatezero_pack.fatezero.inflation import Inflation, inflate
-from fatezero_pack.fatezero.key_frames import parse_key_frames
-from fatezero_pack.fatezero.source_attention import plan_source_attention
+
+from edit_cases import (
+    SMALL_UNET,
+    CallCounter,
+    clip_latent,
+    conditioning,
+    edited,
+    inverted,
+    prompt_edit,
+    random_controlnet,
+    sampled,
+    small_model,
+)
+from fatezero_pack.fatezero.edit import source_attention
+from fatezero_pack.fatezero.edit.edit_run import blend_attention
+from fatezero_pack.fatezero.edit.fusion import Window
+from fatezero_pack.fatezero.edit.settings import (
+    AUTO,
+    CACHE,
+    FAST_RECONSTRUCTION,
+    RECONSTRUCTION,
+    REPLAY,
+    WORDS,
+    BlendSettings,
+)
+from fatezero_pack.fatezero.edit.source_attention import plan_source_attention
+from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.network.key_frames import parse_key_frames
+from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.source.attention_cache import CacheBytes
 from golden_unet import UNET_CONFIG, patcher, randomise, relative, sd15_model
 
 EDIT = prompt_edit()

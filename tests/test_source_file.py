@@ -12,24 +12,25 @@ import pytest
 import torch
 from comfy.model_base import ModelType
 from comfy.sdxl_clip import SDXLTokenizer
+from test_sdxl import conditioning as sdxl_conditioning
+from test_sdxl import model as sdxl_model  # noqa: F401
+
 from edit_cases import clip_latent, conditioning, edited, inverted, prompt_edit, random_controlnet, small_model
-from fatezero_pack.fatezero import tensor_file
-from fatezero_pack.fatezero.blend_settings import WORDS, BlendSettings
-from fatezero_pack.fatezero.fusion import Window
-from fatezero_pack.fatezero.inflation import Inflation, inflate
-from fatezero_pack.fatezero.inversion import inversion_sigmas, invert
-from fatezero_pack.fatezero.mask_from_source import source_mask
-from fatezero_pack.fatezero.prompt_edit import make_prompt_edit
-from fatezero_pack.fatezero.sampling import sample_edit
-from fatezero_pack.fatezero.schedule import OFFICIAL
-from fatezero_pack.fatezero.source_file import read_source, write_source
-from fatezero_pack.fatezero.source_run import CURRENT_LABEL, NullText, SourceRun
-from fatezero_pack.fatezero.tokens import tokenize_prompt
+from fatezero_pack.fatezero.edit.fusion import Window
+from fatezero_pack.fatezero.edit.sampling import sample_edit
+from fatezero_pack.fatezero.edit.settings import WORDS, BlendSettings
+from fatezero_pack.fatezero.masks.source_mask import source_mask
+from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
+from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.source import tensor_file
+from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
+from fatezero_pack.fatezero.source.schedule import OFFICIAL
+from fatezero_pack.fatezero.source.source_file import read_source, write_source
+from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, NullText, SourceRun
 from fatezero_pack.nodes.invert import Invert
 from fatezero_pack.nodes.source_load import LoadSourceRun
 from fatezero_pack.nodes.source_save import SaveSourceRun
-from test_sdxl import conditioning as sdxl_conditioning
-from test_sdxl import model as sdxl_model  # noqa: F401
 
 EDIT = prompt_edit("a silver jeep, (shiny:1.3) on a road", "a red jeep, (shiny:1.3) on a road")
 SETTINGS = BlendSettings(Window(0, 1), Window(0, 1), mask_from=WORDS, threshold=0.5, latent_window=Window(0.2, 1))

@@ -5,13 +5,14 @@ of every head kept during inversion, and Eq. 5-7 on the maps.
 """
 import pytest
 import torch
-from benchmarks.map_store import Fusion, MapStore, words_mask
+
 from edit_cases import clip_latent, conditioning, edited, inverted, negative, prompt_edit, small_model
-from fatezero_pack.fatezero.blend_settings import INPUT_MASK, WORDS, WORDS_IN_MASK, BlendSettings
-from fatezero_pack.fatezero.fusion import Window
-from fatezero_pack.fatezero.inflation import Inflation, inflate
-from fatezero_pack.fatezero.source_run import CURRENT_LABEL, TARGET_LABEL
+from fatezero_pack.fatezero.edit.fusion import Window
+from fatezero_pack.fatezero.edit.settings import INPUT_MASK, WORDS, WORDS_IN_MASK, BlendSettings
+from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL
 from golden_unet import relative
+from oracles.stored_maps import Fusion, MapStore, words_mask
 
 STEPS, FRAMES, GUIDANCE = 4, 3, 5.0
 SPLIT_MASK = (torch.arange(16) < 9).float().expand(1, 16, 16) * torch.linspace(0.2, 1, 16)[:, None]

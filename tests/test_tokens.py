@@ -7,8 +7,9 @@ import comfy.text_encoders.sd2_clip
 import comfy.text_encoders.sd3_clip
 import pytest
 import torch
-from fatezero_pack.fatezero.tokens import find_words, tokenize_prompt
 from safetensors.torch import save_file
+
+from fatezero_pack.fatezero.prompts.tokens import find_words, tokenize_prompt
 
 SD1 = comfy.sd1_clip.SD1Tokenizer()
 BEGIN, END = 49406, 49407

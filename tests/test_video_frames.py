@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fatezero_pack.fatezero.frames import Placement, place, placement
+from fatezero_pack.fatezero.video.frames import Placement, place, placement
 
 
 @pytest.mark.parametrize("source, size, fit, grid, scaled, target", [

@@ -9,12 +9,13 @@ import folder_paths
 import pytest
 import torch
 from PIL import Image
-from video_clips import beep, numbered_frame, numbers, write_numbered
 
 from fatezero_pack.fatezero.compat import InputImpl, io
-from fatezero_pack.nodes import clip_preview, video_save
+from fatezero_pack.nodes import video_save
+from fatezero_pack.nodes.shared import clip_preview
 from fatezero_pack.nodes.video_load import VideoLoad
 from fatezero_pack.nodes.video_save import VideoSave
+from video_clips import beep, numbered_frame, numbers, write_numbered
 
 DEFAULTS = dict(start=0, count=8, every_nth=1, width=0, height=0, fit="crop", grid="8")
 PROMPT = {"1": {"class_type": "FateZeroVideoSave", "inputs": {"text": "Ü"}}}

@@ -10,12 +10,12 @@ import pytest
 import torch
 from av.video.reformatter import Colorspace
 from PIL import Image
-from video_clips import beep, beep_time, numbered_frame, numbers, write_numbered
 
-from fatezero_pack.fatezero import video_read
 from fatezero_pack.fatezero.compat import InputImpl, Types
-from fatezero_pack.fatezero.frames import placement
-from fatezero_pack.fatezero.video_read import Selection, read_file, read_images, read_video
+from fatezero_pack.fatezero.video import read as video_read
+from fatezero_pack.fatezero.video.frames import placement
+from fatezero_pack.fatezero.video.read import Selection, read_file, read_images, read_video
+from video_clips import beep, beep_time, numbered_frame, numbers, write_numbered
 
 KINDS = {
     "b_frames.mp4": dict(options={"g": "30", "bf": "3"}),

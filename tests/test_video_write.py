@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from video_clips import beep, beep_time, smooth_clip
 
-from fatezero_pack.fatezero import video_write
-from fatezero_pack.fatezero.frames import Placement, to_bytes, to_float
-from fatezero_pack.fatezero.video_read import Selection, read_file
-from fatezero_pack.fatezero.video_write import write_clip
+from fatezero_pack.fatezero.video import write as video_write
+from fatezero_pack.fatezero.video.frames import Placement, to_bytes, to_float
+from fatezero_pack.fatezero.video.read import Selection, read_file
+from fatezero_pack.fatezero.video.write import write_clip
+from video_clips import beep, beep_time, smooth_clip
 
 GRAPHS = {"prompt": json.dumps({"1": {"class_type": "Ü"}}), "workflow": json.dumps({"nodes": [], "text": 'a "b"\\ c'})}
 

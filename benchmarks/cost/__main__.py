@@ -3,6 +3,7 @@ import argparse
 from pathlib import Path
 
 import torch
+
 from tools.terminal import Stage
 
 from . import figures, report

@@ -4,14 +4,13 @@ from functools import partial
 from statistics import median
 from unittest import mock
 
-from . import comfyui  # noqa: F401, I001
-
 import torch
-from benchmarks.map_store import TOKENS, map_store_bytes
-from fatezero_pack.fatezero import blend
-from fatezero_pack.fatezero.attention_hooks import CROSS, SELF
-from fatezero_pack.fatezero.attention_sizes import cached_bytes_per_frame
-from fatezero_pack.fatezero.blend_settings import CACHE
+
+from fatezero_pack.fatezero.edit import edit_run as blend
+from fatezero_pack.fatezero.edit.settings import CACHE
+from fatezero_pack.fatezero.network.unet_attention import CROSS, SELF
+from fatezero_pack.fatezero.network.unet_layer_sizes import cached_bytes_per_frame
+from oracles.stored_maps import TOKENS, map_store_bytes
 
 from .memory import CACHED, FIRST_CACHED, INVERT, REPLAY, SAMPLE, peaks_apart
 from .runs import IN_WORDS, ClipRuns, fused_in_every_step, random_model, weightless_unet

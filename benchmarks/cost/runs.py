@@ -1,23 +1,22 @@
 """What the bench runs on a clip: ComfyUI's own sampler, our inversion and edits, and an edit with stored maps."""
 from functools import lru_cache
 
-from . import comfyui  # noqa: F401, I001
-
 import comfy.model_management
 import comfy.model_patcher
 import comfy.samplers
 import torch
-from benchmarks.map_store import Fusion, MapStore
+
 from edit_cases import TOKENIZER, clip_latent, conditioning, prompt_edit
-from fatezero_pack.fatezero.blend_settings import REPLAY, WORDS, BlendSettings
-from fatezero_pack.fatezero.chunked_sampling import sampled_in_chunks
-from fatezero_pack.fatezero.fusion import Window
-from fatezero_pack.fatezero.inflation import Inflation, inflate
-from fatezero_pack.fatezero.inversion import inversion_sigmas, invert
-from fatezero_pack.fatezero.sampling import sample_edit
-from fatezero_pack.fatezero.schedule import OFFICIAL
-from fatezero_pack.fatezero.tokens import tokenize_prompt
+from fatezero_pack.fatezero.edit.fusion import Window
+from fatezero_pack.fatezero.edit.sampling import sample_edit
+from fatezero_pack.fatezero.edit.settings import REPLAY, WORDS, BlendSettings
+from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
+from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from golden_unet import UNET_CONFIG, randomise, sd15_model
+from oracles.stored_maps import Fusion, MapStore
 
 from .sizes import UNETS, Size
 

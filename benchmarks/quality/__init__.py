@@ -3,4 +3,3 @@
 cases.json is the list of edits, methods.py what is compared, editor.py makes a clip of a case, runs.py keeps the
 clips, measures.py and judge.py judge them, tables.py, pictures.py and report.py show it.
 """
-from benchmarks.cost import comfyui  # noqa: F401  (ComfyUI and the pack, before anything else imports them)

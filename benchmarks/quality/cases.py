@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from fatezero_pack.demo import world
 
 LIST = Path(__file__).parent / "cases.json"

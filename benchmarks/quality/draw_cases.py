@@ -8,7 +8,9 @@ import json
 from dataclasses import asdict, replace
 
 import numpy as np
-from fatezero_pack.demo import judge as pixels, world
+
+from fatezero_pack.demo import pixel_judge as pixels
+from fatezero_pack.demo import world
 
 from .cases import HELD_OUT, LIST, TUNING
 

@@ -3,14 +3,15 @@ import time
 
 import comfy.sample
 import torch
+
 from fatezero_pack.demo.model import load_demo_model
-from fatezero_pack.fatezero.inflation import Inflation, inflate
-from fatezero_pack.fatezero.inversion import inversion_sigmas, invert
-from fatezero_pack.fatezero.null_text import Optimization, null_text_conditioning, optimize_null_text
-from fatezero_pack.fatezero.prompt_edit import make_prompt_edit
-from fatezero_pack.fatezero.sampling import sample_edit
-from fatezero_pack.fatezero.schedule import OFFICIAL
-from fatezero_pack.fatezero.tokens import tokenize_prompt
+from fatezero_pack.fatezero.edit.sampling import sample_edit
+from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.null_text.optimization import Optimization, null_text_conditioning, optimize_null_text
+from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
+from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
+from fatezero_pack.fatezero.source.schedule import OFFICIAL
 
 from .cases import Case
 from .methods import ON_BOTH, SDEDIT, TRUTH, UNCHANGED, Method

@@ -4,11 +4,12 @@ import math
 import cv2
 import numpy as np
 import torch
+
 from fatezero_pack.demo import world
-from fatezero_pack.fatezero import metrics
+from fatezero_pack.fatezero.report import metrics
 
 from .cases import Case
-from .judge import Judge, Reading, perceptual_distance
+from .judge.network import Judge, Reading, perceptual_distance
 
 VERSION = 1  # raise it when a measure changes, so that earlier figures are not taken for new ones
 # name: (what it is, unit, whether more is better)

@@ -1,11 +1,10 @@
 """What is compared: published baselines, ours, and ours with one thing changed."""
 from dataclasses import dataclass, field, replace
 
-from fatezero_pack.fatezero.blend_settings import (FAST_RECONSTRUCTION, NO_MASK, RECONSTRUCTION, WORDS,
-                                                   BlendSettings)
-from fatezero_pack.fatezero.fusion import Window
-from fatezero_pack.fatezero.masks import AUTOMATIC
-from fatezero_pack.fatezero.presets import PRESETS
+from fatezero_pack.fatezero.edit.fusion import Window
+from fatezero_pack.fatezero.edit.presets import PRESETS
+from fatezero_pack.fatezero.edit.settings import FAST_RECONSTRUCTION, NO_MASK, RECONSTRUCTION, WORDS, BlendSettings
+from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC
 
 from .cases import Case
 

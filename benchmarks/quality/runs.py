@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import torch
 
-from . import judge, measures
+from . import measures
 from .cases import Case
 from .editor import Editor
+from .judge import network as judge
 from .methods import Method
 
 FOLDER = Path(__file__).resolve().parents[2] / ".run" / "quality"

@@ -1,0 +1,183 @@
+"""Inside the UNet: a chunk's attention layers at one denoising step, read from the source and fused into the edit."""
+from dataclasses import dataclass
+
+import torch
+
+from ..masks.word_masks import resize_mask, words_mask
+from ..network.unet_attention import CROSS, SELF, Layer, downsampling, layer_size, plain_attention
+from ..prompts.prompt_edit import PromptEdit
+from ..source.inversion import layer_word_maps
+from . import edit_check as blend_check
+from .fusion import fuse_cross, fuse_self
+from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK, BlendSettings
+
+
+def reads_words(settings: BlendSettings) -> bool:
+    """Whether the mask follows the words' attention."""
+    return settings.mask_from in (WORDS, WORDS_IN_MASK)
+
+
+@dataclass
+class Step:
+    """What is fused at one denoising step.
+
+    cross: `cross_weights` of the step, None where the edit keeps its own; positive: uuids of the conditionings that are
+    the edit's; source_words: the source's word maps [n, T, h, w], None until a reconstruction has read them.
+    """
+
+    index: int
+    sigma: float
+    fuse_self: bool
+    cross: tuple[torch.Tensor, torch.Tensor] | None
+    positive: set
+    source_words: torch.Tensor | None
+
+    @property
+    def kinds(self) -> set[str]:
+        return {kind for kind, fused in ((SELF, self.fuse_self), (CROSS, self.cross is not None)) if fused}
+
+
+class ChunkFusion:
+    """The attention of one chunk of frames: queries and keys of the source's rows, and the edit's rows fused with them.
+
+    reads: uuids of the conditionings that are the source's, whose rows are read where they pass; recorded: what a cache
+    keeps of them, or None without one; cached, context: instead of reading, a CachedAttention and the source prompt's
+    encoding; word_maps, target_word_maps: maps [b, T, h, w] of the mask layers that the source's and the edit's rows
+    have passed.
+    """
+
+    def __init__(self, step: Step, settings: BlendSettings, edit: PromptEdit, frames, map_downsampling: int):
+        self.step, self.settings, self.edit, self.frames = step, settings, edit, list(frames)
+        self.map_downsampling = map_downsampling
+        self.reads = frozenset()
+        self.queries_keys = {}
+        self.recorded = None
+        self.cached = self.context = None
+        self.word_maps = []
+        self.target_word_maps = []
+        self.masks = {}
+
+    def attend(self, layer, query, key, value, extra, previous):
+        """The hook of every attention layer; see `install_hooks`."""
+        def attention(query, key, value):
+            return plain_attention(query, key, value, extra)
+
+        self.read_layer(layer, query, key, extra)
+        rows = extra["uuids"]
+        if self.step.positive.isdisjoint(rows):
+            return attention(query, key, value) if previous is None else previous(query, key, value, extra)
+
+        count = len(rows)
+        whole = None if previous is None else previous(query, key, value, extra).chunk(count)
+        outputs = []
+        for index, (uuid, *edit_qkv) in enumerate(zip(rows, *(part.chunk(count) for part in (query, key, value)))):
+            fused = self.fuse_layer(layer, edit_qkv, extra, attention) if uuid in self.step.positive else None
+            if fused is None:
+                outputs.append(attention(*edit_qkv) if whole is None else whole[index])
+            elif whole is None:
+                outputs.append(fused)
+            else:  # another node's attention stays, moved by what fusion changes
+                outputs.append(whole[index] + fused - attention(*edit_qkv))
+        if not self.reads.isdisjoint(rows) and self.step.positive.issubset(rows):
+            self.queries_keys.pop(layer, None)  # read and fused in the same call: nobody will ask again
+        return torch.cat(outputs)
+
+    def read_layer(self, layer, query, key, extra):
+        """Keeps the source's queries and keys (and in a reconstruction its word maps) as they pass."""
+        query, key = self.source_row(query, extra), self.source_row(key, extra)
+        if query is None:
+            return
+        if layer.kind == CROSS:
+            key = key[:, :self.edit.source.length]  # without ComfyUI's repetitions, beside a longer prompt
+        if self.fuses(layer, extra):
+            self.queries_keys[layer] = query, key
+            if layer.kind == CROSS:
+                self.record(layer, query, extra)
+        if self.step.source_words is None and reads_words(self.settings) and self.is_mask_layer(layer, extra):
+            self.word_maps.append(layer_word_maps(query, key, extra))
+
+    def read_hidden(self, hidden, extra):
+        """As an attn1_patch: what the source's self-attention is projected from, for a cache."""
+        layer = Layer(SELF, extra["block"], extra["block_index"])
+        if self.recorded is not None and self.fuses(layer, extra):
+            hidden = self.source_row(hidden, extra)
+            if hidden is not None:
+                self.record(layer, hidden, extra)
+
+    def record(self, layer, values, extra):
+        """Keeps what a cache will store; of a call with other rows a copy, which does not keep those alive."""
+        if self.recorded is not None:
+            self.recorded[layer] = values if len(extra["uuids"]) == 1 else values.clone()
+
+    def source_row(self, values, extra):
+        """The rows of the source's own conditioning, the first that was asked for; None in a call without it."""
+        rows = extra["uuids"]
+        place = next((index for index, uuid in enumerate(rows) if uuid in self.reads), None)
+        return None if place is None else values.chunk(len(rows))[place]
+
+    def source_query_key(self, layer, extra, device):
+        """The source's query and key of a layer that is fused, or None."""
+        if self.cached is None:
+            return self.queries_keys.get(layer)
+        return self.cached.query_key(layer, self.context, device) if self.fuses(layer, extra) else None
+
+    def fuses(self, layer, extra) -> bool:
+        return layer.kind in self.step.kinds and (self.settings.finest_layers or downsampling(extra) > 1)
+
+    def is_mask_layer(self, layer, extra) -> bool:
+        return layer.kind == CROSS and downsampling(extra) == self.map_downsampling
+
+    def fuse_layer(self, layer, edit_qkv, extra, attention):
+        """One conditional row's fused attention, or None where the edit keeps its own."""
+        query, key, _ = edit_qkv
+        if self.settings.latent_window is not None and reads_words(self.settings) and self.is_mask_layer(layer, extra):
+            self.target_word_maps.append(layer_word_maps(query, key[:, :self.edit.target.length], extra))
+        source_qk = self.source_query_key(layer, extra, query.device)
+        if source_qk is None:
+            return None
+        if source_qk[0].shape != query.shape:
+            raise ValueError("Attention Blend: the edit's attention has another size than the source's; another node "
+                             "on this model changes it from step to step (Kohya Deep Shrink ...): remove it.")
+        if layer.kind == CROSS:
+            blend_check.check_target_length(key.shape[1], self.edit)
+            return fuse_cross(attention, edit_qkv, source_qk, *self.step.cross)
+        mask = self.mask(layer_size(extra, query.shape[1]), query.device)
+        return fuse_self(attention, edit_qkv, source_qk, None if mask is None else mask.flatten(1))
+
+    def mask(self, size, device):
+        """Where the chunk's frames keep the edit's own, [b, height, width] of 0..1, or None for nowhere."""
+        if not self.settings.mask_self_attention:
+            return None
+        if size not in self.masks:
+            if self.step.source_words is not None:
+                words = self.step.source_words[self.frames]
+            else:
+                words = average(self.word_maps) if self.word_maps else None
+            self.masks[size] = edit_mask(self.settings, self.edit, size, self.frames, device, words)
+        return self.masks[size]
+
+
+def average(maps: list[torch.Tensor]) -> torch.Tensor:
+    """The mean of several layers' maps."""
+    return torch.stack(maps).mean(dim=0)
+
+
+def edit_mask(settings: BlendSettings, edit: PromptEdit, size, frames, device, source_words, target_words=None):
+    """Where some frames keep the edit's own attention or latents, float [b, height, width] of 0..1; None for nowhere.
+
+    size: (height, width); frames: indices into the clip; source_words, target_words: word maps [b, T, h, w] of those
+    frames, of the words to mask in each prompt; target_words None leaves the target's out.
+    """
+    if settings.mask_from == NO_MASK:
+        return None
+    mask = None
+    if reads_words(settings):
+        mask = words_mask(source_words, edit.source_mask_tokens, size, settings.threshold)
+        if target_words is not None:
+            target = words_mask(target_words, edit.target_mask_tokens, size, settings.threshold)
+            mask = torch.maximum(mask, target)
+    if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
+        given = settings.mask if len(settings.mask) == 1 else settings.mask[list(frames)]
+        given = resize_mask(given.to(device), size).expand(len(frames), *size)
+        mask = given if mask is None else mask * given
+    return mask if bool(mask.any()) else None

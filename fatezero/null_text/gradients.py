@@ -1,0 +1,222 @@
+"""Gradients through a ComfyUI model with respect to a conditioning, for one evaluation at a time.
+
+Nodes run in PyTorch's inference mode, where nothing can be differentiated, not even the weights' copies. Within
+`gradients` it can; afterwards the model is as it was.
+"""
+import math
+import weakref
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+import comfy.ops
+import comfy.samplers
+import torch
+from comfy.ldm.modules.attention import attention_pytorch
+
+from ..network.chunked_sampling import (
+    ChunkedRun,
+    automatic_frames_at_once,
+    conds_of_frames,
+    is_out_of_memory,
+    with_chunk,
+)
+from ..network.frame_chunks import ActiveChunk
+
+# What a frame's graph holds, as a multiple of what ComfyUI reckons for its evaluation (measured with SD 1.5: 2.1).
+GRADIENT_BYTES = 2.5
+
+
+@contextmanager
+def gradients(*networks):
+    """Within it, operations on normal tensors are recorded, and so are those of these loaded networks.
+
+    Each layer works on a copy of its weights: the weights themselves are inference tensors, which autograd refuses, and
+    ComfyUI may move or overwrite what it has cast or offloaded. The graph does not keep the copies; it asks the layer
+    for its weights again when it comes back to it.
+    """
+    copies = WeightCopies()
+    with torch.inference_mode(False), torch.enable_grad(), ExitStack() as undo:
+        for module in {module for network in networks for module in network.modules()}:
+            if isinstance(module, comfy.ops.CastWeightBiasOp):
+                for place, name in enumerate(("weight_function", "bias_function")):
+                    _set_until(undo, module, name, [*getattr(module, name), copies.function(module, place)])
+        undo.enter_context(torch.autograd.graph.saved_tensors_hooks(copies.pack, copies.unpack))
+        yield
+
+
+class WeightCopies:
+    """The weights that layers work on, known by their memory for as long as they exist.
+
+    Two hooks for autograd's saved tensors: pack keeps where a weight comes from instead of the weight. With hooks,
+    autograd no longer notices when a saved tensor is overwritten, so they do.
+    """
+
+    def __init__(self):
+        self.copies = {}  # address: (weak reference to the copy, layer, 0 for its weight or 1 for its bias)
+
+    def function(self, module, place: int):
+        """A weight function of ComfyUI's, after all others (LoRA); place: 0 for the weight, 1 for the bias."""
+        def copied(weight):
+            copy = weight.detach().clone()
+            self.copies[copy.data_ptr()] = weakref.ref(copy), module, place
+            return copy
+        return copied
+
+    def pack(self, saved: torch.Tensor):
+        copy, module, place = self.copies.get(saved.untyped_storage().data_ptr(), (lambda: None, None, None))
+        if copy() is None:
+            return saved.detach(), saved._version  # itself, it would keep the graph that keeps it
+        return module, place, saved.dtype, saved.device, saved.shape, saved.stride(), saved.storage_offset()
+
+    def unpack(self, packed):
+        if isinstance(packed[0], torch.Tensor):
+            saved, version = packed
+            if saved._version != version:
+                raise RuntimeError("a tensor that its gradient needs was changed by an inplace operation")
+            return saved
+        module, place, dtype, device, *view = packed
+        weights = comfy.ops.cast_bias_weight(module, dtype=dtype, device=device, bias_dtype=dtype,
+                                             offloadable=True)
+        comfy.ops.uncast_bias_weight(module, *weights)
+        return weights[place].as_strided(*view)
+
+
+def _set_until(undo: ExitStack, module, name: str, value) -> None:
+    """Sets an attribute of a module's own until the stack is unwound."""
+    own = vars(module)
+    undo.callback(own.__setitem__, name, own[name]) if name in own else undo.callback(own.pop, name)
+    own[name] = value
+
+
+def networks_of(model, cond: dict):
+    """The networks that a conditioning of `guider.conds` goes through: the UNet of a BaseModel and its ControlNets."""
+    yield model.diffusion_model
+    control = cond.get("control")
+    while control is not None:
+        if isinstance(getattr(control, "control_model", None), torch.nn.Module):
+            yield control.control_model
+        control = control.previous_controlnet
+
+
+def make_differentiable(transformer_options: dict) -> None:
+    """Changes a run's private options so that the UNet has a gradient.
+
+    Attention is PyTorch's own, since sage and flash attention have none; and the skip connections, to which a
+    ControlNet adds in place, are not the tensors that the next block has read.
+    """
+    transformer_options["optimized_attention_override"] = \
+        lambda attention, *arguments, **options: attention_pytorch(*arguments, **options)
+    patches = transformer_options["patches"] = dict(transformer_options.get("patches", {}))
+    patches["input_block_patch_after_skip"] = [*patches.get("input_block_patch_after_skip", []),
+                                               lambda hidden, options: hidden.clone()]
+
+
+class GradientChunks(ChunkedRun):
+    """How many of a clip's frames a gradient takes at once: those asked for, or as many as fit, a quarter of what plain
+    sampling takes at most.
+    """
+
+    def wanted_at_once(self, shape) -> int:
+        frames, _, height, width = shape
+        if self.whole:
+            return frames
+        return min(frames, self.asked or math.ceil(automatic_frames_at_once(height, width) / 4))
+
+    def fitting(self, model, x, at_once: int) -> int:
+        self.extra_bytes = GRADIENT_BYTES * model.memory_required([1, *x.shape[1:]])
+        return super().fitting(model, x, at_once)
+
+    def of_clip(self, frames: int) -> ActiveChunk:
+        """The clip's first chunk."""
+        return ActiveChunk(self.plan(frames, self.at_once).chunks, 0, frames, {})
+
+    def takes(self, model, x) -> str:
+        needed = (1 + GRADIENT_BYTES) * model.memory_required([1, *x.shape[1:]])
+        return f", which takes about {needed / 2**30:.1f} GB beside the model"
+
+
+class DenoiseChunk:
+    """What the model makes of a chunk's own frames, differentiably: denoise(active, embedding) -> [b, c, h, w].
+
+    node: its name, for errors; model: BaseModel; cond: of `guider.conds`, whose embedding is replaced; x: the clip
+    [n, c, h, w] at sigma; model_options: the sampler's. Raises ValueError where the model gives no gradient.
+    """
+
+    def __init__(self, node: str, model, cond: dict, x: torch.Tensor, sigma: torch.Tensor, model_options: dict):
+        self.node, self.model, self.cond = node, model, cond
+        self.x, self.sigma, self.model_options = x, sigma, model_options
+
+    def __call__(self, active: ActiveChunk, embedding: torch.Tensor) -> torch.Tensor:
+        model_conds = self.cond["model_conds"]
+        crossattn = model_conds["c_crossattn"]._copy_with(embedding)
+        cond = {**self.cond, "model_conds": {**model_conds, "c_crossattn": crossattn}}
+        conds = conds_of_frames([cond], active.frames)
+        frames = torch.tensor(active.frames, device=self.x.device)
+        with self.explained():
+            part, = comfy.samplers.calc_cond_batch(self.model, [conds], self.x[frames], self.sigma.expand(len(frames)),
+                                                   with_chunk(self.model_options, active))
+        return part[:active.chunk.own]
+
+    def differentiate(self, outputs, inputs, gradients):
+        """Gradients with respect to the inputs, None where nothing depends on them."""
+        with self.explained():
+            return torch.autograd.grad(outputs, inputs, gradients, allow_unused=True)
+
+    @contextmanager
+    def explained(self):
+        """Turns PyTorch's refusal to differentiate into one sentence."""
+        try:
+            yield
+        except RuntimeError as error:
+            words = ("nference tensor", "require grad", "requires_grad", "derivative", "inplace")
+            if is_out_of_memory(error) or not any(word in str(error) for word in words):
+                raise
+            raise ValueError(
+                f"{self.node}: 'model' cannot give gradients, because another node on it (IPAdapter, a patch of its "
+                "attention, a quantised loader ...) works on tensors that have none; remove that node, or choose the "
+                "method without optimization.") from error
+
+
+class Evaluation:
+    """One conditioning's denoised latent, and its gradient with respect to the conditioning's embedding.
+
+    denoise: a DenoiseChunk; chunks: an ActiveChunk at the clip's first; embedding: [1 or n, T, C]. `denoised`
+    [n, c, h, w] has no graph.
+    Only one chunk's graph is in memory at a time. What chunks carry along for later ones (the hidden states of key
+    frames) is differentiated as well, so that the gradient is that of the chunks as they run: the whole clip's wherever
+    their plan is exact. Each chunk but the last is therefore evaluated twice.
+    """
+
+    def __init__(self, denoise: DenoiseChunk, chunks: ActiveChunk, embedding: torch.Tensor, with_gradient: bool = True):
+        self.denoise, self.embedding = denoise, embedding.detach().requires_grad_()
+        self.denoised, self.before = None, []
+        carried = {}
+        for active in map(chunks.at, range(len(chunks.chunks))):
+            self.before.append((active, carried))
+            with torch.set_grad_enabled(with_gradient and active.is_last):
+                self.last = part, carried, _ = self.evaluate(active, carried)
+            self.denoised = active.put(part.detach(), self.denoised)
+
+    def evaluate(self, active: ActiveChunk, before: dict):
+        """A chunk's part [b, c, h, w], what is carried along after it, and the leaves that it found carried."""
+        leaves = {name: tensor.detach().requires_grad_() for name, tensor in before.items()}
+        carried = dict(leaves)
+        return self.denoise(replace(active, carried=carried), self.embedding), carried, leaves
+
+    def gradient(self, of_denoised: torch.Tensor) -> torch.Tensor:
+        """The gradient with respect to the embedding, from that with respect to `denoised`; may be asked once."""
+        total, of_carried = torch.zeros_like(self.embedding), {}
+        for active, before in reversed(self.before):
+            part, carried, leaves = self.last or self.evaluate(active, before)
+            self.last = None
+            frames = torch.tensor(active.frames[:len(part)], device=of_denoised.device)
+            outputs, gradients = [part], [of_denoised[frames]]
+            for name, tensor in of_carried.items():
+                if carried[name].requires_grad:  # not before the first layer that reads the embedding
+                    outputs.append(carried[name])
+                    gradients.append(tensor)
+            inputs = [self.embedding, *leaves.values()]
+            found = self.denoise.differentiate(outputs, inputs, gradients)
+            total += 0 if found[0] is None else found[0]
+            of_carried = {name: tensor for name, tensor in zip(leaves, found[1:]) if tensor is not None}
+        return total

@@ -1,0 +1,238 @@
+"""Null-text optimization (Video-P2P 3.2): embeddings for "no prompt" with which guidance draws the source again.
+
+With guidance, denoising leaves the inverted trajectory. One unconditional embedding per step, shared by all frames, is
+optimised so that each step arrives where inversion came from.
+"""
+import math
+from dataclasses import dataclass, replace
+
+import comfy.model_management
+import comfy.samplers
+import torch
+from comfy.patcher_extension import WrappersMP
+
+from ..edit.sampling import clean_samples
+from ..network.chunked_sampling import ChunkedRun
+from ..source.attention_cache import AttentionCache
+from ..source.source_run import NullText, SourceRun
+from .gradients import (
+    GRADIENT_BYTES,
+    DenoiseChunk,
+    Evaluation,
+    GradientChunks,
+    gradients,
+    make_differentiable,
+    networks_of,
+)
+
+KEY = "fatezero_null_text"
+NODE = "Null-Text Optimization"
+TOKENS = "fatezero_tokens"
+# Lifts the gradient within the UNet out of the numbers that fp16 cannot hold; taken back from the embedding's.
+GRADIENT_SCALE = 64.0
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How the embeddings are optimised; the defaults are the published ones.
+
+    guidance: above 1; inner_steps: of Adam, at most, for each step; learning_rate: at the first step, falling linearly
+    to half of it; early_stop: the loss of the first step below which it is left as it is, rising linearly to 101 times
+    that; per_frame: an embedding for each frame instead of one for all.
+    """
+
+    guidance: float = 7.5
+    inner_steps: int = 10
+    learning_rate: float = 1e-2
+    early_stop: float = 1e-5
+    per_frame: bool = False
+
+    def learning_rate_at(self, fraction: float) -> float:
+        """At a fraction of the steps, 0 the noisiest; for 50 steps 1e-2 · (1 - i / 100)."""
+        return self.learning_rate * (1 - fraction / 2)
+
+    def early_stop_at(self, fraction: float) -> float:
+        """At a fraction of the steps, 0 the noisiest; for 50 steps 1e-5 + 2e-5 · i."""
+        return self.early_stop * (1 + 100 * fraction)
+
+
+def optimize_null_text(model, source: SourceRun, negative, settings: Optimization, *, callback=None, on_loss=None,
+                       disable_pbar: bool = True):
+    """The source run with null text, and what the optimisation came to.
+
+    model: that of the inversion; negative: CONDITIONING to start from, the empty prompt's as published or the source's,
+    from which the way is much shorter; callback: ComfyUI's (step, denoised, x, total);
+    on_loss(step, inner step, loss): told each loss. Returns (SourceRun, latent [n, c, h, w] that the optimised
+    embeddings draw, as a VAE takes it, and for each step its losses, the last of which is that of its embedding).
+    """
+    model = model.clone()
+    optimizer = NullTextSampler(source, settings, on_loss)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, optimizer.outer_sample)
+    with torch.inference_mode(False), torch.no_grad():
+        guider = comfy.samplers.CFGGuider(model)
+        guider.set_conds(source.conditioning, negative)
+        noise = model.model.process_latent_out(source.trajectory[-1])
+        samples = guider.sample(torch.zeros_like(noise), noise, optimizer, source.sigmas.flip(0), callback=callback,
+                                disable_pbar=disable_pbar, seed=0)
+    embeddings = torch.stack(optimizer.embeddings[::-1])
+    run = with_null_text(source, embeddings, settings.guidance, negative[0][1])
+    samples = clean_samples(model, source, samples).to(comfy.model_management.intermediate_device())
+    return run, samples, optimizer.losses
+
+
+def negative_prompt_inversion(source: SourceRun, guidance: float) -> SourceRun:
+    """The source run with its own prompt's embedding as the unconditional one, at every step: guidance then changes
+    nothing, and the source comes back as well as without it."""
+    (embedding, options), = source.conditioning
+    embeddings = embedding.float().cpu()[None, :1].repeat(source.steps, 1, 1, 1)
+    return with_null_text(source, embeddings, guidance, options)
+
+
+def with_null_text(source: SourceRun, embeddings: torch.Tensor, guidance: float, options: dict) -> SourceRun:
+    """The same run with unconditional embeddings as in NullText, and a cache of its own."""
+    options = {name: value for name, value in options.items() if name != TOKENS}
+    return replace(source, null_text=NullText(embeddings, guidance, options), cache=AttentionCache())
+
+
+def null_text_conditioning(source: SourceRun) -> list:
+    """The null text as a CONDITIONING for any sampler: each embedding where the noise is nearest to its step's."""
+    null_text, levels = source.null_text, source.sigmas[1:].tolist()
+    borders = [math.sqrt(lower * upper) for lower, upper in zip(levels, levels[1:])]
+    conditioning = []
+    for step, embedding in enumerate(null_text.embeddings):
+        options = dict(null_text.options)
+        if step > 0:
+            options["timestep_end"] = borders[step - 1]
+        if step < len(borders):
+            options["timestep_start"] = borders[step]
+        conditioning.append([embedding, options])
+    return conditioning[::-1]
+
+
+class NullTextSampler(comfy.samplers.Sampler):
+    """A sampler that draws the source again with guidance and optimises the embedding of each step on its way."""
+
+    def __init__(self, source: SourceRun, settings: Optimization, on_loss=None):
+        self.source, self.settings = source, settings
+        self.on_loss = on_loss or (lambda *_: None)
+        self.embeddings, self.losses = [], []
+
+    def outer_sample(self, executor, *arguments, **options):
+        """OUTER_SAMPLE wrapper: chunks for the evaluations without gradient, and attention that has one."""
+        guider = executor.class_obj
+        patcher = guider.model_patcher
+        self.chunks = GradientChunks(patcher, NODE)
+        # Room for a frame's graph, beyond the two rows that ComfyUI reserves for it.
+        graph = (GRADIENT_BYTES - 1) * patcher.model.memory_required([1, *arguments[0].shape[1:]])
+        ChunkedRun(patcher, NODE, extra_bytes=graph).install(guider)
+        make_differentiable(guider.model_options["transformer_options"])
+        guider.model_options.pop("multigpu_clones", None)
+        return executor(*arguments, **options)
+
+    def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None,
+               disable_pbar=False):
+        """The reconstruction at the cleanest sigma, [n, c, h, w]; each step from what the steps before it drew."""
+        model, model_options = model_wrap.inner_model, extra_args["model_options"]
+        positive, (negative,) = model_wrap.conds["positive"], model_wrap.conds["negative"]
+        device, steps = sigmas.device, len(sigmas) - 1
+        x = self.source.trajectory[-1].clone().to(device)
+        embedding = negative["model_conds"]["c_crossattn"].cond[:1].float().clone().to(device)
+        if self.settings.per_frame:
+            embedding = embedding.repeat(len(x), 1, 1)
+        for step in range(steps):
+            sigma, next_sigma = sigmas[step], sigmas[step + 1]
+            conditional, = comfy.samplers.calc_cond_batch(model, [positive], x, sigma.expand(len(x)), model_options)
+            target = self.source.trajectory[steps - 1 - step].clone().to(device)
+            fit = StepFit(x, target, conditional, float(sigma), float(next_sigma), self.settings.guidance)
+            denoise = DenoiseChunk(NODE, model, negative, x, sigma, model_options)
+            with gradients(*networks_of(model, negative)):
+                embedding, denoised = self.optimize_step(step, step / steps, fit, denoise, embedding, model)
+            self.embeddings.append(embedding.cpu())
+            x = fit.arrive(denoised)
+            if callback is not None:
+                callback(step, fit.guided(denoised), x, steps)
+        return x
+
+    def optimize_step(self, step: int, fraction: float, fit: "StepFit", denoise, embedding: torch.Tensor, model):
+        """The embedding of one step, from that of the one before, and the unconditional latent under it."""
+        settings = self.settings
+        adam, losses = Adam(embedding), []
+        self.losses.append(losses)
+        for inner in range(settings.inner_steps + 1):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            is_last = inner == settings.inner_steps
+
+            def evaluate():
+                """Within one try, since memory may run out in the backward pass as well."""
+                evaluation = Evaluation(denoise, self.chunks.of_clip(len(fit.x)), embedding, not is_last)
+                loss = fit.loss(evaluation.denoised)
+                if is_last or loss < settings.early_stop_at(fraction):
+                    return evaluation.denoised, loss, None
+                scaled = fit.gradient(evaluation.denoised, GRADIENT_SCALE)
+                return evaluation.denoised, loss, evaluation.gradient(scaled) / (GRADIENT_SCALE * fit.numel)
+
+            denoised, loss, gradient = self.chunks.within_memory(model, fit.x, evaluate)
+            losses.append(loss)
+            self.on_loss(step, inner, loss)
+            if gradient is None:
+                return embedding, denoised
+            if not bool(torch.isfinite(gradient).all()):
+                raise ValueError(f"{NODE}: the gradient at step {step + 1} is not finite, which half precision can "
+                                 "cause; start ComfyUI with --force-fp32 or --bf16-unet, or lower 'guidance'.")
+            embedding = adam.step(embedding, gradient, settings.learning_rate_at(fraction))
+
+
+@dataclass(frozen=True)
+class StepFit:
+    """One denoising step towards the inverted latent; losses are of latents z = x / sqrt(1 + sigma²), as published.
+
+    x, target: the latent at sigma and the one to arrive at, at next_sigma; conditional: the denoised latent of the
+    source prompt; all [n, c, h, w].
+    """
+
+    x: torch.Tensor
+    target: torch.Tensor
+    conditional: torch.Tensor
+    sigma: float
+    next_sigma: float
+    guidance: float
+
+    @property
+    def numel(self) -> int:
+        return self.x.numel()
+
+    @property
+    def pace(self) -> float:
+        return (self.next_sigma - self.sigma) / self.sigma
+
+    def guided(self, unconditional: torch.Tensor) -> torch.Tensor:
+        return unconditional + self.guidance * (self.conditional - unconditional)
+
+    def arrive(self, unconditional: torch.Tensor) -> torch.Tensor:
+        """Where the DDIM step with guidance leads."""
+        return self.x + self.pace * (self.x - self.guided(unconditional))
+
+    def residual(self, unconditional: torch.Tensor) -> torch.Tensor:
+        return (self.arrive(unconditional) - self.target) / (1 + self.next_sigma**2) ** 0.5
+
+    def loss(self, unconditional: torch.Tensor) -> float:
+        return float(self.residual(unconditional).square().mean())
+
+    def gradient(self, unconditional: torch.Tensor, scale: float) -> torch.Tensor:
+        """The gradient of the loss, times scale and the number of elements."""
+        factor = 2 * self.pace * (self.guidance - 1) / (1 + self.next_sigma**2) ** 0.5
+        return scale * factor * self.residual(unconditional)
+
+
+class Adam:
+    """Adam with PyTorch's defaults, for one tensor (PyTorch's own takes seconds to import)."""
+
+    def __init__(self, like: torch.Tensor):
+        self.mean, self.square, self.steps = torch.zeros_like(like), torch.zeros_like(like), 0
+
+    def step(self, values: torch.Tensor, gradient: torch.Tensor, learning_rate: float) -> torch.Tensor:
+        self.steps += 1
+        self.mean = torch.lerp(self.mean, gradient, 0.1)
+        self.square = torch.lerp(self.square, gradient**2, 0.001)
+        deviation = (self.square / (1 - 0.999**self.steps)).sqrt() + 1e-8
+        return values - learning_rate / (1 - 0.9**self.steps) * self.mean / deviation

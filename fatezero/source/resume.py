@@ -1,0 +1,147 @@
+"""The finished steps of an inversion on disk, so that after a cancel or crash it goes on where it stopped."""
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+
+import comfy.controlnet
+import torch
+
+from ..network.chunked_sampling import FRAMES_AT_ONCE
+from ..network.unet_check import fingerprint
+from ..network.unet_inflation import Inflation, KeyFramePatch
+from ..prompts.tokens import PromptTokens
+from .tensor_file import DefectiveFile, explain_disk_errors, read_tensors, write_tensors
+
+NODE = "DDIM Invert + Store Attention"
+FOLDER = "fatezero/unfinished"  # within the output folder; temporary files would be gone when ComfyUI starts again
+OURS = "fatezero_"  # how the names of our own options and wrappers begin
+
+_ADVICE = "free space on the disk or switch 'resume' off"
+
+
+class UnfinishedInversion:
+    """The finished steps of one inversion, a file each, in a folder of its own.
+
+    folder: named after all that determines the result (`inversion_digest`), made when missing; steps: N of the
+    inversion; latent_shape: [n, c, h, w]. finished: how many steps `finished_steps` has found so far.
+    """
+
+    def __init__(self, folder: str, steps: int, latent_shape):
+        self.folder, self.steps, self.latent_shape = folder, steps, tuple(latent_shape)
+        self.finished = 0
+        with explain_disk_errors(f"{NODE}: the folder {folder}", _ADVICE):
+            os.makedirs(folder, exist_ok=True)
+
+    def finished_steps(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yields latent [n, c, h, w] and word maps [n, T, h', w'] after each step, up to the first that is damaged or
+        missing: what lies behind that one is not used."""
+        maps_shape = None
+        while self.finished < self.steps:
+            try:
+                _, tensors = read_tensors(self._path(self.finished), self._check)
+            except DefectiveFile:
+                return
+            maps_shape = maps_shape or tensors["word_maps"].shape
+            if tensors["word_maps"].shape != maps_shape:
+                return
+            self.finished += 1
+            yield tensors["latent"], tensors["word_maps"]
+
+    def write(self, step: int, latent: torch.Tensor, word_maps: torch.Tensor) -> None:
+        """Keeps a step; OSError, one sentence, where the disk refuses."""
+        with explain_disk_errors(f"{NODE}: step {step + 1} of {self.steps} in {self.folder}", _ADVICE):
+            write_tensors(self._path(step), {"latent": latent, "word_maps": word_maps}, {"step": step})
+
+    def remove(self) -> None:
+        """Deletes all of it, once the result no longer needs it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            os.rmdir(os.path.dirname(self.folder))  # unless another inversion waits there
+
+    def _path(self, step: int) -> str:
+        return os.path.join(self.folder, f"step_{step + 1:04}.safetensors")
+
+    def _check(self, document, layout) -> None:
+        latent, maps = layout.get("latent"), layout.get("word_maps")
+        if set(layout) != {"latent", "word_maps"} or latent != ("F32", self.latent_shape) or maps.dtype != "F32" \
+                or len(maps.shape) != 4 or maps.shape[0] != self.latent_shape[0] \
+                or document.get("step") != self.finished:
+            raise DefectiveFile("it is not this step")
+
+
+def inversion_digest(model, conditioning, latent: torch.Tensor, *, sigmas: torch.Tensor, label: str,
+                     refinement: int) -> str:
+    """A text that is the same for two inversions only where they give the same result; arguments as for `invert`.
+
+    Raises ValueError where the model or the conditioning holds what cannot be recognised again after a restart.
+    """
+    digest = hashlib.sha256(b"FateZero inversion 1;")
+    _add(digest, [fingerprint(model), _model_parts(model), latent, sigmas, label, refinement], "'model'")
+    for embedding, options in conditioning:
+        _add(digest, embedding, "'source'")
+        _add(digest, options, "'source'")
+    return digest.hexdigest()[:32]
+
+
+def _add(digest, value, where: str) -> None:
+    """Adds a value to a digest; where: the input that holds it."""
+    if isinstance(value, (bool, int, float, str, type(None), PromptTokens, Inflation)):
+        digest.update(f"{value!r};".encode())
+    elif isinstance(value, torch.Tensor) and value.layout == torch.strided:
+        digest.update(f"{value.dtype} {tuple(value.shape)};".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    elif isinstance(value, (list, tuple)):
+        digest.update(f"{len(value)} items;".encode())
+        for item in value:
+            _add(digest, item, where)
+    elif isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        digest.update(f"{len(value)} entries;".encode())
+        for name in sorted(value):
+            _add(digest, name, where)
+            _add(digest, value[name], f"'{name}' of {where}" if where == "'source'" else where)
+    elif isinstance(value, comfy.controlnet.ControlBase):
+        _add(digest, _control_parts(value, where), where)
+    else:
+        raise ValueError(f"{NODE}: {where} holds a {type(value).__name__}, which cannot be recognised again after a "
+                         "restart; switch 'resume' off, or remove the node that adds it.")
+
+
+def _control_parts(control, where: str) -> list:
+    """What a ControlNet does depends on: its network, picture, strength and range, and those of the ones before it."""
+    networks = {comfy.controlnet.ControlNet: "control_model", comfy.controlnet.ControlLora: "control_weights",
+                comfy.controlnet.T2IAdapter: "t2i_model"}
+    if type(control) not in networks or control.vae is not None or control.extra_hooks is not None:
+        raise ValueError(f"{NODE}: {where} is a {type(control).__name__}, which cannot be recognised again after a "
+                         "restart; switch 'resume' off, or use an ordinary ControlNet.")
+    network = getattr(control, networks[type(control)])
+    weights = network if isinstance(network, dict) else network.state_dict()
+    # As the model's own fingerprint does: a little of each weight tells networks apart and is quick to read.
+    weights = {name: weight.detach().reshape(-1)[:64].float() for name, weight in weights.items()}
+    return [type(control).__name__, weights, control.cond_hint_original, control.strength,
+            list(control.timestep_percent_range), control.strength_type.name, control.global_average_pooling,
+            control.compression_ratio, control.upscale_algorithm, control.extra_args, control.extra_conds,
+            control.extra_concat_orig, control.previous_controlnet]
+
+
+def _model_parts(model) -> list:
+    """What determines a model's answers beside its fingerprint; ValueError for patches of nodes that we do not know."""
+    sampling = model.get_model_object("model_sampling")
+    options = dict(model.model_options)
+    transformer_options = dict(options.pop("transformer_options", {}))
+    patches = dict(transformer_options.pop("patches", {}))
+    own = {name: transformer_options.pop(name) for name in list(transformer_options) if name.startswith(OURS)}
+    own.pop(FRAMES_AT_ONCE, None)  # how many frames go together does not change the result
+    patches["attn1_patch"] = [patch for patch in patches.get("attn1_patch", [])
+                              if not isinstance(patch, KeyFramePatch)]
+    unknown = [*options, *transformer_options, *(name for name, held in patches.items() if held)]
+    unknown += [name for name in model.object_patches if name != "model_sampling"]
+    for kind in (model.wrappers, model.callbacks):
+        unknown += [name for held in kind.values() for name in held if not str(name).startswith(OURS)]
+    unknown += [*model.injections, *model.additional_models, *model.weight_wrapper_patches]
+    unknown += ["hooks"] * bool(model.hook_patches)
+    if unknown:
+        raise ValueError(f"{NODE}: 'model' carries what another node has put there ({unknown[0]}) and what cannot be "
+                         "recognised again after a restart; switch 'resume' off, or remove that node.")
+    return [own, getattr(sampling, "sigmas", None), getattr(sampling, "zsnr", None)]

@@ -1,0 +1,122 @@
+"""What inversion leaves behind: the trajectory and the word maps, from which everything about the source follows."""
+from dataclasses import dataclass, field
+
+import torch
+
+from ..network.unet_inflation import Inflation
+from .attention_cache import AttentionCache
+from .schedule import at_position, schedule_position
+
+TARGET_LABEL, CURRENT_LABEL = "target", "current"
+
+
+@dataclass(frozen=True, eq=False)
+class NullText:
+    """Unconditional embeddings under which the source prompt, with guidance, draws the clip again; immutable.
+
+    embeddings: float32 [N, 1 or n, T, C], ascending like the sigmas: that of the step from sigmas[k + 1] down to
+    sigmas[k], shared by all frames or one for each; guidance: what they were made for; options: those of the
+    conditioning they take the place of (pooled output of SDXL, a ControlNet ...).
+    """
+
+    embeddings: torch.Tensor
+    guidance: float
+    options: dict = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class SourceRun(list):
+    """The source clip's inversion (wire type FZ_SOURCE); immutable but for its cache.
+
+    No attention need be kept: queries and keys are a deterministic function of what the model was fed, so an edit runs
+    the source rows again (replay) and reads them as they pass, or keeps them in `cache` for the next edit.
+    As a list it holds its tensors: ComfyUI's RAM cache sees the size of lists and drops the largest when RAM is short.
+
+    sigmas: float32 [N + 1], ascending; trajectory: float32 [N + 1, n, c, h, w], the latent at each sigma in ComfyUI's
+    x = x_0 + sigma·epsilon, first the clean one, last the noise; word_maps: float32 [N, n, T', h', w'], the source's
+    cross-attention of each call averaged over heads and mask layers, for the prompt's tokens up to the end of text;
+    label: at which sigma each call was evaluated ("target", as the official code, or "current", as the paper prints
+    it); conditioning: the source prompt's CONDITIONING; tokens: its PromptTokens, or None when it was not made by Edit
+    Prompts; null_text: from Null-Text Optimization, or None.
+    """
+
+    sigmas: torch.Tensor
+    trajectory: torch.Tensor
+    word_maps: torch.Tensor
+    label: str
+    refinement: int
+    conditioning: list = field(repr=False)
+    tokens: object
+    inflation: Inflation | None
+    fingerprint: str
+    version: int = 1
+    null_text: NullText | None = None
+    cache: AttentionCache = field(default_factory=AttentionCache, repr=False)
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    def __post_init__(self):
+        self.extend([self.trajectory, self.word_maps, self.cache])
+        if self.null_text is not None:
+            self.append(self.null_text.embeddings)
+
+    @property
+    def steps(self) -> int:
+        return len(self.sigmas) - 1
+
+    @property
+    def frames(self) -> int:
+        return self.trajectory.shape[1]
+
+    def step_at(self, sigma: float) -> int:
+        """Which denoising step (0 is the noisiest) a sigma belongs to."""
+        return min(self.steps - 1, int(self.steps - schedule_position(self.sigmas, sigma) + 1e-6))
+
+    def latent_at(self, sigma: float) -> torch.Tensor:
+        """The inverted latent at a sigma, [n, c, h, w]; between steps interpolated linearly in sigma."""
+        return at_position(self.trajectory, schedule_position(self.sigmas, sigma))
+
+    def fed_at(self, sigma: float) -> torch.Tensor:
+        """What the model was fed when inversion evaluated it at this sigma, [n, c, h, w].
+
+        With the target label, the latent one step cleaner, scaled as if it were at this sigma (the model divides by
+        sqrt(1 + sigma²), so that it sees the cleaner latent as it is); otherwise the latent of this sigma.
+        """
+        position = schedule_position(self.sigmas, sigma)
+        if self.label == CURRENT_LABEL or self.refinement:
+            return at_position(self.trajectory, position)
+        position = max(position - 1.0, 0.0)
+        level = float(at_position(self.sigmas, position))
+        return at_position(self.trajectory, position) * ((1 + sigma**2) / (1 + level**2)) ** 0.5
+
+    def word_maps_at(self, sigma: float) -> torch.Tensor:
+        """The source's word maps of the call evaluated at this sigma, [n, T, h', w']."""
+        position = schedule_position(self.sigmas, sigma)
+        if self.label == TARGET_LABEL or self.refinement:
+            position -= 1
+        return at_position(self.word_maps, min(max(position, 0.0), self.steps - 1.0))
+
+    def null_text_at(self, sigma: float) -> torch.Tensor:
+        """The unconditional embedding of the denoising step that starts at a sigma, [1 or n, T, C]."""
+        position = schedule_position(self.sigmas, sigma) - 1
+        return at_position(self.null_text.embeddings, min(max(position, 0.0), self.steps - 1.0))
+
+    def summary(self) -> str:
+        """What was inverted, in a few readable lines."""
+        _, frames, _, height, width = self.trajectory.shape
+        prompt = self.tokens.text if self.tokens is not None else "(not made by Edit Prompts)"
+        lines = [
+            f"source prompt: {prompt}",
+            f"{frames} frame{'s' * (frames > 1)} of {width * 8}x{height * 8}, {self.steps} steps, "
+            f"sigma {float(self.sigmas[0]):.3f} to {float(self.sigmas[-1]):.2f}",
+            f"evaluated at the {self.label} label, {self.refinement} refinement iterations",
+            str(self.inflation or "not inflated: every frame on its own"),
+        ]
+        if self.null_text is not None:
+            embeddings = "one embedding per step" if self.null_text.embeddings.shape[1] == 1 else \
+                "one embedding per step and frame"
+            lines.append(f"null text for guidance {self.null_text.guidance:g}, {embeddings}")
+        return "\n".join(lines)
+
+    __str__ = summary

@@ -1,0 +1,5 @@
+"""The two things of our own that travel along the wires (design: immutable, versioned, readable)."""
+from ...fatezero.compat import io
+
+SourceRunType = io.Custom("FZ_SOURCE")
+PromptEditType = io.Custom("FZ_EDIT")
