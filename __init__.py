@@ -1,4 +1,5 @@
 """ComfyUI's door to the pack."""
+
 from .nodes import FateZeroExtension
 
 WEB_DIRECTORY = "./web"

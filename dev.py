@@ -10,11 +10,14 @@ The first run installs torch and ComfyUI into this folder (.venv and .comfyui), 
 `serve` take --comfyui PATH (and --python PATH) to use an existing installation instead, --port N, and any further
 argument of ComfyUI; `test` passes its arguments on to pytest.
 """
+
 import sys
 
 if not (3, 10) <= sys.version_info[:2] <= (3, 13):  # this file alone must be readable by any Python, old ones included
-    sys.exit("dev.py needs Python 3.10 to 3.13 and was started with %d.%d; install one of those and start dev.py "
-             "with it, for instance `python3.12 dev.py demo`." % sys.version_info[:2])
+    sys.exit(
+        "dev.py needs Python 3.10 to 3.13 and was started with %d.%d; install one of those and start dev.py "
+        "with it, for instance `python3.12 dev.py demo`." % sys.version_info[:2]
+    )
 
 from tools.commands import main  # noqa: E402
 

@@ -2,4 +2,5 @@
 
 Everything here runs in a real ComfyUI with the pack and the tests' helpers, which are loaded before anything else.
 """
+
 from . import comfyui  # noqa: F401

@@ -1,4 +1,5 @@
 """Loads the ComfyUI of COMFYUI_PATH, on the GPU where there is one, and the pack as `fatezero_pack`."""
+
 import os
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ import torch
 sys.path[:0] = [os.environ["COMFYUI_PATH"], str(Path(__file__).resolve().parents[1] / "tests")]
 import comfy.options  # noqa: E402
 
-arguments, sys.argv = sys.argv, ["bench", *([] if torch.cuda.is_available() else ["--cpu"]),
-                                 "--use-pytorch-cross-attention"]
+arguments, sys.argv = (
+    sys.argv,
+    ["bench", *([] if torch.cuda.is_available() else ["--cpu"]), "--use-pytorch-cross-attention"],
+)
 comfy.options.enable_args_parsing()
 import comfy.cli_args  # noqa: E402,F401
 

@@ -3,6 +3,7 @@
 Each clip is a scene of `world.py` in motion; `clips.json` says what it shows. The files are plain yuv420p H.264, which
 browsers play too.
 """
+
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -16,12 +17,29 @@ FOLDER = Path(__file__).parent / "clips"
 FRAMES_PER_SECOND = 8
 # name: scene, frames, seed of the motion, height, width
 CLIPS = {
-    "red_circle_on_grass": (Scene("grass", (Thing("red", "circle", .48, .52, .22),), ground_seed=3), 8, 10, 128, 128),
-    "blue_square_on_snow": (Scene("snow", (Thing("blue", "square", .5, .5, .22, .1),), ground_seed=5), 16, 5, 128, 128),
+    "red_circle_on_grass": (
+        Scene("grass", (Thing("red", "circle", 0.48, 0.52, 0.22),), ground_seed=3),
+        8,
+        10,
+        128,
+        128,
+    ),
+    "blue_square_on_snow": (
+        Scene("snow", (Thing("blue", "square", 0.5, 0.5, 0.22, 0.1),), ground_seed=5),
+        16,
+        5,
+        128,
+        128,
+    ),
     "yellow_star_in_night_sky": (
-        Scene("night sky", (Thing("yellow", "star", .5, .5, .24),), ground_seed=8), 8, 13, 128, 192),
+        Scene("night sky", (Thing("yellow", "star", 0.5, 0.5, 0.24),), ground_seed=8),
+        8,
+        13,
+        128,
+        192,
+    ),
 }
-PICTURES = {"purple_heart_on_sand": Scene("sand", (Thing("purple", "heart", .5, .5, .24),), ground_seed=2)}
+PICTURES = {"purple_heart_on_sand": Scene("sand", (Thing("purple", "heart", 0.5, 0.5, 0.24),), ground_seed=2)}
 
 
 def write_mp4(path, frames):

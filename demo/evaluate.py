@@ -1,7 +1,8 @@
 """Ask the demo model for pictures, count how often it follows the words, and draw a sheet of samples.
 
-    COMFYUI_PATH=... python -m demo.evaluate [--weights FILE] [--prompts 192] [--sheet demo/samples.png]
+COMFYUI_PATH=... python -m demo.evaluate [--weights FILE] [--prompts 192] [--sheet demo/samples.png]
 """
+
 import argparse
 import os
 import sys
@@ -22,15 +23,35 @@ from .pixel_judge import color_mask, judge_color, judge_ground, judge_shape  # n
 from .world import COLORS, GROUNDS, SHAPES, Scene, Thing, caption  # noqa: E402
 
 # A thing of nearly the ground's colour cannot be told from it, by the judge or by eye.
-ALIKE = {("white", "snow"), ("black", "night sky"), ("purple", "night sky"), ("blue", "night sky"), ("blue", "water"),
-         ("yellow", "sand"), ("orange", "sand"), ("red", "brick wall"), ("orange", "brick wall")}
+ALIKE = {
+    ("white", "snow"),
+    ("black", "night sky"),
+    ("purple", "night sky"),
+    ("blue", "night sky"),
+    ("blue", "water"),
+    ("yellow", "sand"),
+    ("orange", "sand"),
+    ("red", "brick wall"),
+    ("orange", "brick wall"),
+}
 SHEET = [
-    "a red circle on green grass", "a blue square on white snow", "a yellow triangle in a dark night sky",
-    "a purple star on yellow sand", "a white heart on blue water", "a black cross on a brick wall",
-    "a pink star on green grass", "a orange heart on white snow", "a red triangle on blue water",
-    "a yellow circle on a brick wall", "a white cross in a dark night sky", "a blue heart on yellow sand",
-    "a red star and a blue circle on white snow", "a yellow cross and a white square on green grass",
-    "a pencil sketch of a purple heart on a brick wall", "a mosaic of a red circle on blue water"]
+    "a red circle on green grass",
+    "a blue square on white snow",
+    "a yellow triangle in a dark night sky",
+    "a purple star on yellow sand",
+    "a white heart on blue water",
+    "a black cross on a brick wall",
+    "a pink star on green grass",
+    "a orange heart on white snow",
+    "a red triangle on blue water",
+    "a yellow circle on a brick wall",
+    "a white cross in a dark night sky",
+    "a blue heart on yellow sand",
+    "a red star and a blue circle on white snow",
+    "a yellow cross and a white square on green grass",
+    "a pencil sketch of a purple heart on a brick wall",
+    "a mosaic of a red circle on blue water",
+]
 
 
 def generate(model, clip, vae, prompts, seed, steps=20, cfg=4.0):
@@ -39,8 +60,17 @@ def generate(model, clip, vae, prompts, seed, steps=20, cfg=4.0):
     for number, prompt in enumerate(prompts):
         latent = torch.zeros(1, 4, 16, 16)
         samples = comfy.sample.sample(
-            model, comfy.sample.prepare_noise(latent, seed + number), steps, cfg, "euler", "normal",
-            clip.encode_from_tokens_scheduled(clip.tokenize(prompt)), empty, latent, disable_pbar=True)
+            model,
+            comfy.sample.prepare_noise(latent, seed + number),
+            steps,
+            cfg,
+            "euler",
+            "normal",
+            clip.encode_from_tokens_scheduled(clip.tokenize(prompt)),
+            empty,
+            latent,
+            disable_pbar=True,
+        )
         pictures.append((vae.decode(samples)[0].float().clamp(0, 1) * 255).round().byte().cpu().numpy())
     return np.stack(pictures)
 
@@ -50,7 +80,7 @@ def follow_rates(draw, count, seed=0):
     rng = np.random.default_rng(seed)
     pairs = [(color, ground) for color in COLORS for ground in GROUNDS if (color, ground) not in ALIKE]
     chosen = [(*pairs[rng.integers(len(pairs))], SHAPES[i % len(SHAPES)]) for i in range(count)]
-    pictures = draw([Scene(ground, (Thing(color, shape, .5, .5, .25),)) for color, ground, shape in chosen])
+    pictures = draw([Scene(ground, (Thing(color, shape, 0.5, 0.5, 0.25),)) for color, ground, shape in chosen])
     right, shapes = np.zeros(3), {shape: [] for shape in SHAPES}
     for picture, (color, ground, shape) in zip(pictures, chosen):
         found, _ = judge_shape(color_mask(picture, color, ground))
@@ -73,7 +103,8 @@ def main():
             cv2.imwrite(str(options.sheet), sheet[..., ::-1])
         if options.prompts:
             rates, shapes = follow_rates(
-                lambda scenes: generate(*loaded, [caption(scene) for scene in scenes], seed=100), options.prompts)
+                lambda scenes: generate(*loaded, [caption(scene) for scene in scenes], seed=100), options.prompts
+            )
             print(rates)
             for shape, found in shapes.items():
                 print(f"{shape:9}", {name: found.count(name) for name in (*SHAPES, None) if name in found})

@@ -1,4 +1,5 @@
 """The built-in model: a tiny Stable Diffusion 1.x that knows the words of `world.py`, as ordinary ComfyUI objects."""
+
 import json
 from pathlib import Path
 
@@ -17,6 +18,7 @@ WEIGHTS = Path(__file__).parent / "toy_sd.safetensors"
 
 class DemoModelConfig(comfy.supported_models.SD15):
     """ComfyUI's SD 1.5 in every respect but its widths; SD15 itself would overwrite the number of heads by 8."""
+
     unet_extra_config = {}
 
 
@@ -27,15 +29,18 @@ def read_config(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"Load Demo Model: the weights file {path.name} is not in {path.parent}; "
-                                "it belongs to the pack, so install the pack again or copy the file there.")
+        raise FileNotFoundError(
+            f"Load Demo Model: the weights file {path.name} is not in {path.parent}; "
+            "it belongs to the pack, so install the pack again or copy the file there."
+        )
     try:
         with safe_open(path, "pt") as file:
             return json.loads((file.metadata() or {})["config"])
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(
             f"Load Demo Model: {path} ({path.stat().st_size} bytes) is not the demo model's weights file or is "
-            "damaged, as after a broken download; install the pack again or copy the file there anew.") from error
+            "damaged, as after a broken download; install the pack again or copy the file there anew."
+        ) from error
 
 
 def load_demo_model(path=WEIGHTS):
@@ -50,8 +55,11 @@ def load_demo_model(path=WEIGHTS):
     def part(prefix, new_prefix=""):
         return comfy.utils.state_dict_prefix_replace(dict(weights), {prefix: new_prefix}, filter_keys=True)
 
-    return load_unet(part("unet."), config["unet"]), load_clip(part("te.", "clip_l.transformer."), config["te"]), \
-        comfy.sd.VAE(sd=part("vae."), config={"params": config["vae"]})
+    return (
+        load_unet(part("unet."), config["unet"]),
+        load_clip(part("te.", "clip_l.transformer."), config["te"]),
+        comfy.sd.VAE(sd=part("vae."), config={"params": config["vae"]}),
+    )
 
 
 def load_unet(weights, config):
@@ -60,12 +68,14 @@ def load_unet(weights, config):
     device = comfy.model_management.get_torch_device()
     model_config = DemoModelConfig(config)
     dtypes = model_config.supported_inference_dtypes
-    dtype = comfy.model_management.unet_dtype(model_params=parameters, supported_dtypes=dtypes,
-                                              weight_dtype=comfy.utils.weight_dtype(weights))
+    dtype = comfy.model_management.unet_dtype(
+        model_params=parameters, supported_dtypes=dtypes, weight_dtype=comfy.utils.weight_dtype(weights)
+    )
     model_config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, device, dtypes))
     model = model_config.get_model(weights, device=comfy.model_management.unet_inital_load_device(parameters, dtype))
-    patcher = comfy.model_patcher.CoreModelPatcher(model, load_device=device,
-                                                   offload_device=comfy.model_management.unet_offload_device())
+    patcher = comfy.model_patcher.CoreModelPatcher(
+        model, load_device=device, offload_device=comfy.model_management.unet_offload_device()
+    )
     model.load_model_weights(weights, assign=patcher.is_dynamic())
     return patcher
 
@@ -74,5 +84,9 @@ def load_clip(weights, config):
     """The text encoder with CLIP's tokenizer; its last layer is what the UNet was trained on."""
     target = comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel)
     return comfy.sd.CLIP(
-        target, embedding_directory=folder_paths.get_folder_paths("embeddings"), state_dict=weights,
-        parameters=comfy.utils.calculate_parameters(weights), model_options={"clip_l_model_config": config})
+        target,
+        embedding_directory=folder_paths.get_folder_paths("embeddings"),
+        state_dict=weights,
+        parameters=comfy.utils.calculate_parameters(weights),
+        model_options={"clip_l_model_config": config},
+    )

@@ -1,4 +1,5 @@
 """Says what a picture of one plain thing shows, by measuring its pixels, to see whether a model follows its prompt."""
+
 from functools import lru_cache
 
 import cv2
@@ -15,14 +16,20 @@ def ground_color(ground: str) -> np.ndarray:
 
 def judge_ground(image: np.ndarray) -> str:
     """The ground whose mean colour is nearest to that of the picture's border; image is uint8 RGB (H, W, 3)."""
-    border = np.concatenate([image[:12].reshape(-1, 3), image[-12:].reshape(-1, 3), image[:, :12].reshape(-1, 3),
-                             image[:, -12:].reshape(-1, 3)])
+    border = np.concatenate(
+        [
+            image[:12].reshape(-1, 3),
+            image[-12:].reshape(-1, 3),
+            image[:, :12].reshape(-1, 3),
+            image[:, -12:].reshape(-1, 3),
+        ]
+    )
     return min(GROUNDS, key=lambda ground: np.linalg.norm(border.mean(0) - ground_color(ground)))
 
 
 def color_mask(image: np.ndarray, color: str, ground: str) -> np.ndarray:
     """Pixels nearer to a thing's colour than to the ground's, largest connected piece: uint8 (H, W) of 0 and 1."""
-    light = np.linspace(1.08, .86, len(image))[:, None, None]
+    light = np.linspace(1.08, 0.86, len(image))[:, None, None]
     pixels = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1.0)
     to_color = np.linalg.norm(pixels - np.clip(np.array(COLORS[color]) * light, 0, 255), axis=2)
     to_ground = np.linalg.norm(pixels - ground_color(ground), axis=2)
@@ -33,7 +40,7 @@ def color_mask(image: np.ndarray, color: str, ground: str) -> np.ndarray:
 
 def judge_color(image: np.ndarray, ground: str) -> str | None:
     """The colour of the thing, None where there is none of at least 200 pixels."""
-    light = np.linspace(1.08, .86, len(image))[:, None, None]
+    light = np.linspace(1.08, 0.86, len(image))[:, None, None]
     lit = [np.clip(np.array(rgb) * light, 0, 255) for rgb in COLORS.values()]
     shown = np.stack([np.linalg.norm(image - color, axis=2) for color in lit])
     foreground = shown.min(0) + 15 < np.linalg.norm(image - ground_color(ground), axis=2)
@@ -55,14 +62,14 @@ def judge_shape(mask: np.ndarray) -> tuple[str | None, float]:
     rows, columns = np.nonzero(mask)
     best = (None, 0.0)
     for shape in SHAPES:
-        for angle in np.linspace(-.35, .35, 9):
-            trial = thing_mask(Thing("red", shape, .5, .5, .25, angle), height, width)
-            r = .25 * (area / trial.sum()) ** .5
+        for angle in np.linspace(-0.35, 0.35, 9):
+            trial = thing_mask(Thing("red", shape, 0.5, 0.5, 0.25, angle), height, width)
+            r = 0.25 * (area / trial.sum()) ** 0.5
             y, x = (np.average(axis, weights=trial) for axis in np.mgrid[0:height, 0:width])
-            scale = r / .25
-            x = (columns.mean() - (x - width / 2) * scale + .5) / width
-            y = (rows.mean() - (y - height / 2) * scale + .5) / height
-            placed = thing_mask(Thing("red", shape, x, y, r, angle), height, width) > .5
+            scale = r / 0.25
+            x = (columns.mean() - (x - width / 2) * scale + 0.5) / width
+            y = (rows.mean() - (y - height / 2) * scale + 0.5) / height
+            placed = thing_mask(Thing("red", shape, x, y, r, angle), height, width) > 0.5
             overlap = float((placed & (mask > 0)).sum() / (placed | (mask > 0)).sum())
             best = max(best, (shape, overlap), key=lambda candidate: candidate[1])
     return best

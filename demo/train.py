@@ -12,6 +12,7 @@ checkpoint in DIR, outside the repository, and goes on from it when started agai
 autoencoder, and the first values of the UNet, from an exported file. On CPU cores that others use too,
 `torchrun --nproc_per_node N` in place of `python`, with `--threads 1`, is faster than threads.
 """
+
 import argparse
 import json
 from pathlib import Path

@@ -4,6 +4,7 @@ Every edit of a prompt has a known answer here: change the scene, draw it again,
 on these pictures, and the demo clips, the tests and the benchmarks come from the same functions. A scene draws the
 same picture on every machine.
 """
+
 import math
 from dataclasses import dataclass, replace
 
@@ -11,17 +12,32 @@ import cv2
 import numpy as np
 
 SIZE = 128  # pixels; the side of a training picture
-COLORS = {"red": (220, 40, 40), "blue": (50, 90, 230), "yellow": (245, 215, 50), "purple": (150, 60, 190),
-          "orange": (245, 140, 30), "white": (245, 245, 245), "black": (25, 25, 25), "pink": (250, 140, 190)}
+COLORS = {
+    "red": (220, 40, 40),
+    "blue": (50, 90, 230),
+    "yellow": (245, 215, 50),
+    "purple": (150, 60, 190),
+    "orange": (245, 140, 30),
+    "white": (245, 245, 245),
+    "black": (25, 25, 25),
+    "pink": (250, 140, 190),
+}
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross")
-GROUNDS = {"grass": "on green grass", "sand": "on yellow sand", "snow": "on white snow", "water": "on blue water",
-           "night sky": "in a dark night sky", "brick wall": "on a brick wall"}
+GROUNDS = {
+    "grass": "on green grass",
+    "sand": "on yellow sand",
+    "snow": "on white snow",
+    "water": "on blue water",
+    "night sky": "in a dark night sky",
+    "brick wall": "on a brick wall",
+}
 STYLES = ("", "pencil sketch", "mosaic")
 
 
 @dataclass(frozen=True)
 class Thing:
     """One shape: centre in fractions of the frame's width and height, radius of its height, angle in radians."""
+
     color: str
     shape: str
     x: float
@@ -33,6 +49,7 @@ class Thing:
 @dataclass(frozen=True)
 class Scene:
     """A ground with things on it, drawn in order; `style` is one of STYLES and `shift` the ground's drift in pixels."""
+
     ground: str
     things: tuple[Thing, ...]
     style: str = ""
@@ -56,9 +73,9 @@ def outline(shape: str) -> np.ndarray:
         return np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * 0.85
     if shape == "triangle":
         corners = (-math.pi / 2, math.pi / 6, 5 * math.pi / 6)
-        return np.array([[math.cos(t), math.sin(t)] for t in corners]) * 1.15 + [0, .2]
+        return np.array([[math.cos(t), math.sin(t)] for t in corners]) * 1.15 + [0, 0.2]
     if shape == "star":
-        radii = [1.15 if i % 2 == 0 else .48 for i in range(10)]
+        radii = [1.15 if i % 2 == 0 else 0.48 for i in range(10)]
         turns = [-math.pi / 2 + i * math.pi / 5 for i in range(10)]
         return np.array([[math.cos(t) * r, math.sin(t) * r] for t, r in zip(turns, radii)])
     if shape == "heart":
@@ -66,9 +83,10 @@ def outline(shape: str) -> np.ndarray:
         y = -(13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn) - np.cos(4 * turn))
         return np.stack([x, y], 1) / 16
     if shape == "cross":
-        k = .36
-        return np.array([[-k, -1], [k, -1], [k, -k], [1, -k], [1, k], [k, k],
-                         [k, 1], [-k, 1], [-k, k], [-1, k], [-1, -k], [-k, -k]])
+        k = 0.36
+        return np.array(
+            [[-k, -1], [k, -1], [k, -k], [1, -k], [1, k], [k, k], [k, 1], [-k, 1], [-k, k], [-1, k], [-1, -k], [-k, -k]]
+        )
     raise ValueError(f"World: the shape is {shape!r}, but only {', '.join(SHAPES)} can be drawn; choose one of them.")
 
 
@@ -84,19 +102,19 @@ def ground_image(ground: str, seed: int, shift: float, height: int = SIZE, width
 
     rows = np.mgrid[0:side, 0:side].astype(np.float32)[0]
     if ground == "grass":
-        value = .5 * noise(16) + .5 * noise(4)
+        value = 0.5 * noise(16) + 0.5 * noise(4)
         image = np.array([70, 150, 50]) + value[..., None] * np.array([14, 22, 10])
     elif ground == "sand":
-        value = .5 * np.sin((rows + 6 * noise(24)) * .35 + rng.uniform(0, 6)) + .3 * noise(4)
+        value = 0.5 * np.sin((rows + 6 * noise(24)) * 0.35 + rng.uniform(0, 6)) + 0.3 * noise(4)
         image = np.array([222, 190, 120]) + value[..., None] * np.array([14, 14, 12])
     elif ground == "snow":
-        value = .6 * noise(24) + .2 * noise(6)
+        value = 0.6 * noise(24) + 0.2 * noise(6)
         image = np.array([228, 234, 242]) + value[..., None] * np.array([10, 8, 5])
     elif ground == "water":
-        value = np.sin((rows * .5 + 5 * noise(20)) + rng.uniform(0, 6)) * .7 + .3 * noise(8)
+        value = np.sin((rows * 0.5 + 5 * noise(20)) + rng.uniform(0, 6)) * 0.7 + 0.3 * noise(8)
         image = np.array([40, 130, 190]) + value[..., None] * np.array([12, 20, 22])
     elif ground == "night sky":
-        image = np.array([18, 20, 52]) + .5 * noise(32)[..., None] * np.array([6, 6, 14])
+        image = np.array([18, 20, 52]) + 0.5 * noise(32)[..., None] * np.array([6, 6, 14])
         for _ in range(60):
             y, x = rng.integers(0, side, 2)
             cv2.circle(image, (int(x), int(y)), 1, [float(rng.uniform(150, 255))] * 3, -1)
@@ -110,9 +128,10 @@ def ground_image(ground: str, seed: int, shift: float, height: int = SIZE, width
                 cv2.rectangle(image, (x, y), (x + 21, y + 9), brick.tolist(), -1)
     else:
         raise ValueError(
-            f"World: the ground is {ground!r}, but only {', '.join(GROUNDS)} can be drawn; choose one of them.")
+            f"World: the ground is {ground!r}, but only {', '.join(GROUNDS)} can be drawn; choose one of them."
+        )
     left = int(round(shift)) % 32
-    return image[16:16 + height, left:left + width].astype(np.float32)
+    return image[16 : 16 + height, left : left + width].astype(np.float32)
 
 
 def thing_mask(thing: Thing, height: int = SIZE, width: int = SIZE) -> np.ndarray:
@@ -133,11 +152,11 @@ def pencil_sketch(image: np.ndarray, scene: Scene) -> np.ndarray:
     lines = np.clip(255 * (gray + 40) / (cv2.GaussianBlur(gray, (0, 0), 2.0) + 40), 0, 255)
     edge = np.zeros_like(gray)
     for thing in scene.things:
-        mask = (thing_mask(thing, height, width) > .5).astype(np.uint8)
+        mask = (thing_mask(thing, height, width) > 0.5).astype(np.uint8)
         edge = np.maximum(edge, cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) * 1.0)
-        shade = 255 - (255 - cv2.cvtColor(np.uint8([[COLORS[thing.color]]]), cv2.COLOR_RGB2GRAY)[0, 0]) * .45
+        shade = 255 - (255 - cv2.cvtColor(np.uint8([[COLORS[thing.color]]]), cv2.COLOR_RGB2GRAY)[0, 0]) * 0.45
         lines = np.where(mask > 0, np.minimum(lines, shade), lines)
-    return np.repeat((lines * (1 - edge) + 40 * edge)[..., None], 3, 2) * np.array([1, .985, .95])
+    return np.repeat((lines * (1 - edge) + 40 * edge)[..., None], 3, 2) * np.array([1, 0.985, 0.95])
 
 
 def mosaic(image: np.ndarray) -> np.ndarray:
@@ -145,15 +164,15 @@ def mosaic(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     small = cv2.resize(image, (width // 8, height // 8), interpolation=cv2.INTER_AREA)
     image = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
-    image[::8] *= .55
-    image[:, ::8] *= .55
+    image[::8] *= 0.55
+    image[:, ::8] *= 0.55
     return image
 
 
 def render(scene: Scene, height: int = SIZE, width: int = SIZE) -> np.ndarray:
     """Draw a scene: uint8 RGB (height, width, 3). Sizes are multiples of 8."""
     image = ground_image(scene.ground, scene.ground_seed, scene.shift, height, width)
-    light = np.linspace(1.08, .86, height)[:, None, None]
+    light = np.linspace(1.08, 0.86, height)[:, None, None]
     for thing in scene.things:
         mask = thing_mask(thing, height, width)[..., None]
         image = image * (1 - mask) + mask * np.clip(np.array(COLORS[thing.color], np.float32) * light, 0, 255)
@@ -168,8 +187,14 @@ def render(scene: Scene, height: int = SIZE, width: int = SIZE) -> np.ndarray:
 def random_thing(rng: np.random.Generator, avoid: Thing | None = None) -> Thing:
     """A thing anywhere in the frame; it tries not to touch `avoid`."""
     for _ in range(50):
-        thing = Thing(str(rng.choice(list(COLORS))), str(rng.choice(SHAPES)), rng.uniform(.22, .78),
-                      rng.uniform(.22, .78), rng.uniform(.13, .24), rng.uniform(-.25, .25))
+        thing = Thing(
+            str(rng.choice(list(COLORS))),
+            str(rng.choice(SHAPES)),
+            rng.uniform(0.22, 0.78),
+            rng.uniform(0.22, 0.78),
+            rng.uniform(0.13, 0.24),
+            rng.uniform(-0.25, 0.25),
+        )
         if avoid is None or math.hypot(thing.x - avoid.x, thing.y - avoid.y) > 1.15 * (thing.r + avoid.r):
             return thing
     return thing
@@ -179,8 +204,8 @@ def random_scene(rng: np.random.Generator) -> Scene:
     """A scene as in training: mostly one thing, at times two or none, a third of them in a style."""
     first = random_thing(rng)
     chance = rng.uniform()
-    things = () if chance < .04 else (first,) if chance < .7 else (first, random_thing(rng, first))
-    style = "" if rng.uniform() < .64 else str(rng.choice(STYLES[1:]))
+    things = () if chance < 0.04 else (first,) if chance < 0.7 else (first, random_thing(rng, first))
+    style = "" if rng.uniform() < 0.64 else str(rng.choice(STYLES[1:]))
     return Scene(str(rng.choice(list(GROUNDS))), things, style, int(rng.integers(1 << 31)))
 
 
@@ -192,11 +217,13 @@ def video(scene: Scene, frames: int, seed: int = 0) -> list[Scene]:
     `[render(s) for s in video(scene, frames, seed)]`.
     """
     rng = np.random.default_rng(seed)
-    moves = [(rng.uniform(-.012, .012), rng.uniform(-.012, .012), rng.uniform(-.05, .05)) for _ in scene.things]
+    moves = [(rng.uniform(-0.012, 0.012), rng.uniform(-0.012, 0.012), rng.uniform(-0.05, 0.05)) for _ in scene.things]
     clip = []
     for frame in range(frames):
         time = frame - (frames - 1) / 2
-        things = tuple(replace(thing, x=thing.x + dx * time, y=thing.y + dy * time, angle=thing.angle + turn * time)
-                       for thing, (dx, dy, turn) in zip(scene.things, moves))
-        clip.append(replace(scene, shift=16 + time * .6, things=things))
+        things = tuple(
+            replace(thing, x=thing.x + dx * time, y=thing.y + dy * time, angle=thing.angle + turn * time)
+            for thing, (dx, dy, turn) in zip(scene.things, moves)
+        )
+        clip.append(replace(scene, shift=16 + time * 0.6, things=things))
     return clip

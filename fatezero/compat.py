@@ -1,4 +1,5 @@
 """The one place that imports ComfyUI's node API, so that a change there is met here."""
+
 import sys
 
 from comfy_api.latest import ComfyExtension, InputImpl, Types, io, ui

@@ -1,4 +1,5 @@
 """What a person sees: one file per stage of the graph, from video to video."""
+
 from ..fatezero.compat import ComfyExtension
 
 
@@ -23,6 +24,21 @@ class FateZeroExtension(ComfyExtension):
         from .video_load import VideoLoad
         from .video_save import VideoSave
 
-        return [VideoLoad, LoadDemoModel, EditPrompts, InflateUNet, Invert, NullTextOptimization, SaveSourceRun,
-                LoadSourceRun, AttentionMask, AttentionHeatMap, AttentionBlend, AttentionBlendSampler,
-                CompositeOutsideMask, EditReport, CompareVideos, VideoSave]
+        return [
+            VideoLoad,
+            LoadDemoModel,
+            EditPrompts,
+            InflateUNet,
+            Invert,
+            NullTextOptimization,
+            SaveSourceRun,
+            LoadSourceRun,
+            AttentionMask,
+            AttentionHeatMap,
+            AttentionBlend,
+            AttentionBlendSampler,
+            CompositeOutsideMask,
+            EditReport,
+            CompareVideos,
+            VideoSave,
+        ]

@@ -1,4 +1,5 @@
 """Attention Blend: a model that fuses the source's attention into an edit under any deterministic sampler."""
+
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.edit_run import blend_attention
 from ..fatezero.network.unet_check import require_unet
@@ -13,10 +14,12 @@ class AttentionBlend(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
-            node_id="FateZeroAttentionBlend", display_name=NODE, category="FateZero",
+            node_id="FateZeroAttentionBlend",
+            display_name=NODE,
+            category="FateZero",
             description="Patches a model so that KSampler, SamplerCustomAdvanced and the like edit the inverted clip. "
-                        "Use a deterministic sampler (euler), the target conditioning as positive, and the latent and "
-                        "sigmas of DDIM Invert.",
+            "Use a deterministic sampler (euler), the target conditioning as positive, and the latent and "
+            "sigmas of DDIM Invert.",
             search_aliases=["fatezero", "prompt-to-prompt", "p2p", "video edit"],
             inputs=[
                 io.Model.Input("model", tooltip="The same model, LoRAs and inflation that the clip was inverted with."),
@@ -24,8 +27,11 @@ class AttentionBlend(io.ComfyNode):
                 PromptEditType.Input("edit", tooltip="What changes in the prompt, from Edit Prompts."),
                 *blend_inputs(),
             ],
-            outputs=[io.Model.Output(display_name="model", tooltip="The model to sample the edit with; the one given "
-                                                                   "in is unchanged.")],
+            outputs=[
+                io.Model.Output(
+                    display_name="model", tooltip="The model to sample the edit with; the one given in is unchanged."
+                )
+            ],
             hidden=[io.Hidden.unique_id],
         )
 

@@ -1,4 +1,5 @@
 """Attention Mask: where the words of the source prompt are in every frame."""
+
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.masks import word_masks as masks
 from ..fatezero.masks.source_mask import source_mask
@@ -12,39 +13,68 @@ class AttentionMask(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
-            node_id="FateZeroAttentionMask", display_name=NODE, category="FateZero",
+            node_id="FateZeroAttentionMask",
+            display_name=NODE,
+            category="FateZero",
             description="Shows where the model saw the words of the source prompt, as a mask per frame and as an "
-                        "overlay. Costs nothing: the inversion has kept it.",
+            "overlay. Costs nothing: the inversion has kept it.",
             search_aliases=["heatmap", "segment", "cross-attention", "daam"],
             inputs=[
                 SourceRunType.Input("source", tooltip="The inverted clip, from DDIM Invert + Store Attention."),
-                PromptEditType.Input("edit", optional=True, tooltip="When given, its words to mask are used if 'words' "
-                                                                    "is empty."),
+                PromptEditType.Input(
+                    "edit", optional=True, tooltip="When given, its words to mask are used if 'words' is empty."
+                ),
                 io.Image.Input("images", optional=True, tooltip="The clip, to lay the mask over."),
-                io.String.Input("words", default="", tooltip="Words of the source prompt, separated by commas; empty "
-                                                             "for those of 'edit'."),
-                io.Float.Input("threshold", default=0.3, min=0.0, max=1.0, step=0.01, round=0.001,
-                               tooltip="tau: how strongly a place must belong to the words, relative to the strongest "
-                                       "place in the frame; lower makes a larger mask. 0 finds it by itself in each "
-                                       "frame."),
-                io.Combo.Input("when", options=[AVERAGE, ONE_STEP], default=AVERAGE,
-                               tooltip="Read the attention averaged over the steps, or at one of them."),
-                io.Int.Input("step", default=25, min=0, max=998,
-                             tooltip="Which denoising step (0 is the noisiest), when 'when' is one step."),
+                io.String.Input(
+                    "words",
+                    default="",
+                    tooltip="Words of the source prompt, separated by commas; empty for those of 'edit'.",
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=0.3,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=0.001,
+                    tooltip="tau: how strongly a place must belong to the words, relative to the strongest "
+                    "place in the frame; lower makes a larger mask. 0 finds it by itself in each "
+                    "frame.",
+                ),
+                io.Combo.Input(
+                    "when",
+                    options=[AVERAGE, ONE_STEP],
+                    default=AVERAGE,
+                    tooltip="Read the attention averaged over the steps, or at one of them.",
+                ),
+                io.Int.Input(
+                    "step",
+                    default=25,
+                    min=0,
+                    max=998,
+                    tooltip="Which denoising step (0 is the noisiest), when 'when' is one step.",
+                ),
                 io.Int.Input("grow", default=0, min=-256, max=256, tooltip="Pixels to grow (or shrink) the mask by."),
-                io.Int.Input("smooth_over_time", default=0, min=0, max=16,
-                             tooltip="Averages each frame's mask with this many neighbours on both sides."),
+                io.Int.Input(
+                    "smooth_over_time",
+                    default=0,
+                    min=0,
+                    max=16,
+                    tooltip="Averages each frame's mask with this many neighbours on both sides.",
+                ),
             ],
             outputs=[
                 io.Mask.Output(display_name="mask", tooltip="One mask per frame, of the clip's size."),
-                io.Image.Output(display_name="overlay", tooltip="The clip with the mask tinted in (on black without "
-                                                                "'images')."),
+                io.Image.Output(
+                    display_name="overlay", tooltip="The clip with the mask tinted in (on black without 'images')."
+                ),
             ],
         )
 
     @classmethod
-    def execute(cls, source, words, threshold, when, step, grow, smooth_over_time, edit=None,
-                images=None) -> io.NodeOutput:
+    def execute(
+        cls, source, words, threshold, when, step, grow, smooth_over_time, edit=None, images=None
+    ) -> io.NodeOutput:
         if not 0 <= smooth_over_time <= 16:
             raise ValueError(f"{NODE}: 'smooth over time' is {smooth_over_time}; choose 0 to 16 frames.")
         mask = source_mask(source, edit, words, threshold, step if when == ONE_STEP else None)
@@ -52,8 +82,10 @@ class AttentionMask(io.ComfyNode):
         if images is None:
             images = mask.new_zeros(*mask.shape, 3)
         elif tuple(images.shape[:3]) != tuple(mask.shape):
-            raise ValueError(f"{NODE}: 'images' are {images.shape[0]} frames of {images.shape[2]}x{images.shape[1]} but "
-                             f"the source has {mask.shape[0]} of {mask.shape[2]}x{mask.shape[1]}; connect the clip that "
-                             "was inverted.")
+            raise ValueError(
+                f"{NODE}: 'images' are {images.shape[0]} frames of {images.shape[2]}x{images.shape[1]} but "
+                f"the source has {mask.shape[0]} of {mask.shape[2]}x{mask.shape[1]}; connect the clip that "
+                "was inverted."
+            )
         picture = masks.overlay(images[..., :3], mask.to(images.device))
         return io.NodeOutput(mask, picture, ui=ui.PreviewImage(picture, cls=cls))

@@ -1,4 +1,5 @@
 """Attention Blend Sampler: the edit in one node, from the inverted noise to the edited latent."""
+
 import latent_preview
 
 from ..fatezero.compat import io, schema, show_text
@@ -15,19 +16,30 @@ class AttentionBlendSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
-            node_id="FateZeroBlendSampler", display_name=NODE, category="FateZero",
+            node_id="FateZeroBlendSampler",
+            display_name=NODE,
+            category="FateZero",
             description="Edits the inverted clip: fuses the source's attention with the edit's while it samples from "
-                        "the inverted noise with the same steps (euler, which is deterministic DDIM).",
+            "the inverted noise with the same steps (euler, which is deterministic DDIM).",
             search_aliases=["fatezero", "prompt-to-prompt", "p2p", "video edit", "video2video"],
             inputs=[
                 io.Model.Input("model", tooltip="The same model, LoRAs and inflation that the clip was inverted with."),
-                SourceRunType.Input("source", tooltip="The inverted clip, from DDIM Invert + Store Attention. Several "
-                                                      "edits can use one."),
+                SourceRunType.Input(
+                    "source",
+                    tooltip="The inverted clip, from DDIM Invert + Store Attention. Several edits can use one.",
+                ),
                 PromptEditType.Input("edit", tooltip="What changes in the prompt, from Edit Prompts."),
                 io.Conditioning.Input("positive", tooltip="The target conditioning, from Edit Prompts."),
                 io.Conditioning.Input("negative", tooltip="What to avoid; the papers use an empty prompt."),
-                io.Float.Input("cfg", default=7.5, min=1.0, max=30.0, step=0.1, round=0.01,
-                               tooltip="Guidance: how strongly the target prompt is followed. The papers use 7.5."),
+                io.Float.Input(
+                    "cfg",
+                    default=7.5,
+                    min=1.0,
+                    max=30.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="Guidance: how strongly the target prompt is followed. The papers use 7.5.",
+                ),
                 *blend_inputs(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited clip, for VAE Decode.")],
@@ -39,6 +51,14 @@ class AttentionBlendSampler(io.ComfyNode):
         require_unet(model, NODE)
         settings = read_settings(source, edit, preset, **options)
         show_text(cls, price(model, source, edit, settings))
-        samples = sample_edit(model, source, edit, settings, positive, negative, cfg,
-                              callback=latent_preview.prepare_callback(model, source.steps))
+        samples = sample_edit(
+            model,
+            source,
+            edit,
+            settings,
+            positive,
+            negative,
+            cfg,
+            callback=latent_preview.prepare_callback(model, source.steps),
+        )
         return io.NodeOutput({"samples": samples, **mark(settings, cfg)})

@@ -1,4 +1,5 @@
 """Compare Videos: clips beside each other with labels, and what differs between them."""
+
 import math
 
 from ..fatezero.compat import io, schema, ui
@@ -14,9 +15,11 @@ class CompareVideos(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
-            node_id="FateZeroCompareVideos", display_name=NODE, category="FateZero",
+            node_id="FateZeroCompareVideos",
+            display_name=NODE,
+            category="FateZero",
             description="Puts two to four clips into one, with labels: beside each other, above each other, in a grid "
-                        "or as parts of one picture. Shows and measures how they differ from the first.",
+            "or as parts of one picture. Shows and measures how they differ from the first.",
             search_aliases=["side by side", "before after", "difference", "diff", "split screen", "concatenate"],
             is_output_node=True,  # so that it can be looked at without saving it
             inputs=[
@@ -28,30 +31,61 @@ class CompareVideos(io.ComfyNode):
                 io.String.Input("second_label", default="edit", tooltip="What is written above the second clip."),
                 io.String.Input("third_label", default="third", tooltip="What is written above the third clip."),
                 io.String.Input("fourth_label", default="fourth", tooltip="What is written above the fourth clip."),
-                io.Combo.Input("layout", options=list(LAYOUTS), default=SIDE_BY_SIDE,
-                               tooltip="How the clips are put together. split: one picture in which each clip fills "
-                                       "its own part, from left to right."),
-                io.Combo.Input("difference", options=[OFF, TO_FIRST], default=OFF,
-                               tooltip="Adds a picture for each other clip of how far its colours are from the "
-                                       "first's, with the mean absolute difference in levels of 255."),
-                io.Float.Input("amplify", default=4.0, min=0.1, max=255.0, step=0.5, round=0.01,
-                               tooltip="By what the difference is multiplied, so that small ones can be seen."),
+                io.Combo.Input(
+                    "layout",
+                    options=list(LAYOUTS),
+                    default=SIDE_BY_SIDE,
+                    tooltip="How the clips are put together. split: one picture in which each clip fills "
+                    "its own part, from left to right.",
+                ),
+                io.Combo.Input(
+                    "difference",
+                    options=[OFF, TO_FIRST],
+                    default=OFF,
+                    tooltip="Adds a picture for each other clip of how far its colours are from the "
+                    "first's, with the mean absolute difference in levels of 255.",
+                ),
+                io.Float.Input(
+                    "amplify",
+                    default=4.0,
+                    min=0.1,
+                    max=255.0,
+                    step=0.5,
+                    round=0.01,
+                    tooltip="By what the difference is multiplied, so that small ones can be seen.",
+                ),
             ],
             outputs=[io.Image.Output(display_name="images", tooltip="The comparison, as long as the shortest clip.")],
         )
 
     @classmethod
-    def execute(cls, first, second, first_label="source", second_label="edit", third_label="third",
-                fourth_label="fourth", layout=SIDE_BY_SIDE, difference=OFF, amplify=4.0, third=None,
-                fourth=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        first,
+        second,
+        first_label="source",
+        second_label="edit",
+        third_label="third",
+        fourth_label="fourth",
+        layout=SIDE_BY_SIDE,
+        difference=OFF,
+        amplify=4.0,
+        third=None,
+        fourth=None,
+    ) -> io.NodeOutput:
         if layout not in LAYOUTS:
             raise ValueError(f"{NODE}: 'layout' is {layout}; choose {', '.join(LAYOUTS)}.")
         if not (math.isfinite(amplify) and amplify > 0):
-            raise ValueError(f"{NODE}: 'amplify' is {amplify:g}; expected a number above 0; 1 shows the differences as "
-                             "they are.")
-        given = [(name, clip, label) for name, clip, label in zip(
-            NAMES, (first, second, third, fourth), (first_label, second_label, third_label, fourth_label))
-            if clip is not None]
+            raise ValueError(
+                f"{NODE}: 'amplify' is {amplify:g}; expected a number above 0; 1 shows the differences as they are."
+            )
+        given = [
+            (name, clip, label)
+            for name, clip, label in zip(
+                NAMES, (first, second, third, fourth), (first_label, second_label, third_label, fourth_label)
+            )
+            if clip is not None
+        ]
         for name, clip, _ in given:
             check_images(clip, NODE, name)
         names, clips, labels = zip(*given)

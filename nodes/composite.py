@@ -1,4 +1,5 @@
 """Composite Outside Mask: the edit inside the mask, the original's own pixels outside it."""
+
 from ..fatezero.compat import io, schema
 from ..fatezero.masks.composite import composite, feather_mask
 from ..fatezero.masks.word_masks import checked_mask, grow_mask
@@ -11,19 +12,32 @@ class CompositeOutsideMask(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
-            node_id="FateZeroComposite", display_name=NODE, category="FateZero",
+            node_id="FateZeroComposite",
+            display_name=NODE,
+            category="FateZero",
             description="Keeps the edit inside the mask and gives every pixel outside it back exactly as it was before "
-                        "the edit, undoing the small changes that the VAE makes everywhere.",
+            "the edit, undoing the small changes that the VAE makes everywhere.",
             search_aliases=["paste back", "composite masked", "restore background"],
             inputs=[
                 io.Image.Input("original", tooltip="The clip before the edit, such as Video Load's images."),
                 io.Image.Input("edited", tooltip="The clip after the edit, of the same length and size."),
-                io.Mask.Input("mask",
-                              tooltip="White where the edit is kept; one mask for all frames, or one for each."),
-                io.Int.Input("grow", default=4, min=-512, max=512,
-                             tooltip="Pixels by which the mask is widened first; negative numbers narrow it."),
-                io.Int.Input("feather", default=4, min=0, max=512,
-                             tooltip="Pixels over which its edge then fades, to both sides; 0 cuts sharply."),
+                io.Mask.Input(
+                    "mask", tooltip="White where the edit is kept; one mask for all frames, or one for each."
+                ),
+                io.Int.Input(
+                    "grow",
+                    default=4,
+                    min=-512,
+                    max=512,
+                    tooltip="Pixels by which the mask is widened first; negative numbers narrow it.",
+                ),
+                io.Int.Input(
+                    "feather",
+                    default=4,
+                    min=0,
+                    max=512,
+                    tooltip="Pixels over which its edge then fades, to both sides; 0 cuts sharply.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The edit inside the mask, the original outside."),

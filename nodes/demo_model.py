@@ -1,4 +1,5 @@
 """Load Demo Model: the built-in tiny model, to try the nodes on without a checkpoint file."""
+
 from ..demo.model import load_demo_model
 from ..fatezero.compat import io, schema
 
@@ -18,7 +19,8 @@ class LoadDemoModel(io.ComfyNode):
                 "Grounds: on green grass, on yellow sand, on white snow, on blue water, in a dark night sky, "
                 "on a brick wall. "
                 "Styles: a pencil sketch of, a mosaic of. "
-                "For example: a pencil sketch of a red star and a blue circle on white snow."),
+                "For example: a pencil sketch of a red star and a blue circle on white snow."
+            ),
             search_aliases=["toy model", "tiny checkpoint", "example model"],
             inputs=[],
             outputs=[

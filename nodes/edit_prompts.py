@@ -1,4 +1,5 @@
 """Edit Prompts: a source and a target prompt, and how the words of one follow those of the other."""
+
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.prompts.alignment import AUTO, MODES
 from ..fatezero.prompts.prompt_edit import make_prompt_edit
@@ -14,48 +15,77 @@ class EditPrompts(io.ComfyNode):
             display_name="Edit Prompts",
             category="FateZero",
             description="Encodes the prompt that describes a clip and the prompt it shall become, and aligns their "
-                        "words: words in both keep the clip's attention, the others make the edit.",
+            "words: words in both keep the clip's attention, the others make the edit.",
             search_aliases=["prompt to prompt", "cross attention control", "word swap", "prompt alignment"],
             is_output_node=True,  # so that the table can be looked at without running the edit
             inputs=[
                 io.Clip.Input("clip", tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL checkpoint."),
-                io.String.Input("source_prompt", multiline=True, dynamic_prompts=True,
-                                tooltip="What the clip shows, such as: a silver jeep driving down a curvy road."),
-                io.String.Input("target_prompt", multiline=True, dynamic_prompts=True,
-                                tooltip="The same sentence with words changed, added or removed, such as: a red "
-                                        "porsche driving down a curvy road."),
-                io.Combo.Input("mode", options=list(MODES), default=AUTO,
-                               tooltip="swap: a word in place of another takes over its attention, and with it its "
-                                       "place and shape. refine: changed words find their own place. auto: swap when "
-                                       "words are replaced one for one, else refine."),
-                io.String.Input("emphasis", default="",
-                                tooltip="Target words to strengthen or weaken, each with a factor from -20 to 20, such "
-                                        "as: crystal:5, swarovski:3. 1 leaves a word as it is."),
-                io.String.Input("mask_words", default="",
-                                tooltip="Source words that name what to edit, such as: silver jeep. Empty: the source "
-                                        "words that changed."),
-                io.String.Input("target_mask_words", default="",
-                                tooltip="Target words that name what the edit makes, for blending latents. Empty: the "
-                                        "target words that changed."),
-                io.String.Input("windows", default="",
-                                tooltip="Target words that follow the source's attention only in a part of the steps, "
-                                        "counted from the noisiest, such as: silver:0.8, jeep:0.2-0.9; 0 is never."),
+                io.String.Input(
+                    "source_prompt",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="What the clip shows, such as: a silver jeep driving down a curvy road.",
+                ),
+                io.String.Input(
+                    "target_prompt",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="The same sentence with words changed, added or removed, such as: a red "
+                    "porsche driving down a curvy road.",
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=list(MODES),
+                    default=AUTO,
+                    tooltip="swap: a word in place of another takes over its attention, and with it its "
+                    "place and shape. refine: changed words find their own place. auto: swap when "
+                    "words are replaced one for one, else refine.",
+                ),
+                io.String.Input(
+                    "emphasis",
+                    default="",
+                    tooltip="Target words to strengthen or weaken, each with a factor from -20 to 20, such "
+                    "as: crystal:5, swarovski:3. 1 leaves a word as it is.",
+                ),
+                io.String.Input(
+                    "mask_words",
+                    default="",
+                    tooltip="Source words that name what to edit, such as: silver jeep. Empty: the source "
+                    "words that changed.",
+                ),
+                io.String.Input(
+                    "target_mask_words",
+                    default="",
+                    tooltip="Target words that name what the edit makes, for blending latents. Empty: the "
+                    "target words that changed.",
+                ),
+                io.String.Input(
+                    "windows",
+                    default="",
+                    tooltip="Target words that follow the source's attention only in a part of the steps, "
+                    "counted from the noisiest, such as: silver:0.8, jeep:0.2-0.9; 0 is never.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output("source", tooltip="The source prompt, for DDIM Invert + Store Attention."),
                 io.Conditioning.Output("target", tooltip="The target prompt, for the sampler's positive."),
                 PromptEditType.Output("edit", tooltip="The alignment of the prompts, for Attention Blend."),
-                io.String.Output("alignment", tooltip="The alignment as text: what is kept (=), replaced (->), new (+) "
-                                                      "and removed (-), and what is masked."),
+                io.String.Output(
+                    "alignment",
+                    tooltip="The alignment as text: what is kept (=), replaced (->), new (+) "
+                    "and removed (-), and what is masked.",
+                ),
             ],
         )
 
     @classmethod
-    def execute(cls, clip, source_prompt, target_prompt, mode, emphasis, mask_words, target_mask_words,
-                windows) -> io.NodeOutput:
+    def execute(
+        cls, clip, source_prompt, target_prompt, mode, emphasis, mask_words, target_mask_words, windows
+    ) -> io.NodeOutput:
         if clip is None:
-            raise ValueError("Edit Prompts: 'clip' is empty; connect a checkpoint that contains a text encoder, or a "
-                             "CLIP loader.")
+            raise ValueError(
+                "Edit Prompts: 'clip' is empty; connect a checkpoint that contains a text encoder, or a CLIP loader."
+            )
         source = tokenize_prompt(clip, source_prompt, "Edit Prompts: 'source prompt'")
         target = tokenize_prompt(clip, target_prompt, "Edit Prompts: 'target prompt'")
         edit = make_prompt_edit(source, target, mode, emphasis, mask_words, target_mask_words, windows)
@@ -68,6 +98,8 @@ def _encode(clip, tokens: PromptTokens) -> list:
     conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(tokens.text), add_dict={"fatezero_tokens": tokens})
     for embedding, _ in conditioning:
         if embedding.shape[1] != tokens.length:
-            raise ValueError(f"Edit Prompts: 'clip' encodes {tokens.length} tokens as {embedding.shape[1]}; connect "
-                             f"the CLIP of an SD 1.x, SD 2.x or SDXL checkpoint without nodes that change its prompts.")
+            raise ValueError(
+                f"Edit Prompts: 'clip' encodes {tokens.length} tokens as {embedding.shape[1]}; connect "
+                f"the CLIP of an SD 1.x, SD 2.x or SDXL checkpoint without nodes that change its prompts."
+            )
     return conditioning

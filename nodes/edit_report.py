@@ -1,4 +1,5 @@
 """Edit Report: what an edit did in numbers and curves, and when it did little, why and what to turn."""
+
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.masks.word_masks import checked_mask
 from ..fatezero.report.diagnosis import explain
@@ -15,29 +16,50 @@ class EditReport(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
-            node_id="FateZeroEditReport", display_name=NODE, category="FateZero",
+            node_id="FateZeroEditReport",
+            display_name=NODE,
+            category="FateZero",
             description="Measures an edit as FateZero and Video-P2P do, draws the measures frame by frame, and when an "
-                        "edit had little effect says why, and which setting to turn.",
+            "edit had little effect says why, and which setting to turn.",
             search_aliases=["metrics", "psnr", "clip score", "lpips", "tem-con", "frame-acc", "no effect", "compare"],
             is_output_node=True,
             inputs=[
                 io.Image.Input("before", tooltip="The clip before the edit, such as Video Load's images."),
                 io.Image.Input("after", tooltip="The clip after the edit, of the same length and size."),
-                io.Mask.Input("mask", optional=True, tooltip="Where the edit was wanted, such as Attention Mask's: "
-                                                             "inside and outside are measured apart."),
-                PromptEditType.Input("edit", optional=True, tooltip="The edit, from Edit Prompts: its prompts are "
-                                                                    "compared with the frames."),
-                SourceRunType.Input("source", optional=True, tooltip="The inverted clip, from DDIM Invert + Store "
-                                                                     "Attention: shows where the words' mask was."),
-                io.MultiType.Input("made_by", [io.Latent, io.Model], optional=True,
-                                   tooltip="The latent of Attention Blend Sampler or the model of Attention Blend: "
-                                           "tells with which settings the edit was made."),
-                io.Clip.Input("clip", optional=True,
-                              tooltip="A text encoder with its text projection (not that of an SD 1.x checkpoint, "
-                                      "which has none), of the same CLIP as 'clip vision'."),
-                io.ClipVision.Input("clip_vision", optional=True,
-                                    tooltip="From Load CLIP Vision: frames are compared with each other and with the "
-                                            "prompts."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the edit was wanted, such as Attention Mask's: "
+                    "inside and outside are measured apart.",
+                ),
+                PromptEditType.Input(
+                    "edit",
+                    optional=True,
+                    tooltip="The edit, from Edit Prompts: its prompts are compared with the frames.",
+                ),
+                SourceRunType.Input(
+                    "source",
+                    optional=True,
+                    tooltip="The inverted clip, from DDIM Invert + Store Attention: shows where the words' mask was.",
+                ),
+                io.MultiType.Input(
+                    "made_by",
+                    [io.Latent, io.Model],
+                    optional=True,
+                    tooltip="The latent of Attention Blend Sampler or the model of Attention Blend: "
+                    "tells with which settings the edit was made.",
+                ),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="A text encoder with its text projection (not that of an SD 1.x checkpoint, "
+                    "which has none), of the same CLIP as 'clip vision'.",
+                ),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip="From Load CLIP Vision: frames are compared with each other and with the prompts.",
+                ),
             ],
             outputs=[
                 io.String.Output(display_name="report", tooltip="The measures as a table, and what to turn, in words."),
@@ -46,8 +68,9 @@ class EditReport(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, before, after, mask=None, edit=None, source=None, made_by=None, clip=None,
-                clip_vision=None) -> io.NodeOutput:
+    def execute(
+        cls, before, after, mask=None, edit=None, source=None, made_by=None, clip=None, clip_vision=None
+    ) -> io.NodeOutput:
         check_images(before, NODE, "before")
         check_images(after, NODE, "after")
         check_same_size(before, "before", after, "after", NODE)

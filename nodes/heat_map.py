@@ -1,4 +1,5 @@
 """Attention Heat-Map: where, and how strongly, the model saw each word of the source prompt."""
+
 from ..fatezero.compat import io, schema
 from ..fatezero.report.heat_map import (
     EACH_FRAME,
@@ -22,53 +23,87 @@ class AttentionHeatMap(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
-            node_id="FateZeroAttentionHeatMap", display_name=NODE, category="FateZero",
+            node_id="FateZeroAttentionHeatMap",
+            display_name=NODE,
+            category="FateZero",
             description="Shows in colours where the model saw each word of the source prompt, frame by frame, and how "
-                        "strongly. Costs nothing: the inversion has kept it.",
+            "strongly. Costs nothing: the inversion has kept it.",
             search_aliases=["heatmap", "daam", "cross-attention", "attribution", "word map"],
             is_output_node=True,  # so that it can be looked at on its own
             inputs=[
                 SourceRunType.Input("source", tooltip="The inverted clip, from DDIM Invert + Store Attention."),
-                PromptEditType.Input("edit", optional=True,
-                                     tooltip="When given, its words to mask are shown if 'words' is empty."),
+                PromptEditType.Input(
+                    "edit", optional=True, tooltip="When given, its words to mask are shown if 'words' is empty."
+                ),
                 io.Image.Input("images", optional=True, tooltip="The clip, to lay the heat over."),
-                io.String.Input("words", default="", tooltip="Words of the source prompt, separated by commas; what "
-                                                             "stands between two commas is shown as one. Empty for "
-                                                             "those of 'edit', or for every word but a, on and the "
-                                                             "like."),
-                io.Combo.Input("when", options=[AVERAGE, ONE_STEP], default=AVERAGE,
-                               tooltip="Read the attention averaged over the steps, or at one of them."),
-                io.Int.Input("step", default=25, min=0, max=998,
-                             tooltip="Which denoising step (0 is the noisiest), when 'when' is one step."),
-                io.Combo.Input("scale", options=[EACH_FRAME, WHOLE_CLIP], default=EACH_FRAME,
-                               tooltip="What the hottest colour stands for: the strongest place of each frame and "
-                                       "word, which shows where a word is; or of the whole clip and all words, so "
-                                       "that frames and words can be compared."),
-                io.Float.Input("opacity", default=0.6, min=0.0, max=1.0, step=0.05, round=0.001,
-                               tooltip="How much the colours hide of the clip, which is shown in grey."),
+                io.String.Input(
+                    "words",
+                    default="",
+                    tooltip="Words of the source prompt, separated by commas; what "
+                    "stands between two commas is shown as one. Empty for "
+                    "those of 'edit', or for every word but a, on and the "
+                    "like.",
+                ),
+                io.Combo.Input(
+                    "when",
+                    options=[AVERAGE, ONE_STEP],
+                    default=AVERAGE,
+                    tooltip="Read the attention averaged over the steps, or at one of them.",
+                ),
+                io.Int.Input(
+                    "step",
+                    default=25,
+                    min=0,
+                    max=998,
+                    tooltip="Which denoising step (0 is the noisiest), when 'when' is one step.",
+                ),
+                io.Combo.Input(
+                    "scale",
+                    options=[EACH_FRAME, WHOLE_CLIP],
+                    default=EACH_FRAME,
+                    tooltip="What the hottest colour stands for: the strongest place of each frame and "
+                    "word, which shows where a word is; or of the whole clip and all words, so "
+                    "that frames and words can be compared.",
+                ),
+                io.Float.Input(
+                    "opacity",
+                    default=0.6,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    round=0.001,
+                    tooltip="How much the colours hide of the clip, which is shown in grey.",
+                ),
             ],
             outputs=[
-                io.Image.Output(display_name="overlay", tooltip="The clip with the words' heat, added up, laid over it "
-                                                                "(on black without 'images')."),
-                io.Image.Output(display_name="grid", tooltip="A cell for each word, with the most attention that a "
-                                                             "place of the frame gives it."),
-                io.Mask.Output(display_name="heat", tooltip="The words' heat, added up, from 0 to 1: one picture per "
-                                                            "frame, of the clip's size."),
+                io.Image.Output(
+                    display_name="overlay",
+                    tooltip="The clip with the words' heat, added up, laid over it (on black without 'images').",
+                ),
+                io.Image.Output(
+                    display_name="grid",
+                    tooltip="A cell for each word, with the most attention that a place of the frame gives it.",
+                ),
+                io.Mask.Output(
+                    display_name="heat",
+                    tooltip="The words' heat, added up, from 0 to 1: one picture per frame, of the clip's size.",
+                ),
             ],
         )
 
     @classmethod
-    def execute(cls, source, words, when, step, scale=EACH_FRAME, opacity=0.6, edit=None,
-                images=None) -> io.NodeOutput:
+    def execute(cls, source, words, when, step, scale=EACH_FRAME, opacity=0.6, edit=None, images=None) -> io.NodeOutput:
         if not 0 <= opacity <= 1:
             raise ValueError(f"{NODE}: 'opacity' is {opacity}; choose a value from 0 to 1.")
         size = clip_size(source)
         if images is not None:
             check_images(images, NODE, "images")
             if images.shape[:3] != (source.frames, size[1], size[0]):
-                raise ValueError(f"{NODE}: 'images' are {images.shape[0]} frames of {images.shape[2]}x"
-                                 f"{images.shape[1]} but the source has {source.frames} of {size[0]}x{size[1]}; "
-                                 "connect the clip that was inverted.")
+                raise ValueError(
+                    f"{NODE}: 'images' are {images.shape[0]} frames of {images.shape[2]}x"
+                    f"{images.shape[1]} but the source has {source.frames} of {size[0]}x{size[1]}; "
+                    "connect the clip that was inverted."
+                )
         chosen = chosen_words(source, edit, words)
         step = step if when == ONE_STEP else None
         each = word_attention(source, list(chosen.values()), step)
@@ -76,6 +111,7 @@ class AttentionHeatMap(io.ComfyNode):
         strengths = [[percent(share) for share in frame] for frame in each.amax(dim=(2, 3)).tolist()]
         grid = grid_clip(relative_heat(each, scale), images, size, list(chosen), strengths, opacity)
         strengths = [percent(share) for share in together.amax(dim=(1, 2, 3)).tolist()]
-        overlay, heat = overlay_clip(relative_heat(together, scale)[:, 0], images, size, " + ".join(chosen), strengths,
-                                     opacity)
+        overlay, heat = overlay_clip(
+            relative_heat(together, scale)[:, 0], images, size, " + ".join(chosen), strengths, opacity
+        )
         return io.NodeOutput(overlay, grid, heat, ui=preview_clip(grid if len(chosen) > 1 else overlay))

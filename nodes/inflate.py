@@ -1,4 +1,5 @@
 """Inflate UNet to ST-Attention: self-attention that spans the key frames of a clip."""
+
 from ..fatezero.compat import io, schema
 from ..fatezero.network.chunked_sampling import sampled_in_chunks
 from ..fatezero.network.key_frames import CHOICES, parse_key_frames
@@ -13,35 +14,72 @@ class InflateUNet(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
-            node_id="FateZeroInflate", display_name=NODE, category="FateZero",
+            node_id="FateZeroInflate",
+            display_name=NODE,
+            category="FateZero",
             description="Lets every frame look at key frames, so that the frames of a clip agree. Use the inflated "
-                        "model both for DDIM Invert and for the edit. For a single image it changes nothing.",
+            "model both for DDIM Invert and for the edit. For a single image it changes nothing.",
             search_aliases=["video", "temporal", "spatio-temporal attention", "tune-a-video"],
             inputs=[
                 io.Model.Input("model", tooltip="An SD 1.x, SD 2.x or SDXL checkpoint, with the LoRAs you want."),
-                io.Combo.Input("key_frames", options=[*CHOICES, CUSTOM], default=next(iter(CHOICES)),
-                               tooltip="Which frames each frame looks at. 'current + middle' suits most clips; 'all' "
-                                       "agrees best and costs most."),
-                io.Int.Input("minimum_width", default=0, min=0, max=4096, step=64, advanced=True,
-                             tooltip="Only layers with at least this many channels look at key frames; narrower ones "
-                                     "stay within their frame. The released style settings use 640 (SD 1.x)."),
-                io.Boolean.Input("normalise_across_frames", default=False, advanced=True,
-                                 tooltip="Group norms over all frames together, as in the official 3-D UNet. Needed "
-                                         "to match its results; otherwise leave off."),
-                io.String.Input("custom_key_frames", default="current, middle", advanced=True,
-                                tooltip="Used when 'key frames' is custom: current, first, middle, last, all, or "
-                                        "offsets such as -1 and +2, separated by commas."),
-                io.Int.Input("frames_at_once", default=0, min=0, max=4096, optional=True, advanced=True,
-                             tooltip="How many frames go through the model together, here and in every inversion and "
-                                     "edit with this model: fewer need less memory, the result is the same. 0 chooses "
-                                     "by itself (8 at 512x512, fewer when memory is short)."),
+                io.Combo.Input(
+                    "key_frames",
+                    options=[*CHOICES, CUSTOM],
+                    default=next(iter(CHOICES)),
+                    tooltip="Which frames each frame looks at. 'current + middle' suits most clips; 'all' "
+                    "agrees best and costs most.",
+                ),
+                io.Int.Input(
+                    "minimum_width",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    step=64,
+                    advanced=True,
+                    tooltip="Only layers with at least this many channels look at key frames; narrower ones "
+                    "stay within their frame. The released style settings use 640 (SD 1.x).",
+                ),
+                io.Boolean.Input(
+                    "normalise_across_frames",
+                    default=False,
+                    advanced=True,
+                    tooltip="Group norms over all frames together, as in the official 3-D UNet. Needed "
+                    "to match its results; otherwise leave off.",
+                ),
+                io.String.Input(
+                    "custom_key_frames",
+                    default="current, middle",
+                    advanced=True,
+                    tooltip="Used when 'key frames' is custom: current, first, middle, last, all, or "
+                    "offsets such as -1 and +2, separated by commas.",
+                ),
+                io.Int.Input(
+                    "frames_at_once",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    optional=True,
+                    advanced=True,
+                    tooltip="How many frames go through the model together, here and in every inversion and "
+                    "edit with this model: fewer need less memory, the result is the same. 0 chooses "
+                    "by itself (8 at 512x512, fewer when memory is short).",
+                ),
             ],
-            outputs=[io.Model.Output(display_name="model", tooltip="The inflated model; the one given in is unchanged.")],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The inflated model; the one given in is unchanged.")
+            ],
         )
 
     @classmethod
-    def execute(cls, model, key_frames, minimum_width=0, normalise_across_frames=False,
-                custom_key_frames="current, middle", frames_at_once=0) -> io.NodeOutput:
+    def execute(
+        cls,
+        model,
+        key_frames,
+        minimum_width=0,
+        normalise_across_frames=False,
+        custom_key_frames="current, middle",
+        frames_at_once=0,
+    ) -> io.NodeOutput:
         require_unet(model, NODE)
         try:
             entries = parse_key_frames(CHOICES.get(key_frames, custom_key_frames))

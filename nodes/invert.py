@@ -1,4 +1,5 @@
 """DDIM Invert + Store Attention: from the clip's latents to the noise that draws it again."""
+
 import os
 
 import comfy.samplers
@@ -23,35 +24,74 @@ class Invert(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
-            node_id="FateZeroInvert", display_name=NODE, category="FateZero",
+            node_id="FateZeroInvert",
+            display_name=NODE,
+            category="FateZero",
             description="Runs the clip backwards to the noise that draws it again, under the prompt that describes it. "
-                        "Keeps a few MB (the latent of each step), from which an edit gets the source's attention back. "
-                        "Invert once, edit as often as you like.",
+            "Keeps a few MB (the latent of each step), from which an edit gets the source's attention back. "
+            "Invert once, edit as often as you like.",
             search_aliases=["ddim inversion", "unsampler", "fatezero", "invert video"],
             inputs=[
-                io.Model.Input("model", tooltip="SD 1.x, SD 2.x or SDXL, usually inflated, with the LoRAs of the edit."),
-                io.Conditioning.Input("source", tooltip="The source conditioning, from Edit Prompts; a ControlNet may "
-                                                        "be applied to it."),
-                io.Latent.Input("latent", tooltip="The clip from VAE Encode, one latent per frame; one image works too."),
-                io.Int.Input("steps", default=50, min=1, max=999,
-                             tooltip="Steps of inversion and of every edit. The papers use 50; 20 is quick and often "
-                                     "enough for style."),
-                io.Combo.Input("schedule", options=[OFFICIAL, *comfy.samplers.SCHEDULER_NAMES], default=OFFICIAL,
-                               tooltip="Noise levels. The official DDIM schedule, or a scheduler as in KSampler (use "
-                                       "the same there)."),
-                io.Combo.Input("evaluate_at", options=list(LABELS), default=next(iter(LABELS)), optional=True,
-                               advanced=True, tooltip="Which noise level the model is told at each step: the next one, "
-                                                      "as the official code, or the current one, as the paper prints."),
-                io.Int.Input("refinement", default=0, min=0, max=10, optional=True, advanced=True,
-                             tooltip="Fixed-point iterations per step: 2 or 3 make the inversion nearly exact, each "
-                                     "costs one more model call per step."),
-                io.Boolean.Input("report_error", default=False, optional=True, advanced=True,
-                                 tooltip="Draws the source again from its noise and reports the error; costs as many "
-                                         "steps once more."),
-                io.Boolean.Input("resume", default=False, optional=True, advanced=True,
-                                 tooltip="Continue where a cancelled or crashed run of the same inversion stopped; "
-                                         "writes each step to disk, into fatezero/unfinished of the output folder, "
-                                         "until it is done."),
+                io.Model.Input(
+                    "model", tooltip="SD 1.x, SD 2.x or SDXL, usually inflated, with the LoRAs of the edit."
+                ),
+                io.Conditioning.Input(
+                    "source", tooltip="The source conditioning, from Edit Prompts; a ControlNet may be applied to it."
+                ),
+                io.Latent.Input(
+                    "latent", tooltip="The clip from VAE Encode, one latent per frame; one image works too."
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=50,
+                    min=1,
+                    max=999,
+                    tooltip="Steps of inversion and of every edit. The papers use 50; 20 is quick and often "
+                    "enough for style.",
+                ),
+                io.Combo.Input(
+                    "schedule",
+                    options=[OFFICIAL, *comfy.samplers.SCHEDULER_NAMES],
+                    default=OFFICIAL,
+                    tooltip="Noise levels. The official DDIM schedule, or a scheduler as in KSampler (use "
+                    "the same there).",
+                ),
+                io.Combo.Input(
+                    "evaluate_at",
+                    options=list(LABELS),
+                    default=next(iter(LABELS)),
+                    optional=True,
+                    advanced=True,
+                    tooltip="Which noise level the model is told at each step: the next one, "
+                    "as the official code, or the current one, as the paper prints.",
+                ),
+                io.Int.Input(
+                    "refinement",
+                    default=0,
+                    min=0,
+                    max=10,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Fixed-point iterations per step: 2 or 3 make the inversion nearly exact, each "
+                    "costs one more model call per step.",
+                ),
+                io.Boolean.Input(
+                    "report_error",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Draws the source again from its noise and reports the error; costs as many "
+                    "steps once more.",
+                ),
+                io.Boolean.Input(
+                    "resume",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Continue where a cancelled or crashed run of the same inversion stopped; "
+                    "writes each step to disk, into fatezero/unfinished of the output folder, "
+                    "until it is done.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The inverted noise; the sampler must add none."),
@@ -63,8 +103,18 @@ class Invert(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, source, latent, steps, schedule, evaluate_at="target label (official code)", refinement=0,
-                report_error=False, resume=False) -> io.NodeOutput:
+    def execute(
+        cls,
+        model,
+        source,
+        latent,
+        steps,
+        schedule,
+        evaluate_at="target label (official code)",
+        refinement=0,
+        report_error=False,
+        resume=False,
+    ) -> io.NodeOutput:
         samples = latent["samples"]
         check_inversion(model, source, samples)
         sigmas = inversion_sigmas(model, schedule, steps)

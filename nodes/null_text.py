@@ -1,4 +1,5 @@
 """Null-Text Optimization: unconditional embeddings with which guidance draws the source clip again."""
+
 import latent_preview
 
 from ..fatezero.compat import io, schema, show_text, ui
@@ -21,51 +22,113 @@ class NullTextOptimization(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
-            node_id="FateZeroNullText", display_name=NODE, category="FateZero",
+            node_id="FateZeroNullText",
+            display_name=NODE,
+            category="FateZero",
             description="Makes the source come back exactly under guidance: finds, for each step, the embedding of "
-                        "\"no prompt\" with which the sampler retraces the inversion (Video-P2P).",
+            '"no prompt" with which the sampler retraces the inversion (Video-P2P).',
             search_aliases=["null text inversion", "video-p2p", "negative prompt inversion", "fatezero"],
             inputs=[
                 io.Model.Input("model", tooltip="The model, LoRAs and inflation that the clip was inverted with."),
                 SourceRunType.Input("source", tooltip="The inverted clip, from DDIM Invert or Load Source Run."),
                 io.Conditioning.Input("negative", tooltip="The negative of the edit; the papers use an empty prompt."),
-                io.Float.Input("guidance", default=7.5, min=1.0, max=30.0, step=0.1, round=0.01,
-                               tooltip="The cfg of the edit."),
-                io.Combo.Input("method", options=[OPTIMIZED, NEGATIVE_PROMPT], default=OPTIMIZED,
-                               tooltip="Optimize the embeddings, or take the source prompt's own, which costs nothing "
-                                       "and brings the source back as well as without guidance."),
-                io.Int.Input("inner_steps", default=10, min=1, max=500,
-                             tooltip="At most so many optimizer steps for each step of the sampler."),
-                io.Float.Input("learning_rate", default=1e-2, min=1e-5, max=1.0, step=1e-5, round=1e-6, optional=True,
-                               advanced=True, tooltip="Of the first step; it falls linearly to half of it, as "
-                                                      "published."),
-                io.Float.Input("early_stop", default=1e-5, min=0.0, max=1.0, step=1e-6, round=1e-8, optional=True,
-                               advanced=True, tooltip="The loss below which the first step is left as it is; rises "
-                                                      "linearly to 101 times that, as published. 0 never stops early."),
-                io.Combo.Input("start_from", options=[FROM_SOURCE, FROM_NEGATIVE], default=FROM_SOURCE, optional=True,
-                               advanced=True, tooltip="Where the first embedding starts. From the source prompt far "
-                                                      "fewer steps are needed, and the source comes back more "
-                                                      "exactly."),
-                io.Combo.Input("embeddings", options=[SHARED, PER_FRAME], default=SHARED, optional=True, advanced=True,
-                               tooltip="One embedding for all frames, as published, or one for each frame."),
-                io.Boolean.Input("report_error", default=True, optional=True, advanced=True,
-                                 tooltip="Also draws the source with the plain negative, to compare; costs as many "
-                                         "steps once more."),
+                io.Float.Input(
+                    "guidance", default=7.5, min=1.0, max=30.0, step=0.1, round=0.01, tooltip="The cfg of the edit."
+                ),
+                io.Combo.Input(
+                    "method",
+                    options=[OPTIMIZED, NEGATIVE_PROMPT],
+                    default=OPTIMIZED,
+                    tooltip="Optimize the embeddings, or take the source prompt's own, which costs nothing "
+                    "and brings the source back as well as without guidance.",
+                ),
+                io.Int.Input(
+                    "inner_steps",
+                    default=10,
+                    min=1,
+                    max=500,
+                    tooltip="At most so many optimizer steps for each step of the sampler.",
+                ),
+                io.Float.Input(
+                    "learning_rate",
+                    default=1e-2,
+                    min=1e-5,
+                    max=1.0,
+                    step=1e-5,
+                    round=1e-6,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Of the first step; it falls linearly to half of it, as published.",
+                ),
+                io.Float.Input(
+                    "early_stop",
+                    default=1e-5,
+                    min=0.0,
+                    max=1.0,
+                    step=1e-6,
+                    round=1e-8,
+                    optional=True,
+                    advanced=True,
+                    tooltip="The loss below which the first step is left as it is; rises "
+                    "linearly to 101 times that, as published. 0 never stops early.",
+                ),
+                io.Combo.Input(
+                    "start_from",
+                    options=[FROM_SOURCE, FROM_NEGATIVE],
+                    default=FROM_SOURCE,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Where the first embedding starts. From the source prompt far "
+                    "fewer steps are needed, and the source comes back more "
+                    "exactly.",
+                ),
+                io.Combo.Input(
+                    "embeddings",
+                    options=[SHARED, PER_FRAME],
+                    default=SHARED,
+                    optional=True,
+                    advanced=True,
+                    tooltip="One embedding for all frames, as published, or one for each frame.",
+                ),
+                io.Boolean.Input(
+                    "report_error",
+                    default=True,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Also draws the source with the plain negative, to compare; costs as many steps once more.",
+                ),
             ],
             outputs=[
-                SourceRunType.Output(display_name="source", tooltip="The source with its null text, for edits and Save "
-                                                                    "Source Run."),
-                io.Conditioning.Output(display_name="negative", tooltip="The embeddings, each limited to its step, for "
-                                                                        "any sampler's negative."),
-                io.String.Output(display_name="report", tooltip="How exactly the source comes back, before and after, "
-                                                                "and the loss of each step."),
+                SourceRunType.Output(
+                    display_name="source", tooltip="The source with its null text, for edits and Save Source Run."
+                ),
+                io.Conditioning.Output(
+                    display_name="negative",
+                    tooltip="The embeddings, each limited to its step, for any sampler's negative.",
+                ),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="How exactly the source comes back, before and after, and the loss of each step.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model, source, negative, guidance, method, inner_steps, learning_rate=1e-2, early_stop=1e-5,
-                start_from=FROM_SOURCE, embeddings=SHARED, report_error=True) -> io.NodeOutput:
+    def execute(
+        cls,
+        model,
+        source,
+        negative,
+        guidance,
+        method,
+        inner_steps,
+        learning_rate=1e-2,
+        early_stop=1e-5,
+        start_from=FROM_SOURCE,
+        embeddings=SHARED,
+        report_error=True,
+    ) -> io.NodeOutput:
         settings = Optimization(guidance, inner_steps, learning_rate, early_stop, embeddings == PER_FRAME)
         check_null_text(model, source, negative, settings)
         callback = latent_preview.prepare_callback(model, source.steps)
@@ -75,12 +138,14 @@ class NullTextOptimization(io.ComfyNode):
             after = _psnr(model, run, null_text_conditioning(run), guidance, callback) if report_error else None
             details = "the source prompt's own embedding at every step"
         else:
+
             def show_loss(step, inner, loss):
                 show_text(cls, f"step {step + 1} of {source.steps}, inner step {inner}: loss {loss:.2e}")
 
             start = source.conditioning if start_from == FROM_SOURCE else negative
-            run, samples, losses = optimize_null_text(model, source, start, settings, callback=callback,
-                                                      on_loss=show_loss)
+            run, samples, losses = optimize_null_text(
+                model, source, start, settings, callback=callback, on_loss=show_loss
+            )
             after = reconstruction_psnr(model, run, samples)
             details = _losses(losses)
         report = f"{run.summary()}\n{_comparison(guidance, before, after)}{details}"

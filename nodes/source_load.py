@@ -1,4 +1,5 @@
 """Load Source Run: an inverted clip from a file, in place of inverting it again."""
+
 import os
 from pathlib import Path, PurePath
 
@@ -19,15 +20,20 @@ class LoadSourceRun(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
-            node_id="FateZeroLoadSource", display_name=LOAD, category="FateZero",
+            node_id="FateZeroLoadSource",
+            display_name=LOAD,
+            category="FateZero",
             description="Brings back an inverted clip that Save Source Run has written, in the place of DDIM Invert + "
-                        "Store Attention: edits of it are the same to the last bit.",
+            "Store Attention: edits of it are the same to the last bit.",
             search_aliases=["load inversion", "restore source", "fatezero"],
             inputs=[
                 io.Model.Input("model", tooltip="The model, LoRAs and inflation that the clip was inverted with."),
-                io.Combo.Input("file", options=_files(),
-                               tooltip="A file of Save Source Run, in the folder fatezero of ComfyUI's output folder "
-                                       "or in the input folder."),
+                io.Combo.Input(
+                    "file",
+                    options=_files(),
+                    tooltip="A file of Save Source Run, in the folder fatezero of ComfyUI's output folder "
+                    "or in the input folder.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The inverted noise; the sampler must add none."),
@@ -69,8 +75,9 @@ def _files() -> list[str]:
     unfinished = os.path.join(output, *PurePath(UNFINISHED).parts)
     found = []
     for folder, folders, names in os.walk(os.path.join(output, SAVED_IN)):
-        folders[:] = [name for name in sorted(folders)
-                      if not name.startswith(".") and os.path.join(folder, name) != unfinished]
+        folders[:] = [
+            name for name in sorted(folders) if not name.startswith(".") and os.path.join(folder, name) != unfinished
+        ]
         found += [Path(folder, name).relative_to(output).as_posix() + _OUTPUT for name in _runs(names)]
     return found + _runs(os.listdir(folder_paths.get_input_directory()))
 
@@ -91,5 +98,7 @@ def _path(file: str) -> str | None:
 
 
 def _missing(file: str) -> str:
-    return (f"{LOAD}: 'file' is {file}, which is not in ComfyUI's output or input folder; choose another one, or save "
-            "the source run again.")
+    return (
+        f"{LOAD}: 'file' is {file}, which is not in ComfyUI's output or input folder; choose another one, or save "
+        "the source run again."
+    )

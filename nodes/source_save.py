@@ -1,4 +1,5 @@
 """Save Source Run: the inverted clip as a file, for edits in another session."""
+
 import os
 from pathlib import PurePath
 
@@ -15,16 +16,21 @@ class SaveSourceRun(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
-            node_id="FateZeroSaveSource", display_name=SAVE, category="FateZero",
+            node_id="FateZeroSaveSource",
+            display_name=SAVE,
+            category="FateZero",
             description="Saves an inverted clip in ComfyUI's output folder, so that Load Source Run brings it back in "
-                        "another session without inverting again.",
+            "another session without inverting again.",
             search_aliases=["save inversion", "store source", "fatezero"],
             is_output_node=True,
             inputs=[
                 SourceRunType.Input("source", tooltip="The inverted clip, from DDIM Invert + Store Attention."),
-                io.String.Input("filename_prefix", default="fatezero/source",
-                                tooltip="Folder and beginning of the name within ComfyUI's output folder; a number is "
-                                        "added. Load Source Run lists what lies in the folder fatezero and below."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="fatezero/source",
+                    tooltip="Folder and beginning of the name within ComfyUI's output folder; a number is "
+                    "added. Load Source Run lists what lies in the folder fatezero and below.",
+                ),
             ],
             outputs=[SourceRunType.Output(display_name="source", tooltip="The same source run, to go on with.")],
         )
@@ -41,7 +47,8 @@ class SaveSourceRun(io.ComfyNode):
         height, width = source.trajectory.shape[-2:]
         with explain_disk_errors(f"{SAVE}: '{filename_prefix}'", "choose another 'filename prefix' or output folder"):
             folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
-                filename_prefix, folder_paths.get_output_directory(), width * 8, height * 8)
+                filename_prefix, folder_paths.get_output_directory(), width * 8, height * 8
+            )
         name = f"{filename}_{counter:05}_.safetensors"
         path = os.path.join(folder, name)
         write_source(path, source)

@@ -1,4 +1,5 @@
 """Video Load: the frames of a clip that are to be edited, on the model's grid."""
+
 import os
 from functools import partial
 from pathlib import Path
@@ -28,36 +29,59 @@ class VideoLoad(io.ComfyNode):
             display_name=NODE,
             category="FateZero",
             description="Reads the frames to edit from a video, an animation or a picture, fitted to a size that the "
-                        "model can take, and shows the first of them. Only the chosen frames are kept in memory, "
-                        "however long the clip is.",
+            "model can take, and shows the first of them. Only the chosen frames are kept in memory, "
+            "however long the clip is.",
             search_aliases=["load video", "import video", "video to images", "gif"],
             inputs=[
-                io.Combo.Input("file", options=_files(), upload=io.UploadType.video,
-                               tooltip="A video, animation or picture in ComfyUI's input folder, or one of the pack's "
-                                       "demo clips. Not used while 'video' or 'images' is connected."),
+                io.Combo.Input(
+                    "file",
+                    options=_files(),
+                    upload=io.UploadType.video,
+                    tooltip="A video, animation or picture in ComfyUI's input folder, or one of the pack's "
+                    "demo clips. Not used while 'video' or 'images' is connected.",
+                ),
                 number("start", default=0, tooltip="The first frame to take, counted from 0."),
                 number("count", default=8, tooltip="How many frames to take at most; 0 takes all the rest."),
-                number("every_nth", default=1, min=1,
-                       tooltip="Takes one frame of so many: 2 halves the frame rate, the clip's speed stays."),
-                side("width", tooltip="Width in pixels; 0 follows from the height and the clip's aspect. With both at "
-                                      "0 the clip keeps its size."),
+                number(
+                    "every_nth",
+                    default=1,
+                    min=1,
+                    tooltip="Takes one frame of so many: 2 halves the frame rate, the clip's speed stays.",
+                ),
+                side(
+                    "width",
+                    tooltip="Width in pixels; 0 follows from the height and the clip's aspect. With both at "
+                    "0 the clip keeps its size.",
+                ),
                 side("height", tooltip="Height in pixels; 0 follows from the width and the clip's aspect."),
-                io.Combo.Input("fit", options=list(FITS), default="crop",
-                               tooltip="How a clip of another aspect fits: crop cuts off its edges, pad adds black "
-                                       "bars, stretch distorts it."),
-                io.Combo.Input("grid", options=list(GRIDS), default="8",
-                               tooltip="Width and height become multiples of this. Latents need 8; 64 suits every "
-                                       "layer of the UNet."),
+                io.Combo.Input(
+                    "fit",
+                    options=list(FITS),
+                    default="crop",
+                    tooltip="How a clip of another aspect fits: crop cuts off its edges, pad adds black "
+                    "bars, stretch distorts it.",
+                ),
+                io.Combo.Input(
+                    "grid",
+                    options=list(GRIDS),
+                    default="8",
+                    tooltip="Width and height become multiples of this. Latents need 8; 64 suits every "
+                    "layer of the UNet.",
+                ),
                 io.Video.Input("video", optional=True, tooltip="A VIDEO to read instead of the file."),
-                io.Image.Input("images", optional=True,
-                               tooltip="Images to take instead of the file: a batch is a clip, one image is a clip of "
-                                       f"one frame. They play at {STILL_FPS:g} frames per second."),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    tooltip="Images to take instead of the file: a batch is a clip, one image is a clip of "
+                    f"one frame. They play at {STILL_FPS:g} frames per second.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The frames, in order."),
                 io.Float.Output(display_name="fps", tooltip="Frames per second at which they keep the clip's speed."),
-                io.Audio.Output(display_name="audio",
-                                tooltip="The clip's sound during these frames; nothing if it has none."),
+                io.Audio.Output(
+                    display_name="audio", tooltip="The clip's sound during these frames; nothing if it has none."
+                ),
             ],
         )
 
@@ -78,8 +102,13 @@ class VideoLoad(io.ComfyNode):
 
     @classmethod
     def execute(cls, file, start, count, every_nth, width, height, fit, grid, video=None, images=None) -> io.NodeOutput:
-        for name, value, least in (("start", start, 0), ("count", count, 0), ("every nth", every_nth, 1),
-                                   ("width", width, 0), ("height", height, 0)):
+        for name, value, least in (
+            ("start", start, 0),
+            ("count", count, 0),
+            ("every nth", every_nth, 1),
+            ("width", width, 0),
+            ("height", height, 0),
+        ):
             if value < least:
                 raise ValueError(f"{NODE}: '{name}' is {value}; expected a whole number of {least} or more.")
         if video is not None and images is not None:
@@ -98,7 +127,9 @@ class VideoLoad(io.ComfyNode):
             if path is None:
                 raise ValueError(_missing(file))
             clip = read_file(path, name, selection, place)
-        shown = preview_clip(clip.images, clip.fps).as_dict() | ui.PreviewText(_summary(name, selection, clip)).as_dict()
+        shown = (
+            preview_clip(clip.images, clip.fps).as_dict() | ui.PreviewText(_summary(name, selection, clip)).as_dict()
+        )
         return io.NodeOutput(clip.images, clip.fps, clip.audio, ui=shown)
 
 
@@ -135,9 +166,11 @@ def _missing(file: str) -> str:
 def _summary(name: str, selection: Selection, clip: Clip) -> str:
     count, height, width, _ = clip.images.shape
     last = selection.start + (count - 1) * selection.every_nth
-    lines = [f"{count} frame{'s' * (count > 1)} ({selection.start} to {last}) of {name}",
-             f"{width}x{height} from {clip.source_size[0]}x{clip.source_size[1]}, {clip.fps:g} frames per second, "
-             f"{'with' if clip.audio else 'no'} sound"]
+    lines = [
+        f"{count} frame{'s' * (count > 1)} ({selection.start} to {last}) of {name}",
+        f"{width}x{height} from {clip.source_size[0]}x{clip.source_size[1]}, {clip.fps:g} frames per second, "
+        f"{'with' if clip.audio else 'no'} sound",
+    ]
     if count < selection.count:
         lines.append(f"The clip ends there: {selection.count} frames were asked for.")
     return "\n".join(lines)

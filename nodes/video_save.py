@@ -1,4 +1,5 @@
 """Video Save: writes a clip with the workflow inside and shows it in the node."""
+
 import json
 import math
 import os
@@ -26,28 +27,53 @@ class VideoSave(io.ComfyNode):
             display_name=NODE,
             category="FateZero",
             description="Saves frames as a video, an animation or numbered pictures in ComfyUI's output folder and "
-                        "shows the result. Dropping the file on ComfyUI opens the workflow that made it (not gif).",
+            "shows the result. Dropping the file on ComfyUI opens the workflow that made it (not gif).",
             search_aliases=["save video", "export video", "mp4", "webm", "gif", "side by side"],
             is_output_node=True,
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[
                 io.Image.Input("images", tooltip="The frames to save."),
-                io.Float.Input("fps", default=8.0, min=FPS_RANGE[0], max=FPS_RANGE[1], step=0.001,
-                               tooltip="Frames per second; connect Video Load's to keep the clip's speed. At most "
-                                       f"{GIF_FPS:g} for gif."),
-                io.String.Input("filename_prefix", default="video/FateZero",
-                                tooltip="Folder and beginning of the name within ComfyUI's output folder; a number is "
-                                        "added. May hold %date:yyyy-MM-dd%, %width% and the like."),
-                io.Combo.Input("format", options=list(FORMATS), default="mp4",
-                               tooltip="mp4 (H.264) and webm (VP9) play everywhere; where the width or height is odd, "
-                                       "they repeat the last column or row. gif has 256 colours. png makes a folder of "
-                                       "exact frames."),
-                io.Int.Input("quality", default=70, min=0, max=100, display_mode=io.NumberDisplay.slider,
-                             tooltip="Of mp4 and webm: 100 is nearly exact and large, 50 is common on the web."),
-                io.Audio.Input("audio", optional=True,
-                               tooltip="Sound for mp4 and webm, cut where the frames end; connect Video Load's."),
-                io.Image.Input("compare_with", optional=True,
-                               tooltip="Shown to the left of 'images', such as the clip before the edit."),
+                io.Float.Input(
+                    "fps",
+                    default=8.0,
+                    min=FPS_RANGE[0],
+                    max=FPS_RANGE[1],
+                    step=0.001,
+                    tooltip="Frames per second; connect Video Load's to keep the clip's speed. At most "
+                    f"{GIF_FPS:g} for gif.",
+                ),
+                io.String.Input(
+                    "filename_prefix",
+                    default="video/FateZero",
+                    tooltip="Folder and beginning of the name within ComfyUI's output folder; a number is "
+                    "added. May hold %date:yyyy-MM-dd%, %width% and the like.",
+                ),
+                io.Combo.Input(
+                    "format",
+                    options=list(FORMATS),
+                    default="mp4",
+                    tooltip="mp4 (H.264) and webm (VP9) play everywhere; where the width or height is odd, "
+                    "they repeat the last column or row. gif has 256 colours. png makes a folder of "
+                    "exact frames.",
+                ),
+                io.Int.Input(
+                    "quality",
+                    default=70,
+                    min=0,
+                    max=100,
+                    display_mode=io.NumberDisplay.slider,
+                    tooltip="Of mp4 and webm: 100 is nearly exact and large, 50 is common on the web.",
+                ),
+                io.Audio.Input(
+                    "audio",
+                    optional=True,
+                    tooltip="Sound for mp4 and webm, cut where the frames end; connect Video Load's.",
+                ),
+                io.Image.Input(
+                    "compare_with",
+                    optional=True,
+                    tooltip="Shown to the left of 'images', such as the clip before the edit.",
+                ),
             ],
             outputs=[io.String.Output(display_name="path", tooltip="The file, or the folder of png files.")],
         )
@@ -69,22 +95,27 @@ class VideoSave(io.ComfyNode):
         audio = _sound(audio) if format in ("mp4", "webm") else None
         width = images.shape[2] * (1 if compare_with is None else 2)
         folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
-            filename_prefix, folder_paths.get_output_directory(), width, images.shape[1])
+            filename_prefix, folder_paths.get_output_directory(), width, images.shape[1]
+        )
         name = f"{filename}_{counter:05}_" + ("" if format == "png" else f".{format}")
         path = os.path.join(folder, name)
         try:
             write_clip(path, images, fps, compare_with, audio, _metadata(cls.hidden), quality)
         except OSError as error:
-            raise OSError(f"{NODE}: {name} could not be written ({error.strerror or error}); free space on the disk "
-                          "or choose another output folder.") from error
+            raise OSError(
+                f"{NODE}: {name} could not be written ({error.strerror or error}); free space on the disk "
+                "or choose another output folder."
+            ) from error
         return io.NodeOutput(path, ui=_preview(name, subfolder, format, len(images)))
 
 
 def _check_fps(fps: float, format: str) -> None:
     least, most = FPS_RANGE if format != "gif" else (FPS_RANGE[0], GIF_FPS)
     if not (math.isfinite(fps) and least <= fps <= most):
-        raise ValueError(f"{NODE}: 'fps' is {fps:g}; expected {least:g} to {most:g} for {format}; connect Video "
-                         "Load's fps or type one.")
+        raise ValueError(
+            f"{NODE}: 'fps' is {fps:g}; expected {least:g} to {most:g} for {format}; connect Video "
+            "Load's fps or type one."
+        )
 
 
 def _sound(audio: dict | None) -> dict | None:
@@ -93,8 +124,10 @@ def _sound(audio: dict | None) -> dict | None:
         return None
     waveform = audio["waveform"]
     if waveform.ndim != 3 or waveform.shape[1] not in AUDIO_LAYOUTS or not torch.isfinite(waveform).all():
-        raise ValueError(f"{NODE}: 'audio' has the shape {list(waveform.shape)} or NaN in it; expected 1, 2, 6 or 8 "
-                         "channels of finite samples; mix it down first.")
+        raise ValueError(
+            f"{NODE}: 'audio' has the shape {list(waveform.shape)} or NaN in it; expected 1, 2, 6 or 8 "
+            "channels of finite samples; mix it down first."
+        )
     return audio
 
 

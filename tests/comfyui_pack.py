@@ -1,4 +1,5 @@
 """Puts a real ComfyUI on the path (COMFYUI_PATH, on the CPU) and loads the pack as package `fatezero_pack`."""
+
 import importlib.util
 import os
 import sys
@@ -22,7 +23,8 @@ import comfy.cli_args  # noqa: E402,F401
 sys.argv = arguments
 
 specification = importlib.util.spec_from_file_location(
-    "fatezero_pack", PACK / "__init__.py", submodule_search_locations=[str(PACK)])
+    "fatezero_pack", PACK / "__init__.py", submodule_search_locations=[str(PACK)]
+)
 pack = importlib.util.module_from_spec(specification)
 sys.modules["fatezero_pack"] = pack
 specification.loader.exec_module(pack)

@@ -1,4 +1,5 @@
 """What every test needs: ComfyUI with the pack as `fatezero_pack`, and the servers."""
+
 import sys
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """A small random UNet, prompts and clips for tests of inversion and editing, and what they share."""
+
 import comfy.cldm.cldm
 import comfy.controlnet
 import comfy.ops
@@ -16,8 +17,9 @@ from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from golden_unet import UNET_CONFIG, random_model
 
 # Two levels with attention, five transformers: fast, and all that the method meets (places, sizes, depths).
-SMALL_UNET = dict(num_res_blocks=[1, 1], channel_mult=[1, 2], transformer_depth=[1, 1],
-                  transformer_depth_output=[1, 1, 1, 1])
+SMALL_UNET = dict(
+    num_res_blocks=[1, 1], channel_mult=[1, 2], transformer_depth=[1, 1], transformer_depth_output=[1, 1, 1, 1]
+)
 SOURCE, TARGET = "a silver jeep on a road", "a red jeep on a road"
 TOKENIZER = SD1Tokenizer()
 
@@ -29,12 +31,14 @@ def small_model(seed: int = 0, model_type=ModelType.EPS, **config):
 
 def deterministic_samplers() -> list[str]:
     """The names of ComfyUI's samplers that an edit can use."""
+
     def passes(name):
         try:
             check_sampler(comfy.samplers.sampler_object(name))
         except ValueError:
             return False
         return True
+
     return [name for name in comfy.samplers.SAMPLER_NAMES if passes(name)]
 
 
@@ -66,8 +70,14 @@ def clip_latent(frames: int = 2, height: int = 16, width: int = 16, seed: int = 
 def inverted(model, edit, latent=None, steps: int = 3, schedule: str = OFFICIAL, **options):
     """The SourceRun of a clip under the source prompt of an edit."""
     latent = clip_latent() if latent is None else latent
-    return invert(model, options.pop("conditioning", None) or conditioning(edit.source), latent,
-                  sigmas=inversion_sigmas(model, schedule, steps), disable_pbar=True, **options)
+    return invert(
+        model,
+        options.pop("conditioning", None) or conditioning(edit.source),
+        latent,
+        sigmas=inversion_sigmas(model, schedule, steps),
+        disable_pbar=True,
+        **options,
+    )
 
 
 def edited(model, source, edit, settings, cfg: float = 5.0):
@@ -81,9 +91,15 @@ def sampled(model, source, edit, sampler: str = "euler", sigmas=None, cfg: float
     guider.set_conds(positive or conditioning(edit.target), negative())
     guider.set_cfg(cfg)
     noise = inverted_noise(model, source)
-    return guider.sample(torch.zeros_like(noise), noise, comfy.samplers.sampler_object(sampler),
-                         source.sigmas.flip(0) if sigmas is None else sigmas, callback=callback, disable_pbar=True,
-                         seed=0)
+    return guider.sample(
+        torch.zeros_like(noise),
+        noise,
+        comfy.samplers.sampler_object(sampler),
+        source.sigmas.flip(0) if sigmas is None else sigmas,
+        callback=callback,
+        disable_pbar=True,
+        seed=0,
+    )
 
 
 def inverted_noise(model, source):
@@ -96,8 +112,9 @@ def random_controlnet(strength: float, seed: int = 0, hint_seed: int = 1):
     config = {**UNET_CONFIG, **SMALL_UNET}
     for name in ("out_channels", "use_temporal_resblock", "use_temporal_attention", "transformer_depth_output"):
         config.pop(name)
-    network = comfy.cldm.cldm.ControlNet(**config, hint_channels=3, dtype=torch.float32,
-                                         operations=comfy.ops.disable_weight_init)
+    network = comfy.cldm.cldm.ControlNet(
+        **config, hint_channels=3, dtype=torch.float32, operations=comfy.ops.disable_weight_init
+    )
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator) * (parameter[0].numel() ** -0.5)
@@ -116,6 +133,7 @@ class CallCounter:
     def __enter__(self):
         def count(*_):
             self.calls += 1
+
         self.hook = self.module.register_forward_pre_hook(count)
         return self
 
@@ -125,6 +143,7 @@ class CallCounter:
 
 def snapshot(patcher):
     """All that a node could have changed on a model: options and patches by identity, weights by value."""
+
     def frozen(value):
         if isinstance(value, dict):
             return {key: frozen(item) for key, item in value.items()}
@@ -134,11 +153,16 @@ def snapshot(patcher):
 
     network = patcher.model.diffusion_model
     return dict(
-        options=frozen(patcher.model_options), patches=frozen(patcher.patches), wrappers=frozen(patcher.wrappers),
-        callbacks=frozen(patcher.callbacks), objects=frozen(patcher.object_patches),
+        options=frozen(patcher.model_options),
+        patches=frozen(patcher.patches),
+        wrappers=frozen(patcher.wrappers),
+        callbacks=frozen(patcher.callbacks),
+        objects=frozen(patcher.object_patches),
         injections=frozen(patcher.injections),
-        backup=frozen(patcher.object_patches_backup), attachments=frozen(patcher.attachments),
+        backup=frozen(patcher.object_patches_backup),
+        attachments=frozen(patcher.attachments),
         weights={name: weight.double().sum().item() for name, weight in patcher.model.state_dict().items()},
         forwards=[name for name, module in network.named_modules() if "forward" in module.__dict__],
         hooks=[name for name, module in network.named_modules() if module._forward_hooks or module._forward_pre_hooks],
-        types=[type(module) for module in network.modules()])
+        types=[type(module) for module in network.modules()],
+    )

@@ -1,4 +1,5 @@
 """The official code's golden UNet in ComfyUI's own classes, and the golden cases (tests/golden/README.md)."""
+
 import json
 from pathlib import Path
 
@@ -12,11 +13,24 @@ from safetensors.torch import load_file
 FOLDER = Path(__file__).parent / "golden"
 CASES = json.loads((FOLDER / "cases.json").read_text())
 UNET_CONFIG = dict(
-    image_size=32, in_channels=4, out_channels=4, model_channels=32, num_res_blocks=[2, 2, 2, 2],
-    channel_mult=[1, 2, 2, 2], num_heads=2, use_spatial_transformer=True, transformer_depth=[1, 1, 1, 1, 1, 1, 0, 0],
-    transformer_depth_output=[1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], transformer_depth_middle=1, context_dim=64,
-    adm_in_channels=None, use_linear_in_transformer=False, legacy=False, use_temporal_attention=False,
-    use_temporal_resblock=False)
+    image_size=32,
+    in_channels=4,
+    out_channels=4,
+    model_channels=32,
+    num_res_blocks=[2, 2, 2, 2],
+    channel_mult=[1, 2, 2, 2],
+    num_heads=2,
+    use_spatial_transformer=True,
+    transformer_depth=[1, 1, 1, 1, 1, 1, 0, 0],
+    transformer_depth_output=[1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+    transformer_depth_middle=1,
+    context_dim=64,
+    adm_in_channels=None,
+    use_linear_in_transformer=False,
+    legacy=False,
+    use_temporal_attention=False,
+    use_temporal_resblock=False,
+)
 
 
 def sd15_model(unet_config=UNET_CONFIG, model_type=ModelType.EPS, dtype=torch.float32) -> BaseModel:
@@ -64,9 +78,12 @@ def golden_case(name: str) -> dict:
     """A case's settings and tensors; frames become the batch: trajectory [N + 1, F, 4, 64, 64], edited [F, 4, 64, 64]."""
     tensors = load_file(FOLDER / f"{name}.safetensors")
     return {
-        **CASES[name], **{key: value for key, value in tensors.items()},
+        **CASES[name],
+        **{key: value for key, value in tensors.items()},
         "trajectory": tensors["trajectory"].transpose(1, 2),
-        "edited": tensors["edited"][0].transpose(0, 1), "uncontrolled": tensors["uncontrolled"][0].transpose(0, 1)}
+        "edited": tensors["edited"][0].transpose(0, 1),
+        "uncontrolled": tensors["uncontrolled"][0].transpose(0, 1),
+    }
 
 
 def relative(ours: torch.Tensor, golden: torch.Tensor) -> float:

@@ -2,6 +2,7 @@
 
 conftest.py imports them. Not called server.py: ComfyUI has a module of that name, and its nodes import it.
 """
+
 import os
 import sys
 from contextlib import ExitStack
@@ -40,4 +41,5 @@ def start_server(tmp_path_factory):
     """start_server("--cache-none", ...) is a newest ComfyUI with further arguments, stopped when the test ends."""
     with ExitStack() as servers:
         yield lambda *arguments: servers.enter_context(
-            comfyui_server("COMFYUI_PATH", tmp_path_factory.mktemp("comfyui"), *arguments))
+            comfyui_server("COMFYUI_PATH", tmp_path_factory.mktemp("comfyui"), *arguments)
+        )

@@ -1,4 +1,5 @@
 """The mapper, against plain references of what the official aligner does where it is right, and by its properties."""
+
 import functools
 import itertools
 import random
@@ -32,9 +33,9 @@ def official_replacement(source, target):
     last = max((number for number, (_, _, changed) in enumerate(pairs) if changed), default=-1)
     mapper[0, 0] = 1
     i = j = 1
-    for old, new, changed in pairs[:last + 1]:
+    for old, new, changed in pairs[: last + 1]:
         if changed and old != new:
-            mapper[i:i + old, j:j + new] = 1 / new
+            mapper[i : i + old, j : j + new] = 1 / new
         else:
             mapper[range(i, i + old), range(j, j + new)] = 1
         i, j = i + old, j + new
@@ -44,7 +45,7 @@ def official_replacement(source, target):
 
 def official_refinement(source, target):
     """Needleman-Wunsch on token ids: match 1, mismatch -1, gap 0; behind the prompt, column j reads row j."""
-    x, y = (list(tokens.ids[:tokens.end + 1]) for tokens in (prompt(source), prompt(target)))
+    x, y = (list(tokens.ids[: tokens.end + 1]) for tokens in (prompt(source), prompt(target)))
     score = [[0] * (len(y) + 1) for _ in range(len(x) + 1)]
     for i, j in itertools.product(range(len(x)), range(len(y))):
         score[i + 1][j + 1] = max(score[i + 1][j], score[i][j + 1], score[i][j] + (1 if x[i] == y[j] else -1))
@@ -59,7 +60,7 @@ def official_refinement(source, target):
             i, j = i - 1, j - 1
             mapper[i, j] = aligned[j] = 1
     mapper[range(len(y), 77), range(len(y), 77)] = 1
-    aligned[len(y):] = 1
+    aligned[len(y) :] = 1
     return mapper, aligned
 
 
@@ -67,9 +68,14 @@ def links(source, target, mode):
     """{target word: {source word: weight}} for the words of two prompts."""
     a, b = prompt(source), prompt(target)
     mapper = align(a, b, mode).mapper
-    return {word.text: {other.text: round(mapper[list(other.indices)][:, list(word.indices)].sum().item(), 4)
-                        for other in a.words if mapper[list(other.indices)][:, list(word.indices)].any()}
-            for word in b.words}
+    return {
+        word.text: {
+            other.text: round(mapper[list(other.indices)][:, list(word.indices)].sum().item(), 4)
+            for other in a.words
+            if mapper[list(other.indices)][:, list(word.indices)].any()
+        }
+        for word in b.words
+    }
 
 
 def assert_sound(source, target, alignment):
@@ -143,8 +149,13 @@ def test_refine_is_the_official_refinement_when_words_are_only_added():
 def test_swap_goes_on_rightly_after_a_longer_word():
     """B1: the official mapper reads the wrong rows after the last changed word when token counts differ."""
     linked = links("a man is riding a motorbike", "a Spider-Man is riding a motorbike", "swap")
-    assert linked == {"a": {"a": 1}, "Spider-Man": {"man": 1}, "is": {"is": 1}, "riding": {"riding": 1},
-                      "motorbike": {"motorbike": 1}}
+    assert linked == {
+        "a": {"a": 1},
+        "Spider-Man": {"man": 1},
+        "is": {"is": 1},
+        "riding": {"riding": 1},
+        "motorbike": {"motorbike": 1},
+    }
     source, target = prompt("a man is riding"), prompt("a Spider-Man is riding")
     mapper = align(source, target, "swap").mapper
     assert torch.allclose(mapper[2, 2:5], torch.full((3,), 1 / 3))
@@ -188,15 +199,18 @@ def test_case_and_weights_change_nothing():
     assert torch.equal(align(prompt("A Silver Jeep"), prompt("a (silver:1.3) jeep")).mapper, torch.eye(77))
 
 
-@pytest.mark.parametrize("source, target, mode", [
-    ("a silver jeep", "a red porsche", "swap"),
-    ("a silver jeep", "watercolor painting of a red porsche", "swap"),
-    ("a silver jeep, sunny", "a porsche, sunny", "refine"),
-    ("a silver jeep", "a silver jeep", "refine"),
-    ("a silver jeep", "a rusty silver jeep", "refine"),
-    ("a red car on a road", "a car on a snowy road", "refine"),
-    ("a cat and a dog", "a dog and a cat", "swap"),
-])
+@pytest.mark.parametrize(
+    "source, target, mode",
+    [
+        ("a silver jeep", "a red porsche", "swap"),
+        ("a silver jeep", "watercolor painting of a red porsche", "swap"),
+        ("a silver jeep, sunny", "a porsche, sunny", "refine"),
+        ("a silver jeep", "a silver jeep", "refine"),
+        ("a silver jeep", "a rusty silver jeep", "refine"),
+        ("a red car on a road", "a car on a snowy road", "refine"),
+        ("a cat and a dog", "a dog and a cat", "swap"),
+    ],
+)
 def test_auto(source, target, mode):
     alignment = align(prompt(source), prompt(target))
     assert alignment.mode == mode
@@ -243,8 +257,9 @@ def test_any_two_prompts(mode):
     pick = random.Random(4)
     vocabulary = SOURCE_WORDS[:5] + OTHER_WORDS[:4] + ["Spider-Man", ",", "jeep,", "(red:1.2)", "...", "swarovski!"]
     for _ in range(60):
-        source, target = (prompt(" ".join(pick.choices(vocabulary, k=pick.randint(1, pick.choice([8, 130])))))
-                          for _ in range(2))
+        source, target = (
+            prompt(" ".join(pick.choices(vocabulary, k=pick.randint(1, pick.choice([8, 130]))))) for _ in range(2)
+        )
         assert_sound(source, target, align(source, target, mode))
 
 
@@ -267,21 +282,30 @@ def test_an_unknown_mode():
 
 def test_match_words_is_the_best_of_all_alignments():
     """Against trying them all: most words, then most marks, then most neighbours, then least displacement."""
+
     def worth(pairs, marks):
-        neighbours = sum((i + 1, j + 1) == following and not marks[i] and not marks[following[0]]
-                         for (i, j), following in itertools.pairwise(pairs))
-        return (sum(not marks[i] for i, _ in pairs), sum(marks[i] for i, _ in pairs), neighbours,
-                -sum(abs(i - j) for i, j in pairs))
+        neighbours = sum(
+            (i + 1, j + 1) == following and not marks[i] and not marks[following[0]]
+            for (i, j), following in itertools.pairwise(pairs)
+        )
+        return (
+            sum(not marks[i] for i, _ in pairs),
+            sum(marks[i] for i, _ in pairs),
+            neighbours,
+            -sum(abs(i - j) for i, j in pairs),
+        )
 
     pick = random.Random(5)
     for _ in range(200):
         source, target = ("".join(pick.choices("abc,", k=pick.randint(0, 5))) for _ in range(2))
         marks = [letter == "," for letter in source]
-        every = (list(zip(rows, columns))
-                 for size in range(min(len(source), len(target)) + 1)
-                 for rows in itertools.combinations(range(len(source)), size)
-                 for columns in itertools.combinations(range(len(target)), size)
-                 if all(source[i] == target[j] for i, j in zip(rows, columns)))
+        every = (
+            list(zip(rows, columns))
+            for size in range(min(len(source), len(target)) + 1)
+            for rows in itertools.combinations(range(len(source)), size)
+            for columns in itertools.combinations(range(len(target)), size)
+            if all(source[i] == target[j] for i, j in zip(rows, columns))
+        )
         pairs = match_words(source, target, marks)
         assert all(source[i] == target[j] for i, j in pairs) and pairs == sorted(pairs)
         assert worth(pairs, marks) == max(worth(other, marks) for other in every), (source, target)

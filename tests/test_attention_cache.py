@@ -1,4 +1,5 @@
 """The cache of the source's attention: exact, in the places it may use, and gone when it should be."""
+
 import gc
 import logging
 import shutil
@@ -27,9 +28,13 @@ from fatezero_pack.fatezero.source.attention_cache import (
 )
 from golden_unet import relative
 
-LAYERS = {Layer(SELF, ("input", 1), 0): (24, 8), Layer(CROSS, ("input", 1), 0): (24, 8),
-          Layer(SELF, ("middle", 0), 0): (6, 16), Layer(SELF, ("middle", 0), 1): (6, 16),
-          Layer(CROSS, ("output", 11), 0): (24, 8)}
+LAYERS = {
+    Layer(SELF, ("input", 1), 0): (24, 8),
+    Layer(CROSS, ("input", 1), 0): (24, 8),
+    Layer(SELF, ("middle", 0), 0): (6, 16),
+    Layer(SELF, ("middle", 0), 1): (6, 16),
+    Layer(CROSS, ("output", 11), 0): (24, 8),
+}
 SIGMA = 7.123456789
 RAM = CacheBytes(ram=1 << 30)
 DISK = CacheBytes(disk=1 << 30)
@@ -38,9 +43,16 @@ FRAME_BYTES = 4 * sum(tokens * width for tokens, width in LAYERS.values())
 
 def attention(frames, sigma: float = SIGMA, dtype=torch.float32, layers=LAYERS):
     """What a clip's source would have at a step: {layer: [frames, tokens, width]}, its own for every frame."""
-    return {layer: torch.stack([
-        torch.randn(LAYERS[layer], generator=torch.Generator().manual_seed(hash((index, frame, sigma)) % 2**31))
-        for frame in frames]).to(dtype) for index, layer in enumerate(LAYERS) if layer in layers}
+    return {
+        layer: torch.stack(
+            [
+                torch.randn(LAYERS[layer], generator=torch.Generator().manual_seed(hash((index, frame, sigma)) % 2**31))
+                for frame in frames
+            ]
+        ).to(dtype)
+        for index, layer in enumerate(LAYERS)
+        if layer in layers
+    }
 
 
 @pytest.fixture
@@ -74,13 +86,16 @@ def test_every_bit_comes_back(cache, budget, dtype):
     layer = Layer(SELF, ("input", 1), 0)
     assert cache.store(1.0, [0], {layer: special.expand(1, 6, 4)})
     bits = torch.int32 if dtype == torch.float32 else torch.int16
-    assert torch.equal(cache.open(1.0, [0], [layer]).read(layer, [0], "cpu").view(bits),
-                       special.expand(1, 6, 4).contiguous().view(bits))
+    assert torch.equal(
+        cache.open(1.0, [0], [layer]).read(layer, [0], "cpu").view(bits),
+        special.expand(1, 6, 4).contiguous().view(bits),
+    )
 
 
 @pytest.mark.parametrize("budget", [RAM, DISK, CacheBytes(ram=4 * FRAME_BYTES, disk=1 << 30)])
-@pytest.mark.parametrize("chunks", [
-    [[0]], [range(6)], [[frame] for frame in range(6)], [range(4), range(4, 6)], [[4, 5], [0, 3], [2, 1]]])
+@pytest.mark.parametrize(
+    "chunks", [[[0]], [range(6)], [[frame] for frame in range(6)], [range(4), range(4, 6)], [[4, 5], [0, 3], [2, 1]]]
+)
 def test_frames_are_gathered_over_chunks(cache, budget, chunks):
     filled(cache, budget, chunks)
     frames = sorted(frame for chunk in chunks for frame in chunk)
@@ -256,8 +271,9 @@ def test_comfyui_sees_and_evicts_it(cache, tmp_path, monkeypatch):
 def test_an_evicted_cache_is_freed(tmp_path, monkeypatch):
     """The same with nobody but ComfyUI's cache holding it (`ram_release` came after 0.18)."""
     ram_cache = caching.RAMPressureCache(caching.CacheKeySetInputSignature)
-    ram_cache.cache["source"] = CacheEntry(ui={}, outputs=[[[filled(
-        AttentionCache(tmp_path), CacheBytes(ram=FRAME_BYTES, disk=1 << 30), [[0], [1]])]]])
+    ram_cache.cache["source"] = CacheEntry(
+        ui={}, outputs=[[[filled(AttentionCache(tmp_path), CacheBytes(ram=FRAME_BYTES, disk=1 << 30), [[0], [1]])]]]
+    )
     ram_cache.used_generation["source"], ram_cache.timestamps["source"] = ram_cache.generation, 0.0
     assert len(files(tmp_path)) == 1
     monkeypatch.setattr(caching.psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
@@ -279,9 +295,11 @@ def test_a_full_disk_is_not_tried(cache, tmp_path, monkeypatch, caplog):
 
 def half_a_file(error):
     """A save that writes some of the file and then fails."""
+
     def save(tensors, file):
         file.write_bytes(b"x" * 100)
         raise error
+
     return save
 
 
@@ -322,6 +340,7 @@ def test_a_cancel_leaves_nothing_half(cache, tmp_path, monkeypatch, budget):
             if next(copies):
                 return copy(tensor, device)
             raise cancel
+
         monkeypatch.setattr(attention_cache, "_copy", cancelled_copy)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         cache.store(SIGMA, [1, 2], attention([1, 2]))
@@ -344,6 +363,7 @@ def overwritten(file):
 
 def another(file):
     from safetensors.torch import save_file
+
     size = file.stat().st_size
     save_file({"other": torch.zeros(3)}, file)
     file.write_bytes(file.read_bytes() + b"\0" * (size - file.stat().st_size))

@@ -1,4 +1,5 @@
 """The sizes worked out from a UNet's modules against those that its attention layers are really called with."""
+
 import comfy.model_base
 import comfy.supported_models
 import pytest
@@ -26,8 +27,11 @@ def sdxl_unet():
 UNETS = {
     "small": lambda: small_model().model.diffusion_model,
     "SD 1.x": lambda: random_model().model.diffusion_model,
-    "SD 2.x": lambda: random_model(num_heads=-1, num_head_channels=16, use_linear_in_transformer=True,
-                                   channel_mult=[1, 2, 4, 4]).model.diffusion_model,
+    "SD 2.x": lambda: (
+        random_model(
+            num_heads=-1, num_head_channels=16, use_linear_in_transformer=True, channel_mult=[1, 2, 4, 4]
+        ).model.diffusion_model
+    ),
     "SDXL": sdxl_unet,
     "pooled": lambda: random_model(conv_resample=False).model.diffusion_model,
     "no attention in the middle": lambda: small_model(transformer_depth_middle=-1).model.diffusion_model,
@@ -56,8 +60,13 @@ def called_with(network, height: int, width: int, frames: int = 1, patches=None)
     install_hooks(options, network, attend)
     y = None if network.num_classes is None else torch.zeros(frames, network.label_emb[0][0].in_features)
     with torch.inference_mode():
-        network(torch.randn(frames, 4, height, width), torch.ones(frames), torch.randn(frames, 77, 64), y=y,
-                transformer_options=options)
+        network(
+            torch.randn(frames, 4, height, width),
+            torch.ones(frames),
+            torch.randn(frames, 77, 64),
+            y=y,
+            transformer_options=options,
+        )
     return seen
 
 
@@ -89,26 +98,35 @@ def test_no_weight_is_read():
 @pytest.mark.parametrize("finest_layers", [True, False])
 def test_cached_bytes(network, kinds, finest_layers):
     frames = 3
-    queries = [query for layer, (query, _) in called_with(network, 9, 14, frames).items()
-               if layer.kind in kinds and (finest_layers or query.shape[1] < 9 * 14)]
+    queries = [
+        query
+        for layer, (query, _) in called_with(network, 9, 14, frames).items()
+        if layer.kind in kinds and (finest_layers or query.shape[1] < 9 * 14)
+    ]
     assert cached_bytes_per_frame(network, 9, 14, kinds, finest_layers, torch.float32) * frames == sum(
-        query.nbytes for query in queries)
-    assert cached_bytes_per_frame(network, 9, 14, kinds, finest_layers, torch.bfloat16) * frames == sum(
-        query.nbytes for query in queries) // 2
+        query.nbytes for query in queries
+    )
+    assert (
+        cached_bytes_per_frame(network, 9, 14, kinds, finest_layers, torch.bfloat16) * frames
+        == sum(query.nbytes for query in queries) // 2
+    )
 
 
 @pytest.mark.parametrize("kinds", [BOTH, {SELF}, {CROSS}])
 @pytest.mark.parametrize("finest_layers", [True, False])
-@pytest.mark.parametrize("key_frames, minimum_width", [((), 0), (("current", "middle"), 0), (("first",), 0),
-                                                      (("current", "middle"), 64)])
+@pytest.mark.parametrize(
+    "key_frames, minimum_width", [((), 0), (("current", "middle"), 0), (("first",), 0), (("current", "middle"), 64)]
+)
 def test_read_bytes(network, kinds, finest_layers, key_frames, minimum_width):
     frames = 3
     patches = {"attn1_patch": [KeyFramePatch(key_frames, minimum_width)]} if key_frames else {}
     seen = called_with(network, 9, 14, frames, patches)
-    pairs = [pair for layer, pair in seen.items()
-             if layer.kind in kinds and (finest_layers or pair[0].shape[1] < 9 * 14)]
-    assert read_bytes_per_frame(network, 9, 14, kinds, finest_layers, torch.float32, len(key_frames) or 1,
-                                minimum_width) * frames == sum(query.nbytes + key.nbytes for query, key in pairs)
+    pairs = [
+        pair for layer, pair in seen.items() if layer.kind in kinds and (finest_layers or pair[0].shape[1] < 9 * 14)
+    ]
+    assert read_bytes_per_frame(
+        network, 9, 14, kinds, finest_layers, torch.float32, len(key_frames) or 1, minimum_width
+    ) * frames == sum(query.nbytes + key.nbytes for query, key in pairs)
 
 
 def test_stable_diffusion_1_5():

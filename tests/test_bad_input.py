@@ -1,4 +1,5 @@
 """What cannot work is refused before the first model call, in one plain sentence, and nothing is left behind."""
+
 import re
 from dataclasses import replace
 from functools import cache
@@ -43,8 +44,15 @@ from golden_unet import patcher
 
 EDIT = prompt_edit()
 ADDED = prompt_edit(target="a silver jeep on a road at night", mode="refine")  # no word of the source changes
-NODES = ("Edit Prompts", "Inflate UNet to ST-Attention", "DDIM Invert + Store Attention", "Attention Mask",
-         "Attention Blend", "Attention Blend Sampler", "Composite Outside Mask")
+NODES = (
+    "Edit Prompts",
+    "Inflate UNet to ST-Attention",
+    "DDIM Invert + Store Attention",
+    "Attention Mask",
+    "Attention Blend",
+    "Attention Blend Sampler",
+    "Composite Outside Mask",
+)
 NAN, INFINITE = float("nan"), float("inf")
 
 
@@ -69,10 +77,20 @@ def source():
 
 # The nodes with good input everywhere but in what is named.
 
-def edit_prompts(source_prompt="a silver jeep on a road", target_prompt="a red jeep on a road", mode="auto",
-                 emphasis="", mask_words="", target_mask_words="", windows="", clip=TOKENIZER):
-    return EditPrompts.execute(clip, source_prompt, target_prompt, mode, emphasis, mask_words, target_mask_words,
-                               windows)
+
+def edit_prompts(
+    source_prompt="a silver jeep on a road",
+    target_prompt="a red jeep on a road",
+    mode="auto",
+    emphasis="",
+    mask_words="",
+    target_mask_words="",
+    windows="",
+    clip=TOKENIZER,
+):
+    return EditPrompts.execute(
+        clip, source_prompt, target_prompt, mode, emphasis, mask_words, target_mask_words, windows
+    )
 
 
 def inflate(model=None, key_frames="all", **options):
@@ -81,8 +99,13 @@ def inflate(model=None, key_frames="all", **options):
 
 def invert(model=None, source=None, latent=None, steps=2, schedule=OFFICIAL):
     latent = clip_latent() if latent is None else latent
-    return Invert.execute(model or good_model(), conditioning(EDIT.source) if source is None else source,
-                          {"samples": latent}, steps, schedule)
+    return Invert.execute(
+        model or good_model(),
+        conditioning(EDIT.source) if source is None else source,
+        {"samples": latent},
+        steps,
+        schedule,
+    )
 
 
 def mask(run, words="jeep", threshold=0.3, when=AVERAGE, step=0, **options):
@@ -95,8 +118,9 @@ def blend(run, edit=EDIT, model=None, preset="style", mask=None, **values):
 
 def sampler(run, edit=EDIT, model=None, positive=None, preset="style", mask=None, **values):
     positive = conditioning(edit.target) if positive is None else positive
-    return AttentionBlendSampler.execute(model or good_model(), run, edit, positive, negative(), 5.0,
-                                         {"preset": preset, **values}, mask=mask)
+    return AttentionBlendSampler.execute(
+        model or good_model(), run, edit, positive, negative(), 5.0, {"preset": preset, **values}, mask=mask
+    )
 
 
 def sample(run, model=None, latent=None, positive=None, sigmas=None, sampler="euler", noise=0.0, **options):
@@ -109,11 +133,19 @@ def sample(run, model=None, latent=None, positive=None, sigmas=None, sampler="eu
     sampler = comfy.samplers.sampler_object(sampler) if isinstance(sampler, str) else sampler
     nested = getattr(latent, "is_nested", False)
     empty = comfy.nested_tensor.NestedTensor([torch.zeros_like(part) for part in latent.unbind()]) if nested else None
-    return guider.sample(empty if nested else torch.full_like(latent, noise), latent, sampler,
-                         run.sigmas.flip(0) if sigmas is None else sigmas, disable_pbar=True, seed=0, **options)
+    return guider.sample(
+        empty if nested else torch.full_like(latent, noise),
+        latent,
+        sampler,
+        run.sigmas.flip(0) if sigmas is None else sigmas,
+        disable_pbar=True,
+        seed=0,
+        **options,
+    )
 
 
 # Things that do not fit.
+
 
 def audio_latent():
     return comfy.nested_tensor.NestedTensor([torch.zeros(1, 8, 4, 4, 4), torch.zeros(1, 8, 16)])
@@ -122,10 +154,24 @@ def audio_latent():
 def flux():
     """A real diffusion transformer, tiny."""
     sizes = dict(
-        image_model="flux", in_channels=16, out_channels=16, patch_size=2, vec_in_dim=8, context_in_dim=8,
-        hidden_size=64, mlp_ratio=2.0, num_heads=2, depth=1, depth_single_blocks=1, axes_dim=[8, 12, 12], theta=10000,
+        image_model="flux",
+        in_channels=16,
+        out_channels=16,
+        patch_size=2,
+        vec_in_dim=8,
+        context_in_dim=8,
+        hidden_size=64,
+        mlp_ratio=2.0,
+        num_heads=2,
+        depth=1,
+        depth_single_blocks=1,
+        axes_dim=[8, 12, 12],
+        theta=10000,
         qkv_bias=True,
-        guidance_embed=False, txt_ids_dims=[], dtype=torch.float32)
+        guidance_embed=False,
+        txt_ids_dims=[],
+        dtype=torch.float32,
+    )
     known = {"image_model", "dtype", *FluxParams.__dataclass_fields__}  # newer ComfyUI has more
     config = comfy.supported_models.Flux({name: size for name, size in sizes.items() if name in known})
     config.set_inference_dtype(torch.float32, None)
@@ -154,7 +200,10 @@ def context_windows(model):
     model = model.clone()
     model.model_options["context_handler"] = comfy.context_windows.IndexListContextHandler(
         comfy.context_windows.get_matching_context_schedule("standard_static"),
-        comfy.context_windows.get_matching_fuse_method("pyramid"), context_length=1, context_overlap=0)
+        comfy.context_windows.get_matching_fuse_method("pyramid"),
+        context_length=1,
+        context_overlap=0,
+    )
     return model
 
 
@@ -207,10 +256,16 @@ CASES = {
     "inflate a DiT": (lambda run: inflate(flux()), "Inflate", "'model' is a Flux", "SD 1.x"),
     "key frames of nonsense": (
         lambda run: inflate(key_frames=CUSTOM, custom_key_frames="current, centre"),
-        "'custom key frames'", "'centre'", "write"),
+        "'custom key frames'",
+        "'centre'",
+        "write",
+    ),
     "key frames between frames": (lambda run: inflate(key_frames=CUSTOM, custom_key_frames="1.5"), "'1.5'", "write"),
     "no key frames": (
-        lambda run: inflate(key_frames=CUSTOM, custom_key_frames=" , "), "'custom key frames' is empty", "write"),
+        lambda run: inflate(key_frames=CUSTOM, custom_key_frames=" , "),
+        "'custom key frames' is empty",
+        "write",
+    ),
     # Invert
     "invert a DiT": (lambda run: invert(flux()), "DDIM Invert", "'model' is a Flux", "load"),
     "invert an audio model": (lambda run: invert(audio_model()), "'model' is a StableAudio1", "load"),
@@ -219,50 +274,82 @@ CASES = {
     "a flow model": (lambda run: invert(small_model(model_type=ModelType.FLOW)), "'model'", "CONST", "use"),
     "continuous EDM sampling": (lambda run: invert(continuous_edm(good_model())), "'model'", "EDM", "use"),
     "a video model's latent": (
-        lambda run: invert(latent=torch.randn(1, 4, 3, 16, 16)), "'latent' has 5 dimensions", "use"),
+        lambda run: invert(latent=torch.randn(1, 4, 3, 16, 16)),
+        "'latent' has 5 dimensions",
+        "use",
+    ),
     "a sound and video latent": (lambda run: invert(latent=audio_latent()), "'latent'", "use"),
     "latent of 16 channels": (
-        lambda run: invert(latent=clip_latent(channels=16)), "'latent' has 16 channels", "encode"),
+        lambda run: invert(latent=clip_latent(channels=16)),
+        "'latent' has 16 channels",
+        "encode",
+    ),
     "no frames": (lambda run: invert(latent=clip_latent(0)), "'latent' holds no frames", "load"),
     "NaN in the latent": (lambda run: invert(latent=spoilt_latent()), "'latent' holds NaN", "--fp32-vae"),
     "infinite latent": (lambda run: invert(latent=spoilt_latent(INFINITE)), "'latent' holds NaN or infinite", "use"),
     "no steps": (lambda run: invert(steps=0), "'steps' is 0", "choose 1 to 999"),
     "too many steps": (lambda run: invert(steps=5000), "'steps' is 5000", "choose 1 to 999"),
     "a schedule that repeats levels": (
-        lambda run: invert(steps=1, schedule="kl_optimal"), "'schedule' kl_optimal repeats", "use"),
+        lambda run: invert(steps=1, schedule="kl_optimal"),
+        "'schedule' kl_optimal repeats",
+        "use",
+    ),
     "combined conditionings": (lambda run: invert(source=conditioning(EDIT.source) * 2), "'source' holds 2", "use"),
     "no conditioning": (lambda run: invert(source=[]), "'source' holds 0", "use"),
     "source with an area": (
         lambda run: invert(source=limited(conditioning(EDIT.source), area=AREA)),
-        "'source' is limited to an area", "remove"),
+        "'source' is limited to an area",
+        "remove",
+    ),
     "source with a mask": (
         lambda run: invert(source=limited(conditioning(EDIT.source), mask=BLACK)),
-        "'source' is limited to an area or mask", "remove"),
+        "'source' is limited to an area or mask",
+        "remove",
+    ),
     "source for some steps": (
         lambda run: invert(source=limited(conditioning(EDIT.source), start_percent=0.2)),
-        "'source' is limited to a part of the steps", "remove"),
+        "'source' is limited to a part of the steps",
+        "remove",
+    ),
     "source of another encoder": (
         lambda run: invert(source=conditioning(EDIT.source, width=2048)),
-        "'source' has 2048 channels but 'model' reads 64", "use"),
+        "'source' has 2048 channels but 'model' reads 64",
+        "use",
+    ),
     "NaN in the source": (lambda run: invert(source=spoilt(conditioning(EDIT.source))), "'source' holds NaN", "encode"),
     "source concatenated": (
-        lambda run: invert(source=concatenated(conditioning(EDIT.source))), "'source' has 154 tokens", "connect"),
+        lambda run: invert(source=concatenated(conditioning(EDIT.source))),
+        "'source' has 154 tokens",
+        "connect",
+    ),
     "invert in context windows": (
-        lambda run: invert(context_windows(good_model())), "'model' has context windows", "remove"),
+        lambda run: invert(context_windows(good_model())),
+        "'model' has context windows",
+        "remove",
+    ),
     # Attention Mask
     "mask of a word that is not there": (lambda run: mask(run, "zebra"), "Attention Mask", "'zebra'", "choose"),
     "mask without words": (lambda run: mask(run, ""), "'words' is empty", "name words"),
     "mask of an edit that changes no word": (lambda run: mask(run, "", edit=ADDED), "'words' is empty", "name words"),
     "mask of another clip's edit": (lambda run: mask(run, "", edit=OTHER), "'edit' starts from", "use"),
     "mask of an unknown prompt": (
-        lambda run: mask(replace(run, tokens=None)), "'source' was inverted with a prompt", "use"),
+        lambda run: mask(replace(run, tokens=None)),
+        "'source' was inverted with a prompt",
+        "use",
+    ),
     "mask at a step beyond": (lambda run: mask(run, when=ONE_STEP, step=3), "'step' is 3", "choose 0 to 2"),
     "mask at a step before": (lambda run: mask(run, when=ONE_STEP, step=-1), "'step' is -1", "choose 0 to 2"),
     "mask threshold above 1": (lambda run: mask(run, threshold=1.5), "'threshold' is 1.5", "choose"),
     "mask over other images": (
-        lambda run: mask(run, images=torch.zeros(2, 64, 64, 3)), "'images' are 2 frames of 64x64", "connect"),
+        lambda run: mask(run, images=torch.zeros(2, 64, 64, 3)),
+        "'images' are 2 frames of 64x64",
+        "connect",
+    ),
     "mask over another number of images": (
-        lambda run: mask(run, images=torch.zeros(5, 128, 128, 3)), "'images' are 5 frames", "connect"),
+        lambda run: mask(run, images=torch.zeros(5, 128, 128, 3)),
+        "'images' are 5 frames",
+        "connect",
+    ),
     # Attention Blend: settings
     "blend a DiT": (lambda run: blend(run, model=flux()), "Attention Blend", "'model' is a Flux", "load"),
     "no preset": (lambda run: AttentionBlend.execute(good_model(), run, EDIT), "'preset' is None", "choose"),
@@ -270,91 +357,174 @@ CASES = {
     "window above 1": (lambda run: blend(run, self_until=1.2), "'self-attention until' is 1.2", "choose"),
     "window below 0": (lambda run: blend(run, cross_from=-0.1), "'cross-attention from' is -0.1", "choose"),
     "window the wrong way round": (
-        lambda run: blend(run, self_from=0.9, self_until=0.1), "'self-attention from' is 0.9", "choose"),
+        lambda run: blend(run, self_from=0.9, self_until=0.1),
+        "'self-attention from' is 0.9",
+        "choose",
+    ),
     "window of NaN": (lambda run: blend(run, cross_until=NAN), "'cross-attention until' is nan", "choose"),
     "latent window the wrong way round": (
         lambda run: blend(run, preset="shape", latent_blend=True, latent_from=0.9, latent_until=0.2),
-        "'latent blend from' is 0.9", "choose"),
+        "'latent blend from' is 0.9",
+        "choose",
+    ),
     "latent blending without a mask": (
-        lambda run: blend(run, latent_blend=True), "'latent blend' is on but 'mask from' is off", "choose"),
+        lambda run: blend(run, latent_blend=True),
+        "'latent blend' is on but 'mask from' is off",
+        "choose",
+    ),
     "threshold out of range": (lambda run: blend(run, mask_threshold=-0.5), "'mask threshold' is -0.5", "choose"),
     "no mask connected": (
-        lambda run: blend(run, mask_from="mask input"), "'mask from' is mask input", "connect a MASK"),
+        lambda run: blend(run, mask_from="mask input"),
+        "'mask from' is mask input",
+        "connect a MASK",
+    ),
     "mask of words without words": (
-        lambda run: blend(run, ADDED, preset="shape"), "'mask from' is words", "'mask words'"),
+        lambda run: blend(run, ADDED, preset="shape"),
+        "'mask from' is words",
+        "'mask words'",
+    ),
     "mask of another size": (
-        lambda run: blend(run, mask_from="mask input", mask=torch.ones(1, 20, 20)), "'mask' is 20x20", "resize"),
+        lambda run: blend(run, mask_from="mask input", mask=torch.ones(1, 20, 20)),
+        "'mask' is 20x20",
+        "resize",
+    ),
     "mask of another length": (
         lambda run: blend(run, mask_from="mask input", mask=torch.ones(3, 16, 16)),
-        "'mask' has 3 frames but the clip has 2", "give"),
+        "'mask' has 3 frames but the clip has 2",
+        "give",
+    ),
     "mask of other values": (
         lambda run: blend(run, mask_from="mask input", mask=torch.full((1, 16, 16), 255.0)),
-        "'mask' holds values outside 0..1", "use"),
+        "'mask' holds values outside 0..1",
+        "use",
+    ),
     "mask of NaN": (
         lambda run: blend(run, mask_from="words inside mask input", mask=torch.full((1, 16, 16), NAN)),
-        "'mask' holds", "use"),
+        "'mask' holds",
+        "use",
+    ),
     "mask with channels": (
-        lambda run: blend(run, mask_from="mask input", mask=torch.ones(1, 16, 16, 3)), "'mask' has the shape", "use"),
+        lambda run: blend(run, mask_from="mask input", mask=torch.ones(1, 16, 16, 3)),
+        "'mask' has the shape",
+        "use",
+    ),
     "another clip's edit": (lambda run: blend(run, OTHER), "'edit' starts from \"a dog in the snow\"", "use"),
     "edit of another length": (
         lambda run: blend(replace(run, tokens=None), prompt_edit("a " + "very " * 80 + "red car", "a car")),
-        "154", "use"),
+        "154",
+        "use",
+    ),
     # Attention Blend: the sampling
     "another checkpoint": (lambda run: sampler(run, model=other_checkpoint()), "'model' is not the one", "connect"),
     "a LoRA that inversion had not": (
-        lambda run: sampler(run, model=with_lora(good_model())), "other LoRAs", "invert again"),
+        lambda run: sampler(run, model=with_lora(good_model())),
+        "other LoRAs",
+        "invert again",
+    ),
     "another model sampling": (
         lambda run: sampler(run, model=with_model_sampling(good_model(), "v_prediction")),
-        "another model sampling", "connect"),
+        "another model sampling",
+        "connect",
+    ),
     "another inflation": (
         lambda run: sampler(run, model=inflate().result[0]),
-        "the model is inflated with [key frames all]", "use one Inflate UNet node"),
+        "the model is inflated with [key frames all]",
+        "use one Inflate UNet node",
+    ),
     "frames that were not inverted": (
-        lambda run: sample(run, latent=clip_latent(3)), "3 frames but 2 were inverted", "connect"),
+        lambda run: sample(run, latent=clip_latent(3)),
+        "3 frames but 2 were inverted",
+        "connect",
+    ),
     "another size": (
-        lambda run: sample(run, latent=clip_latent(2, 16, 24)), "192x128", "128x128 was inverted", "connect"),
+        lambda run: sample(run, latent=clip_latent(2, 16, 24)),
+        "192x128",
+        "128x128 was inverted",
+        "connect",
+    ),
     "another number of channels": (
-        lambda run: sample(run, latent=clip_latent(channels=16)), "[2, 16, 16, 16]", "connect"),
+        lambda run: sample(run, latent=clip_latent(channels=16)),
+        "[2, 16, 16, 16]",
+        "connect",
+    ),
     "a 5-D latent": (lambda run: sample(run, latent=torch.randn(1, 4, 2, 16, 16)), "[1, 4, 2, 16, 16]", "connect"),
     "a nested latent": (lambda run: sample(run, latent=audio_latent()), "the sampler's latent", "connect"),
     "a NaN latent": (lambda run: sample(run, latent=spoilt_latent()), "latent holds NaN", "connect"),
     "another run's latent": (
         lambda run: sample(run, latent=another_runs_noise()),
-        "latent is not the inverted one", "connect"),
+        "latent is not the inverted one",
+        "connect",
+    ),
     "an empty latent": (
-        lambda run: sample(run, latent=torch.zeros(2, 4, 16, 16)), "latent is not the inverted one", "connect"),
+        lambda run: sample(run, latent=torch.zeros(2, 4, 16, 16)),
+        "latent is not the inverted one",
+        "connect",
+    ),
     "a noise mask": (lambda run: sample(run, denoise_mask=torch.ones(1, 1, 16, 16)), "noise mask", "remove"),
     "blend in context windows": (lambda run: sample(run, context_windows(blend(run))), "context windows", "remove"),
     "sigmas that rise": (lambda run: sample(run, sigmas=run.sigmas), "sigmas do not fall", "use"),
     "sigmas that repeat": (
-        lambda run: sample(run, sigmas=torch.tensor([4.0, 2.0, 2.0, 0.0])), "sigmas do not fall", "use"),
+        lambda run: sample(run, sigmas=torch.tensor([4.0, 2.0, 2.0, 0.0])),
+        "sigmas do not fall",
+        "use",
+    ),
     "sigmas far above inversion's": (
-        lambda run: sample(run, sigmas=torch.tensor([50.0, 1.0, 0.0])), "starts at sigma 50.0", "use"),
+        lambda run: sample(run, sigmas=torch.tensor([50.0, 1.0, 0.0])),
+        "starts at sigma 50.0",
+        "use",
+    ),
     "euler with churn": (
-        lambda run: sample(run, sampler=comfy.samplers.ksampler("euler", {"s_churn": 1.0})), "random noise", "choose"),
+        lambda run: sample(run, sampler=comfy.samplers.ksampler("euler", {"s_churn": 1.0})),
+        "random noise",
+        "choose",
+    ),
     "the source prompt as positive": (
-        lambda run: sample(run, positive=conditioning(EDIT.source)), "the sampler's positive says", "connect"),
+        lambda run: sample(run, positive=conditioning(EDIT.source)),
+        "the sampler's positive says",
+        "connect",
+    ),
     "no positive": (lambda run: sample(run, positive=[]), "no positive", "use"),
     "positive concatenated": (
-        lambda run: sample(run, positive=concatenated(conditioning(EDIT.target))), "154 tokens", "connect"),
+        lambda run: sample(run, positive=concatenated(conditioning(EDIT.target))),
+        "154 tokens",
+        "connect",
+    ),
     "positive of another encoder": (
-        lambda run: sample(run, positive=conditioning(EDIT.target, width=2048)), "2048 channels", "use"),
+        lambda run: sample(run, positive=conditioning(EDIT.target, width=2048)),
+        "2048 channels",
+        "use",
+    ),
     "positive with an area": (
-        lambda run: sample(run, positive=limited(conditioning(EDIT.target), area=AREA)), "area or mask", "remove"),
+        lambda run: sample(run, positive=limited(conditioning(EDIT.target), area=AREA)),
+        "area or mask",
+        "remove",
+    ),
     "positive with a mask": (
-        lambda run: sample(run, positive=limited(conditioning(EDIT.target), mask=BLACK)), "area or mask", "remove"),
+        lambda run: sample(run, positive=limited(conditioning(EDIT.target), mask=BLACK)),
+        "area or mask",
+        "remove",
+    ),
     "NaN in the positive": (
-        lambda run: sample(run, positive=spoilt(conditioning(EDIT.target))), "positive holds NaN", "encode"),
+        lambda run: sample(run, positive=spoilt(conditioning(EDIT.target))),
+        "positive holds NaN",
+        "encode",
+    ),
     "combined with another prompt": (
         lambda run: sample(run, positive=conditioning(EDIT.target) + conditioning(OTHER.target)),
-        "a cat in the snow", "connect"),
+        "a cat in the snow",
+        "connect",
+    ),
     # Composite
     "composite of other sizes": (
         lambda run: CompositeOutsideMask.execute(CLIP, CLIP[:, :32, :32], torch.ones(1, 64, 64)),
-        "Composite Outside Mask", "edited"),
+        "Composite Outside Mask",
+        "edited",
+    ),
     "composite with another mask": (
         lambda run: CompositeOutsideMask.execute(CLIP, CLIP, torch.ones(1, 8, 8)),
-        "'mask' is 8x8", "resize"),
+        "'mask' is 8x8",
+        "resize",
+    ),
 }
 
 
@@ -383,8 +553,10 @@ def check_refusal(call, words, calls):
 
 # Samplers, by what they do and not by what they are called.
 
+
 def depends_on_the_seed(name: str) -> bool:
     """Whether a sampler of ComfyUI gives another result with another seed, on a model that is a formula."""
+
     def denoiser(x, sigma, model_options, **_):
         for after_guidance in model_options.get("sampler_post_cfg_function", []):  # CFG++ asks for both predictions
             after_guidance({"denoised": x * 0.5, "uncond_denoised": x * 0.4})
@@ -399,9 +571,17 @@ def depends_on_the_seed(name: str) -> bool:
     for seed in (1, 2):
         torch.manual_seed(seed)
         x = torch.ones(1, 4, 8, 8)
-        results.append(function.sampler_function(
-            denoiser, x, torch.tensor([8.0, 4.0, 2.0, 1.0, 0.0]), disable=True, callback=None,
-            extra_args={"seed": seed, "model_options": {"transformer_options": {}}}, **function.extra_options))
+        results.append(
+            function.sampler_function(
+                denoiser,
+                x,
+                torch.tensor([8.0, 4.0, 2.0, 1.0, 0.0]),
+                disable=True,
+                callback=None,
+                extra_args={"seed": seed, "model_options": {"transformer_options": {}}},
+                **function.extra_options,
+            )
+        )
     return not torch.allclose(*results, atol=1e-5)
 
 
@@ -417,9 +597,15 @@ def test_samplers_that_add_noise_are_refused_by_name(name, source):
 
 # Nodes that rearrange a layer's queries can only be met in the first call.
 
-@pytest.mark.parametrize("other", [
-    lambda model: hypertile.HyperTile.execute(model, 32, 2, 0, False),
-    lambda model: tomesd.TomePatchModel.execute(model, 0.5)], ids=["HyperTile", "ToMe"])
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda model: hypertile.HyperTile.execute(model, 32, 2, 0, False),
+        lambda model: tomesd.TomePatchModel.execute(model, 0.5),
+    ],
+    ids=["HyperTile", "ToMe"],
+)
 def test_cut_and_merged_queries(other, source):
     before = snapshot(good_model())
     with CallCounter(good_model()) as counter, pytest.raises(ValueError, match="HyperTile, ToMe") as refusal:

@@ -1,4 +1,5 @@
 """The bench on the tiniest sizes: every figure is there and says what it is. No time is asserted."""
+
 import json
 import re
 from functools import lru_cache
@@ -15,12 +16,33 @@ from benchmarks.cost.timing import in_turn, ratio
 from oracles.stored_maps import map_store_bytes
 
 NAMES = {
-    "invert_ratio", "edit_ratio", "edit_masked_ratio", "edit_over_guided_sampler", "key_frames_ratio",
-    "frames_64_over_8", "memory_64_over_8", "ram_invert_bytes", "ram_replay_bytes", "ram_cache_bytes",
-    "ram_filling_cache_bytes", "cache_bytes", "cache_bytes_sd15_computed", "cached_edit_ratio", "filling_cache_ratio",
-    "edit_time_128_over_64", "edit_memory_128_over_64", "sampler_memory_128_over_64", "edit_ratio_largest_frames",
-    "map_store_bytes", "map_store_time_ratio", "source_run_bytes", "map_store_bytes_sd15_computed",
-    "map_store_bytes_sd15_all_layers_computed", "source_run_bytes_sd15_computed", "replay_joined_over_separate"}
+    "invert_ratio",
+    "edit_ratio",
+    "edit_masked_ratio",
+    "edit_over_guided_sampler",
+    "key_frames_ratio",
+    "frames_64_over_8",
+    "memory_64_over_8",
+    "ram_invert_bytes",
+    "ram_replay_bytes",
+    "ram_cache_bytes",
+    "ram_filling_cache_bytes",
+    "cache_bytes",
+    "cache_bytes_sd15_computed",
+    "cached_edit_ratio",
+    "filling_cache_ratio",
+    "edit_time_128_over_64",
+    "edit_memory_128_over_64",
+    "sampler_memory_128_over_64",
+    "edit_ratio_largest_frames",
+    "map_store_bytes",
+    "map_store_time_ratio",
+    "source_run_bytes",
+    "map_store_bytes_sd15_computed",
+    "map_store_bytes_sd15_all_layers_computed",
+    "source_run_bytes_sd15_computed",
+    "replay_joined_over_separate",
+}
 
 
 @lru_cache(maxsize=1)
@@ -90,6 +112,7 @@ def test_stored_maps_are_counted_and_computed_alike():
 
 def test_the_papers_maps_are_computed_from_sd15_s_layers():
     """8 frames of 512x512, 8 heads, 50 steps, float16; at 64x64, 32x32 and 16x16 five transformers each, at 8x8 one."""
+
     def maps(side):
         return 8 * 8 * side**2 * (2 * side**2 + 77) * 50 * 2
 

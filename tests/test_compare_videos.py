@@ -1,4 +1,5 @@
 """Clips beside each other, in cases that can be worked out by hand."""
+
 import av
 import folder_paths
 import pytest
@@ -38,13 +39,16 @@ def run(*clips, **options):
 def cell(images, row, column):
     """A cell of the first clip's size, without its bar."""
     top, left = row * (HEIGHT + BAR + GAP) + BAR, column * (WIDTH + GAP)
-    return images[:, top:top + HEIGHT, left:left + WIDTH]
+    return images[:, top : top + HEIGHT, left : left + WIDTH]
 
 
 # ---- layouts ----
 
-@pytest.mark.parametrize("layout, places", [
-    (SIDE_BY_SIDE, [(0, 0), (0, 1), (0, 2)]), (STACKED, [(0, 0), (1, 0), (2, 0)]), (GRID, [(0, 0), (0, 1), (1, 0)])])
+
+@pytest.mark.parametrize(
+    "layout, places",
+    [(SIDE_BY_SIDE, [(0, 0), (0, 1), (0, 2)]), (STACKED, [(0, 0), (1, 0), (2, 0)]), (GRID, [(0, 0), (0, 1), (1, 0)])],
+)
 def test_clips_lie_in_their_places_bit_by_bit(layout, places):
     clips = [clip(seed) for seed in range(3)]
     images, _ = run(*clips, layout=layout)
@@ -76,13 +80,14 @@ def test_each_clip_and_each_difference_has_its_label(layout):
 
 # ---- differences ----
 
+
 def test_difference_is_amplified_and_measured():
     first, second = plain(0.5), plain(0.5)
-    second[1, :HEIGHT // 2] = 0.7
+    second[1, : HEIGHT // 2] = 0.7
     images, text = run(first, second, difference=TO_FIRST, amplify=2.5)
     difference = cell(images, 0, 2)
-    torch.testing.assert_close(difference[1, :HEIGHT // 2], torch.full((HEIGHT // 2, WIDTH, 3), 0.5))
-    assert difference[1, HEIGHT // 2:].max() == 0 and difference[0].max() == 0
+    torch.testing.assert_close(difference[1, : HEIGHT // 2], torch.full((HEIGHT // 2, WIDTH, 3), 0.5))
+    assert difference[1, HEIGHT // 2 :].max() == 0 and difference[0].max() == 0
     assert text == "edit - source: 8.5/255 on average, most in frame 1: 25.5/255"
     assert not torch.equal(images[0, :BAR, -WIDTH:], images[1, :BAR, -WIDTH:])  # each frame's own number
 
@@ -101,12 +106,15 @@ def test_the_same_is_told():
 
 # ---- clips that do not fit each other ----
 
+
 def test_the_shortest_ends_the_comparison_and_a_picture_is_held():
     images, text = run(clip(0, 5), clip(1, 3), clip(2, 1))
     assert len(images) == 3 and torch.equal(cell(images, 0, 2), clip(2, 1).expand(3, -1, -1, -1))
     assert torch.equal(cell(images, 0, 0), clip(0, 5)[:3])
-    assert text.splitlines()[2:] == ["'first' has 5 frames; compared are 3, those of the shortest.",
-                                     "'third' is one picture and is held."]
+    assert text.splitlines()[2:] == [
+        "'first' has 5 frames; compared are 3, those of the shortest.",
+        "'third' is one picture and is held.",
+    ]
     assert len(run(clip(0, 1), clip(1, 1))[0]) == 1
 
 
@@ -114,9 +122,9 @@ def test_other_sizes_are_fitted_to_the_first():
     images, text = run(plain(0.5), plain(0.5, 3, 2 * HEIGHT, 4 * WIDTH), difference=TO_FIRST)
     wide = bar_height(2 * WIDTH, HEIGHT)
     assert images.shape == (3, HEIGHT + wide, 3 * 2 * WIDTH + 2 * GAP, 3)
-    torch.testing.assert_close(images[:, wide:, 2 * WIDTH + GAP:4 * WIDTH + GAP], plain(0.5, 3, HEIGHT, 2 * WIDTH))
-    middle = images[:, wide:, WIDTH // 2:WIDTH // 2 + WIDTH]
-    assert torch.equal(middle, plain(0.5)) and images[:, wide:, :WIDTH // 2].max() == 0  # narrower: in the middle
+    torch.testing.assert_close(images[:, wide:, 2 * WIDTH + GAP : 4 * WIDTH + GAP], plain(0.5, 3, HEIGHT, 2 * WIDTH))
+    middle = images[:, wide:, WIDTH // 2 : WIDTH // 2 + WIDTH]
+    assert torch.equal(middle, plain(0.5)) and images[:, wide:, : WIDTH // 2].max() == 0  # narrower: in the middle
     assert "'second' is 256x96; it was scaled to the first's 64x48" in text and " 0.0/255" in text
     stacked, _ = run(plain(0.5), plain(0.5, 3, 2 * HEIGHT, 4 * WIDTH), layout=STACKED)
     assert stacked.shape[2] == WIDTH
@@ -128,6 +136,7 @@ def test_a_wider_clip_is_cut_to_be_measured():
 
 
 # ---- labels ----
+
 
 @pytest.mark.parametrize("width", [20, 64, 128, 512])
 def test_text_and_value_fit_any_width(width):
@@ -148,6 +157,7 @@ def test_letters_grow_with_the_picture():
 
 # ---- the node ----
 
+
 def test_large_clips_are_previewed_small(previews, monkeypatch):
     monkeypatch.setattr(clip_preview, "SIDE", 100)
     monkeypatch.setattr(clip_preview, "FRAMES", 2)
@@ -167,13 +177,16 @@ def test_inputs_stay_as_they_are():
     assert all(torch.equal(now, then) for now, then in zip(clips, before))
 
 
-@pytest.mark.parametrize("options, message", [
-    (dict(second=plain(torch.nan)), "'second' has invalid numbers"),
-    (dict(third=plain(0.0)[:0]), r"'third' has the shape \[0, 48, 64, 3\]"),
-    (dict(layout="heap"), "'layout' is heap; choose side by side, stacked, grid, split"),
-    (dict(amplify=0.0), "'amplify' is 0; expected"),
-    (dict(amplify=float("nan")), "'amplify' is nan; expected"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(second=plain(torch.nan)), "'second' has invalid numbers"),
+        (dict(third=plain(0.0)[:0]), r"'third' has the shape \[0, 48, 64, 3\]"),
+        (dict(layout="heap"), "'layout' is heap; choose side by side, stacked, grid, split"),
+        (dict(amplify=0.0), "'amplify' is 0; expected"),
+        (dict(amplify=float("nan")), "'amplify' is nan; expected"),
+    ],
+)
 def test_what_cannot_work_is_refused(options, message):
     with pytest.raises(ValueError, match=f"^Compare Videos: {message}.*[.]$"):
         CompareVideos.execute(**{"first": clip(), "second": clip(1), **options})

@@ -26,7 +26,7 @@ def test_outside_is_the_original_bit_by_bit(grow, feather, reach):
     result, mask = run(original, edited, square(), grow, feather)
     outside = torch.ones(20, 24, dtype=torch.bool)
     if reach > -2:
-        outside[8 - reach:12 + reach, 10 - reach:14 + reach] = False
+        outside[8 - reach : 12 + reach, 10 - reach : 14 + reach] = False
     assert torch.equal(mask[0] == 0, outside)
     assert torch.equal(result[:, outside].view(torch.int32), original[:, outside].view(torch.int32))
     assert (result[:, ~outside] != original[:, ~outside]).any() or reach == -2
@@ -69,18 +69,24 @@ def test_inputs_stay_as_they_are_and_types_follow_the_original():
 NAN = torch.full((3, 20, 24, 3), torch.nan)
 
 
-@pytest.mark.parametrize("changes, message", [
-    (dict(edited=clips(4)[0]), "'edited' has 4 frames of 24x20 but 'original' has 3 frames of 24x20; connect clips of"),
-    (dict(edited=clips(3, 24, 20)[0]), "'edited' has 3 frames of 20x24 but 'original' has 3 frames of 24x20"),
-    (dict(edited=NAN), "'edited' has invalid numbers"),
-    (dict(original=NAN), "'original' has invalid numbers"),
-    (dict(original=torch.zeros(0, 20, 24, 3)), r"'original' has the shape \[0, 20, 24, 3\]"),
-    (dict(mask=torch.zeros(1, 24, 20)), "'mask' is 20x24 but 'original' is 24x20; resize the mask"),
-    (dict(mask=torch.zeros(2, 20, 24)), "'mask' has 2 frames but 'original' has 3"),
-    (dict(mask=torch.full((1, 20, 24), torch.nan)), "'mask' has invalid numbers"),
-    (dict(mask=torch.zeros(1, 1, 20, 24)), "'mask' is "),
-    (dict(feather=-1), "'feather' is -1; expected 0 or more"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            dict(edited=clips(4)[0]),
+            "'edited' has 4 frames of 24x20 but 'original' has 3 frames of 24x20; connect clips of",
+        ),
+        (dict(edited=clips(3, 24, 20)[0]), "'edited' has 3 frames of 20x24 but 'original' has 3 frames of 24x20"),
+        (dict(edited=NAN), "'edited' has invalid numbers"),
+        (dict(original=NAN), "'original' has invalid numbers"),
+        (dict(original=torch.zeros(0, 20, 24, 3)), r"'original' has the shape \[0, 20, 24, 3\]"),
+        (dict(mask=torch.zeros(1, 24, 20)), "'mask' is 20x24 but 'original' is 24x20; resize the mask"),
+        (dict(mask=torch.zeros(2, 20, 24)), "'mask' has 2 frames but 'original' has 3"),
+        (dict(mask=torch.full((1, 20, 24), torch.nan)), "'mask' has invalid numbers"),
+        (dict(mask=torch.zeros(1, 1, 20, 24)), "'mask' is "),
+        (dict(feather=-1), "'feather' is -1; expected 0 or more"),
+    ],
+)
 def test_refusals_are_one_sentence(changes, message):
     original, edited = clips()
     with pytest.raises(ValueError, match=message) as refused:

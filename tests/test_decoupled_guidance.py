@@ -1,4 +1,5 @@
 """The source's own branch: with null text, with the edit's guidance, or without any (Video-P2P 3.2)."""
+
 from dataclasses import replace
 
 import pytest
@@ -14,8 +15,9 @@ from golden_unet import relative
 
 EDIT = prompt_edit()
 GUIDANCE = 5.0  # that of `edited`
-SETTINGS = BlendSettings(Window(0, 0.6), Window(0, 0.8), WORDS, 0.3, latent_window=Window(0.2, 1),
-                         attention_from=RECONSTRUCTION)
+SETTINGS = BlendSettings(
+    Window(0, 0.6), Window(0, 0.8), WORDS, 0.3, latent_window=Window(0.2, 1), attention_from=RECONSTRUCTION
+)
 FAST = replace(SETTINGS, attention_from=FAST_RECONSTRUCTION)
 
 
@@ -85,8 +87,12 @@ def test_embeddings_of_each_frame_in_chunks(model, source):
 
 def test_a_controlnet_on_the_null_text(model, source):
     control = random_controlnet(1.0)
-    controlled = with_null_text(source, with_embeddings(source, negative()[0][0]).null_text.embeddings, GUIDANCE,
-                                {"control": control, "control_apply_to_uncond": True})
+    controlled = with_null_text(
+        source,
+        with_embeddings(source, negative()[0][0]).null_text.embeddings,
+        GUIDANCE,
+        {"control": control, "control_apply_to_uncond": True},
+    )
     plain = edited(model, with_embeddings(source, negative()[0][0]), EDIT, SETTINGS)
     assert relative(edited(model, controlled, EDIT, SETTINGS), plain) > 1e-4
     assert control.cond_hint is None and control.timestep_range is None  # cleaned up after the run

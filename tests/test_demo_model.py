@@ -1,4 +1,5 @@
 """The built-in model: ComfyUI's own classes, follows its words, can be patched; and the world it was trained on."""
+
 from dataclasses import replace
 
 import comfy.lora
@@ -37,8 +38,17 @@ def generate(loaded, prompt, seed=0, steps=12, model_patcher=None):
     patcher, clip, vae = loaded
     latent = torch.zeros(1, 4, 16, 16)
     samples = comfy.sample.sample(
-        model_patcher or patcher, comfy.sample.prepare_noise(latent, seed), steps, 4.0, "euler", "normal",
-        encode(clip, prompt), encode(clip, ""), latent, disable_pbar=True)
+        model_patcher or patcher,
+        comfy.sample.prepare_noise(latent, seed),
+        steps,
+        4.0,
+        "euler",
+        "normal",
+        encode(clip, prompt),
+        encode(clip, ""),
+        latent,
+        disable_pbar=True,
+    )
     return (vae.decode(samples)[0].float().clamp(0, 1) * 255).round().byte().numpy()
 
 
@@ -57,7 +67,7 @@ def test_node_description_names_every_word_of_the_world():
 
 
 def test_text_encoder_gives_its_normalised_last_layer(loaded):
-    (context, options), = encode(loaded[1], "a red circle on green grass")
+    ((context, options),) = encode(loaded[1], "a red circle on green grass")
     assert context.shape == (1, 77, 64)
     norm = loaded[1].cond_stage_model.clip_l.transformer.text_model.final_layer_norm
     normalised = (context.float() - norm.bias.float()) / norm.weight.float()
@@ -66,14 +76,15 @@ def test_text_encoder_gives_its_normalised_last_layer(loaded):
 
 
 def test_autoencoder_returns_the_picture(loaded):
-    truth = world.render(world.Scene("snow", (world.Thing("red", "star", .5, .5, .25),)))
+    truth = world.render(world.Scene("snow", (world.Thing("red", "star", 0.5, 0.5, 0.25),)))
     picture = loaded[2].decode(loaded[2].encode(torch.tensor(truth)[None] / 255))[0].float().clamp(0, 1).numpy() * 255
     assert np.square(picture - truth).mean() < 250  # 24 dB
     assert judge.judge_shape(judge.color_mask(picture.astype(np.uint8), "red", "snow"))[0] == "star"
 
 
 @pytest.mark.parametrize(
-    "color, ground", [("red", "grass"), ("blue", "snow"), ("yellow", "water"), ("white", "brick wall")])
+    "color, ground", [("red", "grass"), ("blue", "snow"), ("yellow", "water"), ("white", "brick wall")]
+)
 def test_colour_and_ground_words_are_followed(loaded, color, ground):
     picture = generate(loaded, f"a {color} circle {world.GROUNDS[ground]}")
     assert judge.judge_ground(picture) == ground
@@ -93,8 +104,10 @@ def test_lora_changes_the_picture_and_leaves_the_model_alone(loaded):
     name = next(name for name in sorted(keys) if name.startswith("lora_unet_") and name.endswith("attn2_to_v"))
     weight = patcher.model.state_dict()[keys[name]]
     generator = torch.Generator().manual_seed(0)
-    lora = {f"{name}.lora_up.weight": torch.randn(weight.shape[0], 4, generator=generator),
-            f"{name}.lora_down.weight": torch.randn(4, weight.shape[1], generator=generator)}
+    lora = {
+        f"{name}.lora_up.weight": torch.randn(weight.shape[0], 4, generator=generator),
+        f"{name}.lora_down.weight": torch.randn(4, weight.shape[1], generator=generator),
+    }
     patched, _ = comfy.sd.load_lora_for_models(patcher, clip, lora, 1.0, 0.0)
     assert not np.array_equal(generate(loaded, "a red circle on green grass", model_patcher=patched), before)
     assert np.array_equal(generate(loaded, "a red circle on green grass"), before)
@@ -120,15 +133,16 @@ def test_damaged_weights_are_refused(tmp_path, damage):
 
 # ---- the world ----
 
+
 def test_world_draws_the_same_picture_for_a_seed():
     """The mean colour was recorded from the code that drew the training pictures."""
     scene = world.random_scene(np.random.default_rng(7))
     assert world.caption(scene) == "a mosaic of a pink star and a yellow square in a dark night sky"
-    np.testing.assert_allclose(world.render(scene).mean((0, 1)), [44.263, 39.490, 50.036], atol=.01)
+    np.testing.assert_allclose(world.render(scene).mean((0, 1)), [44.263, 39.490, 50.036], atol=0.01)
 
 
 def test_edited_clip_moves_as_the_original():
-    scene = world.Scene("snow", (world.Thing("red", "circle", .5, .5, .2),), ground_seed=3)
+    scene = world.Scene("snow", (world.Thing("red", "circle", 0.5, 0.5, 0.2),), ground_seed=3)
     edited = replace(scene, things=(replace(scene.things[0], color="blue", shape="star"),))
     for before, after in zip(world.video(scene, 4, seed=1), world.video(edited, 4, seed=1)):
         assert replace(after, things=before.things) == before
@@ -138,10 +152,10 @@ def test_edited_clip_moves_as_the_original():
 
 
 def test_pictures_of_other_sizes():
-    scene = world.Scene("grass", (world.Thing("red", "square", .5, .5, .25),), style="mosaic")
+    scene = world.Scene("grass", (world.Thing("red", "square", 0.5, 0.5, 0.25),), style="mosaic")
     assert world.render(scene, 128, 192).shape == (128, 192, 3)
     mask = world.thing_mask(scene.things[0], 128, 192)
-    rows, columns = np.nonzero(mask > .5)
+    rows, columns = np.nonzero(mask > 0.5)
     assert mask.shape == (128, 192)
     assert abs(np.ptp(rows) - np.ptp(columns)) <= 1
     assert abs(columns.mean() - 95.5) <= 1
@@ -156,7 +170,7 @@ def test_unknown_shape_and_ground_are_named():
 
 def test_judge_knows_true_pictures():
     for shape in world.SHAPES:
-        scene = world.Scene("water", (world.Thing("pink", shape, .45, .55, .2, .15),))
+        scene = world.Scene("water", (world.Thing("pink", shape, 0.45, 0.55, 0.2, 0.15),))
         picture = world.render(scene)
         assert judge.judge_ground(picture) == "water"
         assert judge.judge_color(picture, "water") == "pink"

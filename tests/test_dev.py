@@ -1,4 +1,5 @@
 """dev.py and what stands behind it: the install that can be resumed, the server's child process, workflow to prompt."""
+
 import io
 import json
 import os
@@ -20,6 +21,7 @@ PACK = Path(__file__).resolve().parent.parent
 
 # --- the door ---
 
+
 @pytest.mark.parametrize("version", [(2, 7), (3, 9), (3, 14)])
 def test_another_python_is_refused_in_one_sentence(monkeypatch, version):
     monkeypatch.setattr(sys, "version_info", version)
@@ -40,13 +42,18 @@ def test_the_demo_runs_on_the_oldest_comfyui_and_names_its_results():
     assert {file.suffix for file in files} >= {".mp4", ".txt"}
 
 
-@pytest.mark.parametrize("arguments, told", [
-    (("--comfyui", str(PACK)), "holds no ComfyUI 0.18.0 or newer; name the folder of its main.py."),
-    (("--python", "python3"), "name that by --comfyui as well."),
-    (("--comfyui", os.environ["COMFYUI_PATH"], "--python", "no-such"), "there is no interpreter no-such."),
-    (("--comfyui", os.environ["COMFYUI_PATH"], "--python", sys.executable, "--port", "99999"),
-     "Port 99999 cannot be used"),
-])
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (("--comfyui", str(PACK)), "holds no ComfyUI 0.18.0 or newer; name the folder of its main.py."),
+        (("--python", "python3"), "name that by --comfyui as well."),
+        (("--comfyui", os.environ["COMFYUI_PATH"], "--python", "no-such"), "there is no interpreter no-such."),
+        (
+            ("--comfyui", os.environ["COMFYUI_PATH"], "--python", sys.executable, "--port", "99999"),
+            "Port 99999 cannot be used",
+        ),
+    ],
+)
 def test_what_the_demo_cannot_use_is_named(arguments, told):
     answer = dev("demo", *arguments)
     assert answer.returncode == 1
@@ -55,11 +62,17 @@ def test_what_the_demo_cannot_use_is_named(arguments, told):
 
 # --- the environment ---
 
+
 @pytest.fixture
 def fresh(tmp_path, monkeypatch):
     """An empty repository folder whose .venv is this test's own interpreter."""
-    for name, place in {"ROOT": "", "VENV": ".venv", "STAMP": ".venv/stamp", "LOG": ".run/install.log",
-                        "SCRATCH": ".run/pip"}.items():
+    for name, place in {
+        "ROOT": "",
+        "VENV": ".venv",
+        "STAMP": ".venv/stamp",
+        "LOG": ".run/install.log",
+        "SCRATCH": ".run/pip",
+    }.items():
         monkeypatch.setattr(environment, name, tmp_path / place)
     monkeypatch.setattr(environment, "interpreter", lambda venv: Path(sys.executable))
     (tmp_path / ".run").mkdir()
@@ -142,11 +155,14 @@ def wheel(folder):
         archive.writestr("tiny-1.0.dist-info/RECORD", "")
 
 
-@pytest.mark.parametrize("registry, requirement, cause", [
-    ("nowhere", "tiny==1.0", "the package registry cannot be reached; check the network"),
-    ("folder", "tiny==1.0", "the registry served a file that is not the pinned one; use another mirror"),
-    ("folder", "tiny==2.0", "a pinned package has no build for this Python and system"),
-])
+@pytest.mark.parametrize(
+    "registry, requirement, cause",
+    [
+        ("nowhere", "tiny==1.0", "the package registry cannot be reached; check the network"),
+        ("folder", "tiny==1.0", "the registry served a file that is not the pinned one; use another mirror"),
+        ("folder", "tiny==2.0", "a pinned package has no build for this Python and system"),
+    ],
+)
 def test_a_failure_of_pip_is_told_in_one_sentence(fresh, monkeypatch, registry, requirement, cause):
     wheel(fresh)
     (fresh / "pins.txt").write_text(f"{requirement} --hash=sha256:{'0' * 64}\n")
@@ -161,14 +177,16 @@ def test_a_failure_of_pip_is_told_in_one_sentence(fresh, monkeypatch, registry, 
         monkeypatch.setenv("PIP_NO_INDEX", "1")
         monkeypatch.setenv("PIP_FIND_LINKS", str(fresh))
     with pytest.raises(environment.InstallError) as raised:
-        environment._pip("Trying", "download", "--require-hashes", "--dest", str(fresh / "got"),
-                         "-r", str(fresh / "pins.txt"))
+        environment._pip(
+            "Trying", "download", "--require-hashes", "--dest", str(fresh / "got"), "-r", str(fresh / "pins.txt")
+        )
     assert cause in str(raised.value)
     assert "run the command again" in str(raised.value) and str(environment.LOG) in str(raised.value)
     assert environment.LOG.stat().st_size
 
 
 # --- the server's process ---
+
 
 def test_a_server_that_dies_shows_the_end_of_its_log(tmp_path):
     (tmp_path / "main.py").write_text("print('first'); print('\\x1b[31mno such device\\x1b[0m'); raise SystemExit(3)")
@@ -193,8 +211,10 @@ def test_a_link_is_led_to_another_folder(tmp_path):
 
 
 def test_a_run_tells_its_nodes_and_outputs(server):
-    prompt = {"1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 2, "color": 255}},
-              "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "blue"}}}
+    prompt = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 2, "color": 255}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "blue"}},
+    }
     events = []
     run = server.run(prompt, lambda kind, data: events.append(kind))
     assert (run.status, run.executed) == ("success", ["1", "2"])
@@ -205,10 +225,14 @@ def test_a_run_tells_its_nodes_and_outputs(server):
 def test_a_run_tells_what_was_refused_what_failed_and_what_was_cancelled(server):
     def prompt(**changed):
         image = {"width": 64, "height": 64, "batch_size": 1, "color": 0, **changed}
-        return {"1": {"class_type": "EmptyImage", "inputs": image},
-                "2": {"class_type": "CreateVideo", "inputs": {"images": ["1", 0], "fps": 8, "bit_depth": 8}},
-                "3": {"class_type": "SaveVideo", "inputs": {"video": ["2", 0], "filename_prefix": "x", "format": "mp4",
-                                                            "codec": "auto"}}}
+        return {
+            "1": {"class_type": "EmptyImage", "inputs": image},
+            "2": {"class_type": "CreateVideo", "inputs": {"images": ["1", 0], "fps": 8, "bit_depth": 8}},
+            "3": {
+                "class_type": "SaveVideo",
+                "inputs": {"video": ["2", 0], "filename_prefix": "x", "format": "mp4", "codec": "auto"},
+            },
+        }
 
     refused = server.run(prompt(width=0))
     assert (refused.status, refused.error["node_id"]) == ("rejected", "1")
@@ -222,6 +246,7 @@ def test_a_run_tells_what_was_refused_what_failed_and_what_was_cancelled(server)
 
 # --- workflow to prompt ---
 
+
 def test_a_saved_workflow_becomes_the_prompt_that_the_frontend_would_send():
     """workflow_prompt.json: a graph of core nodes, as frontend 1.47.12 saved it and as the same frontend queued it."""
     recorded = json.loads((Path(__file__).parent / "workflow_prompt.json").read_text(encoding="utf-8"))
@@ -229,21 +254,48 @@ def test_a_saved_workflow_becomes_the_prompt_that_the_frontend_would_send():
 
 
 def test_widgets_newer_than_the_workflow_take_their_defaults_and_notes_are_left_out():
-    definition = {"display_name": None, "input": {
-        "required": {"strength": ["FLOAT", {"default": 0.5}], "text": ["STRING", {}], "kind": [["a", "b"]],
-                     "mode": ["COMFY_DYNAMICCOMBO_V3", {"options": [
-                         {"key": "off", "inputs": {}}, {"key": "on", "inputs": {"required": {"n": ["INT", {}]}}}]}]}}}
-    workflow = {"links": [], "nodes": [{"id": 4, "type": "Grade", "widgets_values": [0.25]},
-                                       {"id": 5, "type": "MarkdownNote", "widgets_values": ["Read me"]}]}
-    assert prompt_from_workflow(workflow, {"Grade": definition}) == {"4": {
-        "class_type": "Grade", "inputs": {"strength": 0.25, "text": "", "kind": "a", "mode": "off"},
-        "_meta": {"title": "Grade"}}}
+    definition = {
+        "display_name": None,
+        "input": {
+            "required": {
+                "strength": ["FLOAT", {"default": 0.5}],
+                "text": ["STRING", {}],
+                "kind": [["a", "b"]],
+                "mode": [
+                    "COMFY_DYNAMICCOMBO_V3",
+                    {
+                        "options": [
+                            {"key": "off", "inputs": {}},
+                            {"key": "on", "inputs": {"required": {"n": ["INT", {}]}}},
+                        ]
+                    },
+                ],
+            }
+        },
+    }
+    workflow = {
+        "links": [],
+        "nodes": [
+            {"id": 4, "type": "Grade", "widgets_values": [0.25]},
+            {"id": 5, "type": "MarkdownNote", "widgets_values": ["Read me"]},
+        ],
+    }
+    assert prompt_from_workflow(workflow, {"Grade": definition}) == {
+        "4": {
+            "class_type": "Grade",
+            "inputs": {"strength": 0.25, "text": "", "kind": "a", "mode": "off"},
+            "_meta": {"title": "Grade"},
+        }
+    }
 
 
-@pytest.mark.parametrize("node, told", [
-    ({"id": 1, "type": "Lost"}, "Node 1 is a Lost, which this server does not have."),
-    ({"id": 2, "type": "Here", "mode": 4}, r"Node 2 \(Here\) is muted or bypassed"),
-])
+@pytest.mark.parametrize(
+    "node, told",
+    [
+        ({"id": 1, "type": "Lost"}, "Node 1 is a Lost, which this server does not have."),
+        ({"id": 2, "type": "Here", "mode": 4}, r"Node 2 \(Here\) is muted or bypassed"),
+    ],
+)
 def test_what_the_server_could_not_run_is_refused(node, told):
     with pytest.raises(ValueError, match=told):
         prompt_from_workflow({"links": [], "nodes": [node]}, {"Here": {"input": {}}})

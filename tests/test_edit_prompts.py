@@ -1,4 +1,5 @@
 """Prompt edits from what a person writes, and the Edit Prompts node on a small CLIP of ComfyUI's own classes."""
+
 import comfy.sampler_helpers
 import comfy.sd
 import comfy.sd1_clip
@@ -25,8 +26,15 @@ def clip():
     target = comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel)
     config = {"num_hidden_layers": 1, "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
     cpu = torch.device("cpu")
-    clip = comfy.sd.CLIP(target, model_options={
-        "clip_l_model_config": config, "dtype": torch.float32, "load_device": cpu, "offload_device": cpu})
+    clip = comfy.sd.CLIP(
+        target,
+        model_options={
+            "clip_l_model_config": config,
+            "dtype": torch.float32,
+            "load_device": cpu,
+            "offload_device": cpu,
+        },
+    )
     generator = torch.Generator().manual_seed(0)
     for parameter in clip.cond_stage_model.parameters():
         parameter.data.normal_(0, 0.05, generator=generator)
@@ -45,14 +53,23 @@ def test_an_edit_without_wishes():
 def test_emphasis():
     emphasis = edit_of(SOURCE, TARGET, emphasis="red:5, Porsche : -2.5\n curvy road:0;").emphasis
     assert {index: value for index, value in enumerate(emphasis.tolist()) if value != 1} == {
-        2: 5, 11: 5, 3: -2.5, 7: 0, 8: 0}
+        2: 5,
+        11: 5,
+        3: -2.5,
+        7: 0,
+        8: 0,
+    }
     emphasis = edit_of("a man rides", "a Spider-Man rides", emphasis="spider-man:3").emphasis
     assert emphasis[:7].tolist() == [1, 1, 3, 3, 3, 1, 1]
 
 
 def test_windows():
     assert edit_of(SOURCE, TARGET, windows="porsche:0.8, red:.2-0.9, sky:0, road:0.5 – 1").windows == (
-        ((3,), 0.0, 0.8), ((2, 11), 0.2, 0.9), ((12,), 0.0, 0.0), ((8,), 0.5, 1.0))
+        ((3,), 0.0, 0.8),
+        ((2, 11), 0.2, 0.9),
+        ((12,), 0.0, 0.0),
+        ((8,), 0.5, 1.0),
+    )
 
 
 def test_masks():
@@ -63,9 +80,16 @@ def test_masks():
     assert edit_of("a jeep,", "watercolor of a jeep").source_mask_tokens == ()
 
 
-@pytest.mark.parametrize("target, masked", [
-    ("a silver jeep on a road", "jeep"), ("a big silver jeep on a new road", "jeep road"),
-    ("a pencil sketch of a jeep on a road", ""), ("a jeep on a road, high quality", ""), ("a silver bus on a road", "jeep")])
+@pytest.mark.parametrize(
+    "target, masked",
+    [
+        ("a silver jeep on a road", "jeep"),
+        ("a big silver jeep on a new road", "jeep road"),
+        ("a pencil sketch of a jeep on a road", ""),
+        ("a jeep on a road, high quality", ""),
+        ("a silver bus on a road", "jeep"),
+    ],
+)
 def test_a_word_that_only_gets_an_adjective_is_masked(target, masked):
     """Nothing of the source changed in the text, but the thing does in the picture."""
     edit = edit_of("a jeep on a road", target)
@@ -73,29 +97,44 @@ def test_a_word_that_only_gets_an_adjective_is_masked(target, masked):
     assert " ".join(words) == masked
 
 
-@pytest.mark.parametrize("words, sentence", [
-    ({"mode": "replace"}, "'mode' is 'replace'; choose one of auto, swap, refine."),
-    ({"emphasis": "bus:2"}, "'emphasis' names 'bus', which is not in \"a red porsche driving down a curvy road, a red "
-                            "sky\"; choose from: a, red, porsche, driving, down, curvy, road, sky."),
-    ({"emphasis": "silver:2"}, "'emphasis' names 'silver', which is not in"),
-    ({"emphasis": "red"}, "'emphasis' has 'red' where a word and its factor are expected; write it like crystal:5."),
-    ({"emphasis": "red:"}, "'emphasis' has 'red:' where a word and its factor are expected; write it like crystal:5."),
-    ({"emphasis": "red:much"}, "'emphasis' has 'red:much' where"),
-    ({"emphasis": "red:20.5"}, "'emphasis' has 'red:20.5'; choose a factor from -20 to 20."),
-    ({"emphasis": "red:nan"}, "'emphasis' has 'red:nan'; choose a factor from -20 to 20."),
-    ({"emphasis": ":5"}, "'emphasis' has ':5', which names no word; give each word one value."),
-    ({"emphasis": "red:5, red sky:2"}, "'emphasis' has 'red sky:2', which names a word that has a value already"),
-    ({"windows": "red:1.1"}, "'windows' has 'red:1.1'; choose a start below the end, both from 0 to 1."),
-    ({"windows": "red:0.5-0.5"}, "'windows' has 'red:0.5-0.5'; choose a start below the end"),
-    ({"windows": "red:0.9-0.2"}, "'windows' has 'red:0.9-0.2'; choose a start below the end"),
-    ({"windows": "red:-0.2"}, "'windows' has 'red:-0.2' where a word and its share of the steps are expected"),
-    ({"windows": "red:half"}, "'windows' has 'red:half' where"),
-    ({"windows": "jeep:0.5"}, "'windows' names 'jeep', which is not in"),
-    ({"windows": "sky:0.5, red sky:0.2"}, "'windows' has 'red sky:0.2', which names a word that has a value already"),
-    ({"mask_words": "porsche"}, "'mask words' names 'porsche', which is not in \"a silver jeep"),
-    ({"mask_words": "!"}, "'mask words' names '!', which is not in"),
-    ({"target_mask_words": "jeep"}, "'target mask words' names 'jeep', which is not in \"a red porsche"),
-])
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        ({"mode": "replace"}, "'mode' is 'replace'; choose one of auto, swap, refine."),
+        (
+            {"emphasis": "bus:2"},
+            "'emphasis' names 'bus', which is not in \"a red porsche driving down a curvy road, a red "
+            'sky"; choose from: a, red, porsche, driving, down, curvy, road, sky.',
+        ),
+        ({"emphasis": "silver:2"}, "'emphasis' names 'silver', which is not in"),
+        (
+            {"emphasis": "red"},
+            "'emphasis' has 'red' where a word and its factor are expected; write it like crystal:5.",
+        ),
+        (
+            {"emphasis": "red:"},
+            "'emphasis' has 'red:' where a word and its factor are expected; write it like crystal:5.",
+        ),
+        ({"emphasis": "red:much"}, "'emphasis' has 'red:much' where"),
+        ({"emphasis": "red:20.5"}, "'emphasis' has 'red:20.5'; choose a factor from -20 to 20."),
+        ({"emphasis": "red:nan"}, "'emphasis' has 'red:nan'; choose a factor from -20 to 20."),
+        ({"emphasis": ":5"}, "'emphasis' has ':5', which names no word; give each word one value."),
+        ({"emphasis": "red:5, red sky:2"}, "'emphasis' has 'red sky:2', which names a word that has a value already"),
+        ({"windows": "red:1.1"}, "'windows' has 'red:1.1'; choose a start below the end, both from 0 to 1."),
+        ({"windows": "red:0.5-0.5"}, "'windows' has 'red:0.5-0.5'; choose a start below the end"),
+        ({"windows": "red:0.9-0.2"}, "'windows' has 'red:0.9-0.2'; choose a start below the end"),
+        ({"windows": "red:-0.2"}, "'windows' has 'red:-0.2' where a word and its share of the steps are expected"),
+        ({"windows": "red:half"}, "'windows' has 'red:half' where"),
+        ({"windows": "jeep:0.5"}, "'windows' names 'jeep', which is not in"),
+        (
+            {"windows": "sky:0.5, red sky:0.2"},
+            "'windows' has 'red sky:0.2', which names a word that has a value already",
+        ),
+        ({"mask_words": "porsche"}, "'mask words' names 'porsche', which is not in \"a silver jeep"),
+        ({"mask_words": "!"}, "'mask words' names '!', which is not in"),
+        ({"target_mask_words": "jeep"}, "'target mask words' names 'jeep', which is not in \"a red porsche"),
+    ],
+)
 def test_refused_wishes(words, sentence):
     with pytest.raises(ValueError) as refusal:
         edit_of(SOURCE, TARGET, **words)
@@ -106,8 +145,9 @@ def test_refused_wishes(words, sentence):
 
 def test_the_table_of_a_swap():
     road = "driving down a curvy road in the woods"
-    edit = edit_of(f"a silver jeep {road},", f"an old photo: a red porsche {road}",
-                   emphasis="red:5", windows="porsche:0.2-0.9")
+    edit = edit_of(
+        f"a silver jeep {road},", f"an old photo: a red porsche {road}", emphasis="red:5", windows="porsche:0.2-0.9"
+    )
     assert str(edit).splitlines() == [
         "mode: swap",
         "+ an old photo: (new)",
@@ -143,15 +183,29 @@ def test_long_prompts_make_short_tables():
     assert max(map(len, lines)) < 110
 
 
-@pytest.mark.parametrize("source, target, note", [
-    ("a jeep", "a jeep", "The prompts are the same, so the edit gives the source back."),
-    ("a jeep,", "a jeep", "Only punctuation differs, so the edit gives nearly the source back."),
-    ("silver jeep", "red porsche", "The prompts have no word in common, so little of the source will be kept."),
-    ("a jeep", "sketch of a jeep", "No source word is masked; to edit only a part, name its source words in 'mask words'."),
-    ("a spiderman", "a Spider-Man", "'spiderman' and 'Spider-Man' differ only in their marks, yet count as different."),
-    ("a jeep", "a " * 80 + "jeep", "The prompts take 1 and 2 blocks of 77 tokens; prompts of equal blocks edit more "
-                                   "faithfully."),
-])
+@pytest.mark.parametrize(
+    "source, target, note",
+    [
+        ("a jeep", "a jeep", "The prompts are the same, so the edit gives the source back."),
+        ("a jeep,", "a jeep", "Only punctuation differs, so the edit gives nearly the source back."),
+        ("silver jeep", "red porsche", "The prompts have no word in common, so little of the source will be kept."),
+        (
+            "a jeep",
+            "sketch of a jeep",
+            "No source word is masked; to edit only a part, name its source words in 'mask words'.",
+        ),
+        (
+            "a spiderman",
+            "a Spider-Man",
+            "'spiderman' and 'Spider-Man' differ only in their marks, yet count as different.",
+        ),
+        (
+            "a jeep",
+            "a " * 80 + "jeep",
+            "The prompts take 1 and 2 blocks of 77 tokens; prompts of equal blocks edit more faithfully.",
+        ),
+    ],
+)
 def test_notes(source, target, note):
     assert f"! {note}" in str(edit_of(source, target)).splitlines()
 
@@ -165,7 +219,7 @@ def test_the_node(clip):
     output = EditPrompts.execute(clip=clip, source_prompt=SOURCE, target_prompt=TARGET, **NODE)
     source, target, edit, table = output.args
     for conditioning, prompt, tokens in ((source, SOURCE, edit.source), (target, TARGET, edit.target)):
-        (embedding, options), = conditioning
+        ((embedding, options),) = conditioning
         assert torch.equal(embedding, clip.encode_from_tokens_scheduled(clip.tokenize(prompt))[0][0])
         assert options["fatezero_tokens"] == tokens and tokens.text == prompt and tokens.length == embedding.shape[1]
         assert comfy.sampler_helpers.convert_cond(conditioning)[0]["fatezero_tokens"] is tokens
@@ -178,7 +232,7 @@ def test_the_node_with_a_long_and_a_weighted_prompt(clip):
     output = EditPrompts.execute(clip=clip, source_prompt=long, target_prompt="a (red:1.3) jeep", **NODE)
     source, target, edit, _ = output.args
     assert source[0][0].shape[1] == edit.source.length == 154 and target[0][0].shape[1] == edit.target.length == 77
-    plain, = EditPrompts.execute(clip=clip, source_prompt=long, target_prompt="a red jeep", **NODE).args[1]
+    (plain,) = EditPrompts.execute(clip=clip, source_prompt=long, target_prompt="a red jeep", **NODE).args[1]
     assert plain[1]["fatezero_tokens"].ids == edit.target.ids and not torch.equal(plain[0], target[0][0])
 
 
@@ -202,8 +256,10 @@ def test_the_node_refuses(clip):
             self.__dict__.update(clip.__dict__)
 
         def encode_from_tokens_scheduled(self, tokens, **options):
-            return [[torch.cat([embedding, embedding], dim=1), extra]
-                    for embedding, extra in clip.encode_from_tokens_scheduled(tokens, **options)]
+            return [
+                [torch.cat([embedding, embedding], dim=1), extra]
+                for embedding, extra in clip.encode_from_tokens_scheduled(tokens, **options)
+            ]
 
     with pytest.raises(ValueError, match="^Edit Prompts: 'clip' encodes 77 tokens as 154; connect"):
         run(clip=RepeatingClip())

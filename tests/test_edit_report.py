@@ -1,4 +1,5 @@
 """Edit Report: what it says about edits whose fault is known, what it draws, and which CLIPs it takes."""
+
 import importlib.machinery
 import json
 import sys
@@ -47,13 +48,13 @@ def clips(change=0.0, frames=3, side=64):
     """A clip, and the same with the middle ninth lighter by `change`."""
     before = 0.5 * torch.rand(frames, side, side, 3, generator=torch.Generator().manual_seed(0))
     after = before.clone()
-    after[:, side // 3:2 * side // 3, side // 3:2 * side // 3] += change
+    after[:, side // 3 : 2 * side // 3, side // 3 : 2 * side // 3] += change
     return before, after
 
 
 def middle(side=64, frames=1):
     mask = torch.zeros(frames, side, side)
-    mask[:, side // 3:2 * side // 3, side // 3:2 * side // 3] = 1
+    mask[:, side // 3 : 2 * side // 3, side // 3 : 2 * side // 3] = 1
     return mask
 
 
@@ -69,17 +70,25 @@ def run():
 
 # Why an edit had little effect
 
+
 def test_an_edit_that_shows_needs_no_explanation(run):
     source, edit = run
     assert explain(measure(*clips(0.4), middle()), edit, source, SHORT, 7.5) == []
 
 
-@pytest.mark.parametrize("settings, cfg, expected", [
-    (replace(SHORT, self_window=Window(0, 0.8)), 7.5,
-     ["used for 80% of the steps", "lower 'self-attention until' (0.8)"]),
-    (replace(SHORT, cross_window=Window(0, 0.7)), 7.5, ["('red')", "lower 'cross-attention until' (0.7)"]),
-    (SHORT, 2.0, ["'cfg' is 2,", "the papers use 7.5"]),
-    (SHORT, 7.5, ["No setting holds it back", "raise 'cfg'", "'emphasis'"])])
+@pytest.mark.parametrize(
+    "settings, cfg, expected",
+    [
+        (
+            replace(SHORT, self_window=Window(0, 0.8)),
+            7.5,
+            ["used for 80% of the steps", "lower 'self-attention until' (0.8)"],
+        ),
+        (replace(SHORT, cross_window=Window(0, 0.7)), 7.5, ["('red')", "lower 'cross-attention until' (0.7)"]),
+        (SHORT, 2.0, ["'cfg' is 2,", "the papers use 7.5"]),
+        (SHORT, 7.5, ["No setting holds it back", "raise 'cfg'", "'emphasis'"]),
+    ],
+)
 def test_the_one_setting_that_holds_an_edit_back_is_named(run, settings, cfg, expected):
     source, edit = run
     verdict, *causes = explain(little(), edit, source, settings, cfg)
@@ -91,16 +100,24 @@ def test_the_one_setting_that_holds_an_edit_back_is_named(run, settings, cfg, ex
 def test_few_steps_are_named(run):
     _, edit = run
     source = inverted(small_model(), edit, clip_latent(1, 16, 16), steps=3)
-    sentence, = explain(little(), edit, source, SHORT, 7.5)[1:]
+    (sentence,) = explain(little(), edit, source, SHORT, 7.5)[1:]
     assert "inverted in 3 steps" in sentence and "raise 'steps' of DDIM Invert" in sentence
 
 
-@pytest.mark.parametrize("target, options, expected", [
-    ("a silver jeep on a road", {}, "The prompts are the same; change words in 'target prompt'"),
-    ("a silver jeep on a road", {"emphasis": "silver:2"}, "the same but for the emphasis of 'silver'; move it further"),
-    ("a silver jeep on a road.", {}, "differ only in punctuation"),
-    ("the silver jeep on a road", {}, "differ only in 'a', 'the', which name nothing to be seen"),
-    ("a red jeep on a road", {"emphasis": "red:0.5"}, "The emphasis of 'red' is below 1")])
+@pytest.mark.parametrize(
+    "target, options, expected",
+    [
+        ("a silver jeep on a road", {}, "The prompts are the same; change words in 'target prompt'"),
+        (
+            "a silver jeep on a road",
+            {"emphasis": "silver:2"},
+            "the same but for the emphasis of 'silver'; move it further",
+        ),
+        ("a silver jeep on a road.", {}, "differ only in punctuation"),
+        ("the silver jeep on a road", {}, "differ only in 'a', 'the', which name nothing to be seen"),
+        ("a red jeep on a road", {"emphasis": "red:0.5"}, "The emphasis of 'red' is below 1"),
+    ],
+)
 def test_words_that_cannot_make_an_edit_are_named(target, options, expected):
     sentences = explain(little(), prompt_edit(target=target, **options), None, SHORT, 7.5)
     assert any(expected in sentence for sentence in sentences[1:])
@@ -109,10 +126,10 @@ def test_words_that_cannot_make_an_edit_are_named(target, options, expected):
 def test_an_emphasis_that_never_acts_is_named_though_the_edit_shows():
     shown = measure(*clips(0.4))
     never = replace(SHORT, cross_window=Window(0, 0))
-    sentence, = explain(shown, prompt_edit(emphasis="red:5"), None, never, 7.5)
+    (sentence,) = explain(shown, prompt_edit(emphasis="red:5"), None, never, 7.5)
     assert sentence.startswith("The emphasis of 'red' acts in no step")
     assert explain(shown, prompt_edit(emphasis="red:5", windows="red:0.5"), None, never, 7.5) == []
-    sentence, = explain(shown, prompt_edit(emphasis="red:5", windows="red:0"), None, SHORT, 7.5)
+    (sentence,) = explain(shown, prompt_edit(emphasis="red:5", windows="red:0"), None, SHORT, 7.5)
     assert "the word's window in Edit Prompts" in sentence
 
 
@@ -131,10 +148,14 @@ def test_empty_and_full_masks_are_told_by_frame(run):
     source, edit = run
     by_words = replace(SHORT, mask_from=WORDS, threshold=1.0)
     sentences = explain(measure(*clips(0.4)), edit, source, by_words, 7.5)
-    assert sentences == ["The mask is empty in every frame, where nothing new can appear; lower 'mask threshold' (1), "
-                         "or name in 'mask words' of Edit Prompts what the clip shows more plainly."]
-    sentence, = explain(measure(*clips(0.4)), edit, source, replace(by_words, threshold=1e-3), 7.5)
-    assert sentence.startswith("The mask covers every frame nearly whole") and "raise 'mask threshold' (0.001)" in sentence
+    assert sentences == [
+        "The mask is empty in every frame, where nothing new can appear; lower 'mask threshold' (1), "
+        "or name in 'mask words' of Edit Prompts what the clip shows more plainly."
+    ]
+    (sentence,) = explain(measure(*clips(0.4)), edit, source, replace(by_words, threshold=1e-3), 7.5)
+    assert (
+        sentence.startswith("The mask covers every frame nearly whole") and "raise 'mask threshold' (0.001)" in sentence
+    )
     drawn = middle(frames=3)
     drawn[0], drawn[2] = 0, 1
     sentences = explain(measure(*clips(0.4)), edit, source, replace(SHORT, mask_from=INPUT_MASK, mask=drawn), 7.5)
@@ -149,33 +170,40 @@ def test_the_share_of_the_mask_is_that_of_the_edit(run):
     share = used_mask_share(source, edit, replace(SHORT, mask_from=WORDS, threshold=0.5))
     larger = used_mask_share(source, edit, replace(SHORT, mask_from=WORDS, threshold=0.2))
     assert share.shape == (3,) and (share > 0).all() and (larger >= share).all() and (larger > share).any()
-    inside = used_mask_share(source, edit, replace(SHORT, mask_from="words inside mask input", threshold=0.5,
-                                                   mask=torch.zeros(1, 128, 128)))
+    inside = used_mask_share(
+        source, edit, replace(SHORT, mask_from="words inside mask input", threshold=0.5, mask=torch.zeros(1, 128, 128))
+    )
     assert inside.tolist() == [0, 0, 0]
 
 
 def test_without_settings_it_says_how_to_get_them():
     sentences = explain(little())
     assert "connect 'made by'" in sentences[-1] and "Connect 'edit'" in sentences[-2]
-    sentence, = explain(measure(*clips(0.4), torch.zeros(1, 64, 64)))
+    (sentence,) = explain(measure(*clips(0.4), torch.zeros(1, 64, 64)))
     assert "empty in every frame" in sentence
 
 
 def scored(change, target_before, target_after, source_before=0.25):
     shown = measure(*clips(change))
-    return replace(shown, target_score=torch.tensor([target_after]), target_score_before=torch.tensor([target_before]),
-                   source_score=torch.tensor([0.2]), source_score_before=torch.tensor([source_before]))
+    return replace(
+        shown,
+        target_score=torch.tensor([target_after]),
+        target_score_before=torch.tensor([target_before]),
+        source_score=torch.tensor([0.2]),
+        source_score_before=torch.tensor([source_before]),
+    )
 
 
 def test_clip_scores_tell_a_change_in_another_direction():
     sentence = explain(scored(0.4, 0.24, 0.22), prompt_edit(), None, SHORT, 7.5)[0]
     assert "not towards the target prompt: its CLIP score was 0.240 before the edit and is 0.220 after it." in sentence
     assert explain(scored(0.4, 0.22, 0.24), prompt_edit(), None, SHORT, 7.5) == []
-    sentence, = explain(scored(0.4, 0.01, -0.01, source_before=0.02), prompt_edit(), None, SHORT, 7.5)
+    (sentence,) = explain(scored(0.4, 0.01, -0.01, source_before=0.02), prompt_edit(), None, SHORT, 7.5)
     assert "may not belong together" in sentence
 
 
 # The table and the plot
+
 
 def test_the_table_tells_inside_from_outside():
     before, after = clips(0.2)
@@ -214,12 +242,18 @@ def test_a_curve_is_drawn_where_its_values_are():
     orange = ((picture[..., 0] > 0.75) & (picture[..., 2] < 0.25))[60:]
     heights = [orange[:, column].nonzero().flatten().float().mean() for column in (62, 62 + 96 + 48, 62 + 4 * 96 + 48)]
     assert heights[0] > 185 and heights[1] < 12 and heights[2] > 185
-    assert not orange[:, 62 + 2 * 96 + 10:62 + 4 * 96 - 10].any()  # the gap of the NaN
+    assert not orange[:, 62 + 2 * 96 + 10 : 62 + 4 * 96 - 10].any()  # the gap of the NaN
 
 
-@pytest.mark.parametrize("values, options, expected", [
-    ([0.0, 80.0], {}, [0, 20, 40, 60, 80]), ([0.963, 0.987], {"limits": (0.98, 1.0)}, [0.96, 0.97, 0.98, 0.99, 1.0]),
-    ([30.0, 30.0], {"span": 4}, [28, 29, 30, 31, 32]), ([float("nan")], {}, [0, 0.25, 0.5, 0.75, 1])])
+@pytest.mark.parametrize(
+    "values, options, expected",
+    [
+        ([0.0, 80.0], {}, [0, 20, 40, 60, 80]),
+        ([0.963, 0.987], {"limits": (0.98, 1.0)}, [0.96, 0.97, 0.98, 0.99, 1.0]),
+        ([30.0, 30.0], {"span": 4}, [28, 29, 30, 31, 32]),
+        ([float("nan")], {}, [0, 0.25, 0.5, 0.75, 1]),
+    ],
+)
 def test_ticks_are_round(values, options, expected):
     assert vertical_ticks(Panel("", {"a": torch.tensor(values)}, **options)) == pytest.approx(expected)
 
@@ -233,13 +267,24 @@ def test_ticks_of_frames_and_gaps():
 
 # CLIP
 
-VISION = dict(hidden_act="quick_gelu", hidden_size=32, image_size=56, intermediate_size=64, num_attention_heads=4,
-              model_type="clip_vision_model", num_channels=3, num_hidden_layers=2, patch_size=14, projection_dim=64)
+VISION = dict(
+    hidden_act="quick_gelu",
+    hidden_size=32,
+    image_size=56,
+    intermediate_size=64,
+    num_attention_heads=4,
+    model_type="clip_vision_model",
+    num_channels=3,
+    num_hidden_layers=2,
+    patch_size=14,
+    projection_dim=64,
+)
 
 
 @pytest.fixture(scope="module")
 def vision(tmp_path_factory):
     """vision(projection_dim=64, ...) is a CLIP_VISION of ComfyUI's with random weights."""
+
     def make(**options):
         file = tmp_path_factory.mktemp("vision") / "config.json"
         config = {**VISION, **options}
@@ -249,13 +294,17 @@ def vision(tmp_path_factory):
         for parameter in made.model.parameters():
             parameter.requires_grad_(False).copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
         return made
+
     return make
 
 
 def text_encoder(projection="file"):
     """The demo model's CLIP with another text projection: a tensor, None for none, or the file's."""
-    weights = {name.replace("te.", "clip_l.transformer.", 1): value for name, value in load_file(WEIGHTS).items()
-               if name.startswith("te.")}
+    weights = {
+        name.replace("te.", "clip_l.transformer.", 1): value
+        for name, value in load_file(WEIGHTS).items()
+        if name.startswith("te.")
+    }
     key = "clip_l.transformer.text_projection.weight"
     if projection is None:
         del weights[key]
@@ -303,8 +352,13 @@ def test_text_embeddings_are_the_encoders_projected_output(vision):
 def test_every_measure_appears_with_a_whole_clip(vision):
     measured = measure(*clips(0.4), middle(), prompt_edit(), text_encoder(), vision())
     text = table(measured)
-    for name in ("CLIP score, target prompt", "CLIP score, source prompt", "Frame-Acc", "Tem-Con",
-                 "Object Semantic Variance"):
+    for name in (
+        "CLIP score, target prompt",
+        "CLIP score, source prompt",
+        "Frame-Acc",
+        "Tem-Con",
+        "Object Semantic Variance",
+    ):
         assert f"\n{name}" in text
     assert measured.target_score.shape == (3,) and measured.neighbours.shape == (2,)
     assert len(panels(measured)) == 4
@@ -314,6 +368,7 @@ def test_every_measure_appears_with_a_whole_clip(vision):
 
 
 # LPIPS
+
 
 class StubLPIPS(torch.nn.Module):
     """The library's interface, with its two names for each linear layer."""
@@ -374,13 +429,15 @@ def test_a_file_that_is_not_lpips_is_refused(lpips_folder):
 
 # The node
 
+
 def test_what_cannot_be_measured_is_refused_in_the_nodes_words():
     before, after = clips()
     for arguments, expected in (
-            ((before, after[:2]), "Edit Report: 'after' has 2 frames of 64x64 but 'before' has 3 frames of 64x64"),
-            ((before, after, middle(32)), "Edit Report: 'mask' is 32x32 but 'before' is 64x64"),
-            ((before, after, middle(64, 2)), "Edit Report: 'mask' has 2 frames but 'before' has 3"),
-            ((before / 0, after), "Edit Report: 'before' has invalid numbers")):
+        ((before, after[:2]), "Edit Report: 'after' has 2 frames of 64x64 but 'before' has 3 frames of 64x64"),
+        ((before, after, middle(32)), "Edit Report: 'mask' is 32x32 but 'before' is 64x64"),
+        ((before, after, middle(64, 2)), "Edit Report: 'mask' has 2 frames but 'before' has 3"),
+        ((before / 0, after), "Edit Report: 'before' has invalid numbers"),
+    ):
         with pytest.raises(ValueError) as error:
             EditReport.execute(*arguments)
         assert str(error.value).startswith(expected)
@@ -391,8 +448,8 @@ def test_the_blend_nodes_tell_how_an_edit_was_made(run):
     model = small_model()
     preset = {"preset": "style", "self_until": 0.9}
     target = conditioning(edit.target)
-    latent, = AttentionBlendSampler.execute(model, source, edit, target, negative(), 3.0, preset).args
-    blended, = AttentionBlend.execute(model, source, edit, preset).args
+    (latent,) = AttentionBlendSampler.execute(model, source, edit, target, negative(), 3.0, preset).args
+    (blended,) = AttentionBlend.execute(model, source, edit, preset).args
     assert isinstance(blended, ModelPatcher) and not any("made_by" in key for key in model.model_options)
     for made_by in (latent, blended, blended.clone()):
         report, plot = EditReport.execute(*clips(0.02), made_by=made_by, edit=edit).args
@@ -408,33 +465,54 @@ def test_the_inputs_stay_as_they_are(vision):
     mask = middle()
     kept = [value.clone() for value in (before, after, mask)]
     settings = replace(SHORT, mask_from=NO_MASK)
-    EditReport.execute(before, after, mask, prompt_edit(), made_by=mark(settings, 7.5), clip=text_encoder(),
-                       clip_vision=vision())
+    EditReport.execute(
+        before, after, mask, prompt_edit(), made_by=mark(settings, 7.5), clip=text_encoder(), clip_vision=vision()
+    )
     assert all(torch.equal(value, was) for value, was in zip((before, after, mask), kept))
 
 
-@pytest.mark.parametrize("which, cfg, expected", [
-    ("server", 4, None), ("old_server", 1, "! The edit had little effect")])
+@pytest.mark.parametrize(
+    "which, cfg, expected", [("server", 4, None), ("old_server", 1, "! The edit had little effect")]
+)
 def test_the_demo_edit_is_reported_on_a_server(request, which, cfg, expected):
     server = request.getfixturevalue(which)
     prompt = shortened(shipped(server, "demo_color_edit"), steps=4)
-    (invert,), (edits,), (sampler,), (decode,), (load,) = (nodes(prompt, kind) for kind in (
-        "FateZeroInvert", "FateZeroEditPrompts", "FateZeroBlendSampler", "VAEDecode", "FateZeroVideoLoad"))
+    (invert,), (edits,), (sampler,), (decode,), (load,) = (
+        nodes(prompt, kind)
+        for kind in ("FateZeroInvert", "FateZeroEditPrompts", "FateZeroBlendSampler", "VAEDecode", "FateZeroVideoLoad")
+    )
     for save in nodes(prompt, "FateZeroVideoSave"):
         del prompt[save]
     prompt[sampler]["inputs"]["cfg"] = cfg
     if expected:  # an edit that changes nothing
         prompt[edits]["inputs"]["target_prompt"] = prompt[edits]["inputs"]["source_prompt"]
         prompt[sampler]["inputs"] |= {"preset.mask_from": "off", "preset.latent_blend": False}  # no word to mask
-    prompt["mask"] = {"class_type": "FateZeroAttentionMask", "inputs": {
-        "source": [invert, 1], "words": "circle", "threshold": 0.5, "when": "average of all steps", "step": 0,
-        "grow": 0, "smooth_over_time": 0}}
-    prompt["report"] = {"class_type": "FateZeroEditReport", "inputs": {
-        "before": [load, 0], "after": [decode, 0], "mask": ["mask", 0], "edit": [edits, 2], "source": [invert, 1],
-        "made_by": [sampler, 0]}}
+    prompt["mask"] = {
+        "class_type": "FateZeroAttentionMask",
+        "inputs": {
+            "source": [invert, 1],
+            "words": "circle",
+            "threshold": 0.5,
+            "when": "average of all steps",
+            "step": 0,
+            "grow": 0,
+            "smooth_over_time": 0,
+        },
+    }
+    prompt["report"] = {
+        "class_type": "FateZeroEditReport",
+        "inputs": {
+            "before": [load, 0],
+            "after": [decode, 0],
+            "mask": ["mask", 0],
+            "edit": [edits, 2],
+            "source": [invert, 1],
+            "made_by": [sampler, 0],
+        },
+    }
     run = completed(server, prompt)
-    text, = run.outputs["report"]["text"]
-    picture, = run.outputs["report"]["images"]
+    (text,) = run.outputs["report"]["text"]
+    (picture,) = run.outputs["report"]["images"]
     assert server.path(picture).is_file()
     assert "2 frames of 128x128, the mask is" in text and "PSNR, outside mask" in text
     if expected:

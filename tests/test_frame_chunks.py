@@ -1,4 +1,5 @@
 """A clip in chunks of frames is the clip at once: which frames go together, what they look at, what comes out."""
+
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sampler_helpers
@@ -16,8 +17,20 @@ from fatezero_pack.fatezero.network.unet_inflation import Inflation, group_stati
 from golden_unet import relative
 
 FRAMES, LAYERS = 7, 5
-EXACT = ["current, middle", "middle", "-1, first", "first", "first, current", "current", "+1, last", "-2, first", "last",
-         "-1", "+2", "first, middle, last"]
+EXACT = [
+    "current, middle",
+    "middle",
+    "-1, first",
+    "first",
+    "first, current",
+    "current",
+    "+1, last",
+    "-2, first",
+    "last",
+    "-1",
+    "+2",
+    "first, middle, last",
+]
 SETTINGS = BlendSettings(self_window=Window(0, 0.8), cross_window=Window(0, 0.8))
 
 
@@ -33,7 +46,7 @@ def looked_at(plan, frames):
     for chunk in plan.chunks:
         pool = chunk.frames + along
         assert chunk.pool == pool
-        for place, frame in enumerate(chunk.frames[:chunk.own]):
+        for place, frame in enumerate(chunk.frames[: chunk.own]):
             assert frame not in found
             found[frame] = [pool[key] for key in chunk.keys[place]]
         if chunk.carry is not None:
@@ -59,10 +72,14 @@ def test_chunks_are_of_nearly_equal_length():
     assert lengths == [5, 6, 6]
 
 
-@pytest.mark.parametrize("text, sentence", [
-    ("all", "at 4 frames spread over the clip, not at all 12"),
-    ("-1, +1", "chunks look 2 frames ahead, but 5 would be exact"),
-    ("-1, middle", "without its own neighbours")])
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("all", "at 4 frames spread over the clip, not at all 12"),
+        ("-1, +1", "chunks look 2 frames ahead, but 5 would be exact"),
+        ("-1, middle", "without its own neighbours"),
+    ],
+)
 def test_what_cannot_be_exact_says_so(text, sentence):
     plan = plan_chunks(parse_key_frames(text), 12, 4, LAYERS)
     assert sentence in plan.approximation
@@ -98,9 +115,13 @@ def test_inversion_and_edit_in_chunks(entries, at_once):
     assert relative(edited(chunked, in_chunks, edit, SETTINGS), edited(whole, source, edit, SETTINGS)) < 1e-4
 
 
-@pytest.mark.parametrize("settings", [
-    BlendSettings(mask_from=WORDS, latent_window=Window(0.2, 1)),
-    BlendSettings(mask_from=WORDS, latent_window=Window(0.2, 1), attention_from=RECONSTRUCTION)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        BlendSettings(mask_from=WORDS, latent_window=Window(0.2, 1)),
+        BlendSettings(mask_from=WORDS, latent_window=Window(0.2, 1), attention_from=RECONSTRUCTION),
+    ],
+)
 def test_masks_latents_and_reconstruction_in_chunks(settings):
     whole, chunked = models("current, middle", 3)
     edit = prompt_edit()
@@ -117,6 +138,7 @@ def test_any_sampler_of_an_inflated_model_in_chunks(sampler):
 
 
 # What belongs to each frame travels with it.
+
 
 def test_embeddings_and_controlnet_pictures_of_each_frame():
     whole, chunked = models("current, middle", 2)
@@ -171,11 +193,13 @@ def test_a_model_with_injected_modules_keeps_its_clip_whole():
 
 # Memory.
 
+
 def chunk_lengths(model, work):
     """How many frames went through the UNet in each of its calls."""
     lengths = []
     handle = model.model.diffusion_model.register_forward_pre_hook(
-        lambda module, arguments: lengths.append(len(arguments[0])))
+        lambda module, arguments: lengths.append(len(arguments[0]))
+    )
     try:
         work()
     finally:
@@ -201,13 +225,22 @@ def test_comfyui_makes_room_for_a_chunk_and_not_for_the_clip(monkeypatch):
 def test_the_automatic_chunk_fits_into_free_memory(monkeypatch):
     model = inflate(small_model(), Inflation(("current", "middle")))
     monkeypatch.setattr(chunked_sampling, "AUTOMATIC_CELLS", 6 * 16 * 16)
-    monkeypatch.setattr(comfy.model_management, "get_free_memory",
-                        lambda *arguments: 2 * 1.5 * model.model.memory_required([1, 4, 16, 16]) + 1)
+    monkeypatch.setattr(
+        comfy.model_management,
+        "get_free_memory",
+        lambda *arguments: 2 * 1.5 * model.model.memory_required([1, 4, 16, 16]) + 1,
+    )
     assert set(chunk_lengths(model, lambda: inverted(model, prompt_edit(), clip_latent(FRAMES)))) <= {1, 2}
 
 
-@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("CUDA out of memory."), MemoryError(),
-                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory."),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ..."),
+    ],
+)
 def test_out_of_memory_goes_on_with_half_the_frames(error):
     whole, chunked = models("current, middle", 4)
     source = inverted(whole, prompt_edit(), clip_latent(FRAMES))
@@ -235,7 +268,9 @@ def test_out_of_memory_with_one_frame_says_what_to_do():
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
     chunked.set_model_attn1_output_patch(full)
-    with pytest.raises(comfy.model_management.OOM_EXCEPTION, match="DDIM Invert.* one frame of 128x128 at a time; use a"):
+    with pytest.raises(
+        comfy.model_management.OOM_EXCEPTION, match="DDIM Invert.* one frame of 128x128 at a time; use a"
+    ):
         inverted(chunked, prompt_edit(), clip_latent(FRAMES))
 
 
@@ -255,15 +290,19 @@ def test_other_errors_are_not_tried_again():
 
 # What is not exact.
 
+
 def inversion_error(entries: str, at_once: int, frames: int = 12, **inflation) -> float:
     whole, chunked = models(entries, at_once, **inflation)
     latent = clip_latent(frames)
-    return relative(inverted(chunked, prompt_edit(), latent).trajectory,
-                    inverted(whole, prompt_edit(), latent).trajectory)
+    return relative(
+        inverted(chunked, prompt_edit(), latent).trajectory, inverted(whole, prompt_edit(), latent).trajectory
+    )
 
 
-@pytest.mark.parametrize("entries, inflation", [
-    ("all", {}), ("-1, +1", {}), ("-1, middle", {}), ("current, middle", {"normalise_across_frames": True})])
+@pytest.mark.parametrize(
+    "entries, inflation",
+    [("all", {}), ("-1, +1", {}), ("-1, middle", {}), ("current, middle", {"normalise_across_frames": True})],
+)
 def test_what_is_not_exact_is_near(entries, inflation):
     error = inversion_error(entries, 4, **inflation)
     assert 1e-6 < error < 0.05

@@ -1,4 +1,5 @@
 """Ours against the official FateZero code, number by number, through ComfyUI's real ModelPatcher and samplers."""
+
 import comfy.samplers
 import pytest
 import torch
@@ -42,10 +43,12 @@ def edit_of(case):
     words = settings.get("blend_words")
     equalizer = settings.get("eq_params", {"words": [], "values": []})
     return make_prompt_edit(
-        tokenize_prompt(tokenizer, case["source"]), tokenize_prompt(tokenizer, case["target"]),
+        tokenize_prompt(tokenizer, case["source"]),
+        tokenize_prompt(tokenizer, case["target"]),
         "swap" if settings["is_replace_controller"] else "refine",
         emphasis=", ".join(f"{word}:{value}" for word, value in zip(equalizer["words"], equalizer["values"])),
-        mask_words=", ".join(words[0]) if words else "")
+        mask_words=", ".join(words[0]) if words else "",
+    )
 
 
 def test_trajectory(golden):
@@ -60,7 +63,7 @@ def test_word_maps(golden):
     layers = [maps for name, maps in case.items() if name.startswith("map.") and maps.shape[2] == 256]
     golden_maps = torch.stack([maps.mean(dim=1) for maps in layers]).mean(dim=0).transpose(1, 2).unflatten(-1, (16, 16))
     assert len(layers) == 5
-    assert relative(source.word_maps[case["steps"] // 2], golden_maps[:, :edit.source.end + 1]) <= 1e-4
+    assert relative(source.word_maps[case["steps"] // 2], golden_maps[:, : edit.source.end + 1]) <= 1e-4
 
 
 def test_edit(golden):
@@ -78,11 +81,19 @@ def edit_error(golden, source_attention) -> float:
     case, model, edit, source = golden
     settings = case["case"]["p2p"]
     masked = settings.get("blend_self_attention", False)
-    blended = blend_attention(model, source, edit, BlendSettings(
-        self_window=Window(0, settings["self_replace_steps"]),
-        cross_window=Window(0, settings["cross_replace_steps"]["default_"]),
-        mask_from=WORDS if masked else NO_MASK, threshold=settings["blend_th"][0] - UNDECIDED if masked else 1.0,
-        finest_layers=False, source_attention=source_attention))
+    blended = blend_attention(
+        model,
+        source,
+        edit,
+        BlendSettings(
+            self_window=Window(0, settings["self_replace_steps"]),
+            cross_window=Window(0, settings["cross_replace_steps"]["default_"]),
+            mask_from=WORDS if masked else NO_MASK,
+            threshold=settings["blend_th"][0] - UNDECIDED if masked else 1.0,
+            finest_layers=False,
+            source_attention=source_attention,
+        ),
+    )
     return relative(sample(blended, case, source, edit), case["edited"])
 
 

@@ -1,4 +1,5 @@
 """Heat maps of words, of a source whose attention is known and of the demo model."""
+
 from dataclasses import replace
 
 import folder_paths
@@ -53,9 +54,17 @@ def source(prompt: str = PROMPT, steps: int = 2, frames: int = 2, size: int = 8)
     maps[:, :, RED, 1, 1], maps[:, :, CIRCLE, 1, 1], maps[:, :, CIRCLE, 6, 6] = 0.2, 0.4, 0.1
     maps[-1, :, GRASS, 6, 1] = 0.3
     maps[:, 1] /= 2
-    return SourceRun(sigmas=torch.linspace(0, 10, steps + 1), trajectory=torch.zeros(steps + 1, frames, 4, size, size),
-                     word_maps=maps, label="target", refinement=0, conditioning=conditioning(tokens), tokens=tokens,
-                     inflation=None, fingerprint="")
+    return SourceRun(
+        sigmas=torch.linspace(0, 10, steps + 1),
+        trajectory=torch.zeros(steps + 1, frames, 4, size, size),
+        word_maps=maps,
+        label="target",
+        refinement=0,
+        conditioning=conditioning(tokens),
+        tokens=tokens,
+        inflation=None,
+        fingerprint="",
+    )
 
 
 def clip(frames: int = 2, size: int = SIZE) -> torch.Tensor:
@@ -68,9 +77,14 @@ def run(source, words="", when=AVERAGE, step=0, scale=EACH_FRAME, opacity=0.6, *
 
 # ---- which words ----
 
+
 def test_words_that_carry_meaning_are_shown():
-    assert chosen_words(source(), None, "") == {"red": (RED,), "circle": (CIRCLE,), "green": (GREEN,),
-                                                "grass": (GRASS,)}
+    assert chosen_words(source(), None, "") == {
+        "red": (RED,),
+        "circle": (CIRCLE,),
+        "green": (GREEN,),
+        "grass": (GRASS,),
+    }
 
 
 def test_an_edit_brings_its_own_words():
@@ -87,10 +101,17 @@ def test_phrases_are_one_and_repeated_words_come_once():
     twice = source("a cat and a cat")
     assert chosen_words(twice, None, "") == {"cat": (2, 5)}
     assert chosen_words(source("of the on in at to"), None, "") == {
-        "of": (1,), "the": (2,), "on": (3,), "in": (4,), "at": (5,), "to": (6,)}
+        "of": (1,),
+        "the": (2,),
+        "on": (3,),
+        "in": (4,),
+        "at": (5,),
+        "to": (6,),
+    }
 
 
 # ---- how hot ----
+
 
 def test_attention_by_hand():
     average = word_attention(source(), [(RED, CIRCLE), (GRASS,)], None)
@@ -126,6 +147,7 @@ def test_one_step_is_read():
 
 # ---- the pictures ----
 
+
 def test_sizes():
     overlay, grid, heat = run(source(), images=clip())
     assert overlay.shape == (2, SIZE, SIZE, 3) and heat.shape == (2, SIZE, SIZE)
@@ -146,8 +168,8 @@ def test_the_grid_of_many_words_stays_small(cells, size):
 def test_the_grid_begins_with_the_plain_clip():
     images = clip()
     _, grid, _ = run(source(), "circle", images=images)
-    assert torch.equal(grid[:, BAR:BAR + SIZE, :SIZE], images)
-    assert not torch.equal(grid[:, BAR:BAR + SIZE, -SIZE:], images)
+    assert torch.equal(grid[:, BAR : BAR + SIZE, :SIZE], images)
+    assert not torch.equal(grid[:, BAR : BAR + SIZE, -SIZE:], images)
     assert grid[:, :BAR].amax() > 0.8  # letters on the bar
     assert not torch.equal(grid[0, :BAR, -SIZE:], grid[1, :BAR, -SIZE:])  # 40% and 20%
 
@@ -220,14 +242,15 @@ def test_what_cannot_work_is_refused(case):
 def test_unknown_prompts_are_refused():
     with pytest.raises(ValueError, match="^Attention Heat-Map: 'source' was inverted with .* use Edit Prompts"):
         run(replace(source(), tokens=None), "red")
-    with pytest.raises(ValueError, match="^Attention Heat-Map: the source prompt \"!!\" has no words"):
+    with pytest.raises(ValueError, match='^Attention Heat-Map: the source prompt "!!" has no words'):
         run(replace(source(), tokens=tokenize_prompt(TOKENIZER, "!!")))
 
 
 # ---- the demo model ----
 
+
 def test_demo_model_sees_the_circle_where_it_is():
-    thing = world.Thing("red", "circle", .4, .45, .22)
+    thing = world.Thing("red", "circle", 0.4, 0.45, 0.22)
     scene = world.Scene("grass", (thing,), ground_seed=3)
     frames = world.video(scene, 2, seed=1)
     images = torch.stack([torch.from_numpy(world.render(frame)) for frame in frames]).float() / 255

@@ -1,4 +1,5 @@
 """Good manners: nothing is left on a model after success, error or cancel, and other nodes' patches keep working."""
+
 import comfy.lora
 import comfy.model_management
 import comfy.samplers
@@ -45,6 +46,7 @@ def inference_mode():
 
 # Nothing left behind.
 
+
 class Stop(Exception):
     """The error of some other node inside a step."""
 
@@ -84,14 +86,19 @@ def test_nothing_left_after_success(attention_from):
     sampled(plain, inverted(plain, EDIT), EDIT)  # loaded, as ComfyUI leaves it
     before = snapshot(plain), snapshot(model)
     source = inverted(model, EDIT)
-    edited(model, source, EDIT, BlendSettings(ALWAYS, ALWAYS, WORDS, 0.9, latent_window=ALWAYS,
-                                              attention_from=attention_from))
+    edited(
+        model,
+        source,
+        EDIT,
+        BlendSettings(ALWAYS, ALWAYS, WORDS, 0.9, latent_window=ALWAYS, attention_from=attention_from),
+    )
     source_mask(source, EDIT, "", 0.5, None)
     assert (snapshot(plain), snapshot(model)) == before
 
 
-@pytest.mark.parametrize("failure, error", [
-    (raise_error, Stop), (cancel, comfy.model_management.InterruptProcessingException)])
+@pytest.mark.parametrize(
+    "failure, error", [(raise_error, Stop), (cancel, comfy.model_management.InterruptProcessingException)]
+)
 @pytest.mark.parametrize("stage, after", [("invert", 1), ("blend", 0), ("blend", 1), ("blend", 2)])
 def test_nothing_left_after_error_and_cancel(failure, error, stage, after):
     plain = small_model()
@@ -131,8 +138,9 @@ def test_a_guider_can_sample_again_after_cancel():
     assert set(guider.original_conds) == {"positive", "negative"}
     result = guider.sample(*arguments, disable_pbar=True, seed=0) / (1 + float(source.sigmas[0]) ** 2) ** 0.5
     assert relative(result, edited(model, source, EDIT, EVERYTHING)) < 1e-3
-    assert torch.equal(guider.sample(*arguments, disable_pbar=True, seed=0),
-                       guider.sample(*arguments, disable_pbar=True, seed=0))
+    assert torch.equal(
+        guider.sample(*arguments, disable_pbar=True, seed=0), guider.sample(*arguments, disable_pbar=True, seed=0)
+    )
 
 
 def test_other_nodes_forward_is_given_back():
@@ -163,6 +171,7 @@ def test_nodes_leave_their_model_alone():
 
 # LoRA.
 
+
 def with_lora(model, seed: int = 0, strength: float = 1.0):
     """A LoRA on the middle block's attention, as Load LoRA puts it on."""
     generator = torch.Generator().manual_seed(seed)
@@ -181,16 +190,19 @@ def test_order_of_lora_and_our_nodes():
     source = inverted(first, EDIT)
     assert relative(inverted(inflate(plain, inflation), EDIT).trajectory, source.trajectory) > 1e-4
     assert torch.equal(inverted(with_lora(inflate(plain, inflation)), EDIT).trajectory, source.trajectory)
-    results = [sampled(model, source, EDIT) for model in (
-        blend_attention(first, source, EDIT, FUSED),
-        blend_attention(with_lora(inflate(plain, inflation)), source, EDIT, FUSED),
-        inflate(blend_attention(with_lora(plain), source, EDIT, FUSED), inflation),
-        with_lora(blend_attention(inflate(plain, inflation), source, EDIT, FUSED)))]
+    results = [
+        sampled(model, source, EDIT)
+        for model in (
+            blend_attention(first, source, EDIT, FUSED),
+            blend_attention(with_lora(inflate(plain, inflation)), source, EDIT, FUSED),
+            inflate(blend_attention(with_lora(plain), source, EDIT, FUSED), inflation),
+            with_lora(blend_attention(inflate(plain, inflation), source, EDIT, FUSED)),
+        )
+    ]
     assert all(torch.equal(result, results[0]) for result in results)
 
 
-@pytest.mark.parametrize("at_inversion, at_edit", [
-    ((), (0,)), ((0,), ()), ((0,), (1,)), ((0,), (0, 1))])
+@pytest.mark.parametrize("at_inversion, at_edit", [((), (0,)), ((0,), ()), ((0,), (1,)), ((0,), (0, 1))])
 def test_another_lora_than_at_inversion_is_refused(at_inversion, at_edit):
     def model(seeds):
         model = small_model()
@@ -210,6 +222,7 @@ def test_another_strength_of_the_lora_is_refused():
 
 
 # Patches of other packs.
+
 
 def image_prompt(query, key, value, extra):
     """As IPAdapter: the text's cross-attention and an image's added to it."""
@@ -273,9 +286,9 @@ def test_extra_passes_of_guidance_nodes_are_not_fused(wrapped):
 
     def call_again(arguments):
         network, x, sigma = arguments["model"], arguments["input"], arguments["sigma"]
-        again, = comfy.samplers.calc_cond_batch(network, [arguments["cond"]], x, sigma, arguments["model_options"])
+        (again,) = comfy.samplers.calc_cond_batch(network, [arguments["cond"]], x, sigma, arguments["model_options"])
         options = {"transformer_options": {}}
-        plain, = comfy.samplers.calc_cond_batch(network, [arguments["cond"]], x, sigma, options)
+        (plain,) = comfy.samplers.calc_cond_batch(network, [arguments["cond"]], x, sigma, options)
         compared.append((again, plain, arguments["cond_denoised"]))
         return arguments["denoised"]
 
@@ -296,8 +309,9 @@ def test_only_the_positive_rows_are_fused():
 
     def look(arguments):
         options = {"transformer_options": {}}
-        plain, = comfy.samplers.calc_cond_batch(arguments["model"], [arguments["uncond"]], arguments["input"],
-                                                arguments["sigma"], options)
+        (plain,) = comfy.samplers.calc_cond_batch(
+            arguments["model"], [arguments["uncond"]], arguments["input"], arguments["sigma"], options
+        )
         compared.append((arguments["uncond_denoised"], plain))
         return arguments["denoised"]
 

@@ -1,4 +1,5 @@
 """Key frames and normalisation across frames."""
+
 import pytest
 import torch
 
@@ -28,26 +29,49 @@ def inference_mode():
 def predict(model, latent, rows: int = 1):
     """The model's prediction for a clip, as one or several conditioning rows."""
     batch = torch.cat([latent] * rows)
-    options = {**model.model_options["transformer_options"], "cond_or_uncond": list(range(rows)),
-               "wrappers": model.wrappers}
+    options = {
+        **model.model_options["transformer_options"],
+        "cond_or_uncond": list(range(rows)),
+        "wrappers": model.wrappers,
+    }
     context = CONTEXT.expand(len(batch), -1, -1)
-    return model.model.diffusion_model(batch, torch.full((len(batch),), 500.0), context=context,
-                                       transformer_options=options)
+    return model.model.diffusion_model(
+        batch, torch.full((len(batch),), 500.0), context=context, transformer_options=options
+    )
 
 
 FRAMES = clip_latent(5, 8, 8) * 0.2
 
 
-@pytest.mark.parametrize("choice, expected", zip(CHOICES, [
-    [[0, 2], [1, 2], [2, 2], [3, 2], [4, 2]], [[2]] * 5, [[0, 0], [0, 0], [1, 0], [2, 0], [3, 0]], [[0]] * 5,
-    [[0, 0], [0, 1], [0, 2], [0, 3], [0, 4]], [[0, 1, 2, 3, 4]] * 5]))
+@pytest.mark.parametrize(
+    "choice, expected",
+    zip(
+        CHOICES,
+        [
+            [[0, 2], [1, 2], [2, 2], [3, 2], [4, 2]],
+            [[2]] * 5,
+            [[0, 0], [0, 0], [1, 0], [2, 0], [3, 0]],
+            [[0]] * 5,
+            [[0, 0], [0, 1], [0, 2], [0, 3], [0, 4]],
+            [[0, 1, 2, 3, 4]] * 5,
+        ],
+    ),
+)
 def test_choices(choice, expected):
     assert key_frame_indices(parse_key_frames(CHOICES[choice]), 5).tolist() == expected
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("last", [[3]] * 4), ("-1", [[0], [0], [1], [2]]), ("+2", [[2], [3], [3], [3]]), ("0", [[0], [1], [2], [3]]),
-    ("-99, +99", [[0, 3]] * 4), (" FIRST ,Middle", [[0, 1]] * 4)])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("last", [[3]] * 4),
+        ("-1", [[0], [0], [1], [2]]),
+        ("+2", [[2], [3], [3], [3]]),
+        ("0", [[0], [1], [2], [3]]),
+        ("-99, +99", [[0, 3]] * 4),
+        (" FIRST ,Middle", [[0, 1]] * 4),
+    ],
+)
 def test_custom(text, expected):
     assert key_frame_indices(parse_key_frames(text), 4).tolist() == expected
 
@@ -131,8 +155,8 @@ def test_which_norms_are_joined():
 
 def test_node_marks_the_model():
     plain = small_model()
-    model, = InflateUNet.execute(plain, "first (Video-P2P)", 64, True).result
+    (model,) = InflateUNet.execute(plain, "first (Video-P2P)", 64, True).result
     assert inflation_of(model) == Inflation(("first",), 64, True) and inflation_of(plain) is None
-    again, = InflateUNet.execute(model, CUSTOM, custom_key_frames="-1, last").result
+    (again,) = InflateUNet.execute(model, CUSTOM, custom_key_frames="-1, last").result
     assert inflation_of(again) == Inflation(("-1", "last")) and not again.wrappers.get("diffusion_model", {})
     assert len(again.model_options["transformer_options"]["patches"]["attn1_patch"]) == 1

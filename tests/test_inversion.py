@@ -1,4 +1,5 @@
 """DDIM inversion against the textbook formulas in alpha-bar space, and what it keeps."""
+
 import math
 
 import comfy.samplers
@@ -48,8 +49,9 @@ def textbook_inversion(model, latent, alphas, labels, prediction):
     context = conditioning(EDIT.source)[0][0].expand(len(latent), -1, -1)
     trajectory = [z]
     for a, b, label in zip(alphas, alphas[1:], labels):
-        output = model.model.diffusion_model(z, torch.full((len(z),), float(label)), context=context,
-                                             transformer_options={})
+        output = model.model.diffusion_model(
+            z, torch.full((len(z),), float(label)), context=context, transformer_options={}
+        )
         noise, clean = output, (z - math.sqrt(1 - a) * output) / math.sqrt(a)
         if prediction == "v":
             noise = math.sqrt(a) * output + math.sqrt(1 - a) * z
@@ -146,8 +148,9 @@ def test_word_maps_are_averages_of_probabilities():
 def test_node_returns_noise_sigmas_and_error():
     model = small_model()
     latent = {"samples": clip_latent(), "noise_mask": torch.ones(1, 16, 16), "batch_index": [0, 1], "kept": "yes"}
-    noise, source, sigmas, report = Invert.execute(model, conditioning(EDIT.source), latent, 3, OFFICIAL, refinement=3,
-                                                   report_error=True).result
+    noise, source, sigmas, report = Invert.execute(
+        model, conditioning(EDIT.source), latent, 3, OFFICIAL, refinement=3, report_error=True
+    ).result
     assert torch.equal(noise["samples"], inverted_noise(model, source))
     assert set(noise) == {"samples", "kept"} and "noise_mask" in latent
     assert torch.equal(sigmas, source.sigmas.flip(0))
@@ -156,6 +159,7 @@ def test_node_returns_noise_sigmas_and_error():
 
 
 # ControlNet.
+
 
 def controlled(tokens, control):
     return conditioning(tokens, control=control, control_apply_to_uncond=True)
@@ -187,8 +191,8 @@ def test_controlnet_is_replayed():
     assert len(seen) == source.steps
     for sigma, denoised in seen:
         level = int((source.sigmas - sigma).abs().argmin())
-        before, after = source.trajectory[level - 1:level + 1]
-        sigmas = source.sigmas[level - 1:level + 1]
+        before, after = source.trajectory[level - 1 : level + 1]
+        sigmas = source.sigmas[level - 1 : level + 1]
         noise = (source.fed_at(sigma) - denoised) / sigma
         assert relative(before + (sigmas[1] - sigmas[0]) * noise, after) <= 1e-5
 
@@ -197,8 +201,10 @@ def test_source_and_target_with_controlnets_of_their_own():
     model = small_model()
     source = inverted(model, EDIT, conditioning=controlled(EDIT.source, random_controlnet(1.0)))
     settings = BlendSettings(Window(0, 1), Window(0, 1))
-    results = [edited_under(model, source, settings, control)
-               for control in (None, random_controlnet(1.0, hint_seed=2), random_controlnet(1.0, seed=5))]
+    results = [
+        edited_under(model, source, settings, control)
+        for control in (None, random_controlnet(1.0, hint_seed=2), random_controlnet(1.0, seed=5))
+    ]
     assert all(torch.isfinite(result).all() for result in results)
     assert relative(results[0], results[1]) > 1e-3 and relative(results[1], results[2]) > 1e-3
 

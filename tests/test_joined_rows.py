@@ -1,4 +1,5 @@
 """Replay in the edit's own UNet calls is replay in calls of its own, and gives way where it cannot be had."""
+
 from dataclasses import replace
 
 import pytest
@@ -39,10 +40,12 @@ def inference_mode():
 @pytest.fixture
 def apart(monkeypatch):
     """apart(work): what work() gives while nothing may be joined."""
+
     def run(work):
         with monkeypatch.context() as patched:
             patched.setattr(blend, "can_join", lambda source, conds: False)
             return work()
+
     return run
 
 
@@ -52,11 +55,19 @@ def calls(model, work) -> int:
     return counter.calls
 
 
-@pytest.mark.parametrize("entries, at_once, across_frames", [
-    ("current, middle", 0, False), ("current, middle", 2, False), ("-1, first", 2, False), ("middle", 1, True)])
-@pytest.mark.parametrize("settings", [
-    FUSED, replace(FUSED, mask_from=WORDS, threshold=0.5, latent_window=ALWAYS),
-    replace(FUSED, self_window=Window(0, 0.5), finest_layers=False)], ids=["fused", "masked", "partly"])
+@pytest.mark.parametrize(
+    "entries, at_once, across_frames",
+    [("current, middle", 0, False), ("current, middle", 2, False), ("-1, first", 2, False), ("middle", 1, True)],
+)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        FUSED,
+        replace(FUSED, mask_from=WORDS, threshold=0.5, latent_window=ALWAYS),
+        replace(FUSED, self_window=Window(0, 0.5), finest_layers=False),
+    ],
+    ids=["fused", "masked", "partly"],
+)
 def test_joined_is_apart(entries, at_once, across_frames, settings, apart):
     inflated = inflate(small_model(), Inflation(parse_key_frames(entries), normalise_across_frames=across_frames))
     model = sampled_in_chunks(inflated, at_once, "Test")
@@ -86,8 +97,9 @@ def test_a_controlnet_keeps_them_apart(on_source, apart):
     """ComfyUI gives a ControlNet's output to all rows of a call."""
     model = small_model()
     controlled = {"control": random_controlnet(1.0), "control_apply_to_uncond": True}
-    source = inverted(model, EDIT, steps=STEPS,
-                      conditioning=conditioning(EDIT.source, **(controlled if on_source else {})))
+    source = inverted(
+        model, EDIT, steps=STEPS, conditioning=conditioning(EDIT.source, **(controlled if on_source else {}))
+    )
     positive = conditioning(EDIT.target, **({} if on_source else controlled))
     blended = blend_attention(model, source, EDIT, FUSED)
     together = sampled(blended, source, EDIT, positive=positive)

@@ -1,4 +1,5 @@
 """The benchmarks' judge against pictures whose facts are known because the program drew them."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -19,8 +20,8 @@ from fatezero_pack.demo.world import (
     thing_mask,
 )
 
-RED_CIRCLE = Scene("grass", (Thing("red", "circle", .45, .5, .2),), ground_seed=1)
-PAIR = Scene("sand", (Thing("red", "circle", .3, .4, .18), Thing("blue", "square", .7, .6, .18)), ground_seed=2)
+RED_CIRCLE = Scene("grass", (Thing("red", "circle", 0.45, 0.5, 0.2),), ground_seed=1)
+PAIR = Scene("sand", (Thing("red", "circle", 0.3, 0.4, 0.18), Thing("blue", "square", 0.7, 0.6, 0.18)), ground_seed=2)
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +93,9 @@ def test_sizes(judge, height, width):
 def test_a_prompt_binds_colors_to_shapes(judge):
     right, wrong = "a red circle and a blue square on yellow sand", "a blue circle and a red square on yellow sand"
     assert nearest(judge, PAIR, wrong, right) == right
-    swapped = replace(PAIR, things=tuple(replace(thing, color=color) for thing, color in
-                                         zip(PAIR.things, ("blue", "red"))))
+    swapped = replace(
+        PAIR, things=tuple(replace(thing, color=color) for thing, color in zip(PAIR.things, ("blue", "red")))
+    )
     assert nearest(judge, swapped, right, wrong) == wrong
 
 

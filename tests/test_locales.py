@@ -1,4 +1,5 @@
 """The translations name inputs and outputs that exist, and are complete where they claim to be."""
+
 import asyncio
 import json
 from pathlib import Path

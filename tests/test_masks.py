@@ -1,4 +1,5 @@
 """Masks from cross-attention, in cases that can be worked out by hand."""
+
 import pytest
 import torch
 
@@ -29,13 +30,16 @@ def test_attention_map_by_hand():
 
 def test_attention_map_averages_heads():
     query, key = torch.randn(1, 5, 8), torch.randn(1, 3, 8)
-    halves = [masks.cross_attention_map(query[..., part], key[..., part], heads=1)
-              for part in (slice(0, 4), slice(4, 8))]
+    halves = [
+        masks.cross_attention_map(query[..., part], key[..., part], heads=1) for part in (slice(0, 4), slice(4, 8))
+    ]
     assert torch.allclose(masks.cross_attention_map(query, key, heads=2), (halves[0] + halves[1]) / 2, atol=1e-6)
 
 
-@pytest.mark.parametrize("size, downsampling", [
-    ((64, 64), 4), ((32, 32), 4), ((16, 16), 2), ((8, 8), 1), ((9, 16), 1), ((40, 64), 4), ((24, 64), 2), ((4, 4), 1)])
+@pytest.mark.parametrize(
+    "size, downsampling",
+    [((64, 64), 4), ((32, 32), 4), ((16, 16), 2), ((8, 8), 1), ((9, 16), 1), ((40, 64), 4), ((24, 64), 2), ((4, 4), 1)],
+)
 def test_downsampling(size, downsampling):
     assert masks.mask_downsampling(*size) == downsampling
 
@@ -148,6 +152,7 @@ def test_overlay_tints_only_the_mask():
 
 # The node.
 
+
 @pytest.fixture(scope="module")
 def run():
     with torch.inference_mode():
@@ -168,7 +173,7 @@ def test_steps_count_from_the_noisiest(run):
     for step in range(run.steps):
         mask, _ = AttentionMask.execute(run, "jeep", 0.9, ONE_STEP, step, 0, 0).result
         position = run.steps - 1 - step
-        only = type(run)(**{**vars(run), "word_maps": run.word_maps[position:position + 1]})
+        only = type(run)(**{**vars(run), "word_maps": run.word_maps[position : position + 1]})
         assert torch.equal(mask, source_mask(only, None, "jeep", 0.9, None))
 
 

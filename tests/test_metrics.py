@@ -1,4 +1,5 @@
 """The measures against values worked out by hand or in another way, and at their edges."""
+
 import math
 
 import numpy as np
@@ -16,13 +17,14 @@ def clips(frames=3, height=16, width=24, seed=0):
 
 def left_half(frames=1, height=16, width=24):
     mask = torch.zeros(frames, height, width)
-    mask[:, :, :width // 2] = 1
+    mask[:, :, : width // 2] = 1
     return mask
 
 
 def same(found, expected):
-    torch.testing.assert_close(torch.as_tensor(found, dtype=torch.float32),
-                               torch.as_tensor(expected, dtype=torch.float32), equal_nan=True)
+    torch.testing.assert_close(
+        torch.as_tensor(found, dtype=torch.float32), torch.as_tensor(expected, dtype=torch.float32), equal_nan=True
+    )
 
 
 def test_psnr_is_the_textbook_formula():
@@ -120,8 +122,8 @@ def test_objects_are_cut_out_where_the_mask_is():
     images = torch.zeros(3, 16, 24, 3)
     mask = torch.zeros(3, 16, 24)
     for frame, column in ((0, 2), (2, 14)):  # the same square at two places, none in frame 1
-        images[frame, 4:10, column:column + 6] = torch.tensor([1.0, 0.0, 0.0])
-        mask[frame, 4:10, column:column + 6] = 1
+        images[frame, 4:10, column : column + 6] = torch.tensor([1.0, 0.0, 0.0])
+        mask[frame, 4:10, column : column + 6] = 1
     pictures, frames = metrics.object_pictures(images, mask)
     assert frames == [0, 2] and pictures.shape == (2, 6, 6, 3)
     assert torch.equal(pictures[0], pictures[1]) and (pictures[0, ..., 0] == 1).all()

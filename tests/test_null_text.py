@@ -1,4 +1,5 @@
 """Null-text optimization: the published loop's numbers, gradients in chunks, and nothing left behind."""
+
 import gc
 import re
 import weakref
@@ -74,6 +75,7 @@ def optimized(model, source, settings=SETTINGS, start=None, **options):
 
 # The numbers.
 
+
 class Enough(Exception):
     pass
 
@@ -101,8 +103,16 @@ def test_losses_are_those_of_the_published_loop():
         unet = golden_model().model.diffusion_model
         trajectory = (source.trajectory / (1 + source.sigmas**2).sqrt().view(-1, 1, 1, 1, 1)).clone()
         _, published, _ = published_null_text(
-            unet, trajectory, conditioning(EDIT.source)[0][0].clone(), negative()[0][0].clone(), steps=50,
-            inner_steps=5, early_stop=0.0, key_frame=1, stop_after=2)
+            unet,
+            trajectory,
+            conditioning(EDIT.source)[0][0].clone(),
+            negative()[0][0].clone(),
+            steps=50,
+            inner_steps=5,
+            early_stop=0.0,
+            key_frame=1,
+            stop_after=2,
+        )
     ours = torch.tensor(losses).view(2, 6)[:, :5]
     differences = (ours / torch.tensor(published) - 1).abs()
     assert differences[0].max() < 1e-5 and differences[1, 0] < 1e-3 and differences[1].max() < 1e-2
@@ -158,8 +168,11 @@ def test_precisions_agree():
     model = inflate(small_model(), INFLATION)
     source = inverted(model, EDIT, clip_latent(2), steps=2)
     expected = torch.tensor(optimized(model, source)[2])
-    for stored, computed in ((torch.float16, torch.float32), (torch.bfloat16, torch.float32),
-                             (torch.bfloat16, torch.bfloat16)):
+    for stored, computed in (
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+        (torch.bfloat16, torch.bfloat16),
+    ):
         low = small_model()
         low.model.diffusion_model.to(stored)
         low.model.diffusion_model.dtype = stored
@@ -175,6 +188,7 @@ def test_precisions_agree():
 
 
 # Gradients.
+
 
 @pytest.mark.parametrize("key_frames", ["current, middle", "first", "-1, first", "+1", "current"])
 def test_the_gradient_of_chunks_is_that_of_the_clip(key_frames, monkeypatch):
@@ -275,9 +289,11 @@ def test_memory_that_runs_out_is_met_with_smaller_chunks(source, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(DenoiseChunk, "differentiate", no_memory)
-    with pytest.raises(comfy.model_management.OOM_EXCEPTION,
-                       match=r"^Null-Text Optimization: memory ran out with one frame of 128x128 at a time, which "
-                             r"takes about [\d.]+ GB beside the model; use a smaller picture"):
+    with pytest.raises(
+        comfy.model_management.OOM_EXCEPTION,
+        match=r"^Null-Text Optimization: memory ran out with one frame of 128x128 at a time, which "
+        r"takes about [\d.]+ GB beside the model; use a smaller picture",
+    ):
         optimized(model, source)
     assert chunked_sampling.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
 
@@ -303,15 +319,17 @@ def controlled_negative():
 @pytest.mark.parametrize("start", [negative, controlled_negative])
 def test_the_gradient_is_the_slope(model, source, start, monkeypatch):
     """Along the gradient itself, by finite differences; a ControlNet reads the embedding, too."""
+
     class Checked(Evaluation):
         def gradient(self, of_denoised):
             found = super().gradient(of_denoised)
             step = found / found.norm() * 0.03
-            (first, _), = self.before
+            ((first, _),) = self.before
 
             def value(embedding):
                 with torch.no_grad():
                     return float((self.denoise(replace(first, carried={}), embedding) * of_denoised).double().sum())
+
             slope = (value(self.embedding + step) - value(self.embedding - step)) / 0.06
             assert slope == pytest.approx(float(found.norm()), rel=3e-3)
             raise Enough
@@ -333,6 +351,7 @@ def test_sdxl(sdxl_model):  # noqa: F811
 
 
 # Nothing is left behind.
+
 
 def test_nothing_is_left_after_success_error_and_cancel(model, source):
     before = snapshot(model)
@@ -371,6 +390,7 @@ def test_after_the_model_was_unloaded(model, source):
 
 # The source run and its file.
 
+
 def test_the_source_run_carries_its_null_text(model, source, tmp_path):
     run, _, _ = optimized(model, source)
     assert run.cache is not source.cache and torch.equal(run.trajectory, source.trajectory)
@@ -397,32 +417,48 @@ def test_embeddings_are_gated_to_their_steps(model, source):
     run, _, _ = optimized(model, source)
     gated = null_text_conditioning(run)
     for step, sigma in enumerate(source.sigmas[1:].tolist()):
-        open_at = [embedding for embedding, options in gated
-                   if options.get("timestep_end", 0) <= sigma <= options.get("timestep_start", float("inf"))]
+        open_at = [
+            embedding
+            for embedding, options in gated
+            if options.get("timestep_end", 0) <= sigma <= options.get("timestep_start", float("inf"))
+        ]
         assert len(open_at) == 1 and torch.equal(open_at[0], run.null_text.embeddings[step])
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(source.conditioning, gated)
     guider.set_cfg(7.5)
     noise = inverted_noise(model, source)
-    result = guider.sample(torch.zeros_like(noise), noise, comfy.samplers.sampler_object("dpmpp_2m"),
-                           comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "karras", 7),
-                           disable_pbar=True, seed=0)
+    result = guider.sample(
+        torch.zeros_like(noise),
+        noise,
+        comfy.samplers.sampler_object("dpmpp_2m"),
+        comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "karras", 7),
+        disable_pbar=True,
+        seed=0,
+    )
     assert bool(torch.isfinite(result).all())
 
 
 # The node.
 
+
 def node(model, source, start=None, guidance=7.5, method=OPTIMIZED, inner_steps=2, **options):
-    return NullTextOptimization.execute(model, source, negative() if start is None else start, guidance, method,
-                                        inner_steps, **options)
+    return NullTextOptimization.execute(
+        model, source, negative() if start is None else start, guidance, method, inner_steps, **options
+    )
 
 
 def test_the_node_reports(model, source):
     output = node(model, source, start_from=FROM_NEGATIVE)
     run, gated, report = output.args
     assert isinstance(run, SourceRun) and len(gated) == source.steps
-    before, after = map(float, re.search(r"at guidance 7.5 \(PSNR of the latent\): ([\d.-]+) dB before, ([\d.-]+) dB "
-                                         r"after", report).groups())
+    before, after = map(
+        float,
+        re.search(
+            r"at guidance 7.5 \(PSNR of the latent\): ([\d.-]+) dB before, ([\d.-]+) dB "
+            r"after",
+            report,
+        ).groups(),
+    )
     assert after > before
     assert re.search(r"8 inner steps in all; loss by step:\n1: \S+ -> \S+ \(2\)", report)
     run, _, report = node(model, source, method=NEGATIVE_PROMPT).args
@@ -438,7 +474,8 @@ def unsuitable(model, source):
     gated[0][1]["timestep_start"] = 3.0
     detached = model.clone()
     detached.set_model_unet_function_wrapper(
-        lambda apply, given: apply(given["input"], given["timestep"], **given["c"]).detach())
+        lambda apply, given: apply(given["input"], given["timestep"], **given["c"]).detach()
+    )
     return {
         "guidance 1": ((model, source), {"guidance": 1.0}, "'guidance' is 1, at which"),
         "no inner steps": ((model, source), {"inner_steps": 0}, "'inner steps' is 0; choose"),
@@ -455,9 +492,23 @@ def unsuitable(model, source):
     }
 
 
-@pytest.mark.parametrize("case", ["guidance 1", "no inner steps", "no learning", "no trajectory", "another schedule",
-                                  "another model", "not inflated", "two negatives", "a gated negative", "another CLIP",
-                                  "NaN", "no gradient"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "guidance 1",
+        "no inner steps",
+        "no learning",
+        "no trajectory",
+        "another schedule",
+        "another model",
+        "not inflated",
+        "two negatives",
+        "a gated negative",
+        "another CLIP",
+        "NaN",
+        "no gradient",
+    ],
+)
 def test_bad_input_is_refused_in_one_sentence(case, model, source):
     (model, source), options, words = unsuitable(model, source)[case]
     before = snapshot(model)

@@ -1,4 +1,5 @@
 """Null-text optimization on a real ComfyUI: in its inference mode, after an unload and a cancel, in half precision."""
+
 import re
 
 import pytest
@@ -12,16 +13,25 @@ def null_text(server, steps=4, **settings):
     (sampler,) = nodes(prompt, SAMPLER)
     inputs = prompt.pop(sampler)["inputs"]
     del prompt["edit"]
-    prompt["null"] = {"class_type": "FateZeroNullText", "inputs": {
-        "model": prompt[invert]["inputs"]["model"], "source": [invert, 1], "negative": inputs["negative"],
-        "guidance": 7.5, "method": "null-text optimization", "inner_steps": 3, **settings}}
+    prompt["null"] = {
+        "class_type": "FateZeroNullText",
+        "inputs": {
+            "model": prompt[invert]["inputs"]["model"],
+            "source": [invert, 1],
+            "negative": inputs["negative"],
+            "guidance": 7.5,
+            "method": "null-text optimization",
+            "inner_steps": 3,
+            **settings,
+        },
+    }
     prompt["report"] = {"class_type": "PreviewAny", "inputs": {"source": ["null", 2]}}
     return prompt
 
 
 def before_and_after(run):
     assert run.status == "success", run.error
-    report, = run.outputs["null"]["text"]
+    (report,) = run.outputs["null"]["text"]
     return map(float, re.search(r"([\d.]+) dB before, ([\d.]+) dB after", report).groups())
 
 

@@ -1,4 +1,5 @@
 """What must hold for every edit, whatever the model: through the same doors that ComfyUI's nodes use."""
+
 from contextlib import contextmanager
 
 import comfy.samplers
@@ -58,6 +59,7 @@ def source(model):
 
 # Same prompt, masks of 0 and 1.
 
+
 @pytest.mark.parametrize("windows", [NEVER, Window(0, 0.5), ALWAYS])
 def test_same_prompt_is_the_source(model, windows):
     """Without guidance and with an exact inversion an edit to the same prompt draws the clip again."""
@@ -109,8 +111,10 @@ def test_mask_of_ones_frees_self_attention(model, source, cross):
 
 
 def test_mask_of_zeros_and_ones_differ(model, source):
-    zeros, ones = (edited(model, source, EDIT, BlendSettings(ALWAYS, NEVER, INPUT_MASK, mask=value.expand(1, 16, 16)))
-                   for value in (torch.zeros(()), torch.ones(())))
+    zeros, ones = (
+        edited(model, source, EDIT, BlendSettings(ALWAYS, NEVER, INPUT_MASK, mask=value.expand(1, 16, 16)))
+        for value in (torch.zeros(()), torch.ones(()))
+    )
     assert relative(zeros, ones) > 1e-3
 
 
@@ -123,16 +127,29 @@ def test_pixel_mask_is_the_latent_mask(model, source):
 
 # Latent blending.
 
+
 @pytest.mark.parametrize("attention_from", ["inversion", RECONSTRUCTION])
 @pytest.mark.parametrize("sampler", ["euler", "ddim"])
 def test_latents_outside_the_mask_are_the_source_at_the_same_level(model, sampler, attention_from):
     source = inverted(model, EDIT, steps=5, refinement=8)
-    settings = BlendSettings(Window(0, 0.4), Window(0, 0.4), INPUT_MASK, mask=HALF_MASK, latent_window=Window(0.2, 0.8),
-                             attention_from=attention_from)
+    settings = BlendSettings(
+        Window(0, 0.4),
+        Window(0, 0.4),
+        INPUT_MASK,
+        mask=HALF_MASK,
+        latent_window=Window(0.2, 0.8),
+        attention_from=attention_from,
+    )
     latents = []
     cfg = 1.0 if attention_from == RECONSTRUCTION else 5.0  # the reconstruction is guided as the edit is
-    sampled(blend_attention(model, source, EDIT, settings), source, EDIT, sampler, cfg=cfg,
-            callback=lambda step, denoised, x, steps: latents.append(x.clone()))
+    sampled(
+        blend_attention(model, source, EDIT, settings),
+        source,
+        EDIT,
+        sampler,
+        cfg=cfg,
+        callback=lambda step, denoised, x, steps: latents.append(x.clone()),
+    )
     outside = HALF_MASK.bool().logical_not().expand(2, 4, 16, 16)
     for step in (1, 2, 3):  # each leaves a latent of the next level
         level = source.steps - (step + 1)
@@ -157,12 +174,16 @@ BLEND = BlendSettings(Window(0, 0.7), Window(0, 0.7), WORDS, 0.9, latent_window=
 def test_sampler_node_is_blend_and_samplercustomadvanced(model, source):
     preset = {"preset": "shape", "latent_blend": True, "mask_threshold": 0.9}
     prompts = conditioning(EDIT.target), negative()
-    ours, = AttentionBlendSampler.execute(model, source, EDIT, *prompts, 5.0, preset, source_attention=REPLAY).result
-    blended, = AttentionBlend.execute(model, source, EDIT, preset, source_attention=REPLAY).result
-    guider, = custom_sampler.CFGGuider.execute(blended, *prompts, 5.0).result
+    (ours,) = AttentionBlendSampler.execute(model, source, EDIT, *prompts, 5.0, preset, source_attention=REPLAY).result
+    (blended,) = AttentionBlend.execute(model, source, EDIT, preset, source_attention=REPLAY).result
+    (guider,) = custom_sampler.CFGGuider.execute(blended, *prompts, 5.0).result
     theirs, _ = custom_sampler.SamplerCustomAdvanced.execute(
-        *custom_sampler.DisableNoise.execute().result, guider, comfy.samplers.sampler_object("euler"),
-        source.sigmas.flip(0), {"samples": inverted_noise(model, source)}).result
+        *custom_sampler.DisableNoise.execute().result,
+        guider,
+        comfy.samplers.sampler_object("euler"),
+        source.sigmas.flip(0),
+        {"samples": inverted_noise(model, source)},
+    ).result
     assert torch.equal(ours["samples"], theirs["samples"])
 
 
@@ -177,8 +198,12 @@ def test_ksampler_that_adds_noise(model, normal_source):
     """Plain KSampler cannot leave the noise out, so its random noise is replaced by the inverted one."""
     blended = blend_attention(model, normal_source, EDIT, BLEND)
     latent = {"samples": inverted_noise(model, normal_source)}
-    results = [nodes.KSampler().sample(blended, seed, 4, 5.0, "euler", "normal", conditioning(EDIT.target), negative(),
-                                       latent)[0]["samples"] for seed in (1, 2)]
+    results = [
+        nodes.KSampler().sample(
+            blended, seed, 4, 5.0, "euler", "normal", conditioning(EDIT.target), negative(), latent
+        )[0]["samples"]
+        for seed in (1, 2)
+    ]
     assert torch.equal(*results)
     assert relative(results[0], edited(model, normal_source, EDIT, BLEND)) < 1e-6
 
@@ -186,8 +211,9 @@ def test_ksampler_that_adds_noise(model, normal_source):
 def test_ksampler_from_the_clip_itself(model, normal_source):
     """A person may connect VAE Encode's latent: the run knows where the clip was at each level."""
     blended = blend_attention(model, normal_source, EDIT, BLEND)
-    result = nodes.KSampler().sample(blended, 3, 4, 5.0, "euler", "normal", conditioning(EDIT.target), negative(),
-                                     {"samples": clip_latent()})[0]["samples"]
+    result = nodes.KSampler().sample(
+        blended, 3, 4, 5.0, "euler", "normal", conditioning(EDIT.target), negative(), {"samples": clip_latent()}
+    )[0]["samples"]
     assert relative(result, edited(model, normal_source, EDIT, BLEND)) < 1e-6
 
 
@@ -196,9 +222,10 @@ def test_ksampler_advanced_in_two_parts(model, normal_source):
     blended = blend_attention(model, normal_source, EDIT, settings)
     arguments = 4, 5.0, "euler", "normal", conditioning(EDIT.target), negative()
     sampler = nodes.KSamplerAdvanced()
-    half, = sampler.sample(blended, "disable", 0, *arguments, {"samples": inverted_noise(model, normal_source)}, 0, 2,
-                           "enable")
-    whole, = sampler.sample(blended, "disable", 0, *arguments, half, 2, 10000, "disable")
+    (half,) = sampler.sample(
+        blended, "disable", 0, *arguments, {"samples": inverted_noise(model, normal_source)}, 0, 2, "enable"
+    )
+    (whole,) = sampler.sample(blended, "disable", 0, *arguments, half, 2, 10000, "disable")
     assert relative(whole["samples"], edited(model, normal_source, EDIT, settings)) < 1e-5
 
 
@@ -221,16 +248,18 @@ def test_guiders(model, source, name):
     euler = comfy.samplers.sampler_object("euler")
 
     def one_step(model):
-        guider, = guiders(model)[name].result
-        return model.model.process_latent_in(guider.sample(torch.zeros_like(noise), noise, euler, schedule,
-                                                           disable_pbar=True, seed=0))
+        (guider,) = guiders(model)[name].result
+        return model.model.process_latent_in(
+            guider.sample(torch.zeros_like(noise), noise, euler, schedule, disable_pbar=True, seed=0)
+        )
 
     moved = one_step(blend_attention(model, source, EDIT, BlendSettings(ALWAYS, ALWAYS))) - one_step(model)
 
     def predicted(model):
-        guider, = custom_sampler.BasicGuider.execute(model, conditioning(EDIT.target)).result
-        return model.model.process_latent_in(guider.sample(torch.zeros_like(noise), noise, euler, schedule,
-                                                           disable_pbar=True, seed=0))
+        (guider,) = custom_sampler.BasicGuider.execute(model, conditioning(EDIT.target)).result
+        return model.model.process_latent_in(
+            guider.sample(torch.zeros_like(noise), noise, euler, schedule, disable_pbar=True, seed=0)
+        )
 
     fused, plain = predicted(blend_attention(model, source, EDIT, BlendSettings(ALWAYS, ALWAYS))), predicted(model)
     weights = {"basic": 1.0, "cfg": 5.0, "dual cfg": 4.0, "dual cfg nested": 12.0}
@@ -242,13 +271,26 @@ def test_guiders(model, source, name):
 
 # Samplers and steps.
 
+
 @pytest.mark.parametrize("sampler", deterministic_samplers())
 def test_every_sampler_that_is_let_through(model, source, sampler):
     blended = blend_attention(model, source, EDIT, BLEND)
-    results = [comfy.samplers.sample(blended, torch.zeros(2, 4, 16, 16), conditioning(EDIT.target), negative(), 2.0,
-                                     "cpu", comfy.samplers.sampler_object(sampler), source.sigmas.flip(0),
-                                     latent_image=inverted_noise(model, source), disable_pbar=True, seed=seed)
-               for seed in (1, 2)]
+    results = [
+        comfy.samplers.sample(
+            blended,
+            torch.zeros(2, 4, 16, 16),
+            conditioning(EDIT.target),
+            negative(),
+            2.0,
+            "cpu",
+            comfy.samplers.sampler_object(sampler),
+            source.sigmas.flip(0),
+            latent_image=inverted_noise(model, source),
+            disable_pbar=True,
+            seed=seed,
+        )
+        for seed in (1, 2)
+    ]
     assert torch.isfinite(results[0]).all()
     assert torch.equal(*results)
 
@@ -276,11 +318,19 @@ def test_another_number_of_steps(model, steps):
 
 # One inversion, many edits.
 
+
 @contextmanager
 def unchanged(source, edit):
     """Asserts that what went along the wires is as it was before."""
-    tensors = [source.sigmas, source.trajectory, source.word_maps, source.conditioning[0][0], edit.mapper,
-               edit.from_source, edit.emphasis]
+    tensors = [
+        source.sigmas,
+        source.trajectory,
+        source.word_maps,
+        source.conditioning[0][0],
+        edit.mapper,
+        edit.from_source,
+        edit.emphasis,
+    ]
     copies = [tensor.clone() for tensor in tensors]
     options = dict(source.conditioning[0][1])
     yield
@@ -304,22 +354,28 @@ def test_edits_of_one_inversion(model, source):
 
 def test_blending_again_replaces_the_blend(model, source):
     twice = blend_attention(blend_attention(model, source, EDIT, BLEND), source, EDIT, BlendSettings(NEVER, NEVER))
-    assert torch.equal(sampled(twice, source, EDIT),
-                       sampled(blend_attention(model, source, EDIT, BlendSettings(NEVER, NEVER)), source, EDIT))
+    assert torch.equal(
+        sampled(twice, source, EDIT),
+        sampled(blend_attention(model, source, EDIT, BlendSettings(NEVER, NEVER)), source, EDIT),
+    )
 
 
 def test_reconstruction_attention_of_an_exact_inversion(model):
     """Where inversion is exact and nothing guides, prompt-to-prompt's source branch walks the same trajectory."""
     source = inverted(model, EDIT, steps=5, refinement=8)
-    results = [edited(model, source, EDIT, BlendSettings(attention_from=kind), cfg=1.0)
-               for kind in ("inversion", RECONSTRUCTION)]
+    results = [
+        edited(model, source, EDIT, BlendSettings(attention_from=kind), cfg=1.0)
+        for kind in ("inversion", RECONSTRUCTION)
+    ]
     assert relative(*results) < 1e-3
 
 
 def test_reconstruction_reads_its_own_words(model):
     source = inverted(model, EDIT, steps=5, refinement=8)
-    results = [edited(model, source, EDIT, BlendSettings(ALWAYS, NEVER, WORDS, 0.9, attention_from=kind), cfg=1.0)
-               for kind in ("inversion", RECONSTRUCTION)]
+    results = [
+        edited(model, source, EDIT, BlendSettings(ALWAYS, NEVER, WORDS, 0.9, attention_from=kind), cfg=1.0)
+        for kind in ("inversion", RECONSTRUCTION)
+    ]
     assert relative(*results) < 0.02
 
 
@@ -351,6 +407,14 @@ def test_prompts_of_different_lengths_are_weighed_alike(model, source):
         guider = comfy.samplers.CFGGuider(blend_attention(model, source, EDIT, settings))
         guider.set_conds(conditioning(EDIT.target), unconditional)
         guider.set_cfg(5.0)
-        results.append(guider.sample(torch.zeros_like(noise), noise, comfy.samplers.sampler_object("euler"),
-                                     source.sigmas.flip(0), disable_pbar=True, seed=0))
+        results.append(
+            guider.sample(
+                torch.zeros_like(noise),
+                noise,
+                comfy.samplers.sampler_object("euler"),
+                source.sigmas.flip(0),
+                disable_pbar=True,
+                seed=0,
+            )
+        )
     assert relative(*results) < 1e-5

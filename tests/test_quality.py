@@ -1,4 +1,5 @@
 """The quality benchmark: its reduced list must stay as good as recorded, and its measures must measure."""
+
 import json
 import math
 from dataclasses import replace
@@ -16,8 +17,9 @@ from benchmarks.quality.runs import clip_path
 from fatezero_pack.demo.world import Scene, Thing
 
 CASES = load_cases()
-COLOUR, SHAPE, GROUND, STYLE = (next(case for case in CASES if case.kind == kind)
-                                for kind in ("colour", "shape", "background", "style"))
+COLOUR, SHAPE, GROUND, STYLE = (
+    next(case for case in CASES if case.kind == kind) for kind in ("colour", "shape", "background", "style")
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
 """An inversion that was cancelled goes on where it stopped, and ends with the same bits."""
+
 import errno
 import os
 import re
@@ -60,6 +61,7 @@ def model():
 @pytest.fixture
 def callbacks(monkeypatch):
     """What the node told ComfyUI of its steps, as (step, total), and when to cancel: `callbacks.cancel_at = step`."""
+
     class Callbacks(list):
         cancel_at = None
 
@@ -75,8 +77,12 @@ def callbacks(monkeypatch):
 
 def node(model, latent=None, source=None, **options):
     latent = clip_latent() if latent is None else latent
-    return Invert.execute(model, source or conditioning(EDIT.source), {"samples": latent},
-                          **{"steps": STEPS, "schedule": OFFICIAL, "resume": True, **options}).result
+    return Invert.execute(
+        model,
+        source or conditioning(EDIT.source),
+        {"samples": latent},
+        **{"steps": STEPS, "schedule": OFFICIAL, "resume": True, **options},
+    ).result
 
 
 def cancelled(callbacks, model, *arguments, at=4, **options):
@@ -108,8 +114,9 @@ def test_goes_on_with_fewer_frames_at_once(model, callbacks, output):
     assert "continued after step 4" in result[3]
 
 
-@pytest.mark.parametrize("options", [{}, {"refinement": 2}, {"evaluate_at": "current label (paper)"},
-                                     {"schedule": "karras"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"refinement": 2}, {"evaluate_at": "current label (paper)"}, {"schedule": "karras"}], ids=str
+)
 @pytest.mark.parametrize("frames_at_once", [0, 1])
 def test_goes_on_where_it_stopped(model, callbacks, output, options, frames_at_once):
     model = sampled_in_chunks(model, frames_at_once, "Inflate UNet to ST-Attention")
@@ -148,6 +155,7 @@ def test_cancelled_again_and_again(model, callbacks, output):
 def test_cancelled_after_its_last_step(model, callbacks, monkeypatch):
     def cancel(*_, **__):
         raise Cancelled
+
     expected = node(model, resume=False)
     with monkeypatch.context() as patch:
         patch.setattr(invert_node, "reconstruct", cancel)
@@ -166,12 +174,15 @@ DAMAGES = {
     "gone": os.remove,
     "another step": lambda file: file.write_bytes((file.parent / "step_0001.safetensors").read_bytes()),
     "another clip": lambda file: tensor_file.write_tensors(
-        str(file), {"latent": torch.zeros(1, 4, 16, 16), "word_maps": torch.zeros(1, 5, 8, 8)}, {"step": 2}),
+        str(file), {"latent": torch.zeros(1, 4, 16, 16), "word_maps": torch.zeros(1, 5, 8, 8)}, {"step": 2}
+    ),
     "other maps": lambda file: tensor_file.write_tensors(
-        str(file), {"latent": torch.zeros(2, 4, 16, 16), "word_maps": torch.zeros(2, 5, 8, 9)}, {"step": 2}),
+        str(file), {"latent": torch.zeros(2, 4, 16, 16), "word_maps": torch.zeros(2, 5, 8, 9)}, {"step": 2}
+    ),
     "something else": lambda file: tensor_file.write_tensors(str(file), {"weights": torch.zeros(1)}, {"step": 2}),
     "halves": lambda file: tensor_file.write_tensors(
-        str(file), {"latent": torch.zeros(2, 4, 16, 16).half(), "word_maps": torch.zeros(2, 5, 8, 8)}, {"step": 2}),
+        str(file), {"latent": torch.zeros(2, 4, 16, 16).half(), "word_maps": torch.zeros(2, 5, 8, 8)}, {"step": 2}
+    ),
 }
 
 
@@ -190,9 +201,16 @@ def test_a_damaged_step_and_those_after_it_are_done_again(model, callbacks, outp
 def test_another_input_does_not_read_these_steps(model, callbacks, output):
     cancelled(callbacks, model)
     steps = {name: file.read_bytes() for name, file in kept(output).items()}
-    others = [dict(latent=clip_latent(seed=1)), dict(latent=clip_latent() + 1e-6), dict(steps=STEPS + 1),
-              dict(schedule="karras"), dict(refinement=1), dict(evaluate_at="current label (paper)"),
-              dict(source=conditioning(EDIT.target)), dict(source=conditioning(EDIT.source, width_of_clip=3))]
+    others = [
+        dict(latent=clip_latent(seed=1)),
+        dict(latent=clip_latent() + 1e-6),
+        dict(steps=STEPS + 1),
+        dict(schedule="karras"),
+        dict(refinement=1),
+        dict(evaluate_at="current label (paper)"),
+        dict(source=conditioning(EDIT.target)),
+        dict(source=conditioning(EDIT.source, width_of_clip=3)),
+    ]
     for options in others:
         callbacks.clear()
         result = node(model, **options)
@@ -205,13 +223,15 @@ def test_another_input_does_not_read_these_steps(model, callbacks, output):
 
 
 def digest(model, source, label=TARGET_LABEL):
-    return inversion_digest(model, source, clip_latent(), sigmas=inversion_sigmas(model, OFFICIAL, STEPS), label=label,
-                            refinement=0)
+    return inversion_digest(
+        model, source, clip_latent(), sigmas=inversion_sigmas(model, OFFICIAL, STEPS), label=label, refinement=0
+    )
 
 
 def controlled(**options):
-    return conditioning(EDIT.source, control=random_controlnet(**{"strength": 1.0, **options}),
-                        control_apply_to_uncond=True)
+    return conditioning(
+        EDIT.source, control=random_controlnet(**{"strength": 1.0, **options}), control_apply_to_uncond=True
+    )
 
 
 def test_the_digest_knows_all_that_matters(model):
@@ -223,13 +243,22 @@ def test_the_digest_knows_all_that_matters(model):
     zero_snr = inflate(small_model(), INFLATION)
     zero_snr.model.model_sampling.sigmas[500] *= 1.001
     conditionings = [
-        conditioning(EDIT.source), conditioning(EDIT.source, width=64, height=8), conditioning(EDIT.source, height=9),
+        conditioning(EDIT.source),
+        conditioning(EDIT.source, width=64, height=8),
+        conditioning(EDIT.source, height=9),
         conditioning(EDIT.source, pooled_output=torch.ones(1, 8)),
         conditioning(EDIT.source, pooled_output=torch.ones(8)),
-        conditioning(EDIT.source, pooled_output=None), [[conditioning(EDIT.source)[0][0], {}]], controlled(),
-        controlled(strength=0.9), controlled(seed=7), controlled(hint_seed=7),
-        changed("timestep_percent_range", (0.0, 0.5)), changed("previous_controlnet", random_controlnet(1.0)),
-        changed("previous_controlnet", random_controlnet(0.5)), changed("extra_args", {"control_type": [1]})]
+        conditioning(EDIT.source, pooled_output=None),
+        [[conditioning(EDIT.source)[0][0], {}]],
+        controlled(),
+        controlled(strength=0.9),
+        controlled(seed=7),
+        controlled(hint_seed=7),
+        changed("timestep_percent_range", (0.0, 0.5)),
+        changed("previous_controlnet", random_controlnet(1.0)),
+        changed("previous_controlnet", random_controlnet(0.5)),
+        changed("extra_args", {"control_type": [1]}),
+    ]
     digests = [digest(model, source) for source in conditionings]
     digests += [digest(other, conditioning(EDIT.source)) for other in (small_model(), zero_snr)]
     assert digest(sampled_in_chunks(model, 1, ""), conditioning(EDIT.source)) == digests[0]
@@ -258,6 +287,7 @@ def with_patch(name):
         model = model.clone()
         model.set_model_patch(lambda *values: values, name)
         return model
+
     return patched
 
 
@@ -270,14 +300,21 @@ def with_attention(model):
 def with_function(model):
     model = model.clone()
     model.set_model_unet_function_wrapper(
-        lambda apply, values: apply(values["input"], values["timestep"], **values["c"]))
+        lambda apply, values: apply(values["input"], values["timestep"], **values["c"])
+    )
     return model
 
 
-@pytest.mark.parametrize("patched, words", [
-    (with_wrapper, "theirs"), (with_patch("attn1_patch"), "attn1_patch"),
-    (with_patch("output_block_patch"), "output_block_patch"), (with_attention, "patches_replace"),
-    (with_function, "model_function_wrapper")])
+@pytest.mark.parametrize(
+    "patched, words",
+    [
+        (with_wrapper, "theirs"),
+        (with_patch("attn1_patch"), "attn1_patch"),
+        (with_patch("output_block_patch"), "output_block_patch"),
+        (with_attention, "patches_replace"),
+        (with_function, "model_function_wrapper"),
+    ],
+)
 def test_a_model_that_cannot_be_recognised_is_refused(model, output, patched, words):
     with CallCounter(model) as counter, pytest.raises(ValueError) as refusal:
         node(patched(model))
@@ -289,9 +326,14 @@ class TheirControlNet(type(random_controlnet(1.0))):
     pass
 
 
-@pytest.mark.parametrize("options, words", [
-    ({"hooks": object()}, "'hooks' of 'source' holds a object"), ({"gligen": ("position", object())}, "'gligen'"),
-    ({"control": TheirControlNet()}, "'control' of 'source' is a TheirControlNet")])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"hooks": object()}, "'hooks' of 'source' holds a object"),
+        ({"gligen": ("position", object())}, "'gligen'"),
+        ({"control": TheirControlNet()}, "'control' of 'source' is a TheirControlNet"),
+    ],
+)
 def test_a_conditioning_that_cannot_be_recognised_is_refused(model, output, options, words):
     with CallCounter(model) as counter, pytest.raises(ValueError) as refusal:
         node(model, source=conditioning(EDIT.source, **options))
@@ -332,8 +374,14 @@ def test_a_folder_that_cannot_be_made(model, output):
 
 def test_invert_itself_leaves_the_files_to_the_one_who_asked(model, output):
     steps = unfinished.UnfinishedInversion(str(output / "a" / "b"), 3, clip_latent().shape)
-    run = invert(model, conditioning(EDIT.source), clip_latent(), sigmas=inversion_sigmas(model, OFFICIAL, 3),
-                 disable_pbar=True, unfinished=steps)
+    run = invert(
+        model,
+        conditioning(EDIT.source),
+        clip_latent(),
+        sigmas=inversion_sigmas(model, OFFICIAL, 3),
+        disable_pbar=True,
+        unfinished=steps,
+    )
     assert len(list((output / "a" / "b").iterdir())) == 3
     again = unfinished.UnfinishedInversion(str(output / "a" / "b"), 3, clip_latent().shape)
     latents = [latent for latent, _ in again.finished_steps()]

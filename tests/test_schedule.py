@@ -1,4 +1,5 @@
 """Noise levels, and finding one's place among them."""
+
 import comfy.samplers
 import pytest
 import torch
@@ -69,8 +70,10 @@ def test_steps_out_of_range_are_refused(steps):
         inversion_sigmas(small_model(), OFFICIAL, steps)
 
 
-@pytest.mark.parametrize("sigma, position", [
-    (0.0, 0), (1.0, 1), (5.0, 3), (1.00001, 1), (0.5, 0.5), (1.25, 1.25), (3.5, 2.5), (9.0, 3), (-1.0, 0)])
+@pytest.mark.parametrize(
+    "sigma, position",
+    [(0.0, 0), (1.0, 1), (5.0, 3), (1.00001, 1), (0.5, 0.5), (1.25, 1.25), (3.5, 2.5), (9.0, 3), (-1.0, 0)],
+)
 def test_position(sigma, position):
     assert schedule_position(SIGMAS, sigma) == pytest.approx(position, abs=1e-9)
 
@@ -90,8 +93,17 @@ def test_at_position_is_linear_and_exact_at_levels():
 def run(label=TARGET_LABEL, refinement=0):
     """A run whose latents and word maps say which level and which call they are of."""
     count = torch.arange(4.0)
-    return SourceRun(sigmas=SIGMAS, trajectory=count.view(4, 1, 1, 1, 1) + 1, word_maps=count[:3].view(3, 1, 1, 1, 1),
-                     label=label, refinement=refinement, conditioning=[], tokens=None, inflation=None, fingerprint="")
+    return SourceRun(
+        sigmas=SIGMAS,
+        trajectory=count.view(4, 1, 1, 1, 1) + 1,
+        word_maps=count[:3].view(3, 1, 1, 1, 1),
+        label=label,
+        refinement=refinement,
+        conditioning=[],
+        tokens=None,
+        inflation=None,
+        fingerprint="",
+    )
 
 
 @pytest.mark.parametrize("sigma, step", [(5, 0), (9, 0), (3.5, 0), (2, 1), (1.5, 1), (1, 2), (0.5, 2), (0, 2)])

@@ -1,4 +1,5 @@
 """An SDXL-shaped model (transformers of several blocks, pooled conditioning, other resolutions) through the same code."""
+
 import comfy.model_base
 import comfy.supported_models
 import pytest
@@ -17,11 +18,27 @@ from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from golden_unet import patcher, randomise, relative
 
 SDXL = dict(
-    image_size=32, in_channels=4, out_channels=4, model_channels=32, num_res_blocks=[2, 2, 2], channel_mult=[1, 2, 4],
-    num_heads=-1, num_head_channels=16, use_spatial_transformer=True, transformer_depth=[0, 0, 2, 2, 3, 3],
-    transformer_depth_output=[0, 0, 0, 2, 2, 2, 3, 3, 3], transformer_depth_middle=3, context_dim=64,
-    adm_in_channels=2816, num_classes="sequential", use_linear_in_transformer=True, legacy=False,
-    use_temporal_attention=False, use_temporal_resblock=False, dtype=torch.float32)
+    image_size=32,
+    in_channels=4,
+    out_channels=4,
+    model_channels=32,
+    num_res_blocks=[2, 2, 2],
+    channel_mult=[1, 2, 4],
+    num_heads=-1,
+    num_head_channels=16,
+    use_spatial_transformer=True,
+    transformer_depth=[0, 0, 2, 2, 3, 3],
+    transformer_depth_output=[0, 0, 0, 2, 2, 2, 3, 3, 3],
+    transformer_depth_middle=3,
+    context_dim=64,
+    adm_in_channels=2816,
+    num_classes="sequential",
+    use_linear_in_transformer=True,
+    legacy=False,
+    use_temporal_attention=False,
+    use_temporal_resblock=False,
+    dtype=torch.float32,
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +69,25 @@ def test_invert_and_edit(model):
     negative = conditioning(None, 77, 3)
     latent = torch.randn(2, 4, 16, 24, generator=torch.Generator().manual_seed(4)) / 0.13025  # SDXL's scale
     with torch.inference_mode():
-        run = invert(model, source_prompt, latent, sigmas=inversion_sigmas(model, OFFICIAL, 4), refinement=4,
-                     disable_pbar=True)
+        run = invert(
+            model, source_prompt, latent, sigmas=inversion_sigmas(model, OFFICIAL, 4), refinement=4, disable_pbar=True
+        )
         again = reconstruct(model, run, disable_pbar=True)
         settings = BlendSettings(Window(0, 1), Window(0, 1), mask_from=WORDS, threshold=0.5)
         fused = sample_edit(model, run, edit, settings, target_prompt, negative, 3.0, disable_pbar=True)
-        free = sample_edit(model, run, edit, BlendSettings(Window(0, 0), Window(0, 0)), target_prompt, negative, 3.0,
-                           disable_pbar=True)
-        same = sample_edit(model, run, make_prompt_edit(source, source), BlendSettings(Window(0, 1), Window(0, 1)),
-                           source_prompt, negative, 1.0, disable_pbar=True)
+        free = sample_edit(
+            model, run, edit, BlendSettings(Window(0, 0), Window(0, 0)), target_prompt, negative, 3.0, disable_pbar=True
+        )
+        same = sample_edit(
+            model,
+            run,
+            make_prompt_edit(source, source),
+            BlendSettings(Window(0, 1), Window(0, 1)),
+            source_prompt,
+            negative,
+            1.0,
+            disable_pbar=True,
+        )
     assert run.word_maps.shape[-2:] == (8, 12)  # the level half as fine as a latent too small for a quarter
     assert relative(again, latent) < 1e-2
     assert relative(same, again) < 1e-3

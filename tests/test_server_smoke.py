@@ -1,4 +1,5 @@
 """The pack inside real ComfyUI servers, the newest and the oldest that we support: it loads, fast and without noise."""
+
 import json
 import re
 from pathlib import Path
@@ -6,10 +7,24 @@ from pathlib import Path
 import pytest
 
 PACK = Path(__file__).resolve().parent.parent
-NODES = {"FateZeroVideoLoad", "FateZeroVideoSave", "FateZeroEditPrompts", "FateZeroInflate", "FateZeroInvert",
-         "FateZeroAttentionMask", "FateZeroAttentionBlend", "FateZeroBlendSampler", "FateZeroComposite",
-         "FateZeroLoadDemoModel", "FateZeroEditReport", "FateZeroSaveSource", "FateZeroLoadSource", "FateZeroNullText",
-         "FateZeroAttentionHeatMap", "FateZeroCompareVideos"}
+NODES = {
+    "FateZeroVideoLoad",
+    "FateZeroVideoSave",
+    "FateZeroEditPrompts",
+    "FateZeroInflate",
+    "FateZeroInvert",
+    "FateZeroAttentionMask",
+    "FateZeroAttentionBlend",
+    "FateZeroBlendSampler",
+    "FateZeroComposite",
+    "FateZeroLoadDemoModel",
+    "FateZeroEditReport",
+    "FateZeroSaveSource",
+    "FateZeroLoadSource",
+    "FateZeroNullText",
+    "FateZeroAttentionHeatMap",
+    "FateZeroCompareVideos",
+}
 
 
 @pytest.fixture(params=["server", "old_server"])
@@ -18,8 +33,9 @@ def either_server(request):
 
 
 def test_the_server_offers_exactly_our_nodes(either_server):
-    offered = {name for name, node in either_server.object_info().items()
-               if node["python_module"] == "custom_nodes.fatezero"}
+    offered = {
+        name for name, node in either_server.object_info().items() if node["python_module"] == "custom_nodes.fatezero"
+    }
     assert offered == NODES
 
 

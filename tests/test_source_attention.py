@@ -1,4 +1,5 @@
 """Replay and cache give the same picture; the cache saves the source's rows, and gives way wherever it cannot be had."""
+
 import gc
 import shutil
 import weakref
@@ -63,8 +64,10 @@ def temp_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def budget(monkeypatch):
     """budget(CacheBytes(...)): what is free for a cache."""
+
     def free(taken):
         monkeypatch.setattr(source_attention, "free_budget", lambda *arguments, **options: taken)
+
     free(PLENTY)
     return free
 
@@ -102,13 +105,18 @@ def test_cache_is_replay_for_every_choice_of_key_frames(entries):
 @pytest.mark.parametrize("entries", ["current, middle", "-1, first"])
 def test_cache_is_replay_in_chunks_of_any_size(entries, at_once, again):
     model = inflate(small_model(), Inflation(parse_key_frames(entries)))
-    check_both(sampled_in_chunks(model, at_once, "Test"), SETTINGS,
-               other_model=sampled_in_chunks(model, again, "Test"))
+    check_both(sampled_in_chunks(model, at_once, "Test"), SETTINGS, other_model=sampled_in_chunks(model, again, "Test"))
 
 
-@pytest.mark.parametrize("settings", [
-    replace(SETTINGS, finest_layers=False), replace(SETTINGS, self_window=Window(0, 0)),
-    replace(SETTINGS, cross_window=Window(0.4, 0.6)), replace(SETTINGS, mask_from=WORDS, latent_window=Window(0.2, 1))])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        replace(SETTINGS, finest_layers=False),
+        replace(SETTINGS, self_window=Window(0, 0)),
+        replace(SETTINGS, cross_window=Window(0.4, 0.6)),
+        replace(SETTINGS, mask_from=WORDS, latent_window=Window(0.2, 1)),
+    ],
+)
 def test_cache_is_replay_for_other_settings(settings):
     check_both(inflate(small_model(), Inflation(("current", "middle"), minimum_width=64)), settings)
 
@@ -146,6 +154,7 @@ def test_cache_is_replay_under_other_samplers(sampler, budget):
 
 
 # Where the cache gives way.
+
 
 def damaged(folder):
     for file in folder.rglob("*.safetensors"):
@@ -229,10 +238,14 @@ def test_another_nodes_patch_between_two_edits_empties_the_cache():
     assert relative(edited(patched, source, EDIT, KEPT), expected) < 1e-4
 
 
-@pytest.mark.parametrize("name, spoil, words", [
-    ("reconstruction", lambda model: model, "'attention from' is reconstruction"),
-    ("attn2_patch", lambda model: model.set_model_attn2_patch(lambda q, k, v, extra: (q, k, v)), "another node"),
-    ("attn1_patch", lambda model: model.set_model_attn1_patch(lambda q, k, v, extra: (q, k, v)), "another node")])
+@pytest.mark.parametrize(
+    "name, spoil, words",
+    [
+        ("reconstruction", lambda model: model, "'attention from' is reconstruction"),
+        ("attn2_patch", lambda model: model.set_model_attn2_patch(lambda q, k, v, extra: (q, k, v)), "another node"),
+        ("attn1_patch", lambda model: model.set_model_attn1_patch(lambda q, k, v, extra: (q, k, v)), "another node"),
+    ],
+)
 def test_what_cannot_be_cached(name, spoil, words):
     model = small_model()
     source = inverted(model, EDIT, steps=3)
@@ -271,8 +284,9 @@ def test_auto_keeps_only_what_is_no_burden(budget):
     assert "source from the cache: no extra time" == plan_source_attention(model, source, EDIT, automatic).text
 
 
-@pytest.mark.parametrize("attention_from, percent", [
-    ("inversion", 33), (RECONSTRUCTION, 100), (FAST_RECONSTRUCTION, 50)])
+@pytest.mark.parametrize(
+    "attention_from, percent", [("inversion", 33), (RECONSTRUCTION, 100), (FAST_RECONSTRUCTION, 50)]
+)
 def test_the_plan_knows_the_rows(attention_from, percent):
     """Two rows beside each guided row and its negative are twice the time; a window of two steps of three a third."""
     model = small_model()
@@ -307,9 +321,13 @@ def test_clips_of_one_session_do_not_add_up(budget, temp_folder):
 
 def test_comfyui_sees_the_size_of_a_source_run():
     """ComfyUI's RAM cache adds up the CPU tensors in lists; see `ram_release` in comfy_execution/caching.py."""
+
     def seen(outputs):
-        return sum(seen(output) if isinstance(output, (list, tuple)) else output.nbytes for output in outputs
-                   if isinstance(output, (list, tuple, torch.Tensor)))
+        return sum(
+            seen(output) if isinstance(output, (list, tuple)) else output.nbytes
+            for output in outputs
+            if isinstance(output, (list, tuple, torch.Tensor))
+        )
 
     model = small_model()
     source = inverted(model, EDIT, steps=3)
@@ -322,6 +340,7 @@ def test_comfyui_sees_the_size_of_a_source_run():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_chunks_and_cache_in_half_precision(dtype):
     """They differ from the whole clip's replay by less than half precision itself does from float32."""
+
     def model(dtype):
         network = patcher(sd15_model({**UNET_CONFIG, **SMALL_UNET}, dtype=dtype))
         randomise(network.model.diffusion_model)

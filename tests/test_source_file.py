@@ -1,4 +1,5 @@
 """Source runs as files: exact to the last bit, whole or not at all, and never trusted."""
+
 import builtins
 import errno
 import json
@@ -78,7 +79,7 @@ def check_equal(loaded: SourceRun, source: SourceRun):
         assert loaded.null_text.guidance == source.null_text.guidance
         assert torch.equal(loaded.null_text.options.pop("pooled_output"), source.null_text.options["pooled_output"])
         assert loaded.null_text.options == {"width": 64}
-    (embedding, options), = loaded.conditioning
+    ((embedding, options),) = loaded.conditioning
     assert embedding.dtype == source.conditioning[0][0].dtype and torch.equal(embedding, source.conditioning[0][0])
     assert options.keys() == source.conditioning[0][1].keys()
     for name, value in source.conditioning[0][1].items():
@@ -100,13 +101,25 @@ def test_all_comes_back(source, path, model):
 
 def test_every_kind_of_value_comes_back(source, tmp_path):
     numbers = torch.tensor([1e-45, -0.0, 3.4e38, 0.1], dtype=torch.float32)
-    options = {"none": None, "yes": True, "width": 1024, "weight": 0.1 + 0.2, "text": "é中\n\"'", "numbers": numbers,
-               "one": torch.tensor(0.3, dtype=torch.bfloat16), "mask_of_tokens": torch.tensor([[True, False, True]]),
-               "empty": torch.zeros(0, 3), "half": numbers[:2].half(), "whole": torch.tensor([2**62]),
-               "slice": torch.arange(12.0).reshape(3, 4)[:, 1]}
+    options = {
+        "none": None,
+        "yes": True,
+        "width": 1024,
+        "weight": 0.1 + 0.2,
+        "text": "é中\n\"'",
+        "numbers": numbers,
+        "one": torch.tensor(0.3, dtype=torch.bfloat16),
+        "mask_of_tokens": torch.tensor([[True, False, True]]),
+        "empty": torch.zeros(0, 3),
+        "half": numbers[:2].half(),
+        "whole": torch.tensor([2**62]),
+        "slice": torch.arange(12.0).reshape(3, 4)[:, 1],
+    }
     embedding = source.conditioning[0][0].half()
-    for other in (replace(source, tokens=None, inflation=None, null_text=None, conditioning=[[embedding, options]]),
-                  replace(source, conditioning=[[embedding, {**source.conditioning[0][1], **options}]])):
+    for other in (
+        replace(source, tokens=None, inflation=None, null_text=None, conditioning=[[embedding, options]]),
+        replace(source, conditioning=[[embedding, {**source.conditioning[0][1], **options}]]),
+    ):
         write_source(str(tmp_path / "x.safetensors"), other)
         check_equal(read_source(str(tmp_path / "x.safetensors")), other)
 
@@ -123,19 +136,29 @@ def test_an_sdxl_run(sdxl_model, tmp_path):  # noqa: F811
         write_source(path, run)
         loaded = read_source(path)
         check_equal(loaded, run)
-        results = [sample_edit(sdxl_model, source, edit, SETTINGS, target, negative, 3.0, disable_pbar=True)
-                   for source in (run, loaded)]
+        results = [
+            sample_edit(sdxl_model, source, edit, SETTINGS, target, negative, 3.0, disable_pbar=True)
+            for source in (run, loaded)
+        ]
     assert torch.equal(*results)
 
 
-@pytest.mark.parametrize("name, value, words", [
-    ("control", lambda: random_controlnet(1.0), "a ControlNet"), ("hooks", object, "hooks"),
-    ("gligen", lambda: ("position", object(), []), "GLIGEN"), ("something", object, "'something'"),
-    ("weight", lambda: float("nan"), "'weight'"), ("a_list", lambda: [1], "'a_list'")])
+@pytest.mark.parametrize(
+    "name, value, words",
+    [
+        ("control", lambda: random_controlnet(1.0), "a ControlNet"),
+        ("hooks", object, "hooks"),
+        ("gligen", lambda: ("position", object(), []), "GLIGEN"),
+        ("something", object, "'something'"),
+        ("weight", lambda: float("nan"), "'weight'"),
+        ("a_list", lambda: [1], "'a_list'"),
+    ],
+)
 def test_what_a_file_cannot_hold_is_refused(source, tmp_path, name, value, words):
     with pytest.raises(ValueError) as refusal:
-        write_source(str(tmp_path / "x.safetensors"),
-                     replace(source, conditioning=conditioning(EDIT.source, **{name: value()})))
+        write_source(
+            str(tmp_path / "x.safetensors"), replace(source, conditioning=conditioning(EDIT.source, **{name: value()}))
+        )
     check_sentence(refusal.value, "Save Source Run: the conditioning of 'source' carries", words, "; invert again with")
     assert not list(tmp_path.iterdir())
 
@@ -156,12 +179,14 @@ def check_sentence(error, *words):
 
 # Disks and cancelling.
 
+
 def test_a_full_disk_leaves_nothing(source, path, monkeypatch, tmp_path):
     before = open(path, "rb").read()
 
     def full_disk(file, mode="r", *arguments, **options):
         opened = builtins.open(file, mode, *arguments, **options)
         if "w" in mode:
+
             class Full:
                 def __enter__(self):
                     return self
@@ -173,14 +198,16 @@ def test_a_full_disk_leaves_nothing(source, path, monkeypatch, tmp_path):
                     if opened.tell() > 10_000:
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                     return opened.write(data)
+
             return Full()
         return opened
 
     monkeypatch.setattr(tensor_file, "open", full_disk, raising=False)
     with pytest.raises(OSError) as refusal:
         write_source(path, source)
-    check_sentence(refusal.value, "Save Source Run: run.safetensors could not be written (No space left on device)",
-                   "; free space")
+    check_sentence(
+        refusal.value, "Save Source Run: run.safetensors could not be written (No space left on device)", "; free space"
+    )
     assert open(path, "rb").read() == before and os.listdir(tmp_path) == ["run.safetensors"]
 
 
@@ -208,9 +235,10 @@ def test_cancelling_leaves_nothing(source, tmp_path, monkeypatch):
 
 # Defects, each a change of a good file: of its bytes or header, its document, or its tensors.
 
+
 def parts_of(data: bytes):
     length = int.from_bytes(data[:8], "little")
-    return json.loads(data[8:8 + length]), data[8 + length:]
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
 
 
 def joined(header: dict, content: bytes, length=None) -> bytes:
@@ -225,6 +253,7 @@ def with_document(change):
         changed = change(document)
         header["__metadata__"]["fatezero"] = changed if isinstance(changed, str) else json.dumps(document)
         return joined(header, content)
+
     return apply
 
 
@@ -233,6 +262,7 @@ def with_header(change):
         header, content = parts_of(data)
         changed = change(header)
         return joined(header if changed is None else changed, content)
+
     return apply
 
 
@@ -243,6 +273,7 @@ def put(*path_and_value):
         for step in path:
             document = document[step]
         document[name] = value
+
     return change
 
 
@@ -260,8 +291,9 @@ HEADER_DEFECTS = {
     "a header that is a list": lambda data: joined([1, 2], b""),
     "a header of brackets": lambda data: (100_000).to_bytes(8, "little") + b"[" * 100_000,
     "negative offsets": with_header(lambda header: header["sigmas"].update(data_offsets=[-16, 0])),
-    "overlapping offsets": with_header(lambda header: header["word_maps"].update(
-        data_offsets=header["trajectory"]["data_offsets"])),
+    "overlapping offsets": with_header(
+        lambda header: header["word_maps"].update(data_offsets=header["trajectory"]["data_offsets"])
+    ),
     "a negative shape": with_header(lambda header: header["sigmas"].update(shape=[-4])),
     "an overflowing shape": with_header(lambda header: header["sigmas"].update(shape=[2**62, 2**62])),
     "an unknown type": with_header(lambda header: header["sigmas"].update(dtype="F8_E8M0", shape=[16])),
@@ -343,8 +375,7 @@ TENSOR_DEFECTS = {
     "a map too few": lambda tensors: tensors.update(word_maps=tensors["word_maps"][1:]),
     "a frame too few": lambda tensors: tensors.update(word_maps=tensors["word_maps"][:, 1:]),
     "maps of few tokens": lambda tensors: tensors.update(word_maps=tensors["word_maps"][:, :, :2]),
-    "maps finer than latents": lambda tensors: tensors.update(
-        word_maps=tensors["word_maps"].repeat(1, 1, 1, 5, 5)),
+    "maps finer than latents": lambda tensors: tensors.update(word_maps=tensors["word_maps"].repeat(1, 1, 1, 5, 5)),
     "a shorter conditioning": lambda tensors: tensors.update(conditioning=tensors["conditioning"][:, :20]),
     "NaN in the trajectory": lambda tensors: tensors["trajectory"][2].fill_(float("nan")),
     "infinite word maps": lambda tensors: tensors["word_maps"][0, 0, 0].fill_(float("inf")),
@@ -425,6 +456,7 @@ def test_random_damage_never_ends_in_another_error(path):
 
 # The nodes.
 
+
 def test_saved_and_loaded_by_the_nodes(model, source, folders):
     shown = SaveSourceRun.execute(source, "fatezero/mine/source")
     assert shown.result == (source,)
@@ -432,17 +464,32 @@ def test_saved_and_loaded_by_the_nodes(model, source, folders):
     assert re.fullmatch(r"fatezero/mine/source_00001_\.safetensors\n0\.\d MB", text), text
     SaveSourceRun.execute(source, "fatezero/mine/source")
     (folders / "input" / "copy.safetensors").write_bytes(
-        (folders / "output/fatezero/mine/source_00002_.safetensors").read_bytes())
-    for hidden in ("fatezero/unfinished/abc/step_0001.safetensors", "fatezero/.unfinished_x/a.safetensors",
-                   "other/b.safetensors", "fatezero/picture.png"):
+        (folders / "output/fatezero/mine/source_00002_.safetensors").read_bytes()
+    )
+    for hidden in (
+        "fatezero/unfinished/abc/step_0001.safetensors",
+        "fatezero/.unfinished_x/a.safetensors",
+        "other/b.safetensors",
+        "fatezero/picture.png",
+    ):
         (folders / "output" / hidden).parent.mkdir(parents=True, exist_ok=True)
         (folders / "output" / hidden).write_bytes(b"")
     offered = next(item.options for item in LoadSourceRun.define_schema().inputs if item.id == "file")
-    assert offered == ["fatezero/mine/source_00001_.safetensors [output]",
-                       "fatezero/mine/source_00002_.safetensors [output]", "copy.safetensors"]
+    assert offered == [
+        "fatezero/mine/source_00001_.safetensors [output]",
+        "fatezero/mine/source_00002_.safetensors [output]",
+        "copy.safetensors",
+    ]
     with torch.inference_mode():
-        expected = Invert.execute(model, conditioning(EDIT.source), {"samples": clip_latent()}, 3, OFFICIAL,
-                                  evaluate_at="current label (paper)", refinement=1).result
+        expected = Invert.execute(
+            model,
+            conditioning(EDIT.source),
+            {"samples": clip_latent()},
+            3,
+            OFFICIAL,
+            evaluate_at="current label (paper)",
+            refinement=1,
+        ).result
         for file in offered:
             assert LoadSourceRun.validate_inputs(file) is True
             latent, loaded, sigmas, report = LoadSourceRun.execute(model, file).result
@@ -456,10 +503,16 @@ def test_saved_and_loaded_by_the_nodes(model, source, folders):
     assert ours == theirs
 
 
-@pytest.mark.parametrize("other, words", [
-    (lambda: inflate(small_model(model_type=ModelType.V_PREDICTION), INFLATION),
-     "'model' is not the one the source was inverted with"),
-    (small_model, "the model is inflated with [nothing]")])
+@pytest.mark.parametrize(
+    "other, words",
+    [
+        (
+            lambda: inflate(small_model(model_type=ModelType.V_PREDICTION), INFLATION),
+            "'model' is not the one the source was inverted with",
+        ),
+        (small_model, "the model is inflated with [nothing]"),
+    ],
+)
 def test_another_model_is_refused_at_once(source, folders, other, words):
     SaveSourceRun.execute(source, "fatezero/source")
     with pytest.raises(ValueError) as refusal:
@@ -467,8 +520,17 @@ def test_another_model_is_refused_at_once(source, folders, other, words):
     check_sentence(refusal.value, "Load Source Run: ", words, "; ")
 
 
-@pytest.mark.parametrize("file", ["gone.safetensors", "gone.safetensors [output]", "../secret.safetensors",
-                                  "../secret.safetensors [output]", "", "."])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "gone.safetensors",
+        "gone.safetensors [output]",
+        "../secret.safetensors",
+        "../secret.safetensors [output]",
+        "",
+        ".",
+    ],
+)
 def test_a_file_that_is_gone_or_outside(folders, file):
     (folders / "secret.safetensors").write_bytes(b"")
     message = LoadSourceRun.validate_inputs(file)

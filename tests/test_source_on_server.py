@@ -1,4 +1,5 @@
 """Saving, loading and resuming source runs on a real ComfyUI, as a person meets them."""
+
 import json
 import shutil
 from pathlib import Path
@@ -26,15 +27,17 @@ def short_demo(server, steps=3):
 
 
 def edit(server, run):
-    saved, = run.outputs["edit"]["latents"]
+    (saved,) = run.outputs["edit"]["latents"]
     return load_file(server.path(saved))["latent_tensor"]
 
 
 def saved_run(server):
     """A run saved by one prompt: (name as Load Source Run offers it, its path, the edit made from it in memory)."""
     prompt, invert = short_demo(server)
-    prompt["save"] = {"class_type": "FateZeroSaveSource", "inputs": {"source": [invert, 1],
-                                                                     "filename_prefix": "fatezero/test"}}
+    prompt["save"] = {
+        "class_type": "FateZeroSaveSource",
+        "inputs": {"source": [invert, 1], "filename_prefix": "fatezero/test"},
+    }
     run = completed(server, prompt)
     name, size = run.outputs["save"]["text"][0].split("\n")
     assert size.endswith(" MB")
@@ -62,14 +65,14 @@ def test_an_edit_from_a_file_is_the_edit_from_memory(server, saved):
     run = completed(server, prompt)
     assert INVERT not in [prompt[node]["class_type"] for node in run.executed]
     assert torch.equal(edit(server, run), expected)
-    report, = run.outputs[load]["text"]
+    (report,) = run.outputs[load]["text"]
     assert "a red circle on green grass" in report and report.endswith(f"loaded from {file}")
 
 
 def test_edits_from_the_cache_and_after_free(server):
     """The cache goes with everything else that ComfyUI frees; the next edit computes again what it needs."""
     prompt, invert = short_demo(server)
-    sampler, = nodes(prompt, SAMPLER)
+    (sampler,) = nodes(prompt, SAMPLER)
 
     def edited_with(source_attention, cfg):
         prompt[sampler]["inputs"].update(source_attention=source_attention, cfg=cfg)
@@ -107,7 +110,8 @@ def test_errors_name_the_file_and_what_to_do(server, saved, tmp_path):
     assert (run.status, run.error["node_id"]) == ("error", load)
     assert run.error["exception_message"].strip() == (
         "Load Source Run: 'damaged.safetensors' cannot be used: it is not a safetensors file, or not all of it is "
-        "there; choose another file, or save the source run again.")
+        "there; choose another file, or save the source run again."
+    )
 
     prompt, load = loading(server, file)
     prompt[load]["inputs"]["model"] = [nodes(prompt, "FateZeroLoadDemoModel")[0], 0]  # not inflated
@@ -128,7 +132,7 @@ def test_a_cancelled_inversion_goes_on(server):
             server.interrupt()
 
     assert server.run(prompt, on_event=cancel).status == "interrupted"
-    folder, = (server.base / "output" / "fatezero" / "unfinished").iterdir()
+    (folder,) = (server.base / "output" / "fatezero" / "unfinished").iterdir()
     done = len(list(folder.iterdir()))
     assert 5 <= done < 60
     seen = []

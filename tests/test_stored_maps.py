@@ -3,6 +3,7 @@
 The other side of the comparison shares nothing with ours but the UNet's weights: DDIM in alpha-bar space, softmax maps
 of every head kept during inversion, and Eq. 5-7 on the maps.
 """
+
 import pytest
 import torch
 
@@ -25,7 +26,8 @@ def stored_map_edit(model, edit, latent, settings, label):
         cross_window=(settings.cross_window.start, settings.cross_window.end),
         finest_layers=settings.finest_layers,
         words_threshold=settings.threshold if settings.mask_from in (WORDS, WORDS_IN_MASK) else None,
-        given=settings.mask if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK) else None)
+        given=settings.mask if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK) else None,
+    )
     store = MapStore(model, FRAMES, STEPS, evaluate_at=label)
     noise = store.invert(latent, conditioning(edit.source)[0][0])
     if fusion.words_threshold is not None:
@@ -40,15 +42,24 @@ CASES = {
     "refine": (dict(mode="refine"), BlendSettings(Window(0.25, 0.75), Window(0, 1)), TARGET_LABEL),
     "longer target": (dict(target="a big red racing car on a road at night"), BlendSettings(), TARGET_LABEL),
     "emphasis": (dict(mode="swap", emphasis="red:4, road:-2"), BlendSettings(), TARGET_LABEL),
-    "windows per word": (dict(mode="swap", windows="red:0.3, road:0.5-1, jeep:0"),
-                         BlendSettings(Window(0, 0), Window(0, 0.6)), TARGET_LABEL),
+    "windows per word": (
+        dict(mode="swap", windows="red:0.3, road:0.5-1, jeep:0"),
+        BlendSettings(Window(0, 0), Window(0, 0.6)),
+        TARGET_LABEL,
+    ),
     "mask of words": (dict(mode="swap"), BlendSettings(Window(0, 1), Window(0, 0.5), WORDS, 0.98), TARGET_LABEL),
     "mask given": (dict(mode="refine"), BlendSettings(mask_from=INPUT_MASK, mask=SPLIT_MASK), TARGET_LABEL),
-    "words inside mask": (dict(mode="swap", emphasis="red:2"),
-                          BlendSettings(mask_from=WORDS_IN_MASK, threshold=0.98, mask=SPLIT_MASK), TARGET_LABEL),
+    "words inside mask": (
+        dict(mode="swap", emphasis="red:2"),
+        BlendSettings(mask_from=WORDS_IN_MASK, threshold=0.98, mask=SPLIT_MASK),
+        TARGET_LABEL,
+    ),
     "coarse layers only": (dict(mode="swap"), BlendSettings(finest_layers=False), TARGET_LABEL),
-    "evaluated at the current label": (dict(mode="swap"), BlendSettings(Window(0, 0.5), Window(0, 0.5), WORDS, 0.98),
-                                       CURRENT_LABEL),
+    "evaluated at the current label": (
+        dict(mode="swap"),
+        BlendSettings(Window(0, 0.5), Window(0, 0.5), WORDS, 0.98),
+        CURRENT_LABEL,
+    ),
 }
 
 

@@ -1,4 +1,5 @@
 """Prompts as CLIP reads them: which positions belong to which word, in every syntax that ComfyUI knows."""
+
 import random
 
 import comfy.sd1_clip
@@ -23,7 +24,7 @@ def official_word_positions(text, wanted):
     """The official code's rule: words between single spaces, tokens counted off by the letters they decode to."""
     entries = SD1.tokenize_with_weights(text)["l"][0]
     tokens = [token for token, _ in entries[1:]]
-    pieces = [SD1.clip_l.inv_vocab[token].removesuffix("</w>") for token in tokens[:tokens.index(END)]]
+    pieces = [SD1.clip_l.inv_vocab[token].removesuffix("</w>") for token in tokens[: tokens.index(END)]]
     found, position = [], 0
     for word in text.split(" "):
         letters = 0
@@ -35,12 +36,15 @@ def official_word_positions(text, wanted):
     return found
 
 
-@pytest.mark.parametrize("text", [
-    "a silver jeep driving down a curvy road in the countryside",
-    "a red porsche driving down a curvy road in the countryside",
-    "watercolor painting of a silver jeep driving down a curvy road in the countryside",
-    "a spider-man rides a wooden motorbike past swarovski crystals",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a silver jeep driving down a curvy road in the countryside",
+        "a red porsche driving down a curvy road in the countryside",
+        "watercolor painting of a silver jeep driving down a curvy road in the countryside",
+        "a spider-man rides a wooden motorbike past swarovski crystals",
+    ],
+)
 def test_words_own_the_positions_that_the_official_code_gives_them(text):
     tokens = tokenize_prompt(SD1, text)
     for word in text.split(" "):
@@ -53,19 +57,22 @@ def test_golden_positions():
     assert find_words(tokenize_prompt(SD1, "watercolor painting of a silver jeep"), "watercolor") == [(1,)]
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("a man, riding", ["a", "man", ",", "riding"]),
-    ("Spider-Man and Ukiyo-e", ["Spider-Man", "and", "Ukiyo-e"]),
-    ("A  car\n on   a\troad", ["A", "car", "on", "a", "road"]),
-    ("red,blue 3d 16:9", ["red", ",", "blue", "3d", "16", ":", "9"]),
-    ("a man's hat!!", ["a", "man's", "hat", "!!"]),
-    ("'tis (silver:1.2)", ["'tis", "silver"]),
-    ("a (silver jeep:1.3), ((shiny))", ["a", "silver", "jeep", ",", "shiny"]),
-    (r"a jeep \(silver\) \(\)", ["a", "jeep", "(", "silver", ")", "()"]),
-    ("(silver:1.3)jeep", ["silver", "jeep"]),
-    ("café 中文 हिन्दी", ["café", "中文", "हिन्दी"]),
-    ("“quoted” — dash…", ["“", "quoted", "”", "—", "dash", "…"]),
-])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("a man, riding", ["a", "man", ",", "riding"]),
+        ("Spider-Man and Ukiyo-e", ["Spider-Man", "and", "Ukiyo-e"]),
+        ("A  car\n on   a\troad", ["A", "car", "on", "a", "road"]),
+        ("red,blue 3d 16:9", ["red", ",", "blue", "3d", "16", ":", "9"]),
+        ("a man's hat!!", ["a", "man's", "hat", "!!"]),
+        ("'tis (silver:1.2)", ["'tis", "silver"]),
+        ("a (silver jeep:1.3), ((shiny))", ["a", "silver", "jeep", ",", "shiny"]),
+        (r"a jeep \(silver\) \(\)", ["a", "jeep", "(", "silver", ")", "()"]),
+        ("(silver:1.3)jeep", ["silver", "jeep"]),
+        ("café 中文 हिन्दी", ["café", "中文", "हिन्दी"]),
+        ("“quoted” — dash…", ["“", "quoted", "”", "—", "dash", "…"]),
+    ],
+)
 def test_words(text, expected):
     assert [word for word, _ in words_of(text)] == expected
 
@@ -79,7 +86,7 @@ def test_weights_do_not_move_tokens():
 
 def test_begin_end_and_padding():
     tokens = tokenize_prompt(SD1, "a Spider-Man rides")
-    chunk, = tokens.chunks
+    (chunk,) = tokens.chunks
     assert (tokens.length, chunk.begin, chunk.end, list(chunk.padding), tokens.end) == (77, 0, 6, list(range(7, 77)), 6)
     assert tokens.ids[0] == BEGIN and set(tokens.ids[6:]) == {END}
 
@@ -149,14 +156,17 @@ def test_embeddings_of_sdxl(tmp_path):
         tokenize_prompt(tokenizer, "a embedding:uneven jeep")
 
 
-@pytest.mark.parametrize("text, sentence", [
-    ("", "'x' is empty"),
-    (" \n", "'x' is empty"),
-    ("()", "'x' is empty"),
-    ("a embedding: cat", "'x' has 'embedding:' without a name"),
-    ("a embedding:missing cat", "'x' names embedding:missing, which ComfyUI does not find"),
-    ("a embedding:missing, cat", "'x' names embedding:missing, which ComfyUI does not find"),
-])
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("", "'x' is empty"),
+        (" \n", "'x' is empty"),
+        ("()", "'x' is empty"),
+        ("a embedding: cat", "'x' has 'embedding:' without a name"),
+        ("a embedding:missing cat", "'x' names embedding:missing, which ComfyUI does not find"),
+        ("a embedding:missing, cat", "'x' names embedding:missing, which ComfyUI does not find"),
+    ],
+)
 def test_refused_prompts(tmp_path, text, sentence):
     tokenizer = comfy.sd1_clip.SD1Tokenizer(embedding_directory=str(tmp_path))
     with pytest.raises(ValueError, match=f"^{sentence}"):
@@ -181,8 +191,11 @@ def test_find_words():
 @pytest.mark.parametrize("text", ["bus", "red bus", "red, bus", "re", "red car bus"])
 def test_words_that_are_not_there(text):
     tokens = tokenize_prompt(SD1, "a red house, a red car")
-    with pytest.raises(ValueError, match=r"^'y' names '(bus|re)', which is not in \"a red house, a red car\"; choose "
-                                         r"from: a, red, house, car\.$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^'y' names '(bus|re)', which is not in \"a red house, a red car\"; choose "
+        r"from: a, red, house, car\.$",
+    ):
         find_words(tokens, text, "'y'")
     with pytest.raises(ValueError, match="^'y' names '!!', which is not in"):
         find_words(tokens, "!!", "'y'")

@@ -1,4 +1,5 @@
 """The nodes Video Load and Video Save, with ComfyUI's folders in a temporary place."""
+
 import errno
 import json
 import os
@@ -42,8 +43,14 @@ def load(file="clip.mp4", **settings):
 def save(images=None, fps=8.0, filename_prefix="a/clip", format="mp4", quality=70, hidden=True, **optional):
     given = {io.Hidden.prompt: PROMPT, io.Hidden.extra_pnginfo: {"workflow": WORKFLOW}} if hidden else {}
     node = VideoSave.PREPARE_CLASS_CLONE({"hidden_inputs": given})
-    return node.execute(images=torch.rand(3, 16, 16, 3) if images is None else images, fps=fps,
-                        filename_prefix=filename_prefix, format=format, quality=quality, **optional)
+    return node.execute(
+        images=torch.rand(3, 16, 16, 3) if images is None else images,
+        fps=fps,
+        filename_prefix=filename_prefix,
+        format=format,
+        quality=quality,
+        **optional,
+    )
 
 
 def options():
@@ -71,9 +78,11 @@ def test_load_returns_frames_rate_and_sound_and_shows_them(clip, folders):
     assert numbers(images) == [2, 4, 6, 8] and images.shape == (4, 96, 160, 3) and images.dtype == torch.float32
     assert fps == 4.0 and audio["waveform"].shape == (1, 1, 48000)
     shown = load(start=20).ui
-    assert shown["text"] == ("4 frames (20 to 23) of clip.mp4\n80x48 from 80x48, 8 frames per second, with sound\n"
-                             "The clip ends there: 8 frames were asked for.",)
-    preview, = shown["images"]
+    assert shown["text"] == (
+        "4 frames (20 to 23) of clip.mp4\n80x48 from 80x48, 8 frames per second, with sound\n"
+        "The clip ends there: 8 frames were asked for.",
+    )
+    (preview,) = shown["images"]
     assert preview["type"] == "temp" and shown["animated"] == (True,)
     with av.open(str(folders / "temp" / preview["subfolder"] / preview["filename"])) as container:
         assert container.streams.video[0].frames == 4
@@ -105,25 +114,29 @@ def test_load_is_repeated_only_when_the_file_changed(clip):
 @pytest.mark.parametrize("file", ["gone.mp4", "../input/../../clip.mp4", "demo/gone.mp4", "demo/../../README.md"])
 def test_load_refuses_files_that_are_not_there_before_anything_runs(clip, file):
     message = VideoLoad.validate_inputs(file)
-    assert message == (f"Video Load: 'file' is {file}, which is not in ComfyUI's input folder; upload it or choose "
-                       "another one.")
+    assert message == (
+        f"Video Load: 'file' is {file}, which is not in ComfyUI's input folder; upload it or choose another one."
+    )
     with pytest.raises(ValueError, match="is not in ComfyUI's input folder"):
         load(file)
     assert VideoLoad.validate_inputs(file, video=None) is True  # a connected input takes the file's place
 
 
-@pytest.mark.parametrize("settings, message", [
-    (dict(start=-1), "'start' is -1; expected a whole number of 0 or more"),
-    (dict(count=-8), "'count' is -8; expected"),
-    (dict(every_nth=0), "'every nth' is 0; expected a whole number of 1 or more"),
-    (dict(width=-512), "'width' is -512; expected"),
-    (dict(height=-1), "'height' is -1; expected"),
-    (dict(start=24), "'start' is 24 but clip.mp4 has 24 frames; choose a start below 24"),
-    (dict(images=torch.full((2, 8, 8, 3), torch.nan)), "'images' has invalid numbers .* in frame 0"),
-    (dict(images=torch.zeros(0, 8, 8, 3)), r"'images' has the shape \[0, 8, 8, 3\]"),
-    (dict(images=torch.zeros(8, 8, 3)), r"'images' has the shape \[8, 8, 3\]"),
-    (dict(images=torch.zeros(1, 8, 8, 3), video=InputImpl.VideoFromFile("")), "both .* are connected"),
-])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (dict(start=-1), "'start' is -1; expected a whole number of 0 or more"),
+        (dict(count=-8), "'count' is -8; expected"),
+        (dict(every_nth=0), "'every nth' is 0; expected a whole number of 1 or more"),
+        (dict(width=-512), "'width' is -512; expected"),
+        (dict(height=-1), "'height' is -1; expected"),
+        (dict(start=24), "'start' is 24 but clip.mp4 has 24 frames; choose a start below 24"),
+        (dict(images=torch.full((2, 8, 8, 3), torch.nan)), "'images' has invalid numbers .* in frame 0"),
+        (dict(images=torch.zeros(0, 8, 8, 3)), r"'images' has the shape \[0, 8, 8, 3\]"),
+        (dict(images=torch.zeros(8, 8, 3)), r"'images' has the shape \[8, 8, 3\]"),
+        (dict(images=torch.zeros(1, 8, 8, 3), video=InputImpl.VideoFromFile("")), "both .* are connected"),
+    ],
+)
 def test_load_refuses_in_one_sentence(clip, folders, settings, message):
     with pytest.raises(ValueError, match=message) as refused:
         load(**settings)
@@ -190,24 +203,29 @@ BROKEN = torch.rand(3, 16, 16, 3)
 BROKEN[2, 5, 5, 1] = torch.inf
 
 
-@pytest.mark.parametrize("settings, message", [
-    (dict(images=BROKEN), r"'images' has invalid numbers \(NaN or infinite\) in frame 2"),
-    (dict(images=torch.rand(0, 16, 16, 3)), "expected frames, height, width and 3 colours"),
-    (dict(images=torch.rand(1, 16, 16, 1)), "expected frames, height, width and 3 colours"),
-    (dict(compare_with=torch.rand(4, 16, 16, 3)),
-     "'compare with' has 4 frames of 16x16 but 'images' has 3 frames of 16x16"),
-    (dict(compare_with=torch.rand(3, 16, 24, 3)), "'compare with' has 3 frames of 24x16"),
-    (dict(compare_with=BROKEN), "'compare with' has invalid numbers"),
-    (dict(fps=0.0), "'fps' is 0; expected 0.1 to 240 for mp4"),
-    (dict(fps=float("nan")), "'fps' is nan; expected"),
-    (dict(fps=1000.0), "'fps' is 1000; expected"),
-    (dict(fps=60.0, format="gif"), "'fps' is 60; expected 0.1 to 50 for gif"),
-    (dict(filename_prefix=""), "'filename prefix' is ''; expected a name"),
-    (dict(filename_prefix="../clip"), "'filename prefix' is '../clip'; expected a name"),
-    (dict(filename_prefix="/clip"), "'filename prefix' is '/clip'; expected a name"),
-    (dict(audio={"waveform": torch.zeros(1, 5, 100), "sample_rate": 48000}), "expected 1, 2, 6 or 8 channels"),
-    (dict(audio={"waveform": torch.full((1, 1, 100), torch.nan), "sample_rate": 48000}), "finite samples"),
-])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (dict(images=BROKEN), r"'images' has invalid numbers \(NaN or infinite\) in frame 2"),
+        (dict(images=torch.rand(0, 16, 16, 3)), "expected frames, height, width and 3 colours"),
+        (dict(images=torch.rand(1, 16, 16, 1)), "expected frames, height, width and 3 colours"),
+        (
+            dict(compare_with=torch.rand(4, 16, 16, 3)),
+            "'compare with' has 4 frames of 16x16 but 'images' has 3 frames of 16x16",
+        ),
+        (dict(compare_with=torch.rand(3, 16, 24, 3)), "'compare with' has 3 frames of 24x16"),
+        (dict(compare_with=BROKEN), "'compare with' has invalid numbers"),
+        (dict(fps=0.0), "'fps' is 0; expected 0.1 to 240 for mp4"),
+        (dict(fps=float("nan")), "'fps' is nan; expected"),
+        (dict(fps=1000.0), "'fps' is 1000; expected"),
+        (dict(fps=60.0, format="gif"), "'fps' is 60; expected 0.1 to 50 for gif"),
+        (dict(filename_prefix=""), "'filename prefix' is ''; expected a name"),
+        (dict(filename_prefix="../clip"), "'filename prefix' is '../clip'; expected a name"),
+        (dict(filename_prefix="/clip"), "'filename prefix' is '/clip'; expected a name"),
+        (dict(audio={"waveform": torch.zeros(1, 5, 100), "sample_rate": 48000}), "expected 1, 2, 6 or 8 channels"),
+        (dict(audio={"waveform": torch.full((1, 1, 100), torch.nan), "sample_rate": 48000}), "finite samples"),
+    ],
+)
 def test_save_refuses_in_one_sentence(folders, settings, message):
     with pytest.raises(ValueError, match=message) as refused:
         save(**settings)
@@ -238,6 +256,6 @@ def test_save_ignores_sound_where_there_is_no_place_for_it():
 
 def test_previews_are_short(clip, monkeypatch, folders):
     monkeypatch.setattr(clip_preview, "FRAMES", 5)
-    preview, = load(count=0).ui["images"]
+    (preview,) = load(count=0).ui["images"]
     with av.open(str(folders / "temp" / preview["filename"])) as container:
         assert container.streams.video[0].frames == 5

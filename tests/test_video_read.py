@@ -56,7 +56,11 @@ def test_exactly_the_selected_frames_are_read_from_every_format(folder, name):
     for start in (0, 1, 11, 23, 24, 25, 29, 30, 31, 47, 57, 60, 98, 99):
         for count, every_nth in ((1, 1), (3, 1), (2, 7), (0, 40)):
             clip = read(path, start, count, every_nth)
-            assert numbers(clip.images) == list(range(start, 100, every_nth))[:count or None], (start, count, every_nth)
+            assert numbers(clip.images) == list(range(start, 100, every_nth))[: count or None], (
+                start,
+                count,
+                every_nth,
+            )
 
 
 def test_eight_frames_of_a_long_file_decode_and_keep_little(long_clip, monkeypatch):
@@ -88,14 +92,14 @@ def test_late_seeking_is_mended_without_reading_everything(folder, monkeypatch):
 def test_frames_outside_the_edit_list_do_not_count(folder):
     content = bytearray(write_numbered(folder / "unedited.mp4", count=40, options={"g": "12", "bf": "2"}).read_bytes())
     start = content.index(b"elst") + 16
-    media_time, = struct.unpack(">i", content[start:start + 4])
-    content[start:start + 4] = struct.pack(">i", media_time + 5 * 512)  # five frames of 1/24 s at 12288 Hz
+    (media_time,) = struct.unpack(">i", content[start : start + 4])
+    content[start : start + 4] = struct.pack(">i", media_time + 5 * 512)  # five frames of 1/24 s at 12288 Hz
     path = folder / "edited.mp4"
     path.write_bytes(content)
     everything = numbers(read(path).images)
     assert everything[0] == 5
     for begin in (0, 1, 6, 20):
-        assert numbers(read(path, start=begin, count=3).images) == everything[begin:begin + 3]
+        assert numbers(read(path, start=begin, count=3).images) == everything[begin : begin + 3]
     with pytest.raises(ValueError, match=f"has {len(everything)} frames"):
         read(path, start=len(everything))
 
@@ -112,7 +116,7 @@ def test_start_beyond_the_end_is_refused(long_clip):
 def test_frames_are_counted_not_believed(folder):
     whole = write_numbered(folder / "whole.avi", codec="mpeg4").read_bytes()
     path = folder / "truncated.avi"
-    path.write_bytes(whole[:len(whole) // 2])
+    path.write_bytes(whole[: len(whole) // 2])
     with av.open(str(path)) as container:
         assert container.streams.video[0].frames == 120
     found = numbers(read(path).images)
@@ -123,7 +127,7 @@ def test_frames_are_counted_not_believed(folder):
 
 def test_a_damaged_file_gives_its_whole_frames(folder):
     content = bytearray(write_numbered(folder / "sound.mkv", options={"g": "12"}).read_bytes())
-    content[len(content) // 2:len(content) // 2 + 60] = bytes(60)
+    content[len(content) // 2 : len(content) // 2 + 60] = bytes(60)
     path = folder / "damaged.mkv"
     path.write_bytes(content)
     images = read(path).images
@@ -183,7 +187,7 @@ def rotated(path, quarter_turns):
     cosine, sine = [(1, 0), (0, 1), (-1, 0), (0, -1)][quarter_turns]
     matrix = [cosine << 16, sine << 16, 0, -sine << 16, cosine << 16, 0, 0, 0, 1 << 30]
     start = content.index(b"tkhd") + 44
-    content[start:start + 36] = struct.pack(">9i", *matrix)
+    content[start : start + 36] = struct.pack(">9i", *matrix)
     result = path.with_name(f"turned_{quarter_turns}.mp4")
     result.write_bytes(content)
     return result
@@ -204,8 +208,10 @@ def test_pixels_that_are_not_square_are_made_so(folder):
 
 
 def test_a_size_that_changes_on_the_way_is_fitted_to_the_first(folder):
-    parts = [write_numbered(folder / f"{size[0]}.264", count=10, size=size, format="h264").read_bytes()
-             for size in ((80, 48), (160, 112))]
+    parts = [
+        write_numbered(folder / f"{size[0]}.264", count=10, size=size, format="h264").read_bytes()
+        for size in ((80, 48), (160, 112))
+    ]
     (folder / "changing.264").write_bytes(b"".join(parts))
     clip = read(folder / "changing.264")
     assert clip.images.shape == (20, 48, 80, 3) and numbers(clip.images) == 2 * list(range(10))
@@ -266,12 +272,15 @@ def test_transparency_is_dropped(folder):
     assert clip.images.shape == (1, 48, 80, 3) and numbers(clip.images) == [5]
 
 
-@pytest.mark.parametrize("name, content, message", [
-    ("notes.txt", b"not a video\n" * 100, "has no pictures that PyAV can decode"),
-    ("empty.mp4", b"", "is not a video or picture that can be read"),
-    ("noise.mp4", bytes(range(256)) * 40, "is not a video or picture that can be read"),
-    ("broken.webp", b"RIFF\x00\x01\x00\x00WEBPVP8X" + bytes(300), "broken.webp"),
-])
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("notes.txt", b"not a video\n" * 100, "has no pictures that PyAV can decode"),
+        ("empty.mp4", b"", "is not a video or picture that can be read"),
+        ("noise.mp4", bytes(range(256)) * 40, "is not a video or picture that can be read"),
+        ("broken.webp", b"RIFF\x00\x01\x00\x00WEBPVP8X" + bytes(300), "broken.webp"),
+    ],
+)
 def test_what_is_not_a_video_is_refused_in_one_sentence(folder, name, content, message):
     (folder / name).write_bytes(content)
     with pytest.raises(ValueError, match=message) as refused:
@@ -304,7 +313,7 @@ def test_a_sound_file_is_refused_even_with_a_cover(folder):
         output.mux(sound.encode(frame))
         output.mux(sound.encode(None))
     covered = folder / "covered.mp3"
-    covered.write_bytes(with_cover(path.read_bytes()[path.read_bytes().index(b"\xff\xfb"):]))
+    covered.write_bytes(with_cover(path.read_bytes()[path.read_bytes().index(b"\xff\xfb") :]))
     with av.open(str(covered)) as container:
         assert len(container.streams.video) == 1
     for song in (path, covered):

@@ -38,8 +38,12 @@ def test_frames_rate_and_size_survive(tmp_path, ending, error, height, width):
     assert len(clip.images) == 20 and clip.fps == pytest.approx(12.5)
     if ending != "gif":
         assert clip.source_size == (width + width % 2, height + height % 2)
-        torch.testing.assert_close(clip.images[:, :height, width:], clip.images[:, :height, width - 1:width]
-                                   .expand(-1, -1, width % 2, -1), atol=0.03, rtol=0)
+        torch.testing.assert_close(
+            clip.images[:, :height, width:],
+            clip.images[:, :height, width - 1 : width].expand(-1, -1, width % 2, -1),
+            atol=0.03,
+            rtol=0,
+        )
     difference = clip.images[:, :height, :width] - images
     assert difference.abs().mean() < error
     assert difference.mean(dim=(0, 1, 2)).abs().max() < 0.5 / 255 or ending == "gif"  # no shift of the colours
@@ -111,12 +115,13 @@ def test_a_comparison_shows_the_other_clip_on_the_left(tmp_path, name):
     write_clip(str(path), images, 8.0, beside=1 - images)
     found = read(path / "00003.png" if name == "clip" else path).images
     for half, expected in zip(found.chunk(2, dim=2), (1 - images, images)):
-        assert (half - expected[-len(found):]).abs().mean() < 0.06
+        assert (half - expected[-len(found) :]).abs().mean() < 0.06
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.webm", "clip.gif", "clip"])
-@pytest.mark.parametrize("problem", [OSError(errno.ENOSPC, "No space left on device"),
-                                     comfy.model_management.InterruptProcessingException()])
+@pytest.mark.parametrize(
+    "problem", [OSError(errno.ENOSPC, "No space left on device"), comfy.model_management.InterruptProcessingException()]
+)
 def test_nothing_is_left_after_an_error_or_a_cancel(tmp_path, monkeypatch, name, problem):
     frames = []
 

@@ -1,4 +1,5 @@
 """Every shipped workflow, run over HTTP on a real ComfyUI: it ends, what it saves can be opened, and it did what it says."""
+
 import json
 from pathlib import Path
 
@@ -73,9 +74,20 @@ def of_the_circle(frame, margin):
 
 
 def test_the_files_are_named_by_what_they_show():
-    assert {"demo_color_edit", "demo_style_edit", "demo_shape_edit_with_mask", "demo_image_edit",
-            "demo_two_edits_from_one_inversion", "demo_compare_presets", "demo_p2p_word_swap", "demo_p2p_refine",
-            "demo_p2p_reweight", "demo_p2p_style", "sd15_edit_your_clip", "sd15_video_p2p"} <= set(NAMES)
+    assert {
+        "demo_color_edit",
+        "demo_style_edit",
+        "demo_shape_edit_with_mask",
+        "demo_image_edit",
+        "demo_two_edits_from_one_inversion",
+        "demo_compare_presets",
+        "demo_p2p_word_swap",
+        "demo_p2p_refine",
+        "demo_p2p_reweight",
+        "demo_p2p_style",
+        "sd15_edit_your_clip",
+        "sd15_video_p2p",
+    } <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -146,13 +158,15 @@ def test_the_second_of_two_edits_can_change_without_inverting_again(server):
 
 def test_the_shape_demo_keeps_every_pixel_outside_its_mask(server):
     prompt = shortened(shipped(server, "demo_shape_edit_with_mask"), steps=6)
-    composite, = nodes(prompt, "FateZeroComposite")
-    save, = nodes(prompt, "FateZeroVideoSave")
-    mask, = nodes(prompt, "FateZeroAttentionMask")
+    (composite,) = nodes(prompt, "FateZeroComposite")
+    (save,) = nodes(prompt, "FateZeroVideoSave")
+    (mask,) = nodes(prompt, "FateZeroAttentionMask")
     prompt[save]["inputs"]["format"] = "png"
     prompt["mask as image"] = {"class_type": "MaskToImage", "inputs": {"mask": [composite, 1]}}
-    prompt["mask saved"] = {"class_type": "SaveImage", "inputs": {"images": ["mask as image", 0],
-                                                                  "filename_prefix": "mask"}}
+    prompt["mask saved"] = {
+        "class_type": "SaveImage",
+        "inputs": {"images": ["mask as image", 0], "filename_prefix": "mask"},
+    }
     run = completed(server, prompt)
     assert len(run.outputs[mask]["images"]) == 2  # the overlay, in the node
     for clip_file, mask_file in zip(run.outputs[save]["images"], run.outputs["mask saved"]["images"]):
@@ -166,8 +180,10 @@ def test_the_shape_demo_keeps_every_pixel_outside_its_mask(server):
 def test_the_image_demo_changes_the_picture(server):
     prompt = shortened(shipped(server, "demo_image_edit"), steps=6)
     run = completed(server, prompt)
-    before, after = (cv2.imread(str(server.path(run.outputs[node]["images"][0]))).astype(int)
-                     for node in nodes(prompt, "PreviewImage") + nodes(prompt, "SaveImage"))
+    before, after = (
+        cv2.imread(str(server.path(run.outputs[node]["images"][0]))).astype(int)
+        for node in nodes(prompt, "PreviewImage") + nodes(prompt, "SaveImage")
+    )
     assert before.shape == after.shape == (128, 128, 3)
     assert np.abs(before - after).mean() > 2
 
@@ -175,11 +191,11 @@ def test_the_image_demo_changes_the_picture(server):
 @pytest.mark.parametrize("name", P2P)
 def test_a_video_p2p_workflow_holds_the_values_of_its_preset(server, name):
     prompt = shipped(server, name)
-    sampler, = nodes(prompt, "FateZeroBlendSampler")
-    null_text, = nodes(prompt, "FateZeroNullText")
+    (sampler,) = nodes(prompt, "FateZeroBlendSampler")
+    (null_text,) = nodes(prompt, "FateZeroNullText")
     inputs = prompt[sampler]["inputs"]
     options = server.object_info()["FateZeroBlendSampler"]["input"]["required"]["preset"][1]["options"]
-    defaults, = (option["inputs"]["required"] for option in options if option["key"] == inputs["preset"])
+    (defaults,) = (option["inputs"]["required"] for option in options if option["key"] == inputs["preset"])
     assert inputs["preset"].endswith("(Video-P2P)")
     for key, (_, setting) in defaults.items():
         assert inputs[f"preset.{key}"] == setting["default"], key
@@ -191,9 +207,9 @@ def test_a_video_p2p_workflow_holds_the_values_of_its_preset(server, name):
 def test_a_video_p2p_demo_edits_and_reports(server, name):
     prompt = shortened(shipped(server, name), steps=2)
     run = completed(server, prompt)
-    null_text, = nodes(prompt, "FateZeroNullText")
-    report, = nodes(prompt, "FateZeroEditReport")
-    save, = nodes(prompt, "FateZeroVideoSave")
+    (null_text,) = nodes(prompt, "FateZeroNullText")
+    (report,) = nodes(prompt, "FateZeroEditReport")
+    (save,) = nodes(prompt, "FateZeroVideoSave")
     assert "one embedding per step" in run.outputs[null_text]["text"][0]
     assert "change, whole picture" in run.outputs[report]["text"][0] and run.outputs[report]["images"]
     assert clip(server, run, save)[0].shape == (2, 128, 256, 3)
@@ -203,7 +219,7 @@ def test_a_video_p2p_demo_edits_and_reports(server, name):
 
 def test_the_refined_circle_is_blue_where_the_red_one_was(server):
     prompt = shortened(shipped(server, "demo_p2p_refine"), steps=10)
-    save, = nodes(prompt, "FateZeroVideoSave")
+    (save,) = nodes(prompt, "FateZeroVideoSave")
     before, after = before_and_after(server, completed(server, prompt), save)
     for old, new in zip(before, after):
         inside, outside = of_the_circle(old, margin=15)
@@ -216,18 +232,27 @@ def model_files(server):
     """Files for the model names in the SD 1.x workflows: a LoRA and a ControlNet for the demo model, an empty checkpoint."""
     generator = torch.Generator().manual_seed(0)
     config = read_config(WEIGHTS)["unet"]
-    control = comfy.cldm.cldm.ControlNet(hint_channels=3, dtype=torch.float32, **{
-        key: value for key, value in config.items() if key not in ("out_channels", "transformer_depth_output")})
-    weights = {key: torch.randn(value.shape, generator=generator) * 0.2 / max(value[0].numel(), 1) ** 0.5
-               for key, value in control.state_dict().items()}
+    control = comfy.cldm.cldm.ControlNet(
+        hint_channels=3,
+        dtype=torch.float32,
+        **{key: value for key, value in config.items() if key not in ("out_channels", "transformer_depth_output")},
+    )
+    weights = {
+        key: torch.randn(value.shape, generator=generator) * 0.2 / max(value[0].numel(), 1) ** 0.5
+        for key, value in control.state_dict().items()
+    }
     layer = "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_v"
     rows, columns = config["model_channels"], config["context_dim"]
-    lora = {f"{layer}.lora_up.weight": torch.randn(rows, 2, generator=generator) / 4,
-            f"{layer}.lora_down.weight": torch.randn(2, columns, generator=generator) / 4}
+    lora = {
+        f"{layer}.lora_up.weight": torch.randn(rows, 2, generator=generator) / 4,
+        f"{layer}.lora_down.weight": torch.randn(2, columns, generator=generator) / 4,
+    }
     prompts = [shipped(server, name) for name in SD15]
-    for folder, kind, name, content in (("checkpoints", CHECKPOINT, "ckpt_name", {}),
-                                        ("controlnet", "ControlNetLoader", "control_net_name", weights),
-                                        ("loras", "LoraLoader", "lora_name", lora)):
+    for folder, kind, name, content in (
+        ("checkpoints", CHECKPOINT, "ckpt_name", {}),
+        ("controlnet", "ControlNetLoader", "control_net_name", weights),
+        ("loras", "LoraLoader", "lora_name", lora),
+    ):
         for prompt in prompts:
             for node in nodes(prompt, kind):
                 file = server.base / "models" / folder / prompt[node]["inputs"][name]
@@ -256,18 +281,19 @@ def with_demo_model(prompt):
 def test_a_checkpoint_workflow_edits_a_clip(server, model_files, name):
     prompt = with_demo_model(shipped(server, name))
     run = completed(server, prompt)
-    save, = nodes(prompt, "FateZeroVideoSave")
+    (save,) = nodes(prompt, "FateZeroVideoSave")
     frames, rate = clip(server, run, save)
     assert frames.shape == (2, 128, 256, 3) and rate == 8
     before, after = before_and_after(server, run, save)
     assert np.abs(before - after).mean() > 2
 
 
-@pytest.mark.parametrize("kind, switch", [("LoraLoader", {"strength_model": 0.0, "strength_clip": 0.0}),
-                                          (CONTROLNET, {"strength": 0.0})])
+@pytest.mark.parametrize(
+    "kind, switch", [("LoraLoader", {"strength_model": 0.0, "strength_clip": 0.0}), (CONTROLNET, {"strength": 0.0})]
+)
 def test_the_lora_and_the_controlnet_take_part(server, model_files, kind, switch):
     prompt = with_demo_model(shipped(server, "sd15_edit_with_lora_and_controlnet"))
-    save, = nodes(prompt, "FateZeroVideoSave")
+    (save,) = nodes(prompt, "FateZeroVideoSave")
     with_it = before_and_after(server, completed(server, prompt), save)[1]
     for node in nodes(prompt, kind):
         prompt[node]["inputs"].update(switch)

@@ -1,4 +1,5 @@
 """Clips for the tests of Video Load and Video Save: every frame shows its own number, so that each one can be told."""
+
 import math
 from fractions import Fraction
 from pathlib import Path
@@ -24,9 +25,19 @@ def numbers(images: torch.Tensor) -> list[int]:
     return sum(bar.long() << bit for bit, bar in enumerate(bars)).tolist()
 
 
-def write_numbered(path: Path, codec: str = "libx264", count: int = 120, fps=24, options: dict | None = None,
-                   pixel_format: str = "yuv420p", audio: torch.Tensor | None = None, times=None,
-                   pixel_aspect: Fraction | None = None, size=(80, 48), **container) -> Path:
+def write_numbered(
+    path: Path,
+    codec: str = "libx264",
+    count: int = 120,
+    fps=24,
+    options: dict | None = None,
+    pixel_format: str = "yuv420p",
+    audio: torch.Tensor | None = None,
+    times=None,
+    pixel_aspect: Fraction | None = None,
+    size=(80, 48),
+    **container,
+) -> Path:
     """A video of numbered frames; audio: [channels, samples] at 48 kHz; times: of the frames in ms instead of fps."""
     with av.open(str(path), "w", **container) as output:
         video = output.add_stream(codec, rate=Fraction(fps))

@@ -2,6 +2,7 @@
 
 dev.py runs the demo with it and tests/server_fixtures.py the tests, so both talk to ComfyUI in one way.
 """
+
 import base64
 import http.client
 import json
@@ -22,6 +23,7 @@ class ServerError(RuntimeError):
 @dataclass
 class Run:
     """What became of one prompt."""
+
     prompt_id: str
     status: str  # "success", "error", "interrupted", or "rejected" when validation refused it before it was queued
     outputs: dict = field(default_factory=dict)  # node id -> what the node shows, e.g. {"images": [{"filename": ...}]}
@@ -36,9 +38,13 @@ class EventStream:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=longest_silence)
         self.stream = self.socket.makefile("rb")
         key = base64.b64encode(os.urandom(16)).decode()
-        self.socket.sendall((f"GET /ws?clientId={client_id} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
-                             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                             f"Sec-WebSocket-Key: {key}\r\n\r\n").encode())
+        self.socket.sendall(
+            (
+                f"GET /ws?clientId={client_id} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                f"Sec-WebSocket-Key: {key}\r\n\r\n"
+            ).encode()
+        )
         status = self.stream.readline()
         while self.stream.readline().strip():
             pass
@@ -109,18 +115,38 @@ class ComfyUIServer:
             try:
                 probe.bind(("127.0.0.1", self.port))
             except (OSError, OverflowError) as error:
-                raise ServerError(f"Port {self.port} cannot be used ({error}); name another with --port, "
-                                  "or leave --port out to take any free one.") from error
+                raise ServerError(
+                    f"Port {self.port} cannot be used ({error}); name another with --port, "
+                    "or leave --port out to take any free one."
+                ) from error
             self.port = probe.getsockname()[1]
         for name, folder in self.packs.items():
             link_folder(Path(folder), self.base / "custom_nodes" / name)
-        command = [self.python, str(self.comfyui / "main.py"), "--listen", "127.0.0.1", "--port", str(self.port),
-                   "--base-directory", str(self.base), "--database-url", "sqlite:///:memory:",
-                   "--disable-api-nodes", "--disable-auto-launch", *self.arguments]
+        command = [
+            self.python,
+            str(self.comfyui / "main.py"),
+            "--listen",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--base-directory",
+            str(self.base),
+            "--database-url",
+            "sqlite:///:memory:",
+            "--disable-api-nodes",
+            "--disable-auto-launch",
+            *self.arguments,
+        ]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(command, cwd=self.comfyui, env=environment, stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                command,
+                cwd=self.comfyui,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         deadline = time.monotonic() + patience
         while True:
             if self.process.poll() is not None:
@@ -235,10 +261,20 @@ def _validation_error(answer):
     """The answer to a refused prompt, told like an execution error; the whole of it stays in "answer"."""
     for node_id, node in answer.get("node_errors", {}).items():
         first = node["errors"][0]
-        return {"node_id": node_id, "node_type": node["class_type"], "exception_type": first["type"],
-                "exception_message": f"{first['message']}: {first['details']}", "answer": answer}
-    return {"node_id": None, "node_type": None, "exception_type": answer["error"]["type"],
-            "exception_message": answer["error"]["message"], "answer": answer}
+        return {
+            "node_id": node_id,
+            "node_type": node["class_type"],
+            "exception_type": first["type"],
+            "exception_message": f"{first['message']}: {first['details']}",
+            "answer": answer,
+        }
+    return {
+        "node_id": None,
+        "node_type": None,
+        "exception_type": answer["error"]["type"],
+        "exception_message": answer["error"]["message"],
+        "answer": answer,
+    }
 
 
 def link_folder(folder, link):
@@ -253,6 +289,7 @@ def link_folder(folder, link):
         link.symlink_to(folder, target_is_directory=True)
     except OSError as error:
         if os.name != "nt":
-            raise ServerError(f"{link} cannot be made a link to {folder} ({error.strerror}); "
-                              "use a disk that supports links.") from error
+            raise ServerError(
+                f"{link} cannot be made a link to {folder} ({error.strerror}); use a disk that supports links."
+            ) from error
         subprocess.run(["cmd", "/c", "mklink", "/J", str(link), str(folder)], check=True, stdout=subprocess.DEVNULL)

@@ -1,4 +1,5 @@
 """The commands of dev.py."""
+
 import argparse
 import json
 import os
@@ -19,14 +20,17 @@ from .workflow_prompt import prompt_from_workflow
 
 PACK = "fatezero"
 DEMO = "demo_color_edit"
-ACCELERATOR = ("import torch; print(torch.accelerator.is_available() if hasattr(torch, 'accelerator') "
-               "else torch.cuda.is_available() or torch.backends.mps.is_available())")
+ACCELERATOR = (
+    "import torch; print(torch.accelerator.is_available() if hasattr(torch, 'accelerator') "
+    "else torch.cuda.is_available() or torch.backends.mps.is_available())"
+)
 
 
 def main(usage):
     """Runs the command named on the command line; returns the exit status."""
-    parser = argparse.ArgumentParser("dev.py", description=usage, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "dev.py", description=usage, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="demo | serve | test | bench | quality")
     for name in ("demo", "serve"):
         command = commands.add_parser(name, allow_abbrev=False)
@@ -36,8 +40,12 @@ def main(usage):
     commands.add_parser("test", allow_abbrev=False)
     command = commands.add_parser("bench", allow_abbrev=False)
     command.add_argument("--short", action="store_true", help="smaller sizes and fewer rounds, under five minutes")
-    command.add_argument("--json", type=Path, metavar="PATH",
-                         help="where to write the figures instead of benchmarks/; RESULTS.md then stays as it is")
+    command.add_argument(
+        "--json",
+        type=Path,
+        metavar="PATH",
+        help="where to write the figures instead of benchmarks/; RESULTS.md then stays as it is",
+    )
     command = commands.add_parser("quality", allow_abbrev=False)
     command.add_argument("--short", action="store_true", help="one edit of each kind and no ablations")
     options, further = parser.parse_known_args()
@@ -69,8 +77,9 @@ def demo(options, further):
         run = server.run(prompt, progress)
         if run.status != "success":
             node = progress.titles.get(run.error.get("node_id"), "ComfyUI")
-            print(f"{node}: {run.error.get('exception_message', run.status).strip()} (log: {server.log})",
-                  file=sys.stderr)
+            print(
+                f"{node}: {run.error.get('exception_message', run.status).strip()} (log: {server.log})", file=sys.stderr
+            )
             return 1
         print("Done. The results:")
         for node, shown in run.outputs.items():

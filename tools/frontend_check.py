@@ -7,6 +7,7 @@ makes of its file, and again after it was saved and loaded; choosing a preset mu
 fail in the browser's console. --run also runs the demos there and looks at the layout with the results shown.
 Needs the package playwright and a Chromium.
 """
+
 import argparse
 import json
 import sys
@@ -64,11 +65,16 @@ def main():
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        sys.exit("frontend_check needs playwright; install it with `python -m pip install playwright`, and a Chromium "
-                 "with `playwright install chromium` or name yours with --chromium.")
+        sys.exit(
+            "frontend_check needs playwright; install it with `python -m pip install playwright`, and a Chromium "
+            "with `playwright install chromium` or name yours with --chromium."
+        )
     arguments = ["--cpu", "--use-pytorch-cross-attention"]
-    with tempfile.TemporaryDirectory() as base, sync_playwright() as playwright, \
-            ComfyUIServer(options.comfyui, options.python, base, {"fatezero": PACK}, arguments) as server:
+    with (
+        tempfile.TemporaryDirectory() as base,
+        sync_playwright() as playwright,
+        ComfyUIServer(options.comfyui, options.python, base, {"fatezero": PACK}, arguments) as server,
+    ):
         browser = playwright.chromium.launch(executable_path=options.chromium, args=["--no-sandbox", "--disable-gpu"])
         problems = check(browser.new_page(viewport={"width": 2000, "height": 1000}), server, options)
         browser.close()
@@ -79,14 +85,21 @@ def main():
 def check(page, server, options):
     """One line for everything that is wrong."""
     object_info = server.object_info()
-    workflows = {file.stem: json.loads(file.read_text(encoding="utf-8"))
-                 for file in sorted((PACK / "workflows").glob("*.json"))}
+    workflows = {
+        file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted((PACK / "workflows").glob("*.json"))
+    }
     prompts = {name: prompt_from_workflow(workflow, object_info) for name, workflow in workflows.items()}
     place_models(prompts.values(), server.base)
     problems = []
     page.on("pageerror", lambda error: problems.append(f"error in the browser: {error}"))
-    page.on("console", lambda message: problems.append(f"console: {message.text}") if message.type == "error"
-            and "fatezero" in (message.text + message.location["url"]).lower() else None)
+    page.on(
+        "console",
+        lambda message: (
+            problems.append(f"console: {message.text}")
+            if message.type == "error" and "fatezero" in (message.text + message.location["url"]).lower()
+            else None
+        ),
+    )
     page.goto(server.url)
     page.wait_for_function(READY, timeout=120_000)
     time.sleep(2)
@@ -125,9 +138,11 @@ def preset_problems(page, object_info):
     for node in ("FateZeroAttentionBlend", "FateZeroBlendSampler"):
         for option in object_info[node]["input"]["required"]["preset"][1]["options"]:
             values = page.evaluate(PRESET, [node, option["key"]])
-            problems += [f"{node}, preset {option['key']}: {name} is {values.get('preset.' + name)}"
-                         for name, (_, settings) in option["inputs"]["required"].items()
-                         if values.get("preset." + name) != settings["default"]]
+            problems += [
+                f"{node}, preset {option['key']}: {name} is {values.get('preset.' + name)}"
+                for name, (_, settings) in option["inputs"]["required"].items()
+                if values.get("preset." + name) != settings["default"]
+            ]
     return problems
 
 
@@ -136,8 +151,11 @@ def differences(shown, expected):
     lines = [f"node {node} is in one of the prompts only" for node in sorted(shown.keys() ^ expected.keys())]
     for node in shown.keys() & expected.keys():
         first, second = shown[node]["inputs"], expected[node]["inputs"]
-        lines += [f"node {node}: {name} is {first.get(name)!r}, expected {second.get(name)!r}"
-                  for name in sorted(first.keys() | second.keys()) if first.get(name) != second.get(name)]
+        lines += [
+            f"node {node}: {name} is {first.get(name)!r}, expected {second.get(name)!r}"
+            for name in sorted(first.keys() | second.keys())
+            if first.get(name) != second.get(name)
+        ]
     return lines
 
 

@@ -1,4 +1,5 @@
 """One line per stage in the terminal; on a real terminal the line moves while the stage runs."""
+
 import shutil
 import sys
 import time

@@ -3,6 +3,7 @@
 So one JSON file per workflow serves ComfyUI's template browser, dev.py and the tests. Covers what the shipped workflows
 use: widgets, dynamic combos, links and notes; reroutes, subgraphs, muted and bypassed nodes are refused.
 """
+
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
 NOTES = ("Note", "MarkdownNote")
 
@@ -24,8 +25,9 @@ def prompt_from_workflow(workflow, object_info):
             raise ValueError(f"Node {node['id']} ({node['type']}) is muted or bypassed; switch it on or remove it.")
         definition = object_info[node["type"]]
         inputs = _widget_values(definition["input"], iter(node.get("widgets_values") or []))
-        inputs.update((slot["name"], sources[slot["link"]]) for slot in node.get("inputs", [])
-                      if slot.get("link") is not None)
+        inputs.update(
+            (slot["name"], sources[slot["link"]]) for slot in node.get("inputs", []) if slot.get("link") is not None
+        )
         title = node.get("title") or definition["display_name"] or node["type"]
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": title}}
     return prompt
@@ -68,5 +70,6 @@ def _default(kind, options):
 
 
 def _is_upload(specification):
-    return len(specification) > 1 and any(specification[1].get(f"{medium}_upload") for medium in
-                                          ("image", "animated_image", "video"))
+    return len(specification) > 1 and any(
+        specification[1].get(f"{medium}_upload") for medium in ("image", "animated_image", "video")
+    )

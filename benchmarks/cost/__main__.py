@@ -1,4 +1,5 @@
 """`python -m benchmarks.cost [--short] [--json PATH]`: measures, and writes a table, results.json and RESULTS.md."""
+
 import argparse
 from pathlib import Path
 
@@ -36,15 +37,20 @@ def measure(plan: Plan) -> tuple[dict, dict]:
 def main():
     parser = argparse.ArgumentParser("dev.py bench", description=__doc__)
     parser.add_argument("--short", action="store_true", help="smaller sizes and fewer rounds")
-    parser.add_argument("--json", type=Path, metavar="PATH",
-                        help="where to write the figures instead of benchmarks/results.json; RESULTS.md then stays")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="PATH",
+        help="where to write the figures instead of benchmarks/results.json; RESULTS.md then stays",
+    )
     options = parser.parse_args()
     machine = report.machine()
     print(f"Measuring on {report.machine_in_words(machine)}", flush=True)
     measured, profile = measure(plan_for(torch.cuda.is_available(), options.short))
     print("\n" + report.terminal_table(measured) + "\n")
     (options.json or FOLDER / "results.json").write_text(
-        report.as_json(measured, profile, machine, options.short), encoding="utf-8")
+        report.as_json(measured, profile, machine, options.short), encoding="utf-8"
+    )
     if options.json is None:
         results = FOLDER / "RESULTS.md"
         new = report.section(measured, profile, machine, options.short)

@@ -2,6 +2,7 @@
 
 `python -m benchmarks.cost.memory JSON` takes {"size": {...}, "works": [...]}, prints {work: {"ram", "vram", "cache"}}.
 """
+
 import ctypes
 import gc
 import json
@@ -27,8 +28,13 @@ def peaks_apart(size: Size, works: list[str]) -> dict[str, dict[str, int]]:
     """The peak of each work, one after the other in a fresh process: bytes of RAM and VRAM beyond the loaded model, and
     what the cache of the source's attention holds afterwards."""
     question = json.dumps({"size": asdict(size), "works": works})
-    answer = subprocess.run([sys.executable, "-m", "benchmarks.cost.memory", question], cwd=ROOT, text=True,
-                            capture_output=True, env={**os.environ, **GIVE_BACK})
+    answer = subprocess.run(
+        [sys.executable, "-m", "benchmarks.cost.memory", question],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        env={**os.environ, **GIVE_BACK},
+    )
     if answer.returncode:
         raise RuntimeError(f"The measurement of {size} stopped:\n{answer.stderr[-4000:]}")
     return json.loads(answer.stdout.splitlines()[-1])

@@ -1,4 +1,5 @@
 """Where the figures go: a table in the terminal, results.json, and a section of RESULTS.md."""
+
 import json
 import os
 import platform
@@ -21,11 +22,18 @@ def machine() -> dict:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
-        "device": gpu or "CPU", "type": "float16" if gpu else "float32", "cpu": processor(), "cores": cores,
-        "threads": torch.get_num_threads(), "ram_bytes": psutil.virtual_memory().total,
+        "device": gpu or "CPU",
+        "type": "float16" if gpu else "float32",
+        "cpu": processor(),
+        "cores": cores,
+        "threads": torch.get_num_threads(),
+        "ram_bytes": psutil.virtual_memory().total,
         "vram_bytes": torch.cuda.get_device_properties(0).total_memory if gpu else None,
-        "system": platform.system(), "python": platform.python_version(), "torch": torch.__version__,
-        "comfyui": comfyui_version.__version__}
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "comfyui": comfyui_version.__version__,
+    }
 
 
 def processor() -> str:
@@ -37,17 +45,32 @@ def processor() -> str:
 
 def machine_in_words(machine: dict) -> str:
     device = f"{machine['device']}, " if machine["vram_bytes"] else ""
-    return (f"{device}{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, {machine['type']}, "
-            f"{machine['system']}, Python {machine['python']}, torch {machine['torch']}, ComfyUI {machine['comfyui']}")
+    return (
+        f"{device}{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, {machine['type']}, "
+        f"{machine['system']}, Python {machine['python']}, torch {machine['torch']}, ComfyUI {machine['comfyui']}"
+    )
 
 
 def as_json(figures: dict[str, Figure], profile: dict, machine: dict, short: bool) -> str:
     """results.json: {"machine", "date", "short", "figures": {name: {"value", "meaning", ...}}, "profile_seconds"}."""
     where = machine_in_words(machine)
-    named = {name: {**{key: item for key, item in asdict(figure).items() if item is not None}, "machine": where}
-             for name, figure in figures.items()}
-    return json.dumps({"machine": machine, "date": date.today().isoformat(), "short": short, "figures": named,
-                       "profile_seconds": profile}, indent=1) + "\n"
+    named = {
+        name: {**{key: item for key, item in asdict(figure).items() if item is not None}, "machine": where}
+        for name, figure in figures.items()
+    }
+    return (
+        json.dumps(
+            {
+                "machine": machine,
+                "date": date.today().isoformat(),
+                "short": short,
+                "figures": named,
+                "profile_seconds": profile,
+            },
+            indent=1,
+        )
+        + "\n"
+    )
 
 
 def in_words(value: float, unit: str) -> str:
@@ -69,15 +92,20 @@ def goal_in_words(figure: Figure) -> str:
 def measured_in_words(figure: Figure) -> str:
     """The size, how often it was measured and how far the measurements lie apart."""
     times = {0: "computed", 1: "once"}.get(figure.runs, f"median of {figure.runs}")
-    spread = "" if figure.spread is None or figure.runs < 2 else \
-        f", {' to '.join(in_words(value, figure.unit) for value in figure.spread)}"
+    spread = (
+        ""
+        if figure.spread is None or figure.runs < 2
+        else f", {' to '.join(in_words(value, figure.unit) for value in figure.spread)}"
+    )
     return f"{figure.size}; {times}{spread}"
 
 
 def terminal_table(figures: dict[str, Figure]) -> str:
     rows = [("figure", "value", "goal", "measured on")]
-    rows += [(name, in_words(figure.value, figure.unit), goal_in_words(figure), measured_in_words(figure))
-             for name, figure in figures.items()]
+    rows += [
+        (name, in_words(figure.value, figure.unit), goal_in_words(figure), measured_in_words(figure))
+        for name, figure in figures.items()
+    ]
     widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
@@ -86,17 +114,31 @@ def section(figures: dict[str, Figure], profile: dict, machine: dict, short: boo
     """The section of RESULTS.md, without its marks."""
     command = "python dev.py bench" + " --short" * short
     lines = [
-        "## Cost", "",
-        f"`{command}`, {date.today().isoformat()}, on: {machine_in_words(machine)}.", "",
+        "## Cost",
+        "",
+        f"`{command}`, {date.today().isoformat()}, on: {machine_in_words(machine)}.",
+        "",
         "Random weights; key frames current + middle; source attention by replay in every step unless said otherwise. "
         "Times are taken in turn (A B A B ...) and compared within each round: the median, the least and the "
         "greatest ratio. Memory is the peak beyond the loaded model in a process of its own. All "
-        "numbers are in [results.json](results.json).", "",
-        "| figure | value | goal | what it is | measured on |", "|---|---|---|---|---|"]
-    lines += [f"| {name} | {in_words(figure.value, figure.unit)} | {goal_in_words(figure)} | {figure.meaning} | "
-              f"{measured_in_words(figure)} |" for name, figure in figures.items()]
-    lines += ["", *series_tables(figures), "Where the time of one step goes, in % of the time of the sampler with as "
-              "many rows (the difference to it is ours):", "", *profile_table(profile)]
+        "numbers are in [results.json](results.json).",
+        "",
+        "| figure | value | goal | what it is | measured on |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {in_words(figure.value, figure.unit)} | {goal_in_words(figure)} | {figure.meaning} | "
+        f"{measured_in_words(figure)} |"
+        for name, figure in figures.items()
+    ]
+    lines += [
+        "",
+        *series_tables(figures),
+        "Where the time of one step goes, in % of the time of the sampler with as "
+        "many rows (the difference to it is ours):",
+        "",
+        *profile_table(profile),
+    ]
     return "\n".join(lines)
 
 

@@ -1,4 +1,5 @@
 """What the bench runs on a clip: ComfyUI's own sampler, our inversion and edits, and an edit with stored maps."""
+
 from functools import lru_cache
 
 import comfy.model_management
@@ -57,13 +58,13 @@ class ClipRuns:
     def __init__(self, size: Size, model=None):
         self.size = size
         self.model = model or random_model(size.unet)
-        self.inflated = sampled_in_chunks(
-            inflate(self.model, Inflation(("current", "middle"))), size.at_once, "bench")
+        self.inflated = sampled_in_chunks(inflate(self.model, Inflation(("current", "middle"))), size.at_once, "bench")
         self.widened = self.model.clone()
         self.widened.set_model_attn1_patch(widen_keys)
         width = {**UNET_CONFIG, **UNETS[size.unet]}["context_dim"]
         self.edit_prompts = prompt_edit(
-            "a silver jeep driving down a curvy road", "a red porsche driving down a curvy road")
+            "a silver jeep driving down a curvy road", "a red porsche driving down a curvy road"
+        )
         self.source_prompt = conditioning(self.edit_prompts.source, width)
         self.target_prompt = conditioning(self.edit_prompts.target, width)
         self.negative = conditioning(tokenize_prompt(TOKENIZER, "blurry"), width)
@@ -79,23 +80,38 @@ class ClipRuns:
         else:
             guider.set_conds(self.target_prompt, self.negative)
             guider.set_cfg(GUIDANCE)
-        return guider.sample(torch.zeros_like(self.latent), self.latent, comfy.samplers.ksampler("euler"),
-                             self.sigmas.flip(0), disable_pbar=True, seed=0)
+        return guider.sample(
+            torch.zeros_like(self.latent),
+            self.latent,
+            comfy.samplers.ksampler("euler"),
+            self.sigmas.flip(0),
+            disable_pbar=True,
+            seed=0,
+        )
 
     def invert(self):
         self.source = invert(self.inflated, self.source_prompt, self.latent, sigmas=self.sigmas, disable_pbar=True)
 
     def edit(self, settings: BlendSettings):
-        return sample_edit(self.inflated, self.source, self.edit_prompts, settings, self.target_prompt, self.negative,
-                           GUIDANCE, disable_pbar=True)
+        return sample_edit(
+            self.inflated,
+            self.source,
+            self.edit_prompts,
+            settings,
+            self.target_prompt,
+            self.negative,
+            GUIDANCE,
+            disable_pbar=True,
+        )
 
     def edit_with_stored_maps(self):
         """Inversion and edit in the way of the paper, with every step's maps in RAM."""
         self.store = MapStore(self.model, self.size.frames, self.size.steps)
         noise = self.store.invert(self.latent, self.source_prompt[0][0])
         fusion = Fusion(self_window=(0, 1), cross_window=(0, 1))
-        return self.store.edit(noise, self.edit_prompts, fusion, self.target_prompt[0][0], self.negative[0][0],
-                               GUIDANCE)
+        return self.store.edit(
+            noise, self.edit_prompts, fusion, self.target_prompt[0][0], self.negative[0][0], GUIDANCE
+        )
 
     def source_bytes(self) -> int:
         """What the source run keeps."""

@@ -1,4 +1,5 @@
 """Where the time of a step goes: torch's profiler, its operators put into a few groups."""
+
 import torch
 
 # The first group one of whose words is in the operator's name.

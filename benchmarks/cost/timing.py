@@ -1,4 +1,5 @@
 """Times of several runs, in turn, so that a noisy machine is noisy for all of them."""
+
 import time
 from statistics import median
 

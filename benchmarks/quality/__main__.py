@@ -1,4 +1,5 @@
 """`python -m benchmarks.quality [--short] [--processes N]`: makes and measures the edits and writes the report."""
+
 import argparse
 from dataclasses import replace
 
@@ -13,8 +14,13 @@ from .runs import available_processes, make_clips
 def main():
     parser = argparse.ArgumentParser("dev.py quality", description=__doc__)
     parser.add_argument("--short", action="store_true", help="one edit of each kind, and no ablations")
-    parser.add_argument("--processes", type=int, default=available_processes(), metavar="N",
-                        help="processes at once (default: one for each core)")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=available_processes(),
+        metavar="N",
+        help="processes at once (default: one for each core)",
+    )
     parser.add_argument("--report", action="store_true", help="make nothing, and report what earlier runs have made")
     options = parser.parse_args()
     cases = load_cases()
@@ -25,14 +31,17 @@ def main():
         shown = {"Held-out edits": [case for case in cases if case.half == HELD_OUT]}
         tuning = [shortened(case) for case in cases if case.half == TUNING]
         varied = [case for case in tuning if case.name.endswith("_1a") and case.frames > 1]
-        swept = {preset: [case for case in tuning if case.preset == preset]
-                 for preset in dict.fromkeys(case.preset for case in tuning)}
+        swept = {
+            preset: [case for case in tuning if case.preset == preset]
+            for preset in dict.fromkeys(case.preset for case in tuning)
+        }
     varied_methods = [method for table in ABLATIONS.values() for method in table]
     varied_methods += [method for points in CURVES.values() for _, method in points]
     stages = {title: [(case, method) for case in group for method in main_table()] for title, group in shown.items()}
     stages["Reduced list"] = [(case, OURS) for variants in reduced_list(cases) for case in variants]
-    stages["Preset sweep"] = [(case, method) for preset, of_preset in swept.items() for case in of_preset
-                              for method in preset_sweep(preset)]
+    stages["Preset sweep"] = [
+        (case, method) for preset, of_preset in swept.items() for case in of_preset for method in preset_sweep(preset)
+    ]
     stages["Ablations and curves"] = [(case, method) for case in varied for method in varied_methods]
     for title, pairs in stages.items():
         if not options.report:

@@ -1,4 +1,5 @@
 """The edits that are judged: scenes whose edited clip can be drawn as well. draw_cases made the list."""
+
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +46,14 @@ class Case:
 
     def things(self, scene: world.Scene, which=None) -> torch.Tensor:
         """Where the things of a scene (those whose index is in `which`, or all) are, bool [n, H, W]."""
-        covered = [[world.thing_mask(thing, self.height, self.width) for index, thing in enumerate(frame.things)
-                    if which is None or index in which] for frame in self.scenes(scene)]
+        covered = [
+            [
+                world.thing_mask(thing, self.height, self.width)
+                for index, thing in enumerate(frame.things)
+                if which is None or index in which
+            ]
+            for frame in self.scenes(scene)
+        ]
         empty = np.zeros((self.height, self.width), np.float32)
         return torch.from_numpy(np.stack([np.max([empty, *frame], 0) for frame in covered])) > 0.02
 

@@ -4,6 +4,7 @@ Written before any edit of the list was run; the list changes only together with
 cases to tune on as are held out, alike in size. Colours stand out from the ground, because what cannot be seen cannot
 be judged.
 """
+
 import json
 from dataclasses import asdict, replace
 
@@ -17,8 +18,16 @@ from .cases import HELD_OUT, LIST, TUNING
 SEED = 20261121
 CLIP, IMAGE = 8, 1
 # kind: how many pairs of clips
-PAIRS = {"colour": 4, "shape": 4, "colour and shape": 3, "background": 4, "style": 3, "one of two": 3, "removal": 2,
-         "adjective": 2}
+PAIRS = {
+    "colour": 4,
+    "shape": 4,
+    "colour and shape": 3,
+    "background": 4,
+    "style": 3,
+    "one of two": 3,
+    "removal": 2,
+    "adjective": 2,
+}
 IMAGES = ("colour", "shape", "background")  # a pair each
 SIZES = [(128, 128), (128, 192), (128, 128), (160, 160)]  # (height, width) of the pairs of a kind, in turn
 VISIBLE = 90.0  # least distance of a thing's colour from the ground's mean and of two colours, in levels of 255
@@ -37,11 +46,22 @@ def main():
                 if kind == "adjective":  # the clip's colour goes unsaid
                     prompts = prompts[0].replace(source.things[0].color + " ", ""), prompts[1]
                 name = f"{kind.replace(' ', '_')}{'_image' if image else ''}_{pair + 1}{'a' if half == TUNING else 'b'}"
-                cases.append({"name": name, "kind": f"{kind} (image)" if image else kind, "half": half,
-                              "preset": preset, "source": asdict(source), "target": asdict(target),
-                              "source_prompt": prompts[0],
-                              "target_prompt": prompts[1], "seed": int(rng.integers(1000)),
-                              "frames": IMAGE if image else CLIP, "height": height, "width": width})
+                cases.append(
+                    {
+                        "name": name,
+                        "kind": f"{kind} (image)" if image else kind,
+                        "half": half,
+                        "preset": preset,
+                        "source": asdict(source),
+                        "target": asdict(target),
+                        "source_prompt": prompts[0],
+                        "target_prompt": prompts[1],
+                        "seed": int(rng.integers(1000)),
+                        "frames": IMAGE if image else CLIP,
+                        "height": height,
+                        "width": width,
+                    }
+                )
     LIST.write_text(json.dumps({"seed": SEED, "cases": cases}, indent=1) + "\n", encoding="utf-8")
     print(f"{len(cases)} cases: {LIST}")
 
@@ -64,8 +84,11 @@ def draw_edit(rng, kind: str, pair: int):
         elif kind == "style":
             target, preset = replace(scene, style=world.STYLES[1 + pair % 2]), "style"
         elif kind == "one of two":
-            target, preset = (with_first(scene, color=color), "attribute") if pair % 2 == 0 else \
-                (with_first(scene, shape=shape), "shape")
+            target, preset = (
+                (with_first(scene, color=color), "attribute")
+                if pair % 2 == 0
+                else (with_first(scene, shape=shape), "shape")
+            )
         else:
             target, preset = replace(scene, things=(first,)), "remove"
         if kind == "colour and shape" and (color == first.color or shape == first.shape):
@@ -77,7 +100,7 @@ def draw_edit(rng, kind: str, pair: int):
 
 def draw_scene(rng, count: int) -> world.Scene:
     first = world.random_thing(rng)
-    things = (replace(first, r=float(rng.uniform(.17, .24))),)
+    things = (replace(first, r=float(rng.uniform(0.17, 0.24))),)
     if count == 2:
         things = first, world.random_thing(rng, first)
         if things[0].color == things[1].color or things[0].shape == things[1].shape:

@@ -1,4 +1,5 @@
 """Makes the edited clip of a case by a method, with the demo model, through the functions behind the nodes."""
+
 import time
 
 import comfy.sample
@@ -68,8 +69,19 @@ class Editor:
         noise = comfy.sample.prepare_noise(self.latent if method.own_noise else self.latent[:1], SEED)
         noise = noise.expand_as(self.latent)
         return comfy.sample.sample(
-            self.unet(method), noise, method.steps, method.guidance, "euler", "normal", positive, self.empty,
-            self.latent, denoise=method.strength, disable_pbar=True, seed=SEED)
+            self.unet(method),
+            noise,
+            method.steps,
+            method.guidance,
+            "euler",
+            "normal",
+            positive,
+            self.empty,
+            self.latent,
+            denoise=method.strength,
+            disable_pbar=True,
+            seed=SEED,
+        )
 
     def inverted(self, method: Method, model):
         """The source run, with null text where the method has it, and the seconds that it took an earlier method."""
@@ -94,14 +106,20 @@ class Editor:
         """The case's source run."""
         _, conditioning = self.encode(self.case.source_prompt)
         sigmas = inversion_sigmas(model, OFFICIAL, method.steps)
-        return invert(model, conditioning, self.latent, sigmas=sigmas, label=method.label,
-                      refinement=method.refinement, disable_pbar=True)
+        return invert(
+            model,
+            conditioning,
+            self.latent,
+            sigmas=sigmas,
+            label=method.label,
+            refinement=method.refinement,
+            disable_pbar=True,
+        )
 
     def with_null_text(self, method: Method, model, source):
         """The source run with its null text: one embedding for each frame where frames are apart."""
         start, inner_steps = (self.empty, 10) if method.published_null_text else (source.conditioning, 1)
-        optimization = Optimization(guidance=method.guidance, inner_steps=inner_steps,
-                                    per_frame=not method.key_frames)
+        optimization = Optimization(guidance=method.guidance, inner_steps=inner_steps, per_frame=not method.key_frames)
         return optimize_null_text(model, source, start, optimization)[0]
 
     def edit(self, method: Method, model, source) -> torch.Tensor:
@@ -109,5 +127,6 @@ class Editor:
         target_tokens, positive = self.encode(self.case.target_prompt)
         edit = make_prompt_edit(source.tokens, target_tokens, method.alignment)
         negative = null_text_conditioning(source) if method.null_text == ON_BOTH else self.empty
-        return sample_edit(model, source, edit, method.settings(self.case), positive, negative, method.guidance,
-                           disable_pbar=True)
+        return sample_edit(
+            model, source, edit, method.settings(self.case), positive, negative, method.guidance, disable_pbar=True
+        )

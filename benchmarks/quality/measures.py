@@ -1,4 +1,5 @@
 """How good an edited clip is, against what the edited scene really gives; all measures are means over frames."""
+
 import math
 
 import cv2
@@ -17,19 +18,32 @@ MEASURES = {
     "psnr_inside": ("PSNR to the truth inside the edited thing, -10 log10 mean (clip - truth)²", "dB", True),
     "psnr_outside": ("PSNR to the truth outside it", "dB", True),
     "psnr": ("PSNR to the truth of the whole picture", "dB", True),
-    "perceptual_inside": ("squared distance of the judge's features, of unit length at each place, to the truth's (as "
-                          "LPIPS, without learned weights) inside the edited thing", "", False),
+    "perceptual_inside": (
+        "squared distance of the judge's features, of unit length at each place, to the truth's (as "
+        "LPIPS, without learned weights) inside the edited thing",
+        "",
+        False,
+    ),
     "perceptual_outside": ("the same outside it", "", False),
     "perceptual": ("the same of the whole picture", "", False),
-    "success": ("share of frames in which the judge finds every fact that the edit adds and none that it takes away",
-                "%", True),
+    "success": (
+        "share of frames in which the judge finds every fact that the edit adds and none that it takes away",
+        "%",
+        True,
+    ),
     "kept": ("share of frames in which the judge still finds every fact that both prompts state", "%", True),
     "difference_error": ("mean |(clip_i+1 - clip_i) - (truth_i+1 - truth_i)|", "of 255", False),
-    "flicker": ("mean |clip_i+1 at the place it moved to - clip_i| along the known motion, edges left out", "of 255",
-                False),
+    "flicker": (
+        "mean |clip_i+1 at the place it moved to - clip_i| along the known motion, edges left out",
+        "of 255",
+        False,
+    ),
     "tem_con": ("cosine of the judge's embeddings of neighbouring frames (FateZero's Tem-Con)", "%", True),
-    "frame_acc": ("share of frames no farther from the target than from the source prompt (FateZero's Frame-Acc)",
-                  "%", True),
+    "frame_acc": (
+        "share of frames no farther from the target than from the source prompt (FateZero's Frame-Acc)",
+        "%",
+        True,
+    ),
 }
 
 
@@ -37,12 +51,14 @@ def measure(case: Case, clip: torch.Tensor, truth: torch.Tensor, judge: Judge) -
     """All MEASURES of a clip [n, H, W, 3] of 0..1; NaN where one does not apply."""
     region = case.edited_region().float()
     distance = perceptual_distance(judge, clip, truth)
-    values = {"psnr_inside": metrics.mean(metrics.psnr(clip, truth, region)),
-              "psnr_outside": metrics.mean(metrics.psnr(clip, truth, 1 - region)),
-              "psnr": metrics.mean(metrics.psnr(clip, truth)),
-              "perceptual_inside": weighted_mean(distance, region),
-              "perceptual_outside": weighted_mean(distance, 1 - region),
-              "perceptual": float(distance.mean())}
+    values = {
+        "psnr_inside": metrics.mean(metrics.psnr(clip, truth, region)),
+        "psnr_outside": metrics.mean(metrics.psnr(clip, truth, 1 - region)),
+        "psnr": metrics.mean(metrics.psnr(clip, truth)),
+        "perceptual_inside": weighted_mean(distance, region),
+        "perceptual_outside": weighted_mean(distance, 1 - region),
+        "perceptual": float(distance.mean()),
+    }
     values["success"], values["kept"] = (100 * share for share in success_and_kept(case, judge.read(clip)))
     embeddings = judge.embed_images(clip)
     texts = judge.embed_text([case.source_prompt, case.target_prompt])
@@ -116,8 +132,13 @@ def motion(first: world.Scene, second: world.Scene, height: int, width: int):
     for index, (thing, moved) in enumerate(zip(first.things, second.things), start=1):
         turn = moved.angle - thing.angle
         x, y = columns + 0.5 - thing.x * width, rows + 0.5 - thing.y * height
-        turned = np.stack([np.cos(turn) * x - np.sin(turn) * y + moved.x * width - 0.5,
-                           np.sin(turn) * x + np.cos(turn) * y + moved.y * height - 0.5], axis=2)
+        turned = np.stack(
+            [
+                np.cos(turn) * x - np.sin(turn) * y + moved.x * width - 0.5,
+                np.sin(turn) * x + np.cos(turn) * y + moved.y * height - 0.5,
+            ],
+            axis=2,
+        )
         places[labels == index] = turned[labels == index]
     near = np.clip(np.round(places), 0, [width - 1, height - 1]).astype(int)
     visible = following_labels[near[..., 1], near[..., 0]] == labels

@@ -2,6 +2,7 @@
 
 `python -m benchmarks.quality.memory NUMBER` measures a method of the main table.
 """
+
 import os
 import subprocess
 import sys
@@ -26,8 +27,13 @@ def peaks(methods: list[Method], processes: int) -> dict[str, int]:
 
 def peak_apart(number: int, method: Method) -> int:
     """Of the main table's method of that number, in a fresh process."""
-    answer = subprocess.run([sys.executable, "-m", "benchmarks.quality.memory", str(number)], cwd=ROOT, text=True,
-                            capture_output=True, env={**os.environ, **GIVE_BACK, "OMP_NUM_THREADS": "1"})
+    answer = subprocess.run(
+        [sys.executable, "-m", "benchmarks.quality.memory", str(number)],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        env={**os.environ, **GIVE_BACK, "OMP_NUM_THREADS": "1"},
+    )
     if answer.returncode:
         raise RuntimeError(f"The measurement of {method.name} stopped:\n{answer.stderr[-4000:]}")
     return int(answer.stdout.splitlines()[-1])

@@ -1,4 +1,5 @@
 """What is compared: published baselines, ours, and ours with one thing changed."""
+
 from dataclasses import dataclass, field, replace
 
 from fatezero_pack.fatezero.edit.fusion import Window
@@ -61,10 +62,16 @@ def main_table() -> list[Method]:
     return [
         Method("clip unchanged (through the VAE)", UNCHANGED),
         Method("DDIM inversion + new prompt", FREE, key_frames=APART),
-        *(Method(f"SDEdit {strength}, frame by frame", SDEDIT, key_frames=APART, strength=strength)
-          for strength in (.4, .6, .8)),
-        Method("prompt-to-prompt + null text, frame by frame", key_frames=APART,
-               changes={"attention_from": RECONSTRUCTION}, null_text=ON_BOTH),
+        *(
+            Method(f"SDEdit {strength}, frame by frame", SDEDIT, key_frames=APART, strength=strength)
+            for strength in (0.4, 0.6, 0.8)
+        ),
+        Method(
+            "prompt-to-prompt + null text, frame by frame",
+            key_frames=APART,
+            changes={"attention_from": RECONSTRUCTION},
+            null_text=ON_BOTH,
+        ),
         Method("inflation, no fusion", FREE),
         Method("ours, presets as in the paper", as_in_paper=True),
         OURS,
@@ -137,17 +144,13 @@ ABLATIONS = {
         replace(OURS, name="swap", alignment="swap"),
         replace(OURS, name="refine", alignment="refine"),
     ],
-    "Steps": [
-        replace(OURS, name=f"{steps} steps", steps=steps) for steps in (10, 20, 50)
-    ],
+    "Steps": [replace(OURS, name=f"{steps} steps", steps=steps) for steps in (10, 20, 50)],
     "Latents outside the words' mask, where the preset has one": [
         replace(OURS, name="left to the edit", changes={"latent_window": None}),
         replace(OURS, name="the source's in all steps: ours"),
         replace(OURS, name="the source's from 20 to 80 % (FateZero)", changes={"latent_window": Window(0.2, 0.8)}),
     ],
-    "Guidance": [
-        replace(OURS, name=f"guidance {guidance}", guidance=guidance) for guidance in (2.0, 4.0, 7.5)
-    ],
+    "Guidance": [replace(OURS, name=f"guidance {guidance}", guidance=guidance) for guidance in (2.0, 4.0, 7.5)],
 }
 WINDOWS, THRESHOLDS = (0.0, 0.4, 0.8, 1.0), (AUTOMATIC, 0.3, 0.5, 0.7, 0.9)
 
@@ -155,24 +158,46 @@ WINDOWS, THRESHOLDS = (0.0, 0.4, 0.8, 1.0), (AUTOMATIC, 0.3, 0.5, 0.7, 0.9)
 def windows(self_until: float, cross_until: float, **changes) -> Method:
     """Ours without a preset: the source's self- and cross-attention from the first step until a share of them."""
     words = "".join(f", {name} {value}" for name, value in changes.items())
-    return Method(f"self until {self_until}, cross until {cross_until}{words}", preset="style",
-                  changes={"self_window": Window(0, self_until), "cross_window": Window(0, cross_until),
-                           "mask_from": NO_MASK, "latent_window": None, **changes})
+    return Method(
+        f"self until {self_until}, cross until {cross_until}{words}",
+        preset="style",
+        changes={
+            "self_window": Window(0, self_until),
+            "cross_window": Window(0, cross_until),
+            "mask_from": NO_MASK,
+            "latent_window": None,
+            **changes,
+        },
+    )
 
 
 # What presets were chosen from: shares of the steps, (self, cross), and what the words' mask is for.
-SWEPT_WINDOWS = ((0.3, 0.3), (0.4, 0.4), (0.5, 0.5), (0.5, 0.8), (0.7, 0.7), (0.8, 0.8), (0.9, 0.8), (1.0, 0.8),
-                 (1.0, 1.0))
-SWEPT_MASKS = {"no mask": {},
-               "mask for latents": {**MASKED, "latent_window": Window(0, 1), "mask_self_attention": False},
-               "mask for latents and self-attention": {**MASKED, "latent_window": Window(0, 1)}}
+SWEPT_WINDOWS = (
+    (0.3, 0.3),
+    (0.4, 0.4),
+    (0.5, 0.5),
+    (0.5, 0.8),
+    (0.7, 0.7),
+    (0.8, 0.8),
+    (0.9, 0.8),
+    (1.0, 0.8),
+    (1.0, 1.0),
+)
+SWEPT_MASKS = {
+    "no mask": {},
+    "mask for latents": {**MASKED, "latent_window": Window(0, 1), "mask_self_attention": False},
+    "mask for latents and self-attention": {**MASKED, "latent_window": Window(0, 1)},
+}
 
 
 def preset_sweep(preset: str) -> list[Method]:
     """The settings that a preset was chosen from, and the paper's own; masks only where the edit has a changed word."""
     masks = SWEPT_MASKS if PRESETS[preset].mask_from == WORDS else {"no mask": {}}
-    swept = [replace(windows(*ends, **changes), name=f"self {ends[0]}, cross {ends[1]}, {mask}")
-             for mask, changes in masks.items() for ends in SWEPT_WINDOWS]
+    swept = [
+        replace(windows(*ends, **changes), name=f"self {ends[0]}, cross {ends[1]}, {mask}")
+        for mask, changes in masks.items()
+        for ends in SWEPT_WINDOWS
+    ]
     paper = [Method("as in the paper", as_in_paper=True)] if preset + AS_IN_PAPER in PRESETS else []
     return [OURS, *paper, *swept]
 
@@ -182,5 +207,6 @@ CURVES = {
     "self-attention fused until (share of the steps)": [(end, windows(end, 0.8)) for end in WINDOWS],
     "cross-attention fused until (share of the steps)": [(end, windows(0.8, end)) for end in WINDOWS],
     "threshold of the words' mask (0: automatic)": [
-        (tau, windows(0.5, 0.5, mask_from=WORDS, threshold=tau, latent_window=Window(0, 1))) for tau in THRESHOLDS],
+        (tau, windows(0.5, 0.5, mask_from=WORDS, threshold=tau, latent_window=Window(0, 1))) for tau in THRESHOLDS
+    ],
 }

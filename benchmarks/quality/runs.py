@@ -1,4 +1,5 @@
 """Makes and measures the clips that are not there yet, on every core, and keeps them, so that a stopped run goes on."""
+
 import hashlib
 import json
 import os
@@ -26,8 +27,9 @@ def clip_path(case: Case, method: Method) -> Path:
     Named by everything that goes into it but the code: after a change of the method, delete the folder.
     """
     usual, told_by_settings = asdict(Method("")), ("name", "preset", "changes", "as_in_paper")
-    asked = {name: value for name, value in asdict(method).items()
-             if name not in told_by_settings and value != usual[name]}
+    asked = {
+        name: value for name, value in asdict(method).items() if name not in told_by_settings and value != usual[name]
+    }
     asked |= {"case": asdict(case), "settings": str(method.settings(case))}
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
     return FOLDER / case.name / f"{digest}.png"

@@ -1,4 +1,5 @@
 """Means over cases of what was measured, and how sure they are."""
+
 import math
 
 import numpy as np
@@ -12,8 +13,11 @@ from .runs import read_figures
 def row(cases: list[Case], method: Method) -> dict:
     """A method's mean of every measure over the cases that have it, and of the seconds; `cases`: how many were made."""
     figures = [figure for case in cases if (figure := read_figures(case, method)) is not None]
-    return {"method": method.name, "cases": len(figures),
-            **{name: mean([figure[name] for figure in figures]) for name in (*MEASURES, "seconds")}}
+    return {
+        "method": method.name,
+        "cases": len(figures),
+        **{name: mean([figure[name] for figure in figures]) for name in (*MEASURES, "seconds")},
+    }
 
 
 def rows(cases: list[Case], methods: list[Method]) -> list[dict]:

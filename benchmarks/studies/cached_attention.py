@@ -4,6 +4,7 @@ Run with ComfyUI's Python and COMFYUI_PATH set: `python -m benchmarks.studies.ca
 Bytes and speeds are for float16, speeds for a chunk of that many frames; projecting is timed in float32, one frame,
 with random weights, as a ratio to a UNet row in the same process. For the CPU and Unix.
 """
+
 import argparse
 import os
 import tempfile
@@ -33,19 +34,25 @@ def seconds(function, repeats: int, before=lambda: None) -> float:
 
 def print_bytes(network, side: int) -> None:
     for finest_layers in (True, False):
-        cached = {kind: cached_bytes_per_frame(network, side, side, {kind}, finest_layers, torch.float16)
-                  for kind in (SELF, CROSS)}
+        cached = {
+            kind: cached_bytes_per_frame(network, side, side, {kind}, finest_layers, torch.float16)
+            for kind in (SELF, CROSS)
+        }
         print(f"\none frame, one step, {'all layers' if finest_layers else 'without the finest layers'}:")
         for kind, key_frames in ((SELF, 1), (SELF, 2), (CROSS, 1)):
             queries_keys = read_bytes_per_frame(network, side, side, {kind}, finest_layers, torch.float16, key_frames)
             keys = f", {key_frames} key frame{'s' * (key_frames > 1)}" * (kind == SELF)
-            print(f"  {'self' if kind == SELF else 'cross'}-attention{keys}: cached {gigabytes(cached[kind])}, "
-                  f"Q + K {gigabytes(queries_keys)} ({queries_keys / cached[kind]:.2f} times)")
+            print(
+                f"  {'self' if kind == SELF else 'cross'}-attention{keys}: cached {gigabytes(cached[kind])}, "
+                f"Q + K {gigabytes(queries_keys)} ({queries_keys / cached[kind]:.2f} times)"
+            )
 
 
 def print_speeds(network, side: int, frames: int, repeats: int, folder) -> None:
-    tensors = {layer: torch.randn(frames, tokens, width, dtype=torch.float32).half()
-               for layer, tokens, width in layer_sizes(network, side, side)}
+    tensors = {
+        layer: torch.randn(frames, tokens, width, dtype=torch.float32).half()
+        for layer, tokens, width in layer_sizes(network, side, side)
+    }
     size = sum(tensor.nbytes for tensor in tensors.values())
     cache = AttentionCache(folder)
 
@@ -74,17 +81,21 @@ def print_speeds(network, side: int, frames: int, repeats: int, folder) -> None:
         cache.budget = budget
 
     in_ram, on_disk = CacheBytes(ram=size), CacheBytes(disk=size)
-    times = {"store in RAM": seconds(store, repeats, lambda: fresh(in_ram)),
-             "read from RAM": seconds(read, repeats),
-             "write to disk, left to the page cache": seconds(store, repeats, lambda: fresh(on_disk)),
-             "write to disk, flushed": seconds(store_and_flush, repeats, lambda: fresh(on_disk)),
-             "read from disk, in the page cache": seconds(read, repeats),
-             "read from disk, not in the page cache": seconds(read, repeats, lambda: flush(True))}
+    times = {
+        "store in RAM": seconds(store, repeats, lambda: fresh(in_ram)),
+        "read from RAM": seconds(read, repeats),
+        "write to disk, left to the page cache": seconds(store, repeats, lambda: fresh(on_disk)),
+        "write to disk, flushed": seconds(store_and_flush, repeats, lambda: fresh(on_disk)),
+        "read from disk, in the page cache": seconds(read, repeats),
+        "read from disk, not in the page cache": seconds(read, repeats, lambda: flush(True)),
+    }
     cache.clear()
     print(f"\na step of {frames} frames ({gigabytes(size)}):")
     for name, taken in times.items():
-        print(f"  {name}: {taken:.3f} s, {size / taken / 1e9:.2f} GB/s, "
-              f"{taken / times['read from RAM']:.1f} times reading from RAM")
+        print(
+            f"  {name}: {taken:.3f} s, {size / taken / 1e9:.2f} GB/s, "
+            f"{taken / times['read from RAM']:.1f} times reading from RAM"
+        )
 
 
 def print_projections(network, side: int, repeats: int) -> None:

@@ -4,6 +4,7 @@ Run with ComfyUI's Python and COMFYUI_PATH set: `python -m benchmarks.studies.ch
 The demo model edits one clip of the demo world, whole and in chunks; printed is the PSNR in dB between the two edits
 and, to judge it by, between the whole-clip edits with and without looking at key frames at all.
 """
+
 import argparse
 from dataclasses import replace
 
@@ -17,9 +18,13 @@ from ..quality.cases import load_cases
 from ..quality.editor import Editor
 from ..quality.methods import OURS
 
-WAYS = {"current, middle": Inflation(("current", "middle")), "-1, first": Inflation(("-1", "first")),
-        "all": Inflation(("all",)), "-1, +1": Inflation(("-1", "+1")),
-        "current, middle; norms across frames": Inflation(("current", "middle"), normalise_across_frames=True)}
+WAYS = {
+    "current, middle": Inflation(("current", "middle")),
+    "-1, first": Inflation(("-1", "first")),
+    "all": Inflation(("all",)),
+    "-1, +1": Inflation(("-1", "+1")),
+    "current, middle; norms across frames": Inflation(("current", "middle"), normalise_across_frames=True),
+}
 
 
 def main():

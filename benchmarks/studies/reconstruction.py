@@ -4,6 +4,7 @@ Run with ComfyUI's Python and COMFYUI_PATH set: `python -m benchmarks.studies.re
 a table over clips of the demo world (pixels against the clip; the VAE alone is the ceiling; times in inversions), and ours
 against the published loop, each in a process of its own.
 """
+
 import argparse
 import json
 import os
@@ -60,6 +61,7 @@ class Reconstruction:
 
     def ways(self):
         """Yields (name, latent, seconds beside one inversion, parameters per step, inner steps per step)."""
+
         def way(name, draw_again, before=0.0):
             found, seconds = timed(draw_again)
             latent, parameters, losses = found if isinstance(found, tuple) else (found, 0, None)
@@ -71,13 +73,15 @@ class Reconstruction:
         yield way("guidance 1 (authors' fast mode)", self.plain)
         yield way("guidance 7.5", lambda: self.plain(self.negative, GUIDANCE))
         fast = negative_prompt_inversion(self.source, GUIDANCE)
-        yield way("negative-prompt inversion",
-                  lambda: (self.plain(null_text_conditioning(fast), GUIDANCE), width, None))
+        yield way(
+            "negative-prompt inversion", lambda: (self.plain(null_text_conditioning(fast), GUIDANCE), width, None)
+        )
         refined, seconds = timed(lambda: self.editor.invert(replace(self.method, refinement=2), self.model))
         yield way("guidance 1, refinement 2", lambda: self.plain(source=refined), seconds - self.seconds)
-        yield way("guidance 7.5, refinement 2", lambda: self.plain(self.negative, GUIDANCE, refined),
-                  seconds - self.seconds)
-        yield way("published: from \"\", 10 inner steps", lambda: self.optimized(self.negative))
+        yield way(
+            "guidance 7.5, refinement 2", lambda: self.plain(self.negative, GUIDANCE, refined), seconds - self.seconds
+        )
+        yield way('published: from "", 10 inner steps', lambda: self.optimized(self.negative))
         yield way("the same, one per frame", lambda: self.optimized(self.negative, per_frame=True))
         yield way("ours: from the source prompt", lambda: self.optimized(source))
         yield way("the same, one per frame", lambda: self.optimized(source, per_frame=True))
@@ -98,7 +102,8 @@ def table(frames: int, steps: int):
         ceilings.append(reconstruction.psnr(reconstruction.latent))
         for place, (name, latent, seconds, *facts) in enumerate(reconstruction.ways()):
             rows.setdefault((place, name), []).append(
-                (reconstruction.psnr(latent), seconds / reconstruction.seconds, facts))
+                (reconstruction.psnr(latent), seconds / reconstruction.seconds, facts)
+            )
     print(f"{'':36} PSNR dB   time  parameters  inner steps\n{'VAE alone':36} {mean(ceilings):7.2f}")
     for (_, name), clips in rows.items():
         parameters, inner = clips[0][2]
@@ -123,14 +128,27 @@ def one_way(way: str, frames: int, steps: int) -> dict:
             (latent, _, losses), seconds = timed(lambda: this.optimized(this.source.conditioning, inner_steps=1))
         else:
             scale = (1 + this.source.sigmas**2).sqrt().view(-1, 1, 1, 1, 1)
-            (_, losses, z), seconds = timed(lambda: published_null_text(
-                this.model.model.diffusion_model, this.source.trajectory / scale, this.source.conditioning[0][0],
-                this.negative[0][0], steps=steps, guidance=GUIDANCE, key_frame=(frames - 1) // 2))
+            (_, losses, z), seconds = timed(
+                lambda: published_null_text(
+                    this.model.model.diffusion_model,
+                    this.source.trajectory / scale,
+                    this.source.conditioning[0][0],
+                    this.negative[0][0],
+                    steps=steps,
+                    guidance=GUIDANCE,
+                    key_frame=(frames - 1) // 2,
+                )
+            )
             samples = this.model.model.process_latent_out(z * float(scale[0]))
             latent = clean_samples(this.model, this.source, samples)
         peak = peak_memory()[0] - before
-        return {"seconds": seconds, "MiB": peak / 2**20, "loss": mean(step[-1] for step in losses),
-                "last": losses[-1][-1], "dB": this.psnr(latent.detach())}
+        return {
+            "seconds": seconds,
+            "MiB": peak / 2**20,
+            "loss": mean(step[-1] for step in losses),
+            "last": losses[-1][-1],
+            "dB": this.psnr(latent.detach()),
+        }
 
 
 if __name__ == "__main__":
@@ -146,9 +164,27 @@ if __name__ == "__main__":
         table(options.frames, options.steps)
     print("\nIn a process of its own, first clip; ours from the source prompt, 1 inner step, 1 frame at once:")
     for way in (PUBLISHED, OURS):
-        found = subprocess.run([sys.executable, "-m", "benchmarks.studies.reconstruction", "--only", way, "--frames", str(options.frames), "--steps",
-                                str(options.steps)], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
-                               env={**os.environ, **GIVE_BACK}).stdout
+        found = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.studies.reconstruction",
+                "--only",
+                way,
+                "--frames",
+                str(options.frames),
+                "--steps",
+                str(options.steps),
+            ],
+            cwd=ROOT,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **GIVE_BACK},
+        ).stdout
         facts = json.loads(found.splitlines()[-1])
-        print(f"{way:10} {facts['seconds']:6.1f} s, peak {facts['MiB']:5.0f} MiB more, mean loss {facts['loss']:.2e}, "
-              f"of the last step {facts['last']:.2e}, {facts['dB']:.2f} dB", flush=True)
+        print(
+            f"{way:10} {facts['seconds']:6.1f} s, peak {facts['MiB']:5.0f} MiB more, mean loss {facts['loss']:.2e}, "
+            f"of the last step {facts['last']:.2e}, {facts['dB']:.2f} dB",
+            flush=True,
+        )

@@ -1,4 +1,5 @@
 """Training data: pictures of the world, encoded once, and the batches drawn from them."""
+
 import time
 from dataclasses import replace
 
@@ -14,8 +15,8 @@ from .networks import DEVICE, LATENT_SCALE, as_input, token_ids
 def draw_one(rng):
     """A random scene; its thing is often drawn larger than the world's, because that shows its shape better."""
     scene = random_scene(rng)
-    if len(scene.things) == 1 and rng.uniform() < .6:
-        scene = replace(scene, things=(replace(scene.things[0], r=rng.uniform(.2, .3)),))
+    if len(scene.things) == 1 and rng.uniform() < 0.6:
+        scene = replace(scene, things=(replace(scene.things[0], r=rng.uniform(0.2, 0.3)),))
     return [scene]
 
 
@@ -23,7 +24,7 @@ def draw_family(rng):
     """The same small thing in the same place in all shapes."""
     while len((scene := random_scene(rng)).things) != 1 or scene.style == "mosaic":
         pass
-    thing = replace(scene.things[0], r=min(scene.things[0].r, .22))
+    thing = replace(scene.things[0], r=min(scene.things[0].r, 0.22))
     return [replace(scene, things=(replace(thing, shape=shape),)) for shape in SHAPES]
 
 
@@ -61,7 +62,7 @@ def draw_pictures(data, count, empty):
     """Random pictures: latents, masks and tokens of `count` rows; a tenth of the prompts is `empty`, for guidance."""
     chosen = torch.randint(len(data["latents"]), (count,))
     tokens = data["tokens"][chosen].long()
-    tokens[torch.rand(count) < .1] = empty
+    tokens[torch.rand(count) < 0.1] = empty
     return data["latents"][chosen].float().to(DEVICE), data["masks"][chosen].float().to(DEVICE), tokens.to(DEVICE)
 
 
@@ -78,9 +79,11 @@ def draw_pairs(data, count, size):
     chosen = torch.cat([family * len(SHAPES) + first, family * len(SHAPES) + second])
     masks = data["masks"][chosen].float()
     masks = torch.maximum(masks, masks.roll(count, 0))
-    centers = torch.stack([seen.nonzero().float().mean(0) + .5 for seen in masks[:count, 0] > .5])
+    centers = torch.stack([seen.nonzero().float().mean(0) + 0.5 for seen in masks[:count, 0] > 0.5])
     corners = (centers - size / 2 + torch.empty_like(centers).uniform_(-1, 1)).round().int()
     corners = corners.clamp(0, masks.shape[-1] - size).repeat(2, 1).tolist()
-    latents, masks = (torch.stack([row[:, y:y + size, x:x + size] for row, (y, x) in zip(rows, corners)]).to(DEVICE)
-                      for rows in (data["latents"][chosen].float(), masks))
+    latents, masks = (
+        torch.stack([row[:, y : y + size, x : x + size] for row, (y, x) in zip(rows, corners)]).to(DEVICE)
+        for rows in (data["latents"][chosen].float(), masks)
+    )
     return latents, masks, data["tokens"][chosen].long().to(DEVICE)

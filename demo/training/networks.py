@@ -1,4 +1,5 @@
 """The networks to train, in ComfyUI's own module classes, and the text encoder's forward pass with gradients."""
+
 import os
 import sys
 from functools import cache
@@ -26,17 +27,45 @@ PAD = 49407
 LATENT_SCALE = 0.18215  # SD 1.x
 CONFIG = {
     "unet": {
-        "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 64, "num_res_blocks": [1, 1, 1],
-        "channel_mult": [1, 2, 2], "num_heads": 4, "use_spatial_transformer": True, "transformer_depth": [1, 1, 1],
-        "transformer_depth_output": [1] * 6, "transformer_depth_middle": 1, "context_dim": 64, "legacy": False},
+        "image_size": 32,
+        "in_channels": 4,
+        "out_channels": 4,
+        "model_channels": 64,
+        "num_res_blocks": [1, 1, 1],
+        "channel_mult": [1, 2, 2],
+        "num_heads": 4,
+        "use_spatial_transformer": True,
+        "transformer_depth": [1, 1, 1],
+        "transformer_depth_output": [1] * 6,
+        "transformer_depth_middle": 1,
+        "context_dim": 64,
+        "legacy": False,
+    },
     "te": {
-        "hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 4, "num_hidden_layers": 2,
-        "max_position_embeddings": 77, "hidden_act": "quick_gelu", "eos_token_id": PAD, "vocab_size": 49408},
+        "hidden_size": 64,
+        "intermediate_size": 256,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "max_position_embeddings": 77,
+        "hidden_act": "quick_gelu",
+        "eos_token_id": PAD,
+        "vocab_size": 49408,
+    },
     "vae": {
         "ddconfig": {
-            "double_z": True, "z_channels": 4, "resolution": 128, "in_channels": 3, "out_ch": 3, "ch": 32,
-            "ch_mult": [1, 1, 2, 2], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0},
-        "embed_dim": 4},
+            "double_z": True,
+            "z_channels": 4,
+            "resolution": 128,
+            "in_channels": 3,
+            "out_ch": 3,
+            "ch": 32,
+            "ch_mult": [1, 1, 2, 2],
+            "num_res_blocks": 1,
+            "attn_resolutions": [],
+            "dropout": 0.0,
+        },
+        "embed_dim": 4,
+    },
 }
 
 
@@ -69,8 +98,10 @@ def encode_text(text_encoder, tokens):
     for layer in model.encoder.layers:
         attention = layer.self_attn
         h = layer.layer_norm1(x)
-        q, k, v = (project(h).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
-                   for project in (attention.q_proj, attention.k_proj, attention.v_proj))
+        q, k, v = (
+            project(h).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
         x = x + attention.out_proj(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
         x = x + layer.mlp(layer.layer_norm2(x))
     return model.final_layer_norm(x)
@@ -84,7 +115,7 @@ def new_autoencoder():
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
             nn.init.zeros_(module.bias)
             if name.endswith(("conv2", "proj_out")):
-                module.weight.data.mul_(.3)
+                module.weight.data.mul_(0.3)
         elif isinstance(module, nn.GroupNorm):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
@@ -111,7 +142,7 @@ def new_unet_and_text_encoder():
     used = torch.zeros(CONFIG["te"]["vocab_size"], 1)
     used[token_ids([*COLORS, *SHAPES, *GROUNDS, *GROUNDS.values(), *STYLES, "a and of nothing"]).unique()] = 1
     embeddings = text_encoder.text_model.embeddings
-    nn.init.normal_(embeddings.token_embedding.weight, std=.3).data.mul_(used)
-    nn.init.normal_(embeddings.position_embedding.weight, std=.1)
+    nn.init.normal_(embeddings.token_embedding.weight, std=0.3).data.mul_(used)
+    nn.init.normal_(embeddings.position_embedding.weight, std=0.1)
     text_encoder.text_projection.requires_grad_(False)
     return unet.to(DEVICE), text_encoder.to(DEVICE), used.to(DEVICE)

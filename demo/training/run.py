@@ -1,4 +1,5 @@
 """A resumable training run over wall-clock time."""
+
 import math
 import os
 import time
@@ -20,10 +21,10 @@ class Run:
     them. Several workers of torchrun average their gradients.
     """
 
-    def __init__(self, path, modules, minutes, rate, start=None, decay=.998):
+    def __init__(self, path, modules, minutes, rate, start=None, decay=0.998):
         self.path, self.minutes, self.rate, self.decay = Path(path), minutes, rate, decay
         self.weights = {f"{name}.{key}": p for name, module in modules.items() for key, p in module.named_parameters()}
-        self.optimizer = torch.optim.AdamW(self.weights.values(), betas=(.9, .99), weight_decay=1e-3, fused=True)
+        self.optimizer = torch.optim.AdamW(self.weights.values(), betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
         self.step, self.minutes_before = 0, 0.0
         if self.path.exists():
             self.load()
@@ -43,8 +44,11 @@ class Run:
         for key, p in self.weights.items():
             p.data.copy_(tensors["weights." + key])
             if "first." + key in tensors:
-                self.optimizer.state[p] = {"step": torch.tensor(float(self.step)), "exp_avg": tensors["first." + key],
-                                           "exp_avg_sq": tensors["second." + key]}
+                self.optimizer.state[p] = {
+                    "step": torch.tensor(float(self.step)),
+                    "exp_avg": tensors["first." + key],
+                    "exp_avg_sq": tensors["second." + key],
+                }
 
     def save(self):
         """Write the checkpoint, whole or not at all; only the first worker does."""
@@ -58,8 +62,11 @@ class Run:
                 tensors["first." + key] = self.optimizer.state[p]["exp_avg"]
                 tensors["second." + key] = self.optimizer.state[p]["exp_avg_sq"]
         part = self.path.with_suffix(".part")
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, part,
-                  {"step": str(self.step), "minutes": str(self.minutes_used)})
+        save_file(
+            {key: tensor.contiguous() for key, tensor in tensors.items()},
+            part,
+            {"step": str(self.step), "minutes": str(self.minutes_used)},
+        )
         part.replace(self.path)
 
     def save_every(self, seconds=300):
@@ -77,7 +84,7 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.minutes_used = self.average_over_workers(self.minutes_before + (time.monotonic() - self.started) / 60)
-        cosine = .03 + .97 * .5 * (1 + math.cos(math.pi * self.progress))
+        cosine = 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * self.progress))
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * cosine * min(1, (self.step + 1) / 200)
         torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)

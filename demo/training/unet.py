@@ -1,4 +1,5 @@
 """Train the UNet and its text encoder."""
+
 import numpy as np
 import torch
 
@@ -6,18 +7,21 @@ from .data import draw_pairs, draw_pictures, load_data
 from .networks import DEVICE, autocast, encode_text, new_unet_and_text_encoder, token_ids
 from .run import RANK, WORKERS, Run
 
-BETAS = torch.linspace(.00085 ** .5, .012 ** .5, 1000, dtype=torch.float64) ** 2  # SD 1.x
+BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2  # SD 1.x
 ALPHAS = torch.cumprod(1 - BETAS, 0).float().to(DEVICE)
 
 
-def draw_timesteps(count, anywhere=.3):
+def draw_timesteps(count, anywhere=0.3):
     """Timesteps (n,) and loss weights (n,); the share `anywhere` lies in 0..999, the others in 350..949.
 
     There the words decide, but a plain noise loss hardly looks. The weight is that of a loss on x0, 1 / SNR, within
     `anywhere` .. 8.
     """
-    t = torch.where(torch.rand(count, device=DEVICE) < anywhere, torch.randint(1000, (count,), device=DEVICE),
-                    torch.randint(350, 950, (count,), device=DEVICE))
+    t = torch.where(
+        torch.rand(count, device=DEVICE) < anywhere,
+        torch.randint(1000, (count,), device=DEVICE),
+        torch.randint(350, 950, (count,), device=DEVICE),
+    )
     return t, ((1 - ALPHAS[t]) / ALPHAS[t]).clamp(anywhere, 8)
 
 
@@ -41,23 +45,23 @@ def train_unet(work, minutes, batch, rate, start):
     empty, recent = token_ids([""])[0], []
     print(f"{len(pictures['latents'])} pictures, {len(families['latents'])} in families", flush=True)
     while run.progress < 1:
-        windows, last = run.progress < .55, run.progress > .85
+        windows, last = run.progress < 0.55, run.progress > 0.85
         paired = not last and run.step % (3 if windows else 2) > 0
         if paired:
             latents, mask, tokens = draw_pairs(families, *((batch * 3 // 2, 8) if windows else (batch // 2, 16)))
         else:
             latents, mask, tokens = draw_pictures(pictures, batch, empty)
-        t, weight = draw_timesteps(len(latents), anywhere=1.0 if last else .3)
+        t, weight = draw_timesteps(len(latents), anywhere=1.0 if last else 0.3)
         noise = torch.randn_like(latents)
         if paired:
-            t, weight, noise = (torch.cat([rows[:len(rows) // 2]] * 2) for rows in (t, weight, noise))
+            t, weight, noise = (torch.cat([rows[: len(rows) // 2]] * 2) for rows in (t, weight, noise))
         alpha = ALPHAS[t].view(-1, 1, 1, 1)
         noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
         with autocast():
             error = unet(noisy, t.float(), context=encode_text(text_encoder, tokens)).float() - noise
         if paired:
             first, second = error.chunk(2)
-            error = torch.cat([(first + second) / 2, 6 ** .5 * (first - second) / 2])
+            error = torch.cat([(first + second) / 2, 6**0.5 * (first - second) / 2])
         focus = 1 if last else 1 + 3 * ((850 - t) / 150).clamp(0, 1).view(-1, 1, 1, 1) * mask
         recent.append(run.update((weight.view(-1, 1, 1, 1) * focus * error.square()).mean()))
         if run.step % 50 == 0 and not RANK:

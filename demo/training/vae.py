@@ -1,4 +1,5 @@
 """Train the autoencoder."""
+
 import numpy as np
 import torch
 from safetensors.torch import load_file
@@ -16,18 +17,18 @@ def train_vae(work, minutes, rate=1.2e-3):
     images = np.stack([render(random_scene(rng)) for _ in range(4000)])
     rng = np.random.default_rng()
     while run.progress < 1:
-        crop, batch = (48, 8) if run.progress < .75 else (128, 3)
+        crop, batch = (48, 8) if run.progress < 0.75 else (128, 3)
         y, x = rng.integers(0, images.shape[1] - crop + 1, 2)
-        truth = as_input(images[rng.integers(0, len(images), batch), y:y + crop, x:x + crop])
+        truth = as_input(images[rng.integers(0, len(images), batch), y : y + crop, x : x + crop])
         with autocast():
             mean, log_variance = vae.quant_conv(vae.encoder(truth)).float().chunk(2, 1)
             log_variance = log_variance.clamp(-20, 10)
-            latent = mean + torch.exp(.5 * log_variance) * torch.randn_like(mean)
+            latent = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
             image = vae.decoder(vae.post_quant_conv(latent)).float()
         edges = sum((image.diff(dim=axis) - truth.diff(dim=axis)).abs().mean() for axis in (2, 3))
-        divergence = .5 * (mean ** 2 + log_variance.exp() - 1 - log_variance).mean()
+        divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
         difference = image - truth
-        loss = run.update(difference.abs().mean() + .5 * difference.square().mean() + .5 * edges + 2e-4 * divergence)
+        loss = run.update(difference.abs().mean() + 0.5 * difference.square().mean() + 0.5 * edges + 2e-4 * divergence)
         if run.step % 200 == 0:
             print(f"vae step {run.step}  {run.minutes_used:.1f} min  loss {loss:.4f}", flush=True)
         run.save_every()

@@ -1,4 +1,5 @@
 """Inside the UNet: a chunk's attention layers at one denoising step, read from the source and fused into the edit."""
+
 from dataclasses import dataclass
 
 import torch
@@ -59,6 +60,7 @@ class ChunkFusion:
 
     def attend(self, layer, query, key, value, extra, previous):
         """The hook of every attention layer; see `install_hooks`."""
+
         def attention(query, key, value):
             return plain_attention(query, key, value, extra)
 
@@ -88,7 +90,7 @@ class ChunkFusion:
         if query is None:
             return
         if layer.kind == CROSS:
-            key = key[:, :self.edit.source.length]  # without ComfyUI's repetitions, beside a longer prompt
+            key = key[:, : self.edit.source.length]  # without ComfyUI's repetitions, beside a longer prompt
         if self.fuses(layer, extra):
             self.queries_keys[layer] = query, key
             if layer.kind == CROSS:
@@ -131,13 +133,15 @@ class ChunkFusion:
         """One conditional row's fused attention, or None where the edit keeps its own."""
         query, key, _ = edit_qkv
         if self.settings.latent_window is not None and reads_words(self.settings) and self.is_mask_layer(layer, extra):
-            self.target_word_maps.append(layer_word_maps(query, key[:, :self.edit.target.length], extra))
+            self.target_word_maps.append(layer_word_maps(query, key[:, : self.edit.target.length], extra))
         source_qk = self.source_query_key(layer, extra, query.device)
         if source_qk is None:
             return None
         if source_qk[0].shape != query.shape:
-            raise ValueError("Attention Blend: the edit's attention has another size than the source's; another node "
-                             "on this model changes it from step to step (Kohya Deep Shrink ...): remove it.")
+            raise ValueError(
+                "Attention Blend: the edit's attention has another size than the source's; another node "
+                "on this model changes it from step to step (Kohya Deep Shrink ...): remove it."
+            )
         if layer.kind == CROSS:
             blend_check.check_target_length(key.shape[1], self.edit)
             return fuse_cross(attention, edit_qkv, source_qk, *self.step.cross)

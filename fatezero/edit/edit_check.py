@@ -1,4 +1,5 @@
 """Whether a source run, an edit and a sampler fit together, asked before the first step."""
+
 import inspect
 
 import torch
@@ -20,17 +21,25 @@ def check_run(guider, source, edit, settings, latent_image, sampler, sigmas, arg
     check_latent(latent_image, source)
     denoise_mask = args[0] if args else kwargs.get("denoise_mask")
     if denoise_mask is not None:
-        raise ValueError(f"{NODE}: the latent carries a noise mask (Set Latent Noise Mask), which inpaints instead of "
-                         "editing; remove it and give the mask to 'mask' of Attention Blend.")
+        raise ValueError(
+            f"{NODE}: the latent carries a noise mask (Set Latent Noise Mask), which inpaints instead of "
+            "editing; remove it and give the mask to 'mask' of Attention Blend."
+        )
     if guider.model_options.get("context_handler") is not None:
-        raise ValueError(f"{NODE}: 'model' has context windows, which cut the clip into parts that the source run does "
-                         "not know; remove the Context Windows node.")
+        raise ValueError(
+            f"{NODE}: 'model' has context windows, which cut the clip into parts that the source run does "
+            "not know; remove the Context Windows node."
+        )
     if len(sigmas) > 1 and not bool((sigmas[:-1] > sigmas[1:]).all()):
-        raise ValueError(f"{NODE}: the sampler's sigmas do not fall from step to step; use the 'sigmas' of DDIM Invert "
-                         "or a scheduler without repeats.")
+        raise ValueError(
+            f"{NODE}: the sampler's sigmas do not fall from step to step; use the 'sigmas' of DDIM Invert "
+            "or a scheduler without repeats."
+        )
     if float(sigmas[0]) > 1.5 * float(source.sigmas[-1]):
-        raise ValueError(f"{NODE}: the sampler starts at sigma {float(sigmas[0]):.1f} but inversion ended at "
-                         f"{float(source.sigmas[-1]):.1f}; use the 'sigmas' of DDIM Invert.")
+        raise ValueError(
+            f"{NODE}: the sampler starts at sigma {float(sigmas[0]):.1f} but inversion ended at "
+            f"{float(source.sigmas[-1]):.1f}; use the 'sigmas' of DDIM Invert."
+        )
     check_conditioning(guider, edit)
 
 
@@ -38,13 +47,17 @@ def check_model(model, source, node: str = NODE) -> None:
     """The model must be the one of the inversion: checkpoint, LoRAs and inflation; node: the name of the node that
     asks."""
     if fingerprint(model) != source.fingerprint:
-        raise ValueError(f"{node}: 'model' is not the one the source was inverted with (another checkpoint, other "
-                         "LoRAs or another model sampling); connect that model, or invert again with this one.")
+        raise ValueError(
+            f"{node}: 'model' is not the one the source was inverted with (another checkpoint, other "
+            "LoRAs or another model sampling); connect that model, or invert again with this one."
+        )
     inflation = inflation_of(model)
     if inflation != source.inflation:
-        raise ValueError(f"{node}: the model is inflated with [{inflation or 'nothing'}] but the source was inverted "
-                         f"with [{source.inflation or 'nothing'}]; use one Inflate UNet node for both, or the same "
-                         "settings in each.")
+        raise ValueError(
+            f"{node}: the model is inflated with [{inflation or 'nothing'}] but the source was inverted "
+            f"with [{source.inflation or 'nothing'}]; use one Inflate UNet node for both, or the same "
+            "settings in each."
+        )
 
 
 def check_sampler(sampler) -> None:
@@ -60,98 +73,135 @@ def check_sampler(sampler) -> None:
     eta = options.get("eta", parameters["eta"].default if "eta" in parameters else 1.0)
     stochastic = "noise_sampler" in parameters and eta != 0
     if stochastic or "ancestral" in name or options.get("s_churn", 0.0) > 0:
-        raise ValueError(f"{NODE}: the sampler {name} adds random noise at every step, which destroys the inverted "
-                         "clip; choose euler, ddim, heun, dpmpp_2m or another deterministic sampler.")
+        raise ValueError(
+            f"{NODE}: the sampler {name} adds random noise at every step, which destroys the inverted "
+            "clip; choose euler, ddim, heun, dpmpp_2m or another deterministic sampler."
+        )
 
 
 def check_latent(latent_image: torch.Tensor, source) -> None:
     """The sampled latent must have the source's frames and size."""
     frames, channels, height, width = source.trajectory.shape[1:]
     if latent_image.ndim != 4 or latent_image.shape[1] != channels:
-        raise ValueError(f"{NODE}: the sampler's latent has the shape {list(latent_image.shape)}, but a batch of "
-                         f"frames with {channels} channels was inverted; connect the latent of DDIM Invert.")
+        raise ValueError(
+            f"{NODE}: the sampler's latent has the shape {list(latent_image.shape)}, but a batch of "
+            f"frames with {channels} channels was inverted; connect the latent of DDIM Invert."
+        )
     if latent_image.shape[0] != frames:
-        raise ValueError(f"{NODE}: the sampler's latent has {latent_image.shape[0]} frames but {frames} were inverted; "
-                         "connect the latent of DDIM Invert.")
+        raise ValueError(
+            f"{NODE}: the sampler's latent has {latent_image.shape[0]} frames but {frames} were inverted; "
+            "connect the latent of DDIM Invert."
+        )
     if tuple(latent_image.shape[-2:]) != (height, width):
         raise ValueError(
             f"{NODE}: the sampler's latent is {latent_image.shape[-1] * 8}x{latent_image.shape[-2] * 8} but "
-            f"{width * 8}x{height * 8} was inverted; connect the latent of DDIM Invert.")
+            f"{width * 8}x{height * 8} was inverted; connect the latent of DDIM Invert."
+        )
     if not bool(torch.isfinite(latent_image).all()):
-        raise ValueError(f"{NODE}: the sampler's latent holds NaN or infinite values; connect the latent of DDIM "
-                         "Invert.")
+        raise ValueError(
+            f"{NODE}: the sampler's latent holds NaN or infinite values; connect the latent of DDIM Invert."
+        )
 
 
 def check_start(latent_image: torch.Tensor, inverted: torch.Tensor) -> None:
     """What a sampler without noise starts from, at the noisiest level, must be this source's inverted latent."""
     inverted = inverted.to(latent_image)
     if float((latent_image - inverted).norm()) > 0.5 * float(inverted.norm()):
-        raise ValueError(f"{NODE}: the sampler adds no noise, but its latent is not the inverted one (another run's, "
-                         "or the clip itself); connect the latent of the DDIM Invert that 'source' comes from.")
+        raise ValueError(
+            f"{NODE}: the sampler adds no noise, but its latent is not the inverted one (another run's, "
+            "or the clip itself); connect the latent of the DDIM Invert that 'source' comes from."
+        )
 
 
 def check_edit(edit, source, node: str = NODE) -> None:
     """The edit must start from the prompt that was inverted; node: the name of the node that asks."""
     if source.tokens is not None and source.tokens.ids != edit.source.ids:
-        raise ValueError(f"{node}: 'edit' starts from \"{edit.source.text}\" but \"{source.tokens.text}\" was inverted; "
-                         "use the source conditioning of the same Edit Prompts node for DDIM Invert.")
+        raise ValueError(
+            f'{node}: \'edit\' starts from "{edit.source.text}" but "{source.tokens.text}" was inverted; '
+            "use the source conditioning of the same Edit Prompts node for DDIM Invert."
+        )
     length = source.conditioning[0][0].shape[1]
     if length != edit.source.length:
-        raise ValueError(f"{node}: the inverted prompt has {length} tokens but the source prompt of 'edit' has "
-                         f"{edit.source.length}; use the source conditioning of the same Edit Prompts node.")
+        raise ValueError(
+            f"{node}: the inverted prompt has {length} tokens but the source prompt of 'edit' has "
+            f"{edit.source.length}; use the source conditioning of the same Edit Prompts node."
+        )
 
 
 def check_conditioning(guider, edit) -> None:
     """The sampler's positive must be the edit's target prompt."""
     if not guider.conds.get("positive"):
-        raise ValueError(f"{NODE}: the sampler has no positive conditioning; use KSampler, CFGGuider or BasicGuider "
-                         "with the target conditioning of Edit Prompts.")
+        raise ValueError(
+            f"{NODE}: the sampler has no positive conditioning; use KSampler, CFGGuider or BasicGuider "
+            "with the target conditioning of Edit Prompts."
+        )
     width = guider.model_patcher.model.model_config.unet_config.get("context_dim")
     for cond in guider.conds["positive"]:
         if "area" in cond or "mask" in cond:
-            raise ValueError(f"{NODE}: the sampler's positive is limited to an area or mask, but the source's "
-                             "attention is of the whole picture; remove the Conditioning (Set Area / Set Mask) node "
-                             "and use 'mask'.")
+            raise ValueError(
+                f"{NODE}: the sampler's positive is limited to an area or mask, but the source's "
+                "attention is of the whole picture; remove the Conditioning (Set Area / Set Mask) node "
+                "and use 'mask'."
+            )
         embedding = cond["cross_attn"]
         if width is not None and embedding.shape[-1] != width:
-            raise ValueError(f"{NODE}: the sampler's positive has {embedding.shape[-1]} channels but 'model' reads "
-                             f"{width}; use the CLIP of the same checkpoint in Edit Prompts.")
+            raise ValueError(
+                f"{NODE}: the sampler's positive has {embedding.shape[-1]} channels but 'model' reads "
+                f"{width}; use the CLIP of the same checkpoint in Edit Prompts."
+            )
         if not bool(torch.isfinite(embedding).all()):
-            raise ValueError(f"{NODE}: the sampler's positive holds NaN or infinite values; encode the prompt again "
-                             "with another CLIP.")
+            raise ValueError(
+                f"{NODE}: the sampler's positive holds NaN or infinite values; encode the prompt again "
+                "with another CLIP."
+            )
         tokens = cond.get("fatezero_tokens")
         if tokens is not None and tokens.ids != edit.target.ids:
-            raise ValueError(f"{NODE}: the sampler's positive says \"{tokens.text}\" but 'edit' goes to "
-                             f"\"{edit.target.text}\"; connect the target conditioning of the same Edit Prompts node.")
+            raise ValueError(
+                f"{NODE}: the sampler's positive says \"{tokens.text}\" but 'edit' goes to "
+                f'"{edit.target.text}"; connect the target conditioning of the same Edit Prompts node.'
+            )
         if embedding.shape[1] != edit.target.length:
-            raise ValueError(f"{NODE}: the sampler's positive has {embedding.shape[1]} tokens but the target prompt of "
-                             f"'edit' has {edit.target.length} (Conditioning Concat?); connect the target "
-                             "conditioning of the same Edit Prompts node.")
+            raise ValueError(
+                f"{NODE}: the sampler's positive has {embedding.shape[1]} tokens but the target prompt of "
+                f"'edit' has {edit.target.length} (Conditioning Concat?); connect the target "
+                "conditioning of the same Edit Prompts node."
+            )
 
 
 def check_target_length(key_length: int, edit) -> None:
     """The target's tokens must be those that the edit was aligned with (ComfyUI may repeat them to a common length)."""
     if key_length % edit.target.length:
-        raise ValueError(f"{NODE}: the sampler's positive has {key_length} tokens but the target prompt of 'edit' has "
-                         f"{edit.target.length}; connect the target conditioning of the same Edit Prompts node.")
+        raise ValueError(
+            f"{NODE}: the sampler's positive has {key_length} tokens but the target prompt of 'edit' has "
+            f"{edit.target.length}; connect the target conditioning of the same Edit Prompts node."
+        )
 
 
 def check_settings(source, edit, settings) -> None:
     """Windows, threshold and mask in range, and something to make the mask from."""
-    for name, window in (("self-attention", settings.self_window), ("cross-attention", settings.cross_window),
-                         ("latent blend", settings.latent_window)):
+    for name, window in (
+        ("self-attention", settings.self_window),
+        ("cross-attention", settings.cross_window),
+        ("latent blend", settings.latent_window),
+    ):
         if window is not None and not 0 <= window.start <= window.end <= 1:
-            raise ValueError(f"{NODE}: '{name} from' is {window.start} and '{name} until' is {window.end}; choose both "
-                             "from 0 to 1, 'from' not above 'until'.")
+            raise ValueError(
+                f"{NODE}: '{name} from' is {window.start} and '{name} until' is {window.end}; choose both "
+                "from 0 to 1, 'from' not above 'until'."
+            )
     if not 0 <= settings.threshold <= 1:
         raise ValueError(f"{NODE}: 'mask threshold' is {settings.threshold}; choose a value from 0 to 1.")
     if settings.mask_from in (WORDS, WORDS_IN_MASK) and not edit.source_mask_tokens:
         also = " and 'latent blend'" if settings.latent_window is not None and settings.mask_from == WORDS else ""
-        raise ValueError(f"{NODE}: 'mask from' is {settings.mask_from} but no word of the source prompt is replaced; "
-                         f"fill 'mask words' in Edit Prompts or switch 'mask from'{also} off.")
+        raise ValueError(
+            f"{NODE}: 'mask from' is {settings.mask_from} but no word of the source prompt is replaced; "
+            f"fill 'mask words' in Edit Prompts or switch 'mask from'{also} off."
+        )
     if settings.latent_window is not None and settings.mask_from == NO_MASK:
-        raise ValueError(f"{NODE}: 'latent blend' is on but 'mask from' is off, so that nothing could change; choose a "
-                         "mask, or switch 'latent blend' off.")
+        raise ValueError(
+            f"{NODE}: 'latent blend' is on but 'mask from' is off, so that nothing could change; choose a "
+            "mask, or switch 'latent blend' off."
+        )
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
         check_mask(settings.mask, source, settings.mask_from)
 
@@ -159,17 +209,23 @@ def check_settings(source, edit, settings) -> None:
 def check_mask(mask, source, mask_from: str) -> None:
     """A MASK for the source: [1 or n, H, W] of its aspect, finite, 0..1."""
     if mask is None:
-        raise ValueError(f"{NODE}: 'mask from' is {mask_from} but nothing is connected to 'mask'; connect a MASK or "
-                         "choose words.")
+        raise ValueError(
+            f"{NODE}: 'mask from' is {mask_from} but nothing is connected to 'mask'; connect a MASK or choose words."
+        )
     frames, _, height, width = source.trajectory.shape[1:]
     if mask.ndim != 3:
-        raise ValueError(f"{NODE}: 'mask' has the shape {list(mask.shape)} instead of [frames, height, width]; use an "
-                         "ordinary MASK.")
+        raise ValueError(
+            f"{NODE}: 'mask' has the shape {list(mask.shape)} instead of [frames, height, width]; use an ordinary MASK."
+        )
     if mask.shape[0] not in (1, frames):
-        raise ValueError(f"{NODE}: 'mask' has {mask.shape[0]} frames but the clip has {frames}; give one mask, or one "
-                         "for each frame.")
+        raise ValueError(
+            f"{NODE}: 'mask' has {mask.shape[0]} frames but the clip has {frames}; give one mask, or one "
+            "for each frame."
+        )
     if tuple(mask.shape[-2:]) not in ((height, width), (height * 8, width * 8)):
-        raise ValueError(f"{NODE}: 'mask' is {mask.shape[-1]}x{mask.shape[-2]} but the clip is "
-                         f"{width * 8}x{height * 8}; resize the mask to the clip.")
+        raise ValueError(
+            f"{NODE}: 'mask' is {mask.shape[-1]}x{mask.shape[-2]} but the clip is "
+            f"{width * 8}x{height * 8}; resize the mask to the clip."
+        )
     if not bool(torch.isfinite(mask).all()) or float(mask.min()) < 0 or float(mask.max()) > 1:
         raise ValueError(f"{NODE}: 'mask' holds values outside 0..1 or NaN; use an ordinary MASK.")

@@ -3,6 +3,7 @@
 The patch is one wrapper. When sampling starts it checks that source, edit and sampler fit together, and hooks the run's
 private options; when sampling ends, nothing of it is left.
 """
+
 from dataclasses import dataclass
 from functools import partial
 
@@ -106,15 +107,18 @@ class BlendRun:
             patches["attn1_patch"] = [self.read_hidden, *patches.get("attn1_patch", [])]
         ChunkedRun(model, blend_check.NODE, self.evaluate_chunk, plan.read_bytes).install(guider)
         wrappers = options["wrappers"]
-        for kind, wrapper in ((WrappersMP.PREDICT_NOISE, self.predict_noise),
-                              (WrappersMP.CALC_COND_BATCH, self.calc_cond_batch)):
+        for kind, wrapper in (
+            (WrappersMP.PREDICT_NOISE, self.predict_noise),
+            (WrappersMP.CALC_COND_BATCH, self.calc_cond_batch),
+        ):
             wrappers[kind] = {KEY: [wrapper], **wrappers.get(kind, {})}
         guider.model_options.pop("multigpu_clones", None)
         # Named among the guider's conditionings, their ControlNets are loaded with the edit's and cleaned up with them.
         guider.conds[SOURCE] = convert_cond(self.source.conditioning)
         if self.source.null_text is not None:
-            guider.conds[SOURCE_NEGATIVE] = convert_cond([[self.source.null_text.embeddings[0],
-                                                           self.source.null_text.options]])
+            guider.conds[SOURCE_NEGATIVE] = convert_cond(
+                [[self.source.null_text.embeddings[0], self.source.null_text.options]]
+            )
 
     # The wrappers of a step, from the outside in.
 
@@ -208,13 +212,17 @@ class BlendRun:
         cross = cross_weights(self.edit, settings.cross_window, index, steps)
         from_inversion = settings.attention_from == INVERSION
         self.step = Step(
-            index, sigma, settings.self_window.contains(index, steps),
+            index,
+            sigma,
+            settings.self_window.contains(index, steps),
             None if cross is None else tuple(weights.to(x.device) for weights in cross),
             {cond["uuid"] for cond in self.guider.conds["positive"]},
-            source.word_maps_at(sigma).to(x.device) if from_inversion and reads_words(settings) else None)
+            source.word_maps_at(sigma).to(x.device) if from_inversion and reads_words(settings) else None,
+        )
         self.step_source_words, self.step_target_words = self.step.source_words, None
         self.reads_source = bool(self.step.kinds) or (
-            not from_inversion and uses_reconstruction(self.edit, settings, index, steps))
+            not from_inversion and uses_reconstruction(self.edit, settings, index, steps)
+        )
         if not self.reads_source:
             return
         if self.source_conds is None:
@@ -250,8 +258,9 @@ class BlendRun:
             # Apart: its negative may be the edit's own, whose rows carry other hidden states along.
             model_options = with_chunk(model_options, active.apart(SOURCE))
             negative = conds_of_frames(self.reconstruction_negative, active.frames)
-            denoised, unconditional = executor(model, [conds, negative], self.reconstruction.latent[frames], timestep,
-                                               model_options)
+            denoised, unconditional = executor(
+                model, [conds, negative], self.reconstruction.latent[frames], timestep, model_options
+            )
             if negative is not None:
                 denoised = unconditional + self.reconstruction_guidance * (denoised - unconditional)
             active.put(denoised, self.reconstruction.denoised)
@@ -302,8 +311,9 @@ class BlendRun:
         if len(lower) == 0:
             return denoised
         next_sigma = float(lower.max())
-        mask = edit_mask(self.settings, self.edit, tuple(x.shape[-2:]), range(len(x)), x.device, self.source_words,
-                         self.target_words)
+        mask = edit_mask(
+            self.settings, self.edit, tuple(x.shape[-2:]), range(len(x)), x.device, self.source_words, self.target_words
+        )
         if mask is None:
             return denoised
         return blend_denoised(x, denoised, self.source_latent_at(next_sigma, x), mask[:, None], step.sigma, next_sigma)

@@ -4,6 +4,7 @@ Every fusion of FateZero and prompt-to-prompt is linear in the map, so it can be
 fused layer is at most two calls of the ordinary attention. `attention` below is any function (query, key, value) ->
 output with tensors [n, tokens, heads·d].
 """
+
 import math
 from dataclasses import dataclass
 

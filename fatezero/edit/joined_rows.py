@@ -1,4 +1,5 @@
 """The source's rows in the same call of the UNet as the edit's: its weights are read once, not twice."""
+
 import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -17,7 +18,8 @@ def can_join(source, conds) -> bool:
     return len(source) == 1 and all(
         not any(entry.get(name) is not None for name in APART)
         and comfy.samplers.cond_equal_size(entry["model_conds"], source[0]["model_conds"])
-        for entry in [*source, *entries])
+        for entry in [*source, *entries]
+    )
 
 
 def evaluate_joined(executor, source, latent: torch.Tensor, model, conds, x, timestep, model_options):
@@ -27,8 +29,9 @@ def evaluate_joined(executor, source, latent: torch.Tensor, model, conds, x, tim
     """
     uuid = source[0]["uuid"]
 
-    def apply_model(executor, x, timestep, c_concat=None, c_crossattn=None, control=None, transformer_options={},
-                    **kwargs):
+    def apply_model(
+        executor, x, timestep, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs
+    ):
         rows = transformer_options["uuids"]
         if uuid in rows:
             place = rows.index(uuid)
@@ -45,4 +48,4 @@ def evaluate_joined(executor, source, latent: torch.Tensor, model, conds, x, tim
     within = {KEY: [apply_model], **wrappers.get(WrappersMP.APPLY_MODEL, {})}
     options = {**options, "wrappers": {**wrappers, WrappersMP.APPLY_MODEL: within}}
     evaluated = executor(model, [*conds, source], x, timestep, {**model_options, "transformer_options": options})
-    return evaluated[:len(conds)]
+    return evaluated[: len(conds)]

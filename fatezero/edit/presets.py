@@ -1,4 +1,5 @@
 """Settings in words, one for each kind of edit, and the papers' own where they differ."""
+
 from ..masks.word_masks import AUTOMATIC
 from .fusion import Window
 from .settings import WORDS, BlendSettings
@@ -15,23 +16,51 @@ from .settings import WORDS, BlendSettings
 # no value is given; 0.8 as in that config, since emphasis acts only while the source's cross-attention is used.
 PRESETS = {
     "style": BlendSettings(self_window=Window(0, 0.8), cross_window=Window(0, 0.8)),
-    "attribute": BlendSettings(self_window=Window(0, 0.9), cross_window=Window(0, 0.8), mask_from=WORDS,
-                               threshold=AUTOMATIC, mask_self_attention=False, latent_window=Window(0, 1)),
-    "shape": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5), mask_from=WORDS,
-                           threshold=AUTOMATIC, latent_window=Window(0, 1)),
+    "attribute": BlendSettings(
+        self_window=Window(0, 0.9),
+        cross_window=Window(0, 0.8),
+        mask_from=WORDS,
+        threshold=AUTOMATIC,
+        mask_self_attention=False,
+        latent_window=Window(0, 1),
+    ),
+    "shape": BlendSettings(
+        self_window=Window(0, 0.5),
+        cross_window=Window(0, 0.5),
+        mask_from=WORDS,
+        threshold=AUTOMATIC,
+        latent_window=Window(0, 1),
+    ),
     "background": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5)),
-    "remove": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5), mask_from=WORDS,
-                            threshold=AUTOMATIC, latent_window=Window(0, 1)),
+    "remove": BlendSettings(
+        self_window=Window(0, 0.5),
+        cross_window=Window(0, 0.5),
+        mask_from=WORDS,
+        threshold=AUTOMATIC,
+        latent_window=Window(0, 1),
+    ),
     "enhance": BlendSettings(self_window=Window(0, 0.9), cross_window=Window(0, 0.8)),
     "attribute (as in the paper)": BlendSettings(self_window=Window(0, 0.7), cross_window=Window(0, 0.7)),
-    "shape (as in the paper)": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5), mask_from=WORDS,
-                                             threshold=0.3),
-    "remove (as in the paper)": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5), mask_from=WORDS,
-                                              threshold=0.3),
-    "word swap (Video-P2P)": BlendSettings(self_window=Window(0, 0), cross_window=Window(0, 0.4), mask_from=WORDS,
-                                           threshold=0.3, latent_window=Window(0.2, 1)),
-    "refine (Video-P2P)": BlendSettings(self_window=Window(0, 0), cross_window=Window(0, 0.4), mask_from=WORDS,
-                                        threshold=0.3, latent_window=Window(0.2, 1)),
+    "shape (as in the paper)": BlendSettings(
+        self_window=Window(0, 0.5), cross_window=Window(0, 0.5), mask_from=WORDS, threshold=0.3
+    ),
+    "remove (as in the paper)": BlendSettings(
+        self_window=Window(0, 0.5), cross_window=Window(0, 0.5), mask_from=WORDS, threshold=0.3
+    ),
+    "word swap (Video-P2P)": BlendSettings(
+        self_window=Window(0, 0),
+        cross_window=Window(0, 0.4),
+        mask_from=WORDS,
+        threshold=0.3,
+        latent_window=Window(0.2, 1),
+    ),
+    "refine (Video-P2P)": BlendSettings(
+        self_window=Window(0, 0),
+        cross_window=Window(0, 0.4),
+        mask_from=WORDS,
+        threshold=0.3,
+        latent_window=Window(0.2, 1),
+    ),
     "re-weight (Video-P2P)": BlendSettings(self_window=Window(0, 0), cross_window=Window(0, 0.8)),
     "style (Video-P2P)": BlendSettings(self_window=Window(0, 0), cross_window=Window(0, 0.8)),
 }

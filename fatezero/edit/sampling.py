@@ -1,4 +1,5 @@
 """Sampling with a source run: the edit, and the reconstruction that tells how exact the inversion was."""
+
 import comfy.model_management
 import comfy.samplers
 import torch
@@ -7,8 +8,9 @@ from ..source.source_run import SourceRun
 from .edit_run import blend_attention
 
 
-def sample_edit(model, source: SourceRun, edit, settings, positive, negative, cfg: float, callback=None,
-                disable_pbar: bool = False) -> torch.Tensor:
+def sample_edit(
+    model, source: SourceRun, edit, settings, positive, negative, cfg: float, callback=None, disable_pbar: bool = False
+) -> torch.Tensor:
     """The edited latent [n, c, h, w] as a VAE takes it: Attention Blend under euler with the inversion's sigmas."""
     guider = comfy.samplers.CFGGuider(blend_attention(model, source, edit, settings))
     guider.set_conds(positive, negative)
@@ -16,8 +18,9 @@ def sample_edit(model, source: SourceRun, edit, settings, positive, negative, cf
     return _denoise(guider, source, callback, disable_pbar)
 
 
-def reconstruct(model, source: SourceRun, negative=None, cfg: float = 1.0, callback=None,
-                disable_pbar: bool = False) -> torch.Tensor:
+def reconstruct(
+    model, source: SourceRun, negative=None, cfg: float = 1.0, callback=None, disable_pbar: bool = False
+) -> torch.Tensor:
     """The source clip drawn again from its noise under its own prompt, [n, c, h, w]; without guidance, or with that of a
     negative CONDITIONING."""
     guider = comfy.samplers.CFGGuider(model)
@@ -47,6 +50,13 @@ def reconstruction_error(model, source: SourceRun, samples: torch.Tensor) -> flo
 
 def _denoise(guider, source: SourceRun, callback, disable_pbar: bool) -> torch.Tensor:
     noise = guider.model_patcher.model.process_latent_out(source.trajectory[-1])
-    samples = guider.sample(torch.zeros_like(noise), noise, comfy.samplers.ksampler("euler"), source.sigmas.flip(0),
-                            callback=callback, disable_pbar=disable_pbar, seed=0)
+    samples = guider.sample(
+        torch.zeros_like(noise),
+        noise,
+        comfy.samplers.ksampler("euler"),
+        source.sigmas.flip(0),
+        callback=callback,
+        disable_pbar=disable_pbar,
+        seed=0,
+    )
     return samples.to(comfy.model_management.intermediate_device())

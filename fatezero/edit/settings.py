@@ -1,4 +1,5 @@
 """What can be set about a fusion, and the papers' settings in words."""
+
 from dataclasses import dataclass
 
 import torch

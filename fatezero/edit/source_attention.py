@@ -3,6 +3,7 @@
 A chunk's queries and keys are the same either way: replay reads them as they pass, the cache projects them again from
 the hidden states that it holds.
 """
+
 from dataclasses import dataclass, replace
 
 import torch
@@ -43,10 +44,20 @@ def plan_source_attention(model, source, edit, settings: BlendSettings) -> Atten
     else:  # guided, it has two rows of its own
         rows = sum(uses_reconstruction(edit, settings, step, source.steps) for step in range(source.steps))
         rows *= 2 if settings.attention_from == RECONSTRUCTION else 1
-    chunk_bytes = [source.frames * cached_bytes_per_frame(network, height, width, fused, settings.finest_layers, dtype)
-                   for fused in kinds if fused]
-    read_bytes = read_bytes_per_frame(network, height, width, {SELF, CROSS}, settings.finest_layers, dtype,
-                                      len(inflation.key_frames) if inflation else 1)
+    chunk_bytes = [
+        source.frames * cached_bytes_per_frame(network, height, width, fused, settings.finest_layers, dtype)
+        for fused in kinds
+        if fused
+    ]
+    read_bytes = read_bytes_per_frame(
+        network,
+        height,
+        width,
+        {SELF, CROSS},
+        settings.finest_layers,
+        dtype,
+        len(inflation.key_frames) if inflation else 1,
+    )
     replay = f"source by replay: up to +{rows / source.steps / 2:.0%} time"  # beside guided sampling's two rows
     hindrance = why_not_cached(model, settings)
     if settings.source_attention == CACHE and hindrance:
@@ -106,8 +117,11 @@ class SourceCache:
         self.budget, self.explicit = budget, settings.source_attention == CACHE
         self.begun = False
         self.blocks = dict(transformer_blocks(network))
-        self.layers = [layer for layer, tokens, _ in layer_sizes(network, height, width)
-                       if settings.finest_layers or tokens < height * width]
+        self.layers = [
+            layer
+            for layer, tokens, _ in layer_sizes(network, height, width)
+            if settings.finest_layers or tokens < height * width
+        ]
         self.inflation = inflation_of(model)
         self.made_with = model_parts(model)
 
@@ -148,10 +162,10 @@ class CachedAttention:
             query = self.step.read(layer, self.chunk.frames, device)
             return query, block.attn2.to_k(context.to(query)).expand(len(query), -1, -1)
         pool = self.step.read(layer, self.chunk.pool, device)
-        query = block.attn1.to_q(pool[:len(self.chunk.frames)])
+        query = block.attn1.to_q(pool[: len(self.chunk.frames)])
         key = block.attn1.to_k(pool)
         if self.inflation is None or pool.shape[-1] < self.inflation.minimum_width:
-            return query, key[:len(query)]
+            return query, key[: len(query)]
         return query, gather_frames(key[None], self.chunk.keys)
 
 
@@ -163,12 +177,17 @@ def model_parts(model) -> list:
     for table in (transformer_options.get("patches", {}), transformer_options.get("patches_replace", {})):
         for name in sorted(table):
             patches = table[name].items() if isinstance(table[name], dict) else enumerate(table[name])
-            parts += [part for place, patch in patches if not isinstance(patch, KeyFramePatch)
-                      for part in (str(name) + str(place), patch)]
+            parts += [
+                part
+                for place, patch in patches
+                if not isinstance(patch, KeyFramePatch)
+                for part in (str(name) + str(place), patch)
+            ]
     return parts
 
 
 def same_parts(before: list, now: list) -> bool:
     """Whether two lists of `model_parts` are of models that compute alike; unlike objects count as different."""
     return len(before) == len(now) and all(
-        one is other or (isinstance(one, str) and one == other) for one, other in zip(before, now))
+        one is other or (isinstance(one, str) and one == other) for one, other in zip(before, now)
+    )

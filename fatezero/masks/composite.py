@@ -1,4 +1,5 @@
 """Puts an edited clip back over the original, so that nothing outside the mask differs from it by a single bit."""
+
 import torch
 import torch.nn.functional as F
 

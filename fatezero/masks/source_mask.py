@@ -1,4 +1,5 @@
 """A pixel mask per frame from what inversion has kept of the source's cross-attention."""
+
 import torch
 import torch.nn.functional as F
 
@@ -12,8 +13,9 @@ NODE = "Attention Mask"
 PIXELS_PER_LATENT = 8
 
 
-def source_mask(source: SourceRun, edit: PromptEdit | None, words: str, threshold: float,
-                step: int | None) -> torch.Tensor:
+def source_mask(
+    source: SourceRun, edit: PromptEdit | None, words: str, threshold: float, step: int | None
+) -> torch.Tensor:
     """Where words of the source prompt are, float32 [n, H, W] of 0 and 1 at the clip's size.
 
     words: separated by commas, empty for the edit's own; threshold: tau of Eq. 6; step: a denoising step, or None for
@@ -32,8 +34,10 @@ def source_mask(source: SourceRun, edit: PromptEdit | None, words: str, threshol
 def step_maps(source: SourceRun, step: int, node: str = NODE) -> torch.Tensor:
     """The word maps of one denoising step; ValueError when there are fewer steps. node: the name of who asks."""
     if not 0 <= step < source.steps:
-        raise ValueError(f"{node}: 'step' is {step} but the source was inverted in {source.steps} steps; choose 0 to "
-                         f"{source.steps - 1}.")
+        raise ValueError(
+            f"{node}: 'step' is {step} but the source was inverted in {source.steps} steps; choose 0 to "
+            f"{source.steps - 1}."
+        )
     return source.word_maps[source.steps - 1 - step]
 
 
@@ -41,14 +45,21 @@ def word_tokens(source: SourceRun, edit: PromptEdit | None, words: str) -> list[
     """Token positions of the words to mask; ValueError when there are none."""
     if words.strip():
         if source.tokens is None:
-            raise ValueError(f"{NODE}: 'source' was inverted with a prompt that did not come from Edit Prompts, so its "
-                             "words are unknown; use Edit Prompts.")
+            raise ValueError(
+                f"{NODE}: 'source' was inverted with a prompt that did not come from Edit Prompts, so its "
+                "words are unknown; use Edit Prompts."
+            )
         phrases = [phrase for phrase in words.split(",") if phrase.strip()]
-        return [token for phrase in phrases for word in find_words(source.tokens, phrase, f"{NODE}: 'words'")
-                for token in word]
+        return [
+            token
+            for phrase in phrases
+            for word in find_words(source.tokens, phrase, f"{NODE}: 'words'")
+            for token in word
+        ]
     if edit is not None:
         check_edit(edit, source, NODE)
     if edit is None or not edit.source_mask_tokens:
-        raise ValueError(f"{NODE}: 'words' is empty and no edit with changed words is connected; name words of the "
-                         "source prompt.")
+        raise ValueError(
+            f"{NODE}: 'words' is empty and no edit with changed words is connected; name words of the source prompt."
+        )
     return list(edit.source_mask_tokens)

@@ -1,4 +1,5 @@
 """Masks from cross-attention: where in each frame the words of a prompt are (FateZero Eq. 6)."""
+
 import torch
 import torch.nn.functional as F
 
@@ -86,8 +87,9 @@ def checked_mask(mask: torch.Tensor, images: torch.Tensor, name: str, node: str)
         found = "x".join(str(side) for side in reversed(mask.shape[1:]))
         raise ValueError(f"{node}: 'mask' is {found} but '{name}' is {width}x{height}; resize the mask to that size.")
     if len(mask) not in (1, frames):
-        raise ValueError(f"{node}: 'mask' has {len(mask)} frames but '{name}' has {frames}; connect one mask, or one "
-                         "for each frame.")
+        raise ValueError(
+            f"{node}: 'mask' has {len(mask)} frames but '{name}' has {frames}; connect one mask, or one for each frame."
+        )
     if not torch.isfinite(mask).all():
         raise ValueError(f"{node}: 'mask' has invalid numbers (NaN or infinite); look for the node that made them.")
     return mask.float().clamp(0, 1)

@@ -3,6 +3,7 @@
 The sampler itself still sees the whole clip, whose latents are small. One object lives as long as a sampling run, on
 the run's private options; the model is never touched.
 """
+
 import copy
 import logging
 import math
@@ -66,8 +67,10 @@ class ChunkedRun:
         """Puts itself around the run's evaluations, outside of whatever else wraps them."""
         options = guider.model_options["transformer_options"]
         wrappers = options["wrappers"] = dict(options.get("wrappers", {}))
-        for kind, wrapper in ((WrappersMP.PREPARE_SAMPLING, self.prepare_sampling),
-                              (WrappersMP.CALC_COND_BATCH, self.calc_cond_batch)):
+        for kind, wrapper in (
+            (WrappersMP.PREPARE_SAMPLING, self.prepare_sampling),
+            (WrappersMP.CALC_COND_BATCH, self.calc_cond_batch),
+        ):
             others = {key: value for key, value in wrappers.get(kind, {}).items() if key != KEY}
             wrappers[kind] = {KEY: [wrapper], **others}
 
@@ -102,9 +105,11 @@ class ChunkedRun:
                 raise comfy.model_management.OOM_EXCEPTION(
                     f"{self.node}: memory ran out with one frame of {x.shape[-1] * 8}x{x.shape[-2] * 8} at a time"
                     f"{self.takes(model, x)}; use a smaller picture, fewer ControlNets, or start ComfyUI with "
-                    "--lowvram.")
-            logging.warning("%s: memory ran out with %d frames at a time; going on with %d.", self.node, tried,
-                            tried // 2)
+                    "--lowvram."
+                )
+            logging.warning(
+                "%s: memory ran out with %d frames at a time; going on with %d.", self.node, tried, tried // 2
+            )
             self.at_once = tried // 2
 
     def takes(self, model, x) -> str:
@@ -120,8 +125,13 @@ class ChunkedRun:
         for active in map(active.at, range(len(chunks))):
             frames = torch.tensor(active.frames, device=x.device)
             evaluated = self.evaluate_chunk(
-                executor, model, [conds_of_frames(cond, active.frames) for cond in conds], x[frames], timestep[frames],
-                with_chunk(model_options, active))
+                executor,
+                model,
+                [conds_of_frames(cond, active.frames) for cond in conds],
+                x[frames],
+                timestep[frames],
+                with_chunk(model_options, active),
+            )
             for result, part in zip(results, evaluated):
                 active.put(part, result)
         return results
@@ -154,24 +164,31 @@ class ChunkedRun:
         if self.asked or self.whole:
             return at_once
         free = comfy.model_management.get_free_memory(x.device)
-        while at_once > 1 and (model.memory_required([at_once, *x.shape[1:]]) * 1.5
-                               + at_once * self.extra_bytes > free):
+        while at_once > 1 and (
+            model.memory_required([at_once, *x.shape[1:]]) * 1.5 + at_once * self.extra_bytes > free
+        ):
             at_once = math.ceil(at_once / 2)
         return at_once
 
 
 def is_out_of_memory(error) -> bool:
     """Whether an error says that memory ran out, on any device."""
-    return (isinstance(error, MemoryError) or comfy.model_management.is_oom(error)
-            or any(words in str(error) for words in ("out of memory", "can't allocate memory", "not enough memory")))
+    return (
+        isinstance(error, MemoryError)
+        or comfy.model_management.is_oom(error)
+        or any(words in str(error) for words in ("out of memory", "can't allocate memory", "not enough memory"))
+    )
 
 
 def with_chunk(model_options: dict, active: ActiveChunk) -> dict:
     """Options for one chunk; `ad_params` is how AnimateDiff tells IPAdapter and others which frames are there."""
     options = {**model_options["transformer_options"], KEY: active}
     if len(active.chunks) > 1:
-        options["ad_params"] = {"full_length": active.clip_frames, "context_length": len(active.frames),
-                                "sub_idxs": list(active.frames)}
+        options["ad_params"] = {
+            "full_length": active.clip_frames,
+            "context_length": len(active.frames),
+            "sub_idxs": list(active.frames),
+        }
     return {**model_options, "transformer_options": options}
 
 
@@ -190,7 +207,8 @@ def _cond_of_frames(cond: dict, frames) -> dict:
     cond = cond.copy()
     cond["model_conds"] = {
         name: value._copy_with(_of_frames(value.cond, frames)) if isinstance(value.cond, torch.Tensor) else value
-        for name, value in cond["model_conds"].items()}
+        for name, value in cond["model_conds"].items()
+    }
     if "mask" in cond:
         cond["mask"] = _of_frames(cond["mask"], frames)
     if cond.get("control") is not None:

@@ -4,6 +4,7 @@ Later chunks get the key frames that they do not hold from earlier ones: their h
 layer. So no frame is computed twice, and the result is that of the whole clip at once wherever an order of the chunks
 exists in which every frame finds its key frames.
 """
+
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -125,8 +126,11 @@ def _plan_spread(frames: int, at_once: int) -> ChunkPlan:
     for part in rest:
         keys = [(len(part) + common).expand(len(part), -1), torch.arange(len(part))[:, None]]
         chunks.append(Chunk(part, len(part), part + first, torch.cat(keys, dim=1)))
-    return ChunkPlan(tuple(chunks), f"key frames 'all': every frame looks at itself and at {len(first)} frames spread "
-                                    f"over the clip, not at all {frames}")
+    return ChunkPlan(
+        tuple(chunks),
+        f"key frames 'all': every frame looks at itself and at {len(first)} frames spread "
+        f"over the clip, not at all {frames}",
+    )
 
 
 def _plan_chain(entries, wanted, offsets, at_once: int, layers: int) -> ChunkPlan:
@@ -142,12 +146,22 @@ def _plan_chain(entries, wanted, offsets, at_once: int, layers: int) -> ChunkPla
     lent = [tuple(range(part[-1] + 1, min(frames, part[-1] + 1 + overlap))) if back else () for part in parts]
     strangers = tuple(frame for frame in fixed if frame not in parts[0] + lent[0])
     lent[0] += strangers
-    carried = [(*fixed, *(range(max(0, part[-1] + 1 - back), part[-1] + 1) if back else
-                          range(part[-1], min(frames, part[-1] + ahead)))) for part in parts]
+    carried = [
+        (
+            *fixed,
+            *(
+                range(max(0, part[-1] + 1 - back), part[-1] + 1)
+                if back
+                else range(part[-1], min(frames, part[-1] + ahead))
+            ),
+        )
+        for part in parts
+    ]
     problems = []
     if overlap < exact_overlap:
-        problems.append(f"key frames on both sides: chunks look {overlap} frames ahead, but {exact_overlap} would be "
-                        "exact")
+        problems.append(
+            f"key frames on both sides: chunks look {overlap} frames ahead, but {exact_overlap} would be exact"
+        )
     if strangers:
         problems.append("a fixed key frame beside previous or following ones is computed without its own neighbours")
     return ChunkPlan(_chunks(parts, lent, wanted, carried), "; ".join(problems) or None)

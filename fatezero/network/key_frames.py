@@ -1,4 +1,5 @@
 """Which frames each frame attends to in spatio-temporal self-attention (FateZero Eq. 8, Video-P2P's frame attention)."""
+
 import torch
 
 # What a person chooses from, as lists of frames: a word, or a signed offset from the current frame.
@@ -30,7 +31,8 @@ def parse_key_frames(text: str) -> tuple[str, ...]:
         except ValueError:
             raise ValueError(
                 f"'custom key frames' has '{entry}', which is not one of {', '.join(WORDS)} or an offset such as -1; "
-                "write for example 'current, middle'.") from None
+                "write for example 'current, middle'."
+            ) from None
         entries.append("current" if offset == 0 else f"{offset:+d}")
     if not entries:
         raise ValueError("'custom key frames' is empty; write for example 'current, middle'.")

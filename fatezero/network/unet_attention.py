@@ -3,6 +3,7 @@
 ComfyUI looks up one replacement per attention layer. Ours is put in at the start of the run, after every other node has
 had its say, wraps what it finds, and vanishes with the run's options; the model itself is never touched.
 """
+
 from dataclasses import dataclass
 
 from comfy.ldm.modules.attention import SpatialTransformer, optimized_attention
@@ -66,13 +67,15 @@ def install_hooks(transformer_options: dict, diffusion_model, attend) -> None:
 def _hook(layer: Layer, previous, attend):
     def replacement(query, key, value, extra):
         return attend(layer, query, key, value, extra, previous)
+
     return replacement
 
 
 def plain_attention(query, key, value, extra):
     """ComfyUI's own attention, with the backend and precision that it chose; no mask."""
-    return optimized_attention(query, key, value, extra["n_heads"], attn_precision=extra.get("attn_precision"),
-                               transformer_options=extra)
+    return optimized_attention(
+        query, key, value, extra["n_heads"], attn_precision=extra.get("attn_precision"), transformer_options=extra
+    )
 
 
 def layer_size(extra: dict, tokens: int) -> tuple[int, int]:
@@ -81,7 +84,8 @@ def layer_size(extra: dict, tokens: int) -> tuple[int, int]:
     if height * width != tokens:
         raise ValueError(
             f"FateZero: an attention layer of {height}x{width} got {tokens} queries; another node on this model "
-            "(HyperTile, ToMe ...) merges or cuts them; remove it.")
+            "(HyperTile, ToMe ...) merges or cuts them; remove it."
+        )
     return height, width
 
 

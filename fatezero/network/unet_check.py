@@ -1,4 +1,5 @@
 """What a model is, and whether it can do what our nodes ask of it."""
+
 import hashlib
 import json
 
@@ -12,44 +13,54 @@ def require_unet(model, node: str) -> None:
     if not hasattr(diffusion_model, "input_blocks") or not hasattr(diffusion_model, "middle_block"):
         raise ValueError(
             f"{node}: 'model' is a {type(model.model).__name__}, but cross-attention editing needs an SD 1.x, SD 2.x or "
-            "SDXL UNet; load one of those checkpoints.")
+            "SDXL UNet; load one of those checkpoints."
+        )
 
 
 def require_clip_latent(model, samples: torch.Tensor, node: str) -> None:
     """Refuses latents that are not a batch of frames of this model, or that hold NaN."""
     if getattr(samples, "is_nested", False) or samples.ndim != 4:
-        raise ValueError(f"{node}: 'latent' has {getattr(samples, 'ndim', 'nested')} dimensions (a video or audio "
-                         "model's latent), but frames must come as a batch of images; use VAE Encode of an SD model.")
+        raise ValueError(
+            f"{node}: 'latent' has {getattr(samples, 'ndim', 'nested')} dimensions (a video or audio "
+            "model's latent), but frames must come as a batch of images; use VAE Encode of an SD model."
+        )
     channels = model.model.latent_format.latent_channels
     if samples.shape[1] != channels:
-        raise ValueError(f"{node}: 'latent' has {samples.shape[1]} channels, but 'model' works on {channels}; encode "
-                         "the frames with this checkpoint's own VAE.")
+        raise ValueError(
+            f"{node}: 'latent' has {samples.shape[1]} channels, but 'model' works on {channels}; encode "
+            "the frames with this checkpoint's own VAE."
+        )
     if samples.shape[0] == 0:
         raise ValueError(f"{node}: 'latent' holds no frames; load at least one.")
     if not bool(torch.isfinite(samples).all()):
-        raise ValueError(f"{node}: 'latent' holds NaN or infinite values; the VAE probably overflowed in fp16: start "
-                         "ComfyUI with --fp32-vae or use another VAE.")
+        raise ValueError(
+            f"{node}: 'latent' holds NaN or infinite values; the VAE probably overflowed in fp16: start "
+            "ComfyUI with --fp32-vae or use another VAE."
+        )
 
 
 def refuse_context_windows(model, node: str) -> None:
     """Refuses a model that cuts the clip into windows which a source run does not know; node: who asks."""
     if model.model_options.get("context_handler") is not None:
-        raise ValueError(f"{node}: 'model' has context windows, which cut the clip into parts; remove the Context "
-                         "Windows node.")
+        raise ValueError(
+            f"{node}: 'model' has context windows, which cut the clip into parts; remove the Context Windows node."
+        )
 
 
 def check_embedding(model, embedding: torch.Tensor, name: str, node: str) -> None:
     """Refuses a prompt's encoding [1 or n, T, C] of another text encoder or with NaN; name: the node's input."""
     width = model.model.model_config.unet_config.get("context_dim")
     if width is not None and embedding.shape[-1] != width:
-        raise ValueError(f"{node}: '{name}' has {embedding.shape[-1]} channels but 'model' reads {width}; use the CLIP "
-                         "of the same checkpoint.")
+        raise ValueError(
+            f"{node}: '{name}' has {embedding.shape[-1]} channels but 'model' reads {width}; use the CLIP "
+            "of the same checkpoint."
+        )
     if not bool(torch.isfinite(embedding).all()):
         raise ValueError(f"{node}: '{name}' holds NaN or infinite values; encode the prompt again with another CLIP.")
 
 
 def prediction_type(model) -> str:
-    """"epsilon" or "v"; refuses other model samplings (flow, EDM, x0, CogVideoX) in one sentence."""
+    """ "epsilon" or "v"; refuses other model samplings (flow, EDM, x0, CogVideoX) in one sentence."""
     sampling = model.get_model_object("model_sampling")
     if not isinstance(sampling, (comfy.model_sampling.EDM, comfy.model_sampling.X0)):
         if isinstance(sampling, comfy.model_sampling.V_PREDICTION):
@@ -57,8 +68,10 @@ def prediction_type(model) -> str:
         if isinstance(sampling, comfy.model_sampling.EPS):
             return "epsilon"
     kind = next((base.__name__ for base in type(sampling).__mro__ if "calculate_denoised" in vars(base)), "unknown")
-    raise ValueError(f"DDIM Invert + Store Attention: 'model' predicts in a way DDIM inversion is not defined for "
-                     f"({kind}); use an epsilon- or v-prediction checkpoint.")
+    raise ValueError(
+        f"DDIM Invert + Store Attention: 'model' predicts in a way DDIM inversion is not defined for "
+        f"({kind}); use an epsilon- or v-prediction checkpoint."
+    )
 
 
 def fingerprint(model) -> str:

@@ -3,6 +3,7 @@
 Frames are the batch. The key frames' hidden states are concatenated to keys and values before the projections, so the
 pretrained weights stay untouched and other patches still see an ordinary attention call.
 """
+
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -80,7 +81,8 @@ class KeyFramePatch:
         if len(active.frames) != frames:
             raise ValueError(
                 f"Inflate UNet to ST-Attention: a self-attention layer got {frames} frames where {len(active.frames)} "
-                "were asked for; another node on this model cuts the clip up; remove it.")
+                "were asked for; another node on this model cuts the clip up; remove it."
+            )
         return gather_chunk(clip, active, extra, kind)
 
 
@@ -90,7 +92,8 @@ def frames_per_row(batch: int, transformer_options: dict) -> int:
     if batch % rows:
         raise ValueError(
             f"Inflate UNet to ST-Attention: a self-attention layer got {batch} inputs for {rows} conditionings; "
-            "another node on this model (HyperTile, ToMe ...) changes the batch; remove it.")
+            "another node on this model (HyperTile, ToMe ...) changes the batch; remove it."
+        )
     return batch // rows
 
 
@@ -110,8 +113,10 @@ def gather_chunk(clip: torch.Tensor, active, transformer_options: dict, kind: st
     layer and conditioning, since ComfyUI may evaluate the conditionings together in one chunk and apart in the next.
     """
     chunk, carried = active.chunk, active.carried
-    names = [(kind, transformer_options["block"], transformer_options["block_index"], row)
-             for row in transformer_options["uuids"]]
+    names = [
+        (kind, transformer_options["block"], transformer_options["block_index"], row)
+        for row in transformer_options["uuids"]
+    ]
     if names[0] in carried:
         clip = torch.cat([clip, torch.stack([carried[name] for name in names])], dim=1)
     if chunk.carry is not None and not active.is_last:
@@ -119,8 +124,9 @@ def gather_chunk(clip: torch.Tensor, active, transformer_options: dict, kind: st
     return gather_frames(clip, chunk.keys)
 
 
-def normalise_across_frames(executor, x, timesteps, context=None, y=None, control=None, transformer_options=None,
-                            **kwargs):
+def normalise_across_frames(
+    executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs
+):
     """DIFFUSION_MODEL wrapper: for this one call, the ResNet blocks and the output take their group norms over all
     frames of a row (official 3-D UNet: GroupNorm on a b·c·f·h·w tensor; the transformers' own norm stays per frame).
 
@@ -162,6 +168,7 @@ def _over_frames(norm, forward, index: int, transformer_options: dict):
         tall = clip.transpose(1, 2).reshape(len(rows), channels, -1, width)
         tall = forward(tall).reshape(len(rows), channels, -1, height, width)
         return tall.transpose(1, 2).reshape(batch, channels, height, width)
+
     return joint
 
 

@@ -1,4 +1,5 @@
 """How large each attention layer of a UNet is, and so what the source's attention takes, before anything is run."""
+
 import torch
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample
@@ -39,8 +40,9 @@ def _block_layers(place: tuple[str, int], block, size: tuple[int, int]):
                     yield Layer(kind, place, depth), size[0] * size[1], attention.heads * attention.dim_head
 
 
-def cached_bytes_per_frame(diffusion_model, height: int, width: int, kinds, finest_layers: bool,
-                           dtype: torch.dtype) -> int:
+def cached_bytes_per_frame(
+    diffusion_model, height: int, width: int, kinds, finest_layers: bool, dtype: torch.dtype
+) -> int:
     """Bytes of one frame and one step in the cache: hidden states for self-attention, queries for cross-attention.
 
     height, width: the latent's; kinds: of SELF and CROSS, those that are fused; finest_layers: whether the layers of
@@ -50,8 +52,17 @@ def cached_bytes_per_frame(diffusion_model, height: int, width: int, kinds, fine
     return dtype.itemsize * sum(tokens * channels for _, tokens, channels in sizes)
 
 
-def read_bytes_per_frame(diffusion_model, height: int, width: int, kinds, finest_layers: bool, dtype: torch.dtype,
-                         key_frames: int = 1, minimum_width: int = 0, text_tokens: int = 77) -> int:
+def read_bytes_per_frame(
+    diffusion_model,
+    height: int,
+    width: int,
+    kinds,
+    finest_layers: bool,
+    dtype: torch.dtype,
+    key_frames: int = 1,
+    minimum_width: int = 0,
+    text_tokens: int = 77,
+) -> int:
     """Bytes of one frame's queries and keys, all layers', held while a replayed step is fused.
 
     key_frames: how many each frame attends to in the self-attention layers at least minimum_width wide; text_tokens:

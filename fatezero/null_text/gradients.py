@@ -3,6 +3,7 @@
 Nodes run in PyTorch's inference mode, where nothing can be differentiated, not even the weights' copies. Within
 `gradients` it can; afterwards the model is as it was.
 """
+
 import math
 import weakref
 from contextlib import ExitStack, contextmanager
@@ -56,10 +57,12 @@ class WeightCopies:
 
     def function(self, module, place: int):
         """A weight function of ComfyUI's, after all others (LoRA); place: 0 for the weight, 1 for the bias."""
+
         def copied(weight):
             copy = weight.detach().clone()
             self.copies[copy.data_ptr()] = weakref.ref(copy), module, place
             return copy
+
         return copied
 
     def pack(self, saved: torch.Tensor):
@@ -75,8 +78,7 @@ class WeightCopies:
                 raise RuntimeError("a tensor that its gradient needs was changed by an inplace operation")
             return saved
         module, place, dtype, device, *view = packed
-        weights = comfy.ops.cast_bias_weight(module, dtype=dtype, device=device, bias_dtype=dtype,
-                                             offloadable=True)
+        weights = comfy.ops.cast_bias_weight(module, dtype=dtype, device=device, bias_dtype=dtype, offloadable=True)
         comfy.ops.uncast_bias_weight(module, *weights)
         return weights[place].as_strided(*view)
 
@@ -104,11 +106,14 @@ def make_differentiable(transformer_options: dict) -> None:
     Attention is PyTorch's own, since sage and flash attention have none; and the skip connections, to which a
     ControlNet adds in place, are not the tensors that the next block has read.
     """
-    transformer_options["optimized_attention_override"] = \
-        lambda attention, *arguments, **options: attention_pytorch(*arguments, **options)
+    transformer_options["optimized_attention_override"] = lambda attention, *arguments, **options: attention_pytorch(
+        *arguments, **options
+    )
     patches = transformer_options["patches"] = dict(transformer_options.get("patches", {}))
-    patches["input_block_patch_after_skip"] = [*patches.get("input_block_patch_after_skip", []),
-                                               lambda hidden, options: hidden.clone()]
+    patches["input_block_patch_after_skip"] = [
+        *patches.get("input_block_patch_after_skip", []),
+        lambda hidden, options: hidden.clone(),
+    ]
 
 
 class GradientChunks(ChunkedRun):
@@ -153,9 +158,14 @@ class DenoiseChunk:
         conds = conds_of_frames([cond], active.frames)
         frames = torch.tensor(active.frames, device=self.x.device)
         with self.explained():
-            part, = comfy.samplers.calc_cond_batch(self.model, [conds], self.x[frames], self.sigma.expand(len(frames)),
-                                                   with_chunk(self.model_options, active))
-        return part[:active.chunk.own]
+            (part,) = comfy.samplers.calc_cond_batch(
+                self.model,
+                [conds],
+                self.x[frames],
+                self.sigma.expand(len(frames)),
+                with_chunk(self.model_options, active),
+            )
+        return part[: active.chunk.own]
 
     def differentiate(self, outputs, inputs, gradients):
         """Gradients with respect to the inputs, None where nothing depends on them."""
@@ -174,7 +184,8 @@ class DenoiseChunk:
             raise ValueError(
                 f"{self.node}: 'model' cannot give gradients, because another node on it (IPAdapter, a patch of its "
                 "attention, a quantised loader ...) works on tensors that have none; remove that node, or choose the "
-                "method without optimization.") from error
+                "method without optimization."
+            ) from error
 
 
 class Evaluation:
@@ -209,7 +220,7 @@ class Evaluation:
         for active, before in reversed(self.before):
             part, carried, leaves = self.last or self.evaluate(active, before)
             self.last = None
-            frames = torch.tensor(active.frames[:len(part)], device=of_denoised.device)
+            frames = torch.tensor(active.frames[: len(part)], device=of_denoised.device)
             outputs, gradients = [part], [of_denoised[frames]]
             for name, tensor in of_carried.items():
                 if carried[name].requires_grad:  # not before the first layer that reads the embedding

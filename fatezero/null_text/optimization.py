@@ -3,6 +3,7 @@
 With guidance, denoising leaves the inverted trajectory. One unconditional embedding per step, shared by all frames, is
 optimised so that each step arrives where inversion came from.
 """
+
 import math
 from dataclasses import dataclass, replace
 
@@ -56,8 +57,16 @@ class Optimization:
         return self.early_stop * (1 + 100 * fraction)
 
 
-def optimize_null_text(model, source: SourceRun, negative, settings: Optimization, *, callback=None, on_loss=None,
-                       disable_pbar: bool = True):
+def optimize_null_text(
+    model,
+    source: SourceRun,
+    negative,
+    settings: Optimization,
+    *,
+    callback=None,
+    on_loss=None,
+    disable_pbar: bool = True,
+):
     """The source run with null text, and what the optimisation came to.
 
     model: that of the inversion; negative: CONDITIONING to start from, the empty prompt's as published or the source's,
@@ -72,8 +81,15 @@ def optimize_null_text(model, source: SourceRun, negative, settings: Optimizatio
         guider = comfy.samplers.CFGGuider(model)
         guider.set_conds(source.conditioning, negative)
         noise = model.model.process_latent_out(source.trajectory[-1])
-        samples = guider.sample(torch.zeros_like(noise), noise, optimizer, source.sigmas.flip(0), callback=callback,
-                                disable_pbar=disable_pbar, seed=0)
+        samples = guider.sample(
+            torch.zeros_like(noise),
+            noise,
+            optimizer,
+            source.sigmas.flip(0),
+            callback=callback,
+            disable_pbar=disable_pbar,
+            seed=0,
+        )
     embeddings = torch.stack(optimizer.embeddings[::-1])
     run = with_null_text(source, embeddings, settings.guidance, negative[0][1])
     samples = clean_samples(model, source, samples).to(comfy.model_management.intermediate_device())
@@ -83,7 +99,7 @@ def optimize_null_text(model, source: SourceRun, negative, settings: Optimizatio
 def negative_prompt_inversion(source: SourceRun, guidance: float) -> SourceRun:
     """The source run with its own prompt's embedding as the unconditional one, at every step: guidance then changes
     nothing, and the source comes back as well as without it."""
-    (embedding, options), = source.conditioning
+    ((embedding, options),) = source.conditioning
     embeddings = embedding.float().cpu()[None, :1].repeat(source.steps, 1, 1, 1)
     return with_null_text(source, embeddings, guidance, options)
 
@@ -129,8 +145,9 @@ class NullTextSampler(comfy.samplers.Sampler):
         guider.model_options.pop("multigpu_clones", None)
         return executor(*arguments, **options)
 
-    def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None,
-               disable_pbar=False):
+    def sample(
+        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
+    ):
         """The reconstruction at the cleanest sigma, [n, c, h, w]; each step from what the steps before it drew."""
         model, model_options = model_wrap.inner_model, extra_args["model_options"]
         positive, (negative,) = model_wrap.conds["positive"], model_wrap.conds["negative"]
@@ -141,7 +158,7 @@ class NullTextSampler(comfy.samplers.Sampler):
             embedding = embedding.repeat(len(x), 1, 1)
         for step in range(steps):
             sigma, next_sigma = sigmas[step], sigmas[step + 1]
-            conditional, = comfy.samplers.calc_cond_batch(model, [positive], x, sigma.expand(len(x)), model_options)
+            (conditional,) = comfy.samplers.calc_cond_batch(model, [positive], x, sigma.expand(len(x)), model_options)
             target = self.source.trajectory[steps - 1 - step].clone().to(device)
             fit = StepFit(x, target, conditional, float(sigma), float(next_sigma), self.settings.guidance)
             denoise = DenoiseChunk(NODE, model, negative, x, sigma, model_options)
@@ -177,8 +194,10 @@ class NullTextSampler(comfy.samplers.Sampler):
             if gradient is None:
                 return embedding, denoised
             if not bool(torch.isfinite(gradient).all()):
-                raise ValueError(f"{NODE}: the gradient at step {step + 1} is not finite, which half precision can "
-                                 "cause; start ComfyUI with --force-fp32 or --bf16-unet, or lower 'guidance'.")
+                raise ValueError(
+                    f"{NODE}: the gradient at step {step + 1} is not finite, which half precision can "
+                    "cause; start ComfyUI with --force-fp32 or --bf16-unet, or lower 'guidance'."
+                )
             embedding = adam.step(embedding, gradient, settings.learning_rate_at(fraction))
 
 

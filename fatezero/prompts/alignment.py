@@ -2,6 +2,7 @@
 
 The fused cross-attention of a target column j is R_j = (c_src P)_j + (1 - beta_j) (c_edit)_j.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -68,9 +69,13 @@ def align(source: PromptTokens, target: PromptTokens, mode: str = AUTO) -> Align
             _link(mapper, _tokens(row.source), _tokens(row.target))
     _link_special_tokens(mapper, source, target)
     return Alignment(
-        mode, mapper, (mapper.sum(dim=0) > 0).float(),
+        mode,
+        mapper,
+        (mapper.sum(dim=0) > 0).float(),
         tuple(index for old, _ in changes for index in _tokens(old)),
-        tuple(index for _, new in changes for index in _tokens(new)), rows)
+        tuple(index for _, new in changes for index in _tokens(new)),
+        rows,
+    )
 
 
 def match_words(source: list, target: list, is_punctuation: list[bool]) -> list[tuple[int, int]]:
@@ -92,8 +97,12 @@ def match_words(source: list, target: list, is_punctuation: list[bool]) -> list[
             if item != other:
                 continue
             apart, together = best[i][j], matched[i][j]
-            continues[i, j] = (together is not None and not is_punctuation[i] and not is_punctuation[i - 1]
-                               and together + block > apart)
+            continues[i, j] = (
+                together is not None
+                and not is_punctuation[i]
+                and not is_punctuation[i - 1]
+                and together + block > apart
+            )
             score = (mark if is_punctuation[i] else word) - abs(i - j)
             matched[i + 1][j + 1] = score + (together + block if continues[i, j] else apart)
             best[i + 1][j + 1] = max(best[i + 1][j + 1], matched[i + 1][j + 1])
@@ -113,15 +122,17 @@ def match_words(source: list, target: list, is_punctuation: list[bool]) -> list[
 
 def _runs(source: PromptTokens, target: PromptTokens) -> list[Row]:
     """The alignment as kept words and, between them, runs of old words with the new words in their place."""
-    matches = match_words([source.word_ids(word) for word in source.words],
-                          [target.word_ids(word) for word in target.words],
-                          [word.is_punctuation for word in source.words])
+    matches = match_words(
+        [source.word_ids(word) for word in source.words],
+        [target.word_ids(word) for word in target.words],
+        [word.is_punctuation for word in source.words],
+    )
     runs, i, j = [], 0, 0
     for next_i, next_j in [*matches, (len(source.words), len(target.words))]:
         if i < next_i or j < next_j:
             runs.append(Row(SWAPPED, source.words[i:next_i], target.words[j:next_j]))
         if next_i < len(source.words):
-            runs.append(Row(KEPT, source.words[next_i:next_i + 1], target.words[next_j:next_j + 1]))
+            runs.append(Row(KEPT, source.words[next_i : next_i + 1], target.words[next_j : next_j + 1]))
         i, j = next_i + 1, next_j + 1
     return runs
 

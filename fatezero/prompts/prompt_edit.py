@@ -1,4 +1,5 @@
 """A prompt edit: which target token follows which source token, and what a person asked for word by word."""
+
 import re
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,7 +14,8 @@ WHOLE_WINDOW = (0.0, 1.0)
 
 # Their attention is spread over the whole picture, so they would spoil a mask.
 FUNCTION_WORDS = frozenset(
-    "a an the and or of in on at to by for from with without into onto over under is are his her its their".split())
+    "a an the and or of in on at to by for from with without into onto over under is are his her its their".split()
+)
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)"
 _WINDOW = re.compile(rf"(?:({_NUMBER})\s*[-–]\s*)?({_NUMBER})")
 
@@ -46,19 +48,28 @@ class PromptEdit:
     def summary(self) -> str:
         """The alignment as a table: "= kept", "old -> new", "+ new" and "- removed" words, the masks, and notes."""
         rows = align(self.source, self.target, self.mode).rows
-        return "\n".join([
-            f"mode: {self.mode}",
-            *_table(self, rows),
-            f"mask: {_masked(self.source, self.source_mask_tokens)}",
-            f"target mask: {_masked(self.target, self.target_mask_tokens)}",
-            *(f"! {note}" for note in _notes(self, rows)),
-        ])
+        return "\n".join(
+            [
+                f"mode: {self.mode}",
+                *_table(self, rows),
+                f"mask: {_masked(self.source, self.source_mask_tokens)}",
+                f"target mask: {_masked(self.target, self.target_mask_tokens)}",
+                *(f"! {note}" for note in _notes(self, rows)),
+            ]
+        )
 
     __str__ = summary
 
 
-def make_prompt_edit(source: PromptTokens, target: PromptTokens, mode: str = AUTO, emphasis: str = "",
-                     mask_words: str = "", target_mask_words: str = "", windows: str = "") -> PromptEdit:
+def make_prompt_edit(
+    source: PromptTokens,
+    target: PromptTokens,
+    mode: str = AUTO,
+    emphasis: str = "",
+    mask_words: str = "",
+    target_mask_words: str = "",
+    windows: str = "",
+) -> PromptEdit:
     """Aligns two prompts and reads what a person wrote about their words.
 
     mode: auto, swap or refine, see `align`; emphasis: such as "crystal:5, swarovski:3", target words and factors
@@ -72,11 +83,16 @@ def make_prompt_edit(source: PromptTokens, target: PromptTokens, mode: str = AUT
     for tokens, factor in _word_values(target, emphasis, "emphasis", _factor):
         factors[list(tokens)] = factor
     return PromptEdit(
-        source, target, alignment.mode, alignment.mapper, alignment.from_source, factors,
+        source,
+        target,
+        alignment.mode,
+        alignment.mapper,
+        alignment.from_source,
+        factors,
         tuple((tokens, *span) for tokens, span in _word_values(target, windows, "windows", _span)),
-        _mask_tokens(source, mask_words, "mask words", alignment.changed_source)
-        or _described_tokens(alignment.rows),
-        _mask_tokens(target, target_mask_words, "target mask words", alignment.changed_target))
+        _mask_tokens(source, mask_words, "mask words", alignment.changed_source) or _described_tokens(alignment.rows),
+        _mask_tokens(target, target_mask_words, "target mask words", alignment.changed_target),
+    )
 
 
 def _word_values(target: PromptTokens, text: str, name: str, read) -> list[tuple[tuple[int, ...], object]]:
@@ -88,8 +104,10 @@ def _word_values(target: PromptTokens, text: str, name: str, read) -> list[tuple
         indices = find_words(target, words, f"Edit Prompts: '{name}'")
         tokens = tuple(token for word in indices for token in word)
         if not tokens or not taken.isdisjoint(tokens):
-            raise ValueError(f"Edit Prompts: '{name}' has '{item}', which names "
-                             f"{'a word that has a value already' if tokens else 'no word'}; give each word one value.")
+            raise ValueError(
+                f"Edit Prompts: '{name}' has '{item}', which names "
+                f"{'a word that has a value already' if tokens else 'no word'}; give each word one value."
+            )
         taken.update(tokens)
         found.append((tokens, value))
     return found
@@ -108,8 +126,10 @@ def _factor(text: str, complaint: str) -> float:
 def _span(text: str, complaint: str) -> tuple[float, float]:
     match = _WINDOW.fullmatch(text)
     if not match:
-        raise ValueError(f"{complaint} where a word and its share of the steps are expected; write it like silver:0.8 "
-                         f"or silver:0.2-0.8.")
+        raise ValueError(
+            f"{complaint} where a word and its share of the steps are expected; write it like silver:0.8 "
+            f"or silver:0.2-0.8."
+        )
     start, end = float(match[1] or 0), float(match[2])
     if end > 1 or (start >= end and match[1]):
         raise ValueError(f"{complaint}; choose a start below the end, both from 0 to 1.")
@@ -121,16 +141,18 @@ def _mask_tokens(prompt: PromptTokens, text: str, name: str, changed: tuple[int,
     if text.strip():
         words = find_words(prompt, text, f"Edit Prompts: '{name}'")
     else:
-        words = [word.indices for word in prompt.words
-                 if word.indices[0] in changed and word.key not in FUNCTION_WORDS]
+        words = [word.indices for word in prompt.words if word.indices[0] in changed and word.key not in FUNCTION_WORDS]
     return tuple(sorted(token for word in words for token in word))
 
 
 def _described_tokens(rows: tuple[Row, ...]) -> tuple[int, ...]:
     """Source positions of the words that new ones stand right before: in "a jeep" -> "a silver jeep" that is the jeep."""
-    return tuple(token for new, described in zip(rows, rows[1:])
-                 if new.kind == NEW and described.kind == KEPT and _say_something(new.target + described.source[:1])
-                 for token in described.source[0].indices)
+    return tuple(
+        token
+        for new, described in zip(rows, rows[1:])
+        if new.kind == NEW and described.kind == KEPT and _say_something(new.target + described.source[:1])
+        for token in described.source[0].indices
+    )
 
 
 def _say_something(words) -> bool:
@@ -139,6 +161,7 @@ def _say_something(words) -> bool:
 
 def _table(edit: PromptEdit, rows: tuple[Row, ...]) -> list[str]:
     """A line per swapped row and per stretch of other rows of one kind, with emphasis and window behind."""
+
     def likeness(row):
         return row.kind, _remarks(edit, row), row.kind == SWAPPED and row.target
 
@@ -203,8 +226,11 @@ def _notes(edit: PromptEdit, rows: tuple[Row, ...]) -> list[str]:
             notes.append(f"The emphasis of '{word.text}' acts only in its window: {_steps(window)}.")
     blocks = len(edit.source.chunks), len(edit.target.chunks)
     if blocks[0] != blocks[1]:
-        notes.append("The prompts take {} and {} blocks of 77 tokens; prompts of equal blocks edit more faithfully."
-                     .format(*blocks))
+        notes.append(
+            "The prompts take {} and {} blocks of 77 tokens; prompts of equal blocks edit more faithfully.".format(
+                *blocks
+            )
+        )
     return notes
 
 

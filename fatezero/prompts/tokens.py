@@ -1,4 +1,5 @@
 """A prompt as CLIP reads it: its token ids, and which of their positions each written word owns."""
+
 import numbers
 import re
 import string
@@ -109,7 +110,7 @@ def tokenize_prompt(clip, text: str, asked_by: str = "The prompt") -> PromptToke
     words, read = [], []
     for piece in pieces:
         for word, tokens in _words_of(piece, content_of, asked_by):
-            words.append(Word(word, tuple(positions[len(read):len(read) + len(tokens)])))
+            words.append(Word(word, tuple(positions[len(read) : len(read) + len(tokens)])))
             read += tokens
     if read != [ids[index] for index in positions]:
         raise ValueError(f"{asked_by} has characters that CLIP does not read word by word; write it in plain text.")
@@ -131,17 +132,22 @@ def find_words(tokens: PromptTokens, text: str, asked_by: str = "The word list")
     keys = [word.key for word in words]
     found = []
     for phrase in re.split(r"[,;\n]", text):
-        wanted = [Word(part, ()).key for piece in phrase.split()
-                  for part in ([piece] if piece.startswith(_EMBEDDING) else _WORD.findall(piece))]
+        wanted = [
+            Word(part, ()).key
+            for piece in phrase.split()
+            for part in ([piece] if piece.startswith(_EMBEDDING) else _WORD.findall(piece))
+        ]
         wanted = [key for key in wanted if key]
         missing = [key for key in wanted if key not in keys]
         if phrase.strip() and not wanted:
             missing = [phrase.strip()]
         if missing:
-            raise ValueError(f"{asked_by} names '{missing[0]}', which is not in \"{shorten(tokens.text, 60)}\"; choose "
-                             f"from: {', '.join(dict.fromkeys(keys))}.")
+            raise ValueError(
+                f"{asked_by} names '{missing[0]}', which is not in \"{shorten(tokens.text, 60)}\"; choose "
+                f"from: {', '.join(dict.fromkeys(keys))}."
+            )
         length = len(wanted)
-        starts = [start for start in range(len(keys) - length + 1) if keys[start:start + length] == wanted]
+        starts = [start for start in range(len(keys) - length + 1) if keys[start : start + length] == wanted]
         if starts:
             found += [words[start + offset].indices for start in starts for offset in range(length)]
         else:
@@ -154,10 +160,12 @@ def _tokens(clip, text: str, asked_by: str, **options) -> list[tuple[int | None,
     tokenize = getattr(clip, "tokenize", None) or clip.tokenize_with_weights
     encoders = tokenize(text, return_word_ids=True, **options)
     if not set(encoders) <= set(CLIP_ENCODERS) or any(
-            len(chunk) != CHUNK_LENGTH for chunks in encoders.values() for chunk in chunks):
+        len(chunk) != CHUNK_LENGTH for chunks in encoders.values() for chunk in chunks
+    ):
         raise ValueError(
             f"Edit Prompts: 'clip' has the text encoders {', '.join(sorted(encoders))} where CLIP encoders of "
-            f"{CHUNK_LENGTH} tokens are needed; connect the CLIP of an SD 1.x, SD 2.x or SDXL checkpoint.")
+            f"{CHUNK_LENGTH} tokens are needed; connect the CLIP of an SD 1.x, SD 2.x or SDXL checkpoint."
+        )
     flat = {}
     for name, chunks in encoders.items():
         width = getattr(getattr(clip, "tokenizer", clip), f"clip_{name}").embedding_size
@@ -165,14 +173,18 @@ def _tokens(clip, text: str, asked_by: str, **options) -> list[tuple[int | None,
         vectors = [token for token, _ in entries if not isinstance(token, numbers.Integral)]
         # ComfyUI drops a vector of another width while encoding, which would move every later token.
         if any(vector.shape[-1] != width for vector in vectors):
-            raise ValueError(f"{asked_by} has an embedding of another width than the {width} of this text encoder; "
-                             f"use one made for this model.")
-        flat[name] = [(int(token) if isinstance(token, numbers.Integral) else None, is_content)
-                      for token, is_content in entries]
+            raise ValueError(
+                f"{asked_by} has an embedding of another width than the {width} of this text encoder; "
+                f"use one made for this model."
+            )
+        flat[name] = [
+            (int(token) if isinstance(token, numbers.Integral) else None, is_content) for token, is_content in entries
+        ]
     first, *others = (flat[name] for name in CLIP_ENCODERS if name in flat)
     if any([is_content for _, is_content in other] != [is_content for _, is_content in first] for other in others):
-        raise ValueError(f"{asked_by} has an embedding of different lengths for the two text encoders of 'clip'; "
-                         f"leave it out.")
+        raise ValueError(
+            f"{asked_by} has an embedding of different lengths for the two text encoders of 'clip'; leave it out."
+        )
     return first
 
 
@@ -186,7 +198,9 @@ def _words_of(piece: str, content_of, asked_by: str) -> list[tuple[str, list]]:
     words = [(part, content_of(part)) for part in _WORD.findall(unescape_important(piece))]
     if [token for _, tokens in words for token in tokens] != whole:
         if piece.startswith(_EMBEDDING):
-            raise ValueError(f"{asked_by} names {piece.rstrip(',')}, which ComfyUI does not find; put its file into "
-                             f"models/embeddings or leave it out.")
+            raise ValueError(
+                f"{asked_by} names {piece.rstrip(',')}, which ComfyUI does not find; put its file into "
+                f"models/embeddings or leave it out."
+            )
         words = [(unescape_important(piece), whole)]
     return [(word, tokens) for word, tokens in words if tokens]

@@ -1,16 +1,26 @@
 """Embeddings of frames and prompts from ComfyUI's CLIP_VISION and CLIP, and whether they can be compared."""
+
 import comfy.model_management
 import torch
 import torch.nn.functional as F
 
 # By the width of the space that images and texts share: what it is called, and where both halves are to be had.
 _FAMILIES = {
-    768: ("ViT-L/14", "load model.safetensors of openai/clip-vit-large-patch14 with both Load CLIP and Load CLIP "
-                      "Vision, it holds both halves"),
-    1024: ("ViT-H/14", "load model.safetensors of laion/CLIP-ViT-H-14-laion2B-s32B-b79K with both Load CLIP and Load "
-                       "CLIP Vision, it holds both halves"),
-    1280: ("ViT-bigG/14", "connect the CLIP of an SDXL checkpoint, and load the image encoder of laion/"
-                          "CLIP-ViT-bigG-14-laion2B-39B-b160k with Load CLIP Vision"),
+    768: (
+        "ViT-L/14",
+        "load model.safetensors of openai/clip-vit-large-patch14 with both Load CLIP and Load CLIP "
+        "Vision, it holds both halves",
+    ),
+    1024: (
+        "ViT-H/14",
+        "load model.safetensors of laion/CLIP-ViT-H-14-laion2B-s32B-b79K with both Load CLIP and Load "
+        "CLIP Vision, it holds both halves",
+    ),
+    1280: (
+        "ViT-bigG/14",
+        "connect the CLIP of an SDXL checkpoint, and load the image encoder of laion/"
+        "CLIP-ViT-bigG-14-laion2B-39B-b160k with Load CLIP Vision",
+    ),
 }
 
 
@@ -23,7 +33,7 @@ def image_embeddings(clip_vision, images: torch.Tensor, batch: int = 16) -> torc
     embeddings = []
     for start in range(0, len(images), batch):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        embedded = clip_vision.encode_image(images[start:start + batch, ..., :3])["image_embeds"].float().cpu()
+        embedded = clip_vision.encode_image(images[start : start + batch, ..., :3])["image_embeds"].float().cpu()
         embeddings.append(embedded if embedded.ndim == 2 else embedded.mean(dim=1))
     return F.normalize(torch.cat(embeddings), dim=-1)
 
@@ -35,8 +45,12 @@ def text_embeddings(clip, texts: list[str]) -> torch.Tensor:
     leaves out for SD 1.x. Only for a clip of which `comparison_problem` has found nothing to say.
     """
     projection = text_projection(clip)
-    pooled = [clip.encode_from_tokens(clip.tokenize(text), return_pooled="unprojected", return_dict=True)
-              ["pooled_output"].float().cpu() for text in texts]
+    pooled = [
+        clip.encode_from_tokens(clip.tokenize(text), return_pooled="unprojected", return_dict=True)["pooled_output"]
+        .float()
+        .cpu()
+        for text in texts
+    ]
     return F.normalize(torch.cat(pooled) @ projection.T, dim=-1)
 
 
@@ -44,17 +58,18 @@ def comparison_problem(clip, clip_vision) -> str | None:
     """Why texts and images cannot be compared and which file to load instead, a sentence; None where they can."""
     vision = getattr(getattr(clip_vision.model, "visual_projection", None), "weight", None)
     if vision is None:
-        return ("'clip vision' is not a CLIP (DINO or SigLIP) and knows no texts; "
-                f"{_FAMILIES[768][1]}.")
+        return f"'clip vision' is not a CLIP (DINO or SigLIP) and knows no texts; {_FAMILIES[768][1]}."
     width = vision.shape[0]
     name, remedy = _FAMILIES.get(width, (f"{width} numbers wide", "connect the two halves of one CLIP"))
     projection = text_projection(clip)
     if projection is None:
-        return ("'clip' is a text encoder without its text projection, as in SD 1.x checkpoints and usually in "
-                f"clip_l.safetensors, and cannot be compared with images; {remedy}.")
+        return (
+            "'clip' is a text encoder without its text projection, as in SD 1.x checkpoints and usually in "
+            f"clip_l.safetensors, and cannot be compared with images; {remedy}."
+        )
     if projection.shape[0] != width:
         other = _FAMILIES.get(projection.shape[0], (f"{projection.shape[0]} numbers wide",))[0]
-        return (f"'clip' is {other} but 'clip vision' is {name}, so their numbers mean different things; {remedy}.")
+        return f"'clip' is {other} but 'clip vision' is {name}, so their numbers mean different things; {remedy}."
     return None
 
 
@@ -73,4 +88,4 @@ def text_projection(clip) -> torch.Tensor | None:
     size = len(weight)
     if not torch.isfinite(weight).all() or torch.equal(weight, torch.eye(size)):
         return None
-    return weight if 0.1 < float(weight.std()) * size ** 0.5 < 10 else None
+    return weight if 0.1 < float(weight.std()) * size**0.5 < 10 else None

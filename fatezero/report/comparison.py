@@ -1,4 +1,5 @@
 """Clips beside each other, frame by frame, with labels, and what differs between them made visible."""
+
 import math
 from dataclasses import dataclass
 
@@ -88,8 +89,9 @@ def compare(compared: Compared, layout: str, measured: list[torch.Tensor], ampli
             bar, cell = grid.place(canvas, shown + clip - 1)
             difference = (compared.aligned(clip, index) - compared.aligned(0, index)).abs()
             _paste(cell, difference.mul_(amplify).clamp_(0, 1))
-            write_on(bar, f"{compared.called(clip)} - {compared.called(0)}, x{amplify:g}",
-                     levels(measured[clip - 1][index]))
+            write_on(
+                bar, f"{compared.called(clip)} - {compared.called(0)}, x{amplify:g}", levels(measured[clip - 1][index])
+            )
     return result
 
 
@@ -119,7 +121,7 @@ def _paste(cell: torch.Tensor, picture: torch.Tensor) -> None:
     """Puts a picture into the middle of a cell at least as large."""
     height, width = picture.shape[:2]
     top, left = (cell.shape[0] - height) // 2, (cell.shape[1] - width) // 2
-    cell[top:top + height, left:left + width] = picture
+    cell[top : top + height, left : left + width] = picture
 
 
 def report(compared: Compared, measured: list[torch.Tensor]) -> str:
@@ -138,8 +140,10 @@ def report(compared: Compared, measured: list[torch.Tensor]) -> str:
     for name, clip in zip(compared.names, compared.clips):
         size = clip.shape[2], clip.shape[1]
         if size != compared.size:
-            lines.append(f"'{name}' is {size[0]}x{size[1]}; it was scaled to the first's {compared.size[0]}x"
-                         f"{compared.size[1]} to measure, and cut where its aspect is another.")
+            lines.append(
+                f"'{name}' is {size[0]}x{size[1]}; it was scaled to the first's {compared.size[0]}x"
+                f"{compared.size[1]} to measure, and cut where its aspect is another."
+            )
     return "\n".join(lines)
 
 

@@ -1,4 +1,5 @@
 """Why an edit had little effect, in words, and which setting to turn."""
+
 import math
 
 import torch
@@ -23,8 +24,13 @@ EMPTY_MASK, FULL_MASK = 0.002, 0.95
 FOREIGN_SCORE = 0.05  # pictures and prompts that match reach 0.15 to 0.35; networks that were not trained together, 0
 
 
-def explain(measured: Measured, edit: PromptEdit | None = None, source: SourceRun | None = None,
-            settings: BlendSettings | None = None, cfg: float | None = None) -> list[str]:
+def explain(
+    measured: Measured,
+    edit: PromptEdit | None = None,
+    source: SourceRun | None = None,
+    settings: BlendSettings | None = None,
+    cfg: float | None = None,
+) -> list[str]:
     """What is wrong with an edit for certain, and when it had little effect, what may hold it back; sentences.
 
     measured: what it did; edit: its prompts; source: the inverted clip, for the masks that its words make; settings,
@@ -32,19 +38,25 @@ def explain(measured: Measured, edit: PromptEdit | None = None, source: SourceRu
     """
     share = used_mask_share(source, edit, settings) if settings is not None else measured.mask_share
     if math.isnan(measured.strongest_change):
-        return ["'mask' of Edit Report is empty in every frame, so that no change was measured inside it; connect the "
-                "mask of what was edited, or none."]
+        return [
+            "'mask' of Edit Report is empty in every frame, so that no change was measured inside it; connect the "
+            "mask of what was edited, or none."
+        ]
     sentences = [*_of_the_mask(share, settings), *_of_the_emphasis(edit, settings), *_of_the_scores(measured)]
     verdict = _verdict(measured)
     if not verdict:
         return sentences
     causes = [*_of_the_words(edit), *_of_the_windows(edit, settings), *_of_the_sampling(source, cfg)]
     if settings is None:
-        causes.append("To learn which settings held it back, connect 'made by' with the latent of Attention Blend "
-                      "Sampler or the model of Attention Blend.")
+        causes.append(
+            "To learn which settings held it back, connect 'made by' with the latent of Attention Blend "
+            "Sampler or the model of Attention Blend."
+        )
     elif not causes and not sentences:
-        causes.append("No setting holds it back: raise 'cfg', give the new words an 'emphasis' such as 2 in Edit "
-                      "Prompts, or say in other words what shall be seen; the model may not know them.")
+        causes.append(
+            "No setting holds it back: raise 'cfg', give the new words an 'emphasis' such as 2 in Edit "
+            "Prompts, or say in other words what shall be seen; the model may not know them."
+        )
     return [verdict, *sentences, *causes]
 
 
@@ -67,13 +79,17 @@ def _verdict(measured: Measured) -> str | None:
     """That the edit had little effect, as one sentence; None when it had."""
     change = measured.strongest_change
     if not math.isnan(change) and change < LITTLE_CHANGE:
-        return (f"The edit had little effect: even where it changed most, the colours moved by {255 * change:.0f} of "
-                f"255 levels (an edit that shows moves them by {255 * LITTLE_CHANGE:.0f} or more).")
+        return (
+            f"The edit had little effect: even where it changed most, the colours moved by {255 * change:.0f} of "
+            f"255 levels (an edit that shows moves them by {255 * LITTLE_CHANGE:.0f} or more)."
+        )
     if measured.target_score is not None and not _is_foreign(measured):
         after, before = mean(measured.target_score), mean(measured.target_score_before)
         if after <= before:
-            return (f"The picture changed, but not towards the target prompt: its CLIP score was {before:.3f} before "
-                    f"the edit and is {after:.3f} after it.")
+            return (
+                f"The picture changed, but not towards the target prompt: its CLIP score was {before:.3f} before "
+                f"the edit and is {after:.3f} after it."
+            )
     return None
 
 
@@ -87,11 +103,13 @@ def _of_the_mask(share: torch.Tensor | None, settings: BlendSettings | None) -> 
     sentences = []
     empty, full = (share < EMPTY_MASK).nonzero().flatten(), (share > FULL_MASK).nonzero().flatten()
     if len(empty):
-        sentences.append(f"The mask is empty in {_frames(empty, len(share))}, where nothing new can appear; {larger}"
-                         f"{elsewhere}.")
+        sentences.append(
+            f"The mask is empty in {_frames(empty, len(share))}, where nothing new can appear; {larger}{elsewhere}."
+        )
     if len(full):
-        sentences.append(f"The mask covers {_frames(full, len(share))} nearly whole, so that it keeps nothing; "
-                         f"{smaller}{elsewhere}.")
+        sentences.append(
+            f"The mask covers {_frames(full, len(share))} nearly whole, so that it keeps nothing; {smaller}{elsewhere}."
+        )
     return sentences
 
 
@@ -106,20 +124,27 @@ def _of_the_emphasis(edit: PromptEdit | None, settings: BlendSettings | None) ->
     """Words whose emphasis acts in no step: it acts only while the source's cross-attention is used."""
     if edit is None or settings is None:
         return []
-    unheard = [word.text for word in edit.target.words if edit.emphasis[word.indices[0]] != 1
-               and not _duration(_cross_window(edit, settings, word.indices[0]))]
+    unheard = [
+        word.text
+        for word in edit.target.words
+        if edit.emphasis[word.indices[0]] != 1 and not _duration(_cross_window(edit, settings, word.indices[0]))
+    ]
     if not unheard:
         return []
-    return [f"The emphasis of {_quoted(unheard)} acts in no step, since it acts only while the source's "
-            "cross-attention is used; raise 'cross-attention until', or the word's window in Edit Prompts."]
+    return [
+        f"The emphasis of {_quoted(unheard)} acts in no step, since it acts only while the source's "
+        "cross-attention is used; raise 'cross-attention until', or the word's window in Edit Prompts."
+    ]
 
 
 def _of_the_scores(measured: Measured) -> list[str]:
     """A text encoder and an image encoder of the same width that do not belong together."""
     if not _is_foreign(measured):
         return []
-    return [f"Neither prompt resembles its clip (CLIP scores below {FOREIGN_SCORE}, where 0.15 to 0.35 is usual); "
-            "'clip' and 'clip vision' may not belong together, load both from one CLIP."]
+    return [
+        f"Neither prompt resembles its clip (CLIP scores below {FOREIGN_SCORE}, where 0.15 to 0.35 is usual); "
+        "'clip' and 'clip vision' may not belong together, load both from one CLIP."
+    ]
 
 
 def _is_foreign(measured: Measured) -> bool:
@@ -137,17 +162,24 @@ def _of_the_words(edit: PromptEdit | None) -> list[str]:
     if not rows:
         emphasised = [word.text for word in edit.target.words if edit.emphasis[word.indices[0]] != 1]
         if emphasised:
-            return [f"The prompts are the same but for the emphasis of {_quoted(emphasised)}; move it further from 1 "
-                    "in Edit Prompts."]
+            return [
+                f"The prompts are the same but for the emphasis of {_quoted(emphasised)}; move it further from 1 "
+                "in Edit Prompts."
+            ]
         return ["The prompts are the same; change words in 'target prompt' of Edit Prompts."]
     if not words:
         return ["The prompts differ only in punctuation; change words in 'target prompt' of Edit Prompts."]
     if all(word.key in FUNCTION_WORDS for word in words):
-        return [f"The prompts differ only in {_quoted([word.text for word in words])}, which name nothing to be seen; "
-                "change other words in 'target prompt' of Edit Prompts."]
+        return [
+            f"The prompts differ only in {_quoted([word.text for word in words])}, which name nothing to be seen; "
+            "change other words in 'target prompt' of Edit Prompts."
+        ]
     weakened = [word.text for row in rows for word in row.target if abs(float(edit.emphasis[word.indices[0]])) < 1]
-    return [f"The emphasis of {_quoted(weakened)} is below 1 and weakens what is new; raise it in Edit Prompts."
-            ] if weakened else []
+    return (
+        [f"The emphasis of {_quoted(weakened)} is below 1 and weakens what is new; raise it in Edit Prompts."]
+        if weakened
+        else []
+    )
 
 
 def _of_the_windows(edit: PromptEdit | None, settings: BlendSettings | None) -> list[str]:
@@ -159,16 +191,23 @@ def _of_the_windows(edit: PromptEdit | None, settings: BlendSettings | None) -> 
         sentences.append(
             f"The source's self-attention is used for {_duration(settings.self_window):.0%} of the steps and holds "
             f"layout and shapes; lower 'self-attention until' ({settings.self_window.end:g}), for a new shape to 0.5 "
-            "or less with 'mask from' set to words, which frees them inside the mask.")
+            "or less with 'mask from' set to words, which frees them inside the mask."
+        )
     if edit is None or edit.mode != SWAP:
         return sentences
-    held = [word.text for row in align(edit.source, edit.target, edit.mode).rows if row.kind != KEPT
-            for word in row.target if _duration(_cross_window(edit, settings, word.indices[0])) >= LONG_WINDOW]
+    held = [
+        word.text
+        for row in align(edit.source, edit.target, edit.mode).rows
+        if row.kind != KEPT
+        for word in row.target
+        if _duration(_cross_window(edit, settings, word.indices[0])) >= LONG_WINDOW
+    ]
     if held:
         sentences.append(
             f"New words ({_quoted(held)}) take over the place and shape of the old ones in half of the steps or more; "
             f"lower 'cross-attention until' ({settings.cross_window.end:g}) to 0.4 or less, or set 'mode' to refine in "
-            "Edit Prompts.")
+            "Edit Prompts."
+        )
     return sentences
 
 
@@ -176,11 +215,14 @@ def _of_the_sampling(source: SourceRun | None, cfg: float | None) -> list[str]:
     """Guidance and steps."""
     sentences = []
     if cfg is not None and cfg < WEAK_GUIDANCE:
-        sentences.append(f"'cfg' is {cfg:g}, which follows the target prompt weakly; raise it, the papers use "
-                         f"{USUAL_GUIDANCE:g}.")
+        sentences.append(
+            f"'cfg' is {cfg:g}, which follows the target prompt weakly; raise it, the papers use {USUAL_GUIDANCE:g}."
+        )
     if source is not None and source.steps < FEW_STEPS:
-        sentences.append(f"The clip was inverted in {source.steps} steps, too few for more than a new style; raise "
-                         "'steps' of DDIM Invert to 20 or more.")
+        sentences.append(
+            f"The clip was inverted in {source.steps} steps, too few for more than a new style; raise "
+            "'steps' of DDIM Invert to 20 or more."
+        )
     return sentences
 
 
@@ -195,7 +237,7 @@ def _duration(window: Window) -> float:
 
 
 def _frames(indices: torch.Tensor, count: int) -> str:
-    """"every frame", "frame 3" or "frames 0, 2, 5"."""
+    """ "every frame", "frame 3" or "frames 0, 2, 5"."""
     if len(indices) == count:
         return "every frame"
     names = [str(index) for index in indices.tolist()]

@@ -1,4 +1,5 @@
 """What an edit did to a clip in numbers: measured frame by frame, as a table and as curves."""
+
 import math
 from dataclasses import dataclass
 
@@ -40,8 +41,9 @@ class Measured:
     left_out: tuple[str, ...] = ()
 
 
-def measure(before: torch.Tensor, after: torch.Tensor, mask: torch.Tensor | None = None, edit=None, clip=None,
-            clip_vision=None) -> Measured:
+def measure(
+    before: torch.Tensor, after: torch.Tensor, mask: torch.Tensor | None = None, edit=None, clip=None, clip_vision=None
+) -> Measured:
     """Measures an edit with what there is.
 
     before, after: [n, H, W, 3] of 0..1, alike; mask: [1 or n, H, W] of 0..1, where the edit was wanted; edit: the
@@ -66,17 +68,23 @@ def measure(before: torch.Tensor, after: torch.Tensor, mask: torch.Tensor | None
         found |= _compared_with_prompts(*embeddings, edit, clip, clip_vision, left_out)
         found |= _compared_objects(before, after, mask, clip_vision, left_out)
     return Measured(
-        size=tuple(before.shape[:3]), strongest_change=metrics.strongest_change(before, after, mask),
-        change_inside=metrics.change(before, after, mask).cpu(), psnr_inside=metrics.psnr(before, after, mask).cpu(),
-        left_out=tuple(left_out), **found)
+        size=tuple(before.shape[:3]),
+        strongest_change=metrics.strongest_change(before, after, mask),
+        change_inside=metrics.change(before, after, mask).cpu(),
+        psnr_inside=metrics.psnr(before, after, mask).cpu(),
+        left_out=tuple(left_out),
+        **found,
+    )
 
 
 def _compared_frames(before: torch.Tensor, after: torch.Tensor) -> dict:
     """Tem-Con of both clips, from their embeddings; nothing for a single frame, which has no neighbour."""
     if len(before) == 1:
         return {}
-    return {"neighbours": metrics.temporal_consistency(after),
-            "neighbours_before": metrics.temporal_consistency(before)}
+    return {
+        "neighbours": metrics.temporal_consistency(after),
+        "neighbours_before": metrics.temporal_consistency(before),
+    }
 
 
 def _compared_with_prompts(before, after, edit, clip, clip_vision, left_out: list[str]) -> dict:
@@ -90,9 +98,12 @@ def _compared_with_prompts(before, after, edit, clip, clip_vision, left_out: lis
         return {}
     source, target = text_embeddings(clip, [edit.source.text, edit.target.text])
     return {
-        "target_score": metrics.clip_score(after, target), "target_score_before": metrics.clip_score(before, target),
-        "source_score": metrics.clip_score(after, source), "source_score_before": metrics.clip_score(before, source),
-        "frame_accuracy": metrics.frame_accuracy(after, source, target)}
+        "target_score": metrics.clip_score(after, target),
+        "target_score_before": metrics.clip_score(before, target),
+        "source_score": metrics.clip_score(after, source),
+        "source_score_before": metrics.clip_score(before, source),
+        "frame_accuracy": metrics.frame_accuracy(after, source, target),
+    }
 
 
 def _compared_objects(before, after, mask, clip_vision, left_out: list[str]) -> dict:
@@ -105,8 +116,9 @@ def _compared_objects(before, after, mask, clip_vision, left_out: list[str]) -> 
         left_out.append("Object Semantic Variance needs a mask that is not empty in at least two frames.")
         return {}
     pictures_before, _ = metrics.object_pictures(before, mask)
-    variance, variance_before = (metrics.object_semantic_variance(image_embeddings(clip_vision, clip))
-                                 for clip in (pictures, pictures_before))
+    variance, variance_before = (
+        metrics.object_semantic_variance(image_embeddings(clip_vision, clip)) for clip in (pictures, pictures_before)
+    )
     return {"object_variance": variance, "object_variance_before": variance_before}
 
 
@@ -119,17 +131,18 @@ def table(measured: Measured) -> str:
     inside = "whole picture" if measured.mask_share is None else "inside mask"
     lines = [head, f"{'':29}{'after':>8}{'before':>8}"]
     for name, form, after, before in (
-            (f"change, {inside}", _levels, measured.change_inside, None),
-            ("change, outside mask", _levels, measured.change_outside, None),
-            ("strongest change", _levels, measured.strongest_change, None),
-            (f"PSNR, {inside}", _decibels, _differing(measured.psnr_inside), None),
-            ("PSNR, outside mask", _decibels, _differing(measured.psnr_outside), None),
-            ("LPIPS", _three, measured.lpips, None),
-            ("CLIP score, target prompt", _three, measured.target_score, measured.target_score_before),
-            ("CLIP score, source prompt", _three, measured.source_score, measured.source_score_before),
-            ("Frame-Acc", _percent, measured.frame_accuracy, None),
-            ("Tem-Con", _three, measured.neighbours, measured.neighbours_before),
-            ("Object Semantic Variance", _four, measured.object_variance, measured.object_variance_before)):
+        (f"change, {inside}", _levels, measured.change_inside, None),
+        ("change, outside mask", _levels, measured.change_outside, None),
+        ("strongest change", _levels, measured.strongest_change, None),
+        (f"PSNR, {inside}", _decibels, _differing(measured.psnr_inside), None),
+        ("PSNR, outside mask", _decibels, _differing(measured.psnr_outside), None),
+        ("LPIPS", _three, measured.lpips, None),
+        ("CLIP score, target prompt", _three, measured.target_score, measured.target_score_before),
+        ("CLIP score, source prompt", _three, measured.source_score, measured.source_score_before),
+        ("Frame-Acc", _percent, measured.frame_accuracy, None),
+        ("Tem-Con", _three, measured.neighbours, measured.neighbours_before),
+        ("Object Semantic Variance", _four, measured.object_variance, measured.object_variance_before),
+    ):
         if after is not None and not math.isnan(_mean(after)):
             shown = form(_mean(after)), "" if before is None else form(_mean(before))
             lines.append("{:29}{:>8}{:>8}".format(name, *shown).rstrip())
@@ -146,16 +159,27 @@ def panels(measured: Measured) -> list[Panel]:
     if measured.psnr_outside is None:
         shown.append(Panel("PSNR, dB", {"whole picture": measured.psnr_inside}, span=4))
     else:
-        shown.append(Panel("PSNR outside the mask, dB (higher: kept better)", {"outside": measured.psnr_outside},
-                           span=4))
+        shown.append(
+            Panel("PSNR outside the mask, dB (higher: kept better)", {"outside": measured.psnr_outside}, span=4)
+        )
         shown.append(Panel("Mask, % of the picture", {"mask": 100 * measured.mask_share}, limits=(0.0, 10.0)))
     if measured.target_score is not None:
-        shown.append(Panel("CLIP score, cosine -1 to 1 (higher: fits better)", {
-            "target prompt": measured.target_score, "source prompt": measured.source_score}, span=0.05))
+        shown.append(
+            Panel(
+                "CLIP score, cosine -1 to 1 (higher: fits better)",
+                {"target prompt": measured.target_score, "source prompt": measured.source_score},
+                span=0.05,
+            )
+        )
     if measured.neighbours is not None:
-        shown.append(Panel("Similarity to the frame before it, cosine -1 to 1", {
-            "after": measured.neighbours, "before the edit": measured.neighbours_before}, first_frame=1,
-            limits=(0.98, 1.0)))
+        shown.append(
+            Panel(
+                "Similarity to the frame before it, cosine -1 to 1",
+                {"after": measured.neighbours, "before the edit": measured.neighbours_before},
+                first_frame=1,
+                limits=(0.98, 1.0),
+            )
+        )
     if measured.lpips is not None:
         shown.append(Panel("LPIPS to the clip before (0: the same)", {"LPIPS": measured.lpips}, limits=(0.0, 0.1)))
     return shown[:1] + [panel for panel in shown[1:] if any(map(_has_values, panel.curves.values()))]

@@ -1,4 +1,5 @@
 """Heat maps: where in each frame, and how strongly, the model saw the words of the source prompt."""
+
 import re
 
 import numpy as np
@@ -31,12 +32,16 @@ def chosen_words(source: SourceRun, edit: PromptEdit | None, words: str) -> dict
         check_edit(edit, source, NODE)
     tokens = source.tokens or (edit and edit.source)
     if tokens is None:
-        raise ValueError(f"{NODE}: 'source' was inverted with a prompt that did not come from Edit Prompts, so its "
-                         "words are unknown; use Edit Prompts.")
+        raise ValueError(
+            f"{NODE}: 'source' was inverted with a prompt that did not come from Edit Prompts, so its "
+            "words are unknown; use Edit Prompts."
+        )
     phrases = [phrase.strip() for phrase in re.split(r"[,;\n]", words) if phrase.strip()]
     if phrases:
-        return {phrase: tuple(token for word in find_words(tokens, phrase, f"{NODE}: 'words'") for token in word)
-                for phrase in phrases}
+        return {
+            phrase: tuple(token for word in find_words(tokens, phrase, f"{NODE}: 'words'") for token in word)
+            for phrase in phrases
+        }
     written = [word for word in tokens.words if not word.is_punctuation]
     changed = [word for word in written if edit is not None and word.indices[0] in edit.source_mask_tokens]
     telling = [word for word in written if word.key not in FUNCTION_WORDS]
@@ -45,7 +50,7 @@ def chosen_words(source: SourceRun, edit: PromptEdit | None, words: str) -> dict
 
 def _by_name(words: list, tokens: PromptTokens) -> dict[str, tuple[int, ...]]:
     if not words:
-        raise ValueError(f"{NODE}: the source prompt \"{tokens.text}\" has no words; describe the clip in words.")
+        raise ValueError(f'{NODE}: the source prompt "{tokens.text}" has no words; describe the clip in words.')
     found = {}
     for word in words:
         name, indices = found.get(word.key, (word.text, ()))
@@ -74,8 +79,14 @@ def clip_size(source: SourceRun) -> tuple[int, int]:
     return width * PIXELS_PER_LATENT, height * PIXELS_PER_LATENT
 
 
-def overlay_clip(heat: torch.Tensor, images: torch.Tensor | None, size: tuple[int, int], label: str, values: list[str],
-                 opacity: float) -> tuple[torch.Tensor, torch.Tensor]:
+def overlay_clip(
+    heat: torch.Tensor,
+    images: torch.Tensor | None,
+    size: tuple[int, int],
+    label: str,
+    values: list[str],
+    opacity: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The clip with one word's heat in colours and its name written on it, and the heat at that size.
 
     heat: [n, h', w'] of 0..1; images: [n, H, W, 3], None for black; size: W, H; values: a text per frame, such as how
@@ -89,12 +100,18 @@ def overlay_clip(heat: torch.Tensor, images: torch.Tensor | None, size: tuple[in
         throw_exception_if_processing_interrupted()
         mask[index] = enlarged(heat[index, None], size)[0]
         frame.copy_(colored(mask[index], None if images is None else images[index], palette, opacity))
-        write_on(frame[:bar_height(*size)], label, values[index], opacity=0.6)
+        write_on(frame[: bar_height(*size)], label, values[index], opacity=0.6)
     return result, mask
 
 
-def grid_clip(heat: torch.Tensor, images: torch.Tensor | None, size: tuple[int, int], labels: list[str],
-              values: list[list[str]], opacity: float) -> torch.Tensor:
+def grid_clip(
+    heat: torch.Tensor,
+    images: torch.Tensor | None,
+    size: tuple[int, int],
+    labels: list[str],
+    values: list[list[str]],
+    opacity: float,
+) -> torch.Tensor:
     """Every word's heat in a cell of its own, after the plain frame if there are images; IMAGE [n, H', W', 3].
 
     heat: [n, words, h', w'] of 0..1; images: [n, H, W, 3] or None; size: W, H; values: a text per frame and word. Cells
@@ -120,6 +137,7 @@ def grid_clip(heat: torch.Tensor, images: torch.Tensor | None, size: tuple[int, 
 
 def fitting_grid(cells: int, size: tuple[int, int]) -> LabelledGrid:
     """The grid whose cells are largest within GRID_LIMIT, with the fewest left empty; never larger than `size`."""
+
     def scale(columns):
         rows = -(-cells // columns)
         return min(GRID_LIMIT[0] / columns / size[0], GRID_LIMIT[1] / rows / size[1])
@@ -140,6 +158,7 @@ def enlarged(heat: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 def heat_colors() -> torch.Tensor:
     """From cold to hot, evenly for the eye and for the color-blind: 256 colours, [256, 3] of 0..1."""
     import cv2
+
     colors = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_INFERNO)
     return to_float(np.ascontiguousarray(colors[0, :, ::-1]))  # OpenCV's colours are blue, green, red
 

@@ -1,4 +1,5 @@
 """Labels on pictures: on a bar along the upper edge, and pictures in a grid with a bar above each."""
+
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,7 @@ def write_on(bar: torch.Tensor, text: str, value: str = "", opacity: float = 1.0
 
 def _fitted(text: str, value: str, size: int, width: int) -> tuple[int, str]:
     """The size of letters, and as much of the text, with which text and value fit side by side into a width."""
+
     def length(text, size):
         both = f"{text}  {value}" if value else text
         return ImageFont.load_default(size).getlength(both)
@@ -79,5 +81,5 @@ class LabelledGrid(NamedTuple):
         width, height = self.size
         left = index % self.columns * (width + GAP)
         top = index // self.columns * (height + self.bar + GAP)
-        cell = canvas[top:top + self.bar + height, left:left + width]
-        return cell[:self.bar], cell[self.bar:]
+        cell = canvas[top : top + self.bar + height, left : left + width]
+        return cell[: self.bar], cell[self.bar :]

@@ -2,6 +2,7 @@
 
 Nothing is fetched: the library would load AlexNet from the network, so the whole net comes from one safetensors file.
 """
+
 import importlib.util
 import os
 
@@ -32,8 +33,7 @@ def lpips_problem(images: torch.Tensor) -> str | None:
     return None
 
 
-def lpips_distance(before: torch.Tensor, after: torch.Tensor, path: str | None = None,
-                   batch: int = 8) -> torch.Tensor:
+def lpips_distance(before: torch.Tensor, after: torch.Tensor, path: str | None = None, batch: int = 8) -> torch.Tensor:
     """LPIPS (v0.1, AlexNet) of two clips, per frame; float32 [n], 0 for equal pictures. Video-P2P averages the frames.
 
     d = sum over layers l of the mean over places of |w_l (f_l(before) - f_l(after))|², f of length 1 per place.
@@ -45,7 +45,7 @@ def lpips_distance(before: torch.Tensor, after: torch.Tensor, path: str | None =
     distances = []
     for start in range(0, len(before), batch):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        pair = [clip[start:start + batch, ..., :3].float().cpu().movedim(-1, 1) for clip in (before, after)]
+        pair = [clip[start : start + batch, ..., :3].float().cpu().movedim(-1, 1) for clip in (before, after)]
         with torch.no_grad():
             distances.append(net(*pair, normalize=True).flatten())
     return torch.cat(distances)
@@ -60,6 +60,8 @@ def _load(path: str):
     try:
         safetensors.torch.load_model(net, path)
     except (RuntimeError, safetensors.SafetensorError) as error:
-        raise ValueError(f"Edit Report: {os.path.basename(path)} does not hold the weights of LPIPS with AlexNet; make "
-                         "it again as this node's help says.") from error
+        raise ValueError(
+            f"Edit Report: {os.path.basename(path)} does not hold the weights of LPIPS with AlexNet; make "
+            "it again as this node's help says."
+        ) from error
     return net

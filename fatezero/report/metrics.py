@@ -2,6 +2,7 @@
 
 Each is a value per frame, whose mean over the frames (`mean`) is the published measure, so that both can be looked at.
 """
+
 import torch
 import torch.nn.functional as F
 
@@ -21,8 +22,9 @@ def change(before: torch.Tensor, after: torch.Tensor, region: torch.Tensor | Non
     return _over_region(torch.abs, before, after, region)
 
 
-def strongest_change(before: torch.Tensor, after: torch.Tensor, region: torch.Tensor | None = None,
-                     cell: int = 8, share: float = 0.05) -> float:
+def strongest_change(
+    before: torch.Tensor, after: torch.Tensor, region: torch.Tensor | None = None, cell: int = 8, share: float = 0.05
+) -> float:
     """How much the clip changed where it changed most: small things count, and the noise of a VAE does not.
 
     The difference of the colours is averaged in cells of `cell` pixels (a latent's), its size over the channels taken,
@@ -138,20 +140,27 @@ def _over_region(size, before: torch.Tensor, after: torch.Tensor, region: torch.
 
 def _check_clips(before: torch.Tensor, after: torch.Tensor, region: torch.Tensor | None) -> None:
     if before.shape != after.shape or before.ndim != 4:
-        raise ValueError(f"The clips to compare have the shapes {list(before.shape)} and {list(after.shape)}; they "
-                         "must be alike, [frames, height, width, 3].")
+        raise ValueError(
+            f"The clips to compare have the shapes {list(before.shape)} and {list(after.shape)}; they "
+            "must be alike, [frames, height, width, 3]."
+        )
     if region is not None and (region.shape[1:] != before.shape[1:3] or len(region) not in (1, len(before))):
-        raise ValueError(f"The region has the shape {list(region.shape)} but the clip {list(before.shape)}; expected "
-                         "[frames or 1, height, width].")
+        raise ValueError(
+            f"The region has the shape {list(region.shape)} but the clip {list(before.shape)}; expected "
+            "[frames or 1, height, width]."
+        )
     for clip in (before, after) if region is None else (before, after, region):
         if not all(torch.isfinite(frame).all() for frame in clip):
-            raise ValueError("A clip or region to compare holds NaN or infinite values; only finite numbers can be "
-                             "measured.")
+            raise ValueError(
+                "A clip or region to compare holds NaN or infinite values; only finite numbers can be measured."
+            )
 
 
 def _check_embeddings(embeddings: torch.Tensor, width: int | None = None) -> None:
     if embeddings.ndim != 2 or len(embeddings) == 0 or width not in (None, embeddings.shape[1]):
-        raise ValueError(f"The embeddings have the shape {list(embeddings.shape)}; expected one row of "
-                         f"{width or 'equally many'} numbers for each frame.")
+        raise ValueError(
+            f"The embeddings have the shape {list(embeddings.shape)}; expected one row of "
+            f"{width or 'equally many'} numbers for each frame."
+        )
     if not torch.isfinite(embeddings).all():
         raise ValueError("The embeddings hold NaN or infinite values; only finite numbers can be measured.")

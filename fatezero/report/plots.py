@@ -1,4 +1,5 @@
 """Curves over the frames of a clip, drawn as a picture."""
+
 import math
 from dataclasses import dataclass
 
@@ -93,8 +94,12 @@ def vertical_ticks(panel: Panel) -> list[float]:
 
 def frame_ticks(first: int, last: int) -> list[int]:
     """At most nine whole frames, evenly spaced."""
-    step = next(step for power in (1, 10, 100, 1000, 10000, 100000) for step in (power, 2 * power, 5 * power)
-                if (last - first) / step <= 8)
+    step = next(
+        step
+        for power in (1, 10, 100, 1000, 10000, 100000)
+        for step in (power, 2 * power, 5 * power)
+        if (last - first) / step <= 8
+    )
     return list(range(math.ceil(first / step) * step, last + 1, step))
 
 
@@ -111,7 +116,7 @@ def finite_pieces(values: torch.Tensor) -> list[list[tuple[int, float]]]:
 
 def _number(value: float, step: float) -> str:
     decimals = max(0, -math.floor(math.log10(step) + 1e-6))
-    decimals += abs(step * 10 ** decimals - round(step * 10 ** decimals)) > 1e-6
+    decimals += abs(step * 10**decimals - round(step * 10**decimals)) > 1e-6
     return f"{value + 0.0:.{decimals}f}"
 
 

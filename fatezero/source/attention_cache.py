@@ -3,6 +3,7 @@
 Kept is, per evaluated sigma, layer and frame, what queries and keys follow from: the self-attention's normalised hidden
 states and the cross-attention's queries, in the model's dtype, bit for bit.
 """
+
 import logging
 import shutil
 import uuid
@@ -80,7 +81,8 @@ def plan_cache(chunk_bytes, budget: CacheBytes) -> CacheBytes:
         if tier is None:
             raise ValueError(
                 f"Attention Blend: a cache of the source's attention needs {gigabytes(sum(chunk_bytes))} and can have "
-                f"{budget}; choose replay, fewer frames or narrower windows.")
+                f"{budget}; choose replay, fewer frames or narrower windows."
+            )
         left = _less(left, tier, size)
     return CacheBytes(*(getattr(budget, tier) - getattr(left, tier) for tier in TIERS))
 
@@ -198,7 +200,7 @@ class AttentionCache(list):
             try:
                 with safe_open(part.file, framework="pt") as file:
                     for layer, frame, row in wanted:
-                        step[layer][frame] = file.get_slice(_name(layer))[row:row + 1][0].clone()
+                        step[layer][frame] = file.get_slice(_name(layer))[row : row + 1][0].clone()
             except (OSError, SafetensorError):
                 self._forget(part)
                 return None
@@ -213,8 +215,12 @@ class AttentionCache(list):
                 part = self._write(tensors, size) if tier == DISK else _copied(tensors, size, tier)
             except (OSError, SafetensorError, torch.cuda.OutOfMemoryError) as error:
                 self.budget = replace(self.budget, **{tier: 0})
-                logging.warning("FateZero: the attention cache cannot use any more %s in this edit (%s); what it does "
-                                "not hold is computed again.", "disk" if tier == DISK else tier.upper(), error)
+                logging.warning(
+                    "FateZero: the attention cache cannot use any more %s in this edit (%s); what it does "
+                    "not hold is computed again.",
+                    "disk" if tier == DISK else tier.upper(),
+                    error,
+                )
                 continue
             self.budget = _less(self.budget, tier, size)
             self._parts.add(part)
@@ -234,8 +240,10 @@ class AttentionCache(list):
             self._folder, self._remove_folder = folder, weakref.finalize(self, shutil.rmtree, folder, True)
         free = shutil.disk_usage(self._folder).free - DISK_HEADROOM
         if size > free:
-            raise OSError(f"{gigabytes(size)} needed, {gigabytes(max(0, free))} free above a reserve of "
-                          f"{gigabytes(DISK_HEADROOM)}")
+            raise OSError(
+                f"{gigabytes(size)} needed, {gigabytes(max(0, free))} free above a reserve of "
+                f"{gigabytes(DISK_HEADROOM)}"
+            )
         file = self._folder / f"{uuid.uuid4().hex}.safetensors"
         whole = False
         try:
@@ -273,8 +281,11 @@ class CachedStep:
 
 
 def _copied(tensors: dict[Layer, torch.Tensor], size: int, tier: str) -> _Part:
-    return _Part(tier, size, {layer: _copy(tensor, tensor.device if tier == VRAM else "cpu")
-                              for layer, tensor in tensors.items()})
+    return _Part(
+        tier,
+        size,
+        {layer: _copy(tensor, tensor.device if tier == VRAM else "cpu") for layer, tensor in tensors.items()},
+    )
 
 
 def _copy(tensor: torch.Tensor, device) -> torch.Tensor:

@@ -1,4 +1,5 @@
 """DDIM inversion (FateZero Eq. 3): from the clip's latents to the noise that draws it again."""
+
 import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -18,9 +19,23 @@ NODE = "DDIM Invert + Store Attention"
 
 
 @torch.no_grad()
-def sample_ddim_inversion(model, x, sigmas, extra_args=None, callback=None, disable=None, *, prediction="epsilon",
-                          label=TARGET_LABEL, refinement=0, smallest_sigma=0.0, before_call=None, on_latent=None,
-                          first_step=0, first_latent=None):
+def sample_ddim_inversion(
+    model,
+    x,
+    sigmas,
+    extra_args=None,
+    callback=None,
+    disable=None,
+    *,
+    prediction="epsilon",
+    label=TARGET_LABEL,
+    refinement=0,
+    smallest_sigma=0.0,
+    before_call=None,
+    on_latent=None,
+    first_step=0,
+    first_latent=None,
+):
     """DDIM inversion as a ComfyUI sampler function: FateZero Eq. 3 in sigma space.
 
     x: [n, c, h, w] at sigmas[0]; sigmas: ascending [N + 1]; model(x, sigma) returns the denoised latent.
@@ -83,13 +98,25 @@ def inversion_sigmas(model, schedule: str, steps: int) -> torch.Tensor:
     else:
         sigmas = comfy_sigmas(model_sampling, schedule, steps)
     if not bool((sigmas[1:] > sigmas[:-1]).all()):
-        raise ValueError(f"DDIM Invert + Store Attention: 'schedule' {schedule} repeats noise levels at {steps} steps; "
-                         "use another number of steps or another schedule.")
+        raise ValueError(
+            f"DDIM Invert + Store Attention: 'schedule' {schedule} repeats noise levels at {steps} steps; "
+            "use another number of steps or another schedule."
+        )
     return sigmas
 
 
-def invert(model, conditioning, latent: torch.Tensor, *, sigmas: torch.Tensor, label: str = TARGET_LABEL,
-           refinement: int = 0, callback=None, disable_pbar: bool = False, unfinished=None) -> SourceRun:
+def invert(
+    model,
+    conditioning,
+    latent: torch.Tensor,
+    *,
+    sigmas: torch.Tensor,
+    label: str = TARGET_LABEL,
+    refinement: int = 0,
+    callback=None,
+    disable_pbar: bool = False,
+    unfinished=None,
+) -> SourceRun:
     """Inverts a clip under its source prompt, without guidance, and keeps the trajectory and the word maps.
 
     model: ModelPatcher, inflated or not; conditioning: source CONDITIONING; latent: [n, c, h, w] as a VAE gives it;
@@ -119,14 +146,31 @@ def invert(model, conditioning, latent: torch.Tensor, *, sigmas: torch.Tensor, l
         if unfinished is not None:
             unfinished.write(step, trajectory[step + 1], capture.steps[-1])
 
-    sampler = comfy.samplers.KSAMPLER(sample_ddim_inversion, {
-        "prediction": prediction_type(model), "label": label, "refinement": refinement,
-        "smallest_sigma": float(model_sampling.sigma_min), "before_call": capture.before_call,
-        "on_latent": keep, "first_step": first_step, "first_latent": trajectory[first_step]})
+    sampler = comfy.samplers.KSAMPLER(
+        sample_ddim_inversion,
+        {
+            "prediction": prediction_type(model),
+            "label": label,
+            "refinement": refinement,
+            "smallest_sigma": float(model_sampling.sigma_min),
+            "before_call": capture.before_call,
+            "on_latent": keep,
+            "first_step": first_step,
+            "first_latent": trajectory[first_step],
+        },
+    )
     guider.sample(torch.zeros_like(clean), clean, sampler, sigmas, callback=callback, disable_pbar=disable_pbar, seed=0)
     return SourceRun(
-        sigmas=sigmas, trajectory=trajectory, word_maps=capture.word_maps(), label=label, refinement=refinement,
-        conditioning=conditioning, tokens=tokens, inflation=inflation_of(model), fingerprint=fingerprint(model))
+        sigmas=sigmas,
+        trajectory=trajectory,
+        word_maps=capture.word_maps(),
+        label=label,
+        refinement=refinement,
+        conditioning=conditioning,
+        tokens=tokens,
+        inflation=inflation_of(model),
+        fingerprint=fingerprint(model),
+    )
 
 
 class WordMapCapture:
@@ -145,8 +189,9 @@ class WordMapCapture:
     def outer_sample(self, executor, *args, **kwargs):
         """OUTER_SAMPLE wrapper: hooks the run's private options."""
         guider = executor.class_obj
-        install_hooks(guider.model_options["transformer_options"], guider.model_patcher.model.diffusion_model,
-                      self.attend)
+        install_hooks(
+            guider.model_options["transformer_options"], guider.model_patcher.model.diffusion_model, self.attend
+        )
         ChunkedRun(guider.model_patcher, NODE, self.evaluate_chunk).install(guider)
         return executor(*args, **kwargs)
 
@@ -161,7 +206,7 @@ class WordMapCapture:
         self.layers = [] if self.active else None
         denoised = executor(model, conds, x, timestep, model_options)
         if self.layers:
-            maps = torch.stack(self.layers).mean(dim=0)[:, :self.tokens].cpu()
+            maps = torch.stack(self.layers).mean(dim=0)[:, : self.tokens].cpu()
             self.steps[-1] = active.put(maps, self.steps[-1])
         return denoised
 
@@ -181,4 +226,3 @@ def layer_word_maps(query, key, extra) -> torch.Tensor:
     height, width = layer_size(extra, query.shape[1])
     maps = cross_attention_map(query, key, extra["n_heads"])
     return maps.transpose(1, 2).reshape(query.shape[0], -1, height, width)
-

@@ -1,4 +1,5 @@
 """Whether a clip can be inverted under a conditioning, asked before the first step."""
+
 from ..network.unet_check import (
     check_embedding,
     prediction_type,
@@ -22,17 +23,25 @@ def check_inversion(model, conditioning, samples) -> None:
 def check_conditioning(model, conditioning) -> None:
     """One plain prompt of the model's own text encoder."""
     if len(conditioning) != 1:
-        raise ValueError(f"{NODE}: 'source' holds {len(conditioning)} conditionings (Conditioning Combine or a prompt "
-                         "schedule), but inversion follows one prompt; use the source output of Edit Prompts.")
+        raise ValueError(
+            f"{NODE}: 'source' holds {len(conditioning)} conditionings (Conditioning Combine or a prompt "
+            "schedule), but inversion follows one prompt; use the source output of Edit Prompts."
+        )
     embedding, options = conditioning[0]
     if "area" in options or "mask" in options:
-        raise ValueError(f"{NODE}: 'source' is limited to an area or mask, but inversion needs the whole picture; "
-                         "remove the Conditioning (Set Area / Set Mask) node.")
+        raise ValueError(
+            f"{NODE}: 'source' is limited to an area or mask, but inversion needs the whole picture; "
+            "remove the Conditioning (Set Area / Set Mask) node."
+        )
     if "start_percent" in options:
-        raise ValueError(f"{NODE}: 'source' is limited to a part of the steps, but inversion needs it in all of them; "
-                         "remove the ConditioningSetTimestepRange node.")
+        raise ValueError(
+            f"{NODE}: 'source' is limited to a part of the steps, but inversion needs it in all of them; "
+            "remove the ConditioningSetTimestepRange node."
+        )
     check_embedding(model, embedding, "source", NODE)
     tokens = options.get("fatezero_tokens")
     if tokens is not None and tokens.length != embedding.shape[1]:
-        raise ValueError(f"{NODE}: 'source' has {embedding.shape[1]} tokens but its prompt has {tokens.length} "
-                         "(Conditioning Concat?); connect Edit Prompts directly.")
+        raise ValueError(
+            f"{NODE}: 'source' has {embedding.shape[1]} tokens but its prompt has {tokens.length} "
+            "(Conditioning Concat?); connect Edit Prompts directly."
+        )

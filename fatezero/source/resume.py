@@ -1,4 +1,5 @@
 """The finished steps of an inversion on disk, so that after a cancel or crash it goes on where it stopped."""
+
 import hashlib
 import os
 import shutil
@@ -65,14 +66,20 @@ class UnfinishedInversion:
 
     def _check(self, document, layout) -> None:
         latent, maps = layout.get("latent"), layout.get("word_maps")
-        if set(layout) != {"latent", "word_maps"} or latent != ("F32", self.latent_shape) or maps.dtype != "F32" \
-                or len(maps.shape) != 4 or maps.shape[0] != self.latent_shape[0] \
-                or document.get("step") != self.finished:
+        if (
+            set(layout) != {"latent", "word_maps"}
+            or latent != ("F32", self.latent_shape)
+            or maps.dtype != "F32"
+            or len(maps.shape) != 4
+            or maps.shape[0] != self.latent_shape[0]
+            or document.get("step") != self.finished
+        ):
             raise DefectiveFile("it is not this step")
 
 
-def inversion_digest(model, conditioning, latent: torch.Tensor, *, sigmas: torch.Tensor, label: str,
-                     refinement: int) -> str:
+def inversion_digest(
+    model, conditioning, latent: torch.Tensor, *, sigmas: torch.Tensor, label: str, refinement: int
+) -> str:
     """A text that is the same for two inversions only where they give the same result; arguments as for `invert`.
 
     Raises ValueError where the model or the conditioning holds what cannot be recognised again after a restart.
@@ -104,25 +111,43 @@ def _add(digest, value, where: str) -> None:
     elif isinstance(value, comfy.controlnet.ControlBase):
         _add(digest, _control_parts(value, where), where)
     else:
-        raise ValueError(f"{NODE}: {where} holds a {type(value).__name__}, which cannot be recognised again after a "
-                         "restart; switch 'resume' off, or remove the node that adds it.")
+        raise ValueError(
+            f"{NODE}: {where} holds a {type(value).__name__}, which cannot be recognised again after a "
+            "restart; switch 'resume' off, or remove the node that adds it."
+        )
 
 
 def _control_parts(control, where: str) -> list:
     """What a ControlNet does depends on: its network, picture, strength and range, and those of the ones before it."""
-    networks = {comfy.controlnet.ControlNet: "control_model", comfy.controlnet.ControlLora: "control_weights",
-                comfy.controlnet.T2IAdapter: "t2i_model"}
+    networks = {
+        comfy.controlnet.ControlNet: "control_model",
+        comfy.controlnet.ControlLora: "control_weights",
+        comfy.controlnet.T2IAdapter: "t2i_model",
+    }
     if type(control) not in networks or control.vae is not None or control.extra_hooks is not None:
-        raise ValueError(f"{NODE}: {where} is a {type(control).__name__}, which cannot be recognised again after a "
-                         "restart; switch 'resume' off, or use an ordinary ControlNet.")
+        raise ValueError(
+            f"{NODE}: {where} is a {type(control).__name__}, which cannot be recognised again after a "
+            "restart; switch 'resume' off, or use an ordinary ControlNet."
+        )
     network = getattr(control, networks[type(control)])
     weights = network if isinstance(network, dict) else network.state_dict()
     # As the model's own fingerprint does: a little of each weight tells networks apart and is quick to read.
     weights = {name: weight.detach().reshape(-1)[:64].float() for name, weight in weights.items()}
-    return [type(control).__name__, weights, control.cond_hint_original, control.strength,
-            list(control.timestep_percent_range), control.strength_type.name, control.global_average_pooling,
-            control.compression_ratio, control.upscale_algorithm, control.extra_args, control.extra_conds,
-            control.extra_concat_orig, control.previous_controlnet]
+    return [
+        type(control).__name__,
+        weights,
+        control.cond_hint_original,
+        control.strength,
+        list(control.timestep_percent_range),
+        control.strength_type.name,
+        control.global_average_pooling,
+        control.compression_ratio,
+        control.upscale_algorithm,
+        control.extra_args,
+        control.extra_conds,
+        control.extra_concat_orig,
+        control.previous_controlnet,
+    ]
 
 
 def _model_parts(model) -> list:
@@ -133,8 +158,7 @@ def _model_parts(model) -> list:
     patches = dict(transformer_options.pop("patches", {}))
     own = {name: transformer_options.pop(name) for name in list(transformer_options) if name.startswith(OURS)}
     own.pop(FRAMES_AT_ONCE, None)  # how many frames go together does not change the result
-    patches["attn1_patch"] = [patch for patch in patches.get("attn1_patch", [])
-                              if not isinstance(patch, KeyFramePatch)]
+    patches["attn1_patch"] = [patch for patch in patches.get("attn1_patch", []) if not isinstance(patch, KeyFramePatch)]
     unknown = [*options, *transformer_options, *(name for name, held in patches.items() if held)]
     unknown += [name for name in model.object_patches if name != "model_sampling"]
     for kind in (model.wrappers, model.callbacks):
@@ -142,6 +166,8 @@ def _model_parts(model) -> list:
     unknown += [*model.injections, *model.additional_models, *model.weight_wrapper_patches]
     unknown += ["hooks"] * bool(model.hook_patches)
     if unknown:
-        raise ValueError(f"{NODE}: 'model' carries what another node has put there ({unknown[0]}) and what cannot be "
-                         "recognised again after a restart; switch 'resume' off, or remove that node.")
+        raise ValueError(
+            f"{NODE}: 'model' carries what another node has put there ({unknown[0]}) and what cannot be "
+            "recognised again after a restart; switch 'resume' off, or remove that node."
+        )
     return [own, getattr(sampling, "sigmas", None), getattr(sampling, "zsnr", None)]

@@ -1,4 +1,5 @@
 """Noise levels of inversion and editing, in ComfyUI's sigma = sqrt((1 - alpha_bar) / alpha_bar)."""
+
 import torch
 
 OFFICIAL = "DDIM (official)"

@@ -1,4 +1,5 @@
 """A source run as a file: one safetensors file with a JSON document in its header, exact to the last bit."""
+
 import math
 import os
 
@@ -18,9 +19,16 @@ TOKENS = "fatezero_tokens"
 _OPTION, _NULL_TEXT_OPTION = "conditioning.", "null_text."
 _PLAIN = (bool, int, float, str, type(None))
 # Options that only objects of a running ComfyUI can fill, or that no source run has (`check_conditioning`).
-_NOT_IN_FILES = {"control": "a ControlNet", "gligen": "GLIGEN boxes", "hooks": "hooks (a LoRA for some steps)",
-                 "model_conds": "another node's conditions", "area": "an area", "mask": "a mask",
-                 "start_percent": "a part of the steps", "end_percent": "a part of the steps"}
+_NOT_IN_FILES = {
+    "control": "a ControlNet",
+    "gligen": "GLIGEN boxes",
+    "hooks": "hooks (a LoRA for some steps)",
+    "model_conds": "another node's conditions",
+    "area": "an area",
+    "mask": "a mask",
+    "start_percent": "a part of the steps",
+    "end_percent": "a part of the steps",
+}
 
 
 def write_source(path: str, source: SourceRun) -> None:
@@ -28,31 +36,58 @@ def write_source(path: str, source: SourceRun) -> None:
 
     Raises ValueError where the conditioning carries what a file cannot hold, OSError where the disk refuses.
     """
-    (embedding, options), = source.conditioning
-    tensors = {"sigmas": source.sigmas, "trajectory": source.trajectory, "word_maps": source.word_maps,
-               "conditioning": embedding}
-    plain = _add_options(tensors, _OPTION, options, "the conditioning of 'source'", "invert again with the plain "
-                         "source conditioning of Edit Prompts")
+    ((embedding, options),) = source.conditioning
+    tensors = {
+        "sigmas": source.sigmas,
+        "trajectory": source.trajectory,
+        "word_maps": source.word_maps,
+        "conditioning": embedding,
+    }
+    plain = _add_options(
+        tensors,
+        _OPTION,
+        options,
+        "the conditioning of 'source'",
+        "invert again with the plain source conditioning of Edit Prompts",
+    )
     null_text = source.null_text
     if null_text is not None:
         tensors["null_text"] = null_text.embeddings
-        null_text = {"guidance": float(null_text.guidance), "options": _add_options(
-            tensors, _NULL_TEXT_OPTION, null_text.options, "the null text of 'source'", "optimize it again with a "
-            "plain negative conditioning")}
+        null_text = {
+            "guidance": float(null_text.guidance),
+            "options": _add_options(
+                tensors,
+                _NULL_TEXT_OPTION,
+                null_text.options,
+                "the null text of 'source'",
+                "optimize it again with a plain negative conditioning",
+            ),
+        }
     _, frames, channels, height, width = source.trajectory.shape
     document = {
-        "format": FORMAT, "version": source.version, "fingerprint": source.fingerprint, "label": source.label,
-        "refinement": source.refinement, "inflation": _inflation_document(source.inflation),
-        "tokens": _tokens_document(source.tokens), "conditioning": plain, "null_text": null_text,
-        "steps": source.steps, "frames": frames, "latent_channels": channels, "latent_height": height,
-        "latent_width": width}
+        "format": FORMAT,
+        "version": source.version,
+        "fingerprint": source.fingerprint,
+        "label": source.label,
+        "refinement": source.refinement,
+        "inflation": _inflation_document(source.inflation),
+        "tokens": _tokens_document(source.tokens),
+        "conditioning": plain,
+        "null_text": null_text,
+        "steps": source.steps,
+        "frames": frames,
+        "latent_channels": channels,
+        "latent_height": height,
+        "latent_width": width,
+    }
     try:
         _check(document, {name: Layout(DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()})
         _check_values(tensors)
     except DefectiveFile as defect:  # said now, not when the file is needed
         raise ValueError(f"{SAVE}: 'source' cannot be saved: {defect}; invert the clip again.") from defect
-    with explain_disk_errors(f"{SAVE}: {os.path.basename(path)}",
-                             "free space on the disk or choose another output folder"):
+    with explain_disk_errors(
+        f"{SAVE}: {os.path.basename(path)}", "free space on the disk or choose another output folder"
+    ):
         write_tensors(path, tensors, document)
 
 
@@ -64,8 +99,9 @@ def read_source(path: str) -> SourceRun:
         _check_values(tensors)
         return _source_run(document, tensors)
     except DefectiveFile as defect:
-        raise ValueError(f"{LOAD}: '{name}' cannot be used: {defect}; choose another file, or save the source run "
-                         "again.") from defect
+        raise ValueError(
+            f"{LOAD}: '{name}' cannot be used: {defect}; choose another file, or save the source run again."
+        ) from defect
 
 
 def _source_run(document: dict, tensors: dict) -> SourceRun:
@@ -75,13 +111,24 @@ def _source_run(document: dict, tensors: dict) -> SourceRun:
         options[TOKENS] = tokens
     null_text = document.get("null_text")
     if null_text is not None:
-        null_text = NullText(tensors["null_text"], null_text["guidance"],
-                             {**_options(tensors, _NULL_TEXT_OPTION), **null_text["options"]})
+        null_text = NullText(
+            tensors["null_text"],
+            null_text["guidance"],
+            {**_options(tensors, _NULL_TEXT_OPTION), **null_text["options"]},
+        )
     return SourceRun(
-        sigmas=tensors["sigmas"], trajectory=tensors["trajectory"], word_maps=tensors["word_maps"],
-        label=document["label"], refinement=document["refinement"], conditioning=[[tensors["conditioning"], options]],
-        tokens=tokens, inflation=_inflation(document), fingerprint=document["fingerprint"],
-        version=document["version"], null_text=null_text)
+        sigmas=tensors["sigmas"],
+        trajectory=tensors["trajectory"],
+        word_maps=tensors["word_maps"],
+        label=document["label"],
+        refinement=document["refinement"],
+        conditioning=[[tensors["conditioning"], options]],
+        tokens=tokens,
+        inflation=_inflation(document),
+        fingerprint=document["fingerprint"],
+        version=document["version"],
+        null_text=null_text,
+    )
 
 
 def _add_options(tensors: dict, prefix: str, options: dict, whose: str, advice: str) -> dict:
@@ -95,8 +142,10 @@ def _add_options(tensors: dict, prefix: str, options: dict, whose: str, advice: 
         elif _is_plain(name, value):
             plain[name] = value
         else:
-            raise ValueError(f"{SAVE}: {whose} carries {_NOT_IN_FILES.get(name, repr(name))}, which a file cannot "
-                             f"hold; {advice}, or edit without saving.")
+            raise ValueError(
+                f"{SAVE}: {whose} carries {_NOT_IN_FILES.get(name, repr(name))}, which a file cannot "
+                f"hold; {advice}, or edit without saving."
+            )
     return plain
 
 
@@ -112,13 +161,16 @@ def _is_plain(name: str, value) -> bool:
 
 # What the header must say, before a tensor is loaded.
 
+
 def _check(document: dict, layout: dict) -> None:
     if document.get("format") != FORMAT:
         raise DefectiveFile("it is not a source run")
     version = _entry(document, "version", int)
     if version > SourceRun.version:
-        raise DefectiveFile(f"a newer FateZero wrote it (version {version}, this one knows {SourceRun.version}), so "
-                            "that it needs an update of the pack")
+        raise DefectiveFile(
+            f"a newer FateZero wrote it (version {version}, this one knows {SourceRun.version}), so "
+            "that it needs an update of the pack"
+        )
     if version < 1:
         raise DefectiveFile("its 'version' is wrong")
     _entry(document, "fingerprint", str)
@@ -144,8 +196,13 @@ def _check_options(document: dict, entry: str, called: str) -> None:
 def _check_layout(document: dict, layout: dict) -> None:
     shapes = {}
     has_null_text = document.get("null_text") is not None
-    for name, dimensions in (("sigmas", 1), ("trajectory", 5), ("word_maps", 5), ("conditioning", 3),
-                             *([("null_text", 4)] if has_null_text else [])):
+    for name, dimensions in (
+        ("sigmas", 1),
+        ("trajectory", 5),
+        ("word_maps", 5),
+        ("conditioning", 3),
+        *([("null_text", 4)] if has_null_text else []),
+    ):
         if name not in layout:
             raise DefectiveFile(f"its '{name}' is missing")
         dtype, shape = layout[name]
@@ -157,15 +214,24 @@ def _check_layout(document: dict, layout: dict) -> None:
     prefixes = (_OPTION, _NULL_TEXT_OPTION) if has_null_text else (_OPTION,)
     if any(not name.startswith(prefixes) or name.partition(".")[2] in (TOKENS, *_NOT_IN_FILES) for name in others):
         raise DefectiveFile("it holds more than a source run")
-    expected = [_entry(document, name, int)
-                for name in ("steps", "frames", "latent_channels", "latent_height", "latent_width")]
+    expected = [
+        _entry(document, name, int) for name in ("steps", "frames", "latent_channels", "latent_height", "latent_width")
+    ]
     steps, frames, _, height, width = expected
     _, _, mapped_tokens, map_height, map_width = shapes["word_maps"]
-    if shapes["sigmas"] != (steps + 1,) or shapes["trajectory"] != (steps + 1, *expected[1:]) \
-            or shapes["word_maps"][:2] != (steps, frames) or map_height > height or map_width > width:
+    if (
+        shapes["sigmas"] != (steps + 1,)
+        or shapes["trajectory"] != (steps + 1, *expected[1:])
+        or shapes["word_maps"][:2] != (steps, frames)
+        or map_height > height
+        or map_width > width
+    ):
         raise DefectiveFile("its steps, frames and sizes do not agree with each other")
-    if has_null_text and (shapes["null_text"][0] != steps or shapes["null_text"][1] not in (1, frames)
-                          or shapes["null_text"][3] != shapes["conditioning"][2]):
+    if has_null_text and (
+        shapes["null_text"][0] != steps
+        or shapes["null_text"][1] not in (1, frames)
+        or shapes["null_text"][3] != shapes["conditioning"][2]
+    ):
         raise DefectiveFile("its null text does not fit its steps, frames and conditioning")
     prompt = _tokens(document)
     if prompt is not None and (prompt.length != shapes["conditioning"][1] or prompt.end >= mapped_tokens):
@@ -191,10 +257,17 @@ def _entry(document: dict, name: str, kind: type):
 
 # The parts of the document that are objects of ours.
 
+
 def _inflation_document(inflation: Inflation | None) -> dict | None:
-    return None if inflation is None else {
-        "key_frames": list(inflation.key_frames), "minimum_width": inflation.minimum_width,
-        "normalise_across_frames": inflation.normalise_across_frames}
+    return (
+        None
+        if inflation is None
+        else {
+            "key_frames": list(inflation.key_frames),
+            "minimum_width": inflation.minimum_width,
+            "normalise_across_frames": inflation.normalise_across_frames,
+        }
+    )
 
 
 def _inflation(document: dict) -> Inflation | None:
@@ -213,9 +286,15 @@ def _inflation(document: dict) -> Inflation | None:
 
 
 def _tokens_document(tokens: PromptTokens | None) -> dict | None:
-    return None if tokens is None else {
-        "text": tokens.text, "ids": list(tokens.ids),
-        "words": [[word.text, list(word.indices)] for word in tokens.words]}
+    return (
+        None
+        if tokens is None
+        else {
+            "text": tokens.text,
+            "ids": list(tokens.ids),
+            "words": [[word.text, list(word.indices)] for word in tokens.words],
+        }
+    )
 
 
 def _tokens(document: dict) -> PromptTokens | None:
@@ -230,8 +309,10 @@ def _tokens(document: dict) -> PromptTokens | None:
         owned = {index for _, indices in words for index in indices}
         chunks = range(0, length, CHUNK_LENGTH)
         # Each chunk has a begin, and an end somewhere after it, that no word owns.
-        valid = all(begin not in owned and len(owned.intersection(range(begin + 1, begin + CHUNK_LENGTH)))
-                    < CHUNK_LENGTH - 1 for begin in chunks)
+        valid = all(
+            begin not in owned and len(owned.intersection(range(begin + 1, begin + CHUNK_LENGTH))) < CHUNK_LENGTH - 1
+            for begin in chunks
+        )
     if not valid:
         raise DefectiveFile("its 'tokens' are wrong")
     return PromptTokens(text, tuple(ids), tuple(Word(text, tuple(indices)) for text, indices in words))

@@ -1,4 +1,5 @@
 """What inversion leaves behind: the trajectory and the word maps, from which everything about the source follows."""
+
 from dataclasses import dataclass, field
 
 import torch
@@ -114,8 +115,11 @@ class SourceRun(list):
             str(self.inflation or "not inflated: every frame on its own"),
         ]
         if self.null_text is not None:
-            embeddings = "one embedding per step" if self.null_text.embeddings.shape[1] == 1 else \
-                "one embedding per step and frame"
+            embeddings = (
+                "one embedding per step"
+                if self.null_text.embeddings.shape[1] == 1
+                else "one embedding per step and frame"
+            )
             lines.append(f"null text for guidance {self.null_text.guidance:g}, {embeddings}")
         return "\n".join(lines)
 

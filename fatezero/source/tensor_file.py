@@ -1,4 +1,5 @@
 """Safetensors files of our own: written whole or not at all, checked before a tensor is loaded, never trusted."""
+
 import json
 import os
 import zlib
@@ -12,8 +13,18 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from safetensors import SafetensorError, safe_open
 
 # By falling size of an element: tensors lie in this order, so that each begins at a multiple of its own.
-DTYPES = {torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.int32: "I32", torch.float16: "F16",
-          torch.bfloat16: "BF16", torch.int16: "I16", torch.uint8: "U8", torch.int8: "I8", torch.bool: "BOOL"}
+DTYPES = {
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.float32: "F32",
+    torch.int32: "I32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int16: "I16",
+    torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.bool: "BOOL",
+}
 
 _DOCUMENT, _CHECKSUM = "fatezero", "crc32"
 _LONGEST_DOCUMENT = 10_000_000  # characters
@@ -116,7 +127,7 @@ def _blocks(tensor: torch.Tensor) -> Iterator[memoryview]:
     for start in range(0, len(data), _BLOCK):
         if start:
             throw_exception_if_processing_interrupted()
-        yield data[start:start + _BLOCK]
+        yield data[start : start + _BLOCK]
 
 
 def _read_document(text: str | None) -> dict:

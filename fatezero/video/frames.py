@@ -1,4 +1,5 @@
 """Frames as ComfyUI passes them (IMAGE: [n, height, width, 3], 0..1): checking them, and fitting them to a size."""
+
 import math
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ _ROUNDING = {"crop": math.floor, "pad": math.ceil, "stretch": round}
 
 class Placement(NamedTuple):
     """Where a picture goes: scaled to `scaled`, then cut or padded around its middle to `target`; (width, height)."""
+
     scaled: tuple[int, int]
     target: tuple[int, int]
 
@@ -74,13 +76,16 @@ def to_bytes(image: torch.Tensor) -> np.ndarray:
     return pixels.to("cpu", torch.uint8).contiguous().numpy()
 
 
-def allocate(count: int, size: tuple[int, int], node: str,
-             advice: str = "choose a smaller 'count', 'width' or 'height'") -> torch.Tensor:
+def allocate(
+    count: int, size: tuple[int, int], node: str, advice: str = "choose a smaller 'count', 'width' or 'height'"
+) -> torch.Tensor:
     """Room for `count` frames of size (width, height), refused when it does not fit in the free memory."""
     needed, free = count * size[0] * size[1] * 3 * 4, psutil.virtual_memory().available
     if needed > free:
-        raise ValueError(f"{node}: {count} frames of {size[0]}x{size[1]} need {needed / 1e9:.1f} GB but "
-                         f"{free / 1e9:.1f} GB of memory are free; {advice}.")
+        raise ValueError(
+            f"{node}: {count} frames of {size[0]}x{size[1]} need {needed / 1e9:.1f} GB but "
+            f"{free / 1e9:.1f} GB of memory are free; {advice}."
+        )
     return torch.empty(count, size[1], size[0], 3)
 
 
@@ -88,19 +93,25 @@ def check_images(images: torch.Tensor, node: str, name: str) -> None:
     """Refuses, in the user's words, what is not a clip: [n >= 1, height, width, 3 or 4] of finite numbers."""
     shape = tuple(images.shape)
     if len(shape) != 4 or shape[3] not in (3, 4) or 0 in shape:
-        raise ValueError(f"{node}: '{name}' has the shape {list(shape)}; expected frames, height, width and 3 colours; "
-                         "connect an IMAGE with at least one frame.")
+        raise ValueError(
+            f"{node}: '{name}' has the shape {list(shape)}; expected frames, height, width and 3 colours; "
+            "connect an IMAGE with at least one frame."
+        )
     for index, image in enumerate(images):
         if not torch.isfinite(image).all():
-            raise ValueError(f"{node}: '{name}' has invalid numbers (NaN or infinite) in frame {index}; look for the "
-                             "node that made them, often a VAE or model running in half precision.")
+            raise ValueError(
+                f"{node}: '{name}' has invalid numbers (NaN or infinite) in frame {index}; look for the "
+                "node that made them, often a VAE or model running in half precision."
+            )
 
 
 def check_same_size(images: torch.Tensor, name: str, other: torch.Tensor, other_name: str, node: str) -> None:
     """Refuses, in the user's words, two clips that differ in length or size."""
     if images.shape[:3] != other.shape[:3]:
-        raise ValueError(f"{node}: '{other_name}' has {_describe(other)} but '{name}' has {_describe(images)}; connect "
-                         "clips of the same length and size.")
+        raise ValueError(
+            f"{node}: '{other_name}' has {_describe(other)} but '{name}' has {_describe(images)}; connect "
+            "clips of the same length and size."
+        )
 
 
 def _describe(images: torch.Tensor) -> str:

@@ -3,6 +3,7 @@
 Frames are counted by their time stamps (from the packets, which is cheap), reached by seeking, and fitted to their size
 one at a time into the one tensor that is returned.
 """
+
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from io import BytesIO
@@ -26,6 +27,7 @@ _NOT_VIDEO = ("tty",)  # formats that FFmpeg sees in any text file
 
 class Selection(NamedTuple):
     """Which frames: from index `start`, every `every_nth`, at most `count` (0: all the rest)."""
+
     start: int = 0
     count: int = 0
     every_nth: int = 1
@@ -34,6 +36,7 @@ class Selection(NamedTuple):
 class Clip(NamedTuple):
     """images: float32 [n, H, W, 3] of 0..1; fps: at which they keep the clip's speed; audio: of just their time span
     (ComfyUI's AUDIO) or None; source_size: (width, height) as the clip is shown."""
+
     images: torch.Tensor
     fps: float
     audio: dict | None
@@ -50,14 +53,17 @@ def read_file(source: str | BytesIO, name: str, selection: Selection, fit: Fit) 
     `name`, for what is not a video, has no frames, or has none at `start`.
     """
     import av
+
     try:
         with _open(source) as container:
             if container.format.name != "webp_pipe":
                 return _read_stream(source, container, name, selection, fit)
         return _read_webp(source, name, selection, fit)
     except (av.FFmpegError, OSError) as error:
-        raise ValueError(f"Video Load: {name} is not a video or picture that can be read "
-                         f"({error.strerror or 'damaged'}); choose another file or convert it to mp4.") from error
+        raise ValueError(
+            f"Video Load: {name} is not a video or picture that can be read "
+            f"({error.strerror or 'damaged'}); choose another file or convert it to mp4."
+        ) from error
 
 
 def read_video(video, name: str, selection: Selection, fit: Fit) -> Clip:
@@ -70,11 +76,12 @@ def read_video(video, name: str, selection: Selection, fit: Fit) -> Clip:
     return read_images(components.images, name, selection, fit, float(components.frame_rate), components.audio)
 
 
-def read_images(images: torch.Tensor, name: str, selection: Selection, fit: Fit, fps: float = STILL_FPS,
-                audio: dict | None = None) -> Clip:
+def read_images(
+    images: torch.Tensor, name: str, selection: Selection, fit: Fit, fps: float = STILL_FPS, audio: dict | None = None
+) -> Clip:
     """The selected frames of an IMAGE [n, H, W, 3 or 4] that plays at `fps`, and their part of `audio`."""
     expected = _expected(len(images), name, selection)
-    chosen = images[selection.start::selection.every_nth][:expected]
+    chosen = images[selection.start :: selection.every_nth][:expected]
     source_size = (images.shape[2], images.shape[1])
     where = fit(source_size)
     if where == Placement(source_size, source_size):
@@ -86,13 +93,14 @@ def read_images(images: torch.Tensor, name: str, selection: Selection, fit: Fit,
     if audio is not None:
         rate, begin = audio["sample_rate"], selection.start / fps
         end = begin + expected * selection.every_nth / fps
-        waveform = audio["waveform"][..., round(begin * rate):round(end * rate)]
+        waveform = audio["waveform"][..., round(begin * rate) : round(end * rate)]
         audio = {"waveform": waveform, "sample_rate": rate} if waveform.shape[-1] else None
     return Clip(result, fps / selection.every_nth, audio, source_size)
 
 
 def _open(source):
     import av
+
     if isinstance(source, BytesIO):
         source.seek(0)
     return av.open(source)
@@ -120,6 +128,7 @@ def _read_stream(source, container, name, selection, fit) -> Clip:
 def _read_webp(source, name, selection, fit) -> Clip:
     """WebP by Pillow, because FFmpeg reads only still ones."""
     from PIL import Image
+
     if isinstance(source, BytesIO):
         source.seek(0)
     with Image.open(source) as image:
@@ -145,6 +154,7 @@ def _is_still(container) -> bool:
 
 def _video_stream(container, name):
     from av.stream import Disposition
+
     if container.format.name not in _NOT_VIDEO:
         for stream in container.streams.video:
             if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic:
@@ -165,8 +175,10 @@ def _expected(available: int, name: str, selection: Selection) -> int:
     if available == 0:
         raise ValueError(f"Video Load: {name} has no frames; choose another file.")
     if selection.start >= available:
-        raise ValueError(f"Video Load: 'start' is {selection.start} but {name} has {available} "
-                         f"frame{'s' * (available > 1)}; choose a start below {available}.")
+        raise ValueError(
+            f"Video Load: 'start' is {selection.start} but {name} has {available} "
+            f"frame{'s' * (available > 1)}; choose a start below {available}."
+        )
     expected = -(-(available - selection.start) // selection.every_nth)
     return min(expected, selection.count or expected)
 
@@ -195,6 +207,7 @@ def _decode(source, index: int, first: int | None = None, exact: bool = True) ->
 
 def _seek(container, stream, pts: int) -> bool:
     import av
+
     try:
         container.seek(pts, stream=stream)
     except av.FFmpegError:
@@ -208,6 +221,7 @@ def _reached(frame, first: int, exact: bool) -> bool:
 
 def _decoded(container, stream) -> Iterator:
     import av
+
     for packet in container.demux(stream):
         throw_exception_if_processing_interrupted()
         try:
@@ -220,6 +234,7 @@ def _decoded(container, stream) -> Iterator:
 def _upright(frame, pixel_aspect: Fraction) -> tuple[np.ndarray, tuple[int, int]]:
     """A decoded frame as it is to be seen: 8-bit RGB [H, W, 3], turned upright, and its size with square pixels."""
     from av.video.reformatter import Colorspace
+
     # Older PyAV heeds the source's colour matrix only if another is named as target, which RGB does not have.
     rgb = frame.reformat(format="rgb24", dst_colorspace=Colorspace.ITU601, interpolation=ACCURATE_COLORS)
     pixels = rgb.to_ndarray()
@@ -245,9 +260,10 @@ def _collect(pictures: Iterable, expected: int, name: str, fit: Fit):
         seconds.append(time)
         progress.update_absolute(len(seconds))
     if images is None:
-        raise ValueError(f"Video Load: no frame of {name} could be decoded from 'start' on; choose an earlier start or "
-                         "another file.")
-    return images[:len(seconds)], seconds, source_size
+        raise ValueError(
+            f"Video Load: no frame of {name} could be decoded from 'start' on; choose an earlier start or another file."
+        )
+    return images[: len(seconds)], seconds, source_size
 
 
 def _frame_rate(seconds: list[float | None], nominal: Fraction | None, tick: Fraction) -> float:
@@ -264,6 +280,7 @@ def _frame_rate(seconds: list[float | None], nominal: Fraction | None, tick: Fra
 def _read_audio(source, container, begin: float, duration: float) -> dict | None:
     """ComfyUI's AUDIO of [begin, begin + duration) seconds, silent where the sound has gaps; None without any."""
     from av import AudioResampler
+
     stream = next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
     if stream is None:
         return None
@@ -278,8 +295,8 @@ def _read_audio(source, container, begin: float, duration: float) -> dict | None
         offset = position if piece.time is None else round((piece.time - begin) * rate)
         if position is None or abs(offset - position) > rate / 20:  # a gap, not the rounding of time stamps
             position = offset or 0
-        kept = samples[:, max(0, -position):max(0, waveform.shape[1] - position)]
-        waveform[:, max(0, position):max(0, position) + kept.shape[1]] = kept
+        kept = samples[:, max(0, -position) : max(0, waveform.shape[1] - position)]
+        waveform[:, max(0, position) : max(0, position) + kept.shape[1]] = kept
         position += samples.shape[1]
         if position >= waveform.shape[1]:
             break

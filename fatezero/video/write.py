@@ -1,4 +1,5 @@
 """Writes frames, one at a time, to mp4, webm, gif or png; nothing stays on disk but a finished clip."""
+
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -21,8 +22,15 @@ _VIDEO = {
 }
 
 
-def write_clip(path: str, images: torch.Tensor, fps: float, beside: torch.Tensor | None = None,
-               audio: dict | None = None, metadata: dict[str, str] | None = None, quality: int = 70) -> None:
+def write_clip(
+    path: str,
+    images: torch.Tensor,
+    fps: float,
+    beside: torch.Tensor | None = None,
+    audio: dict | None = None,
+    metadata: dict[str, str] | None = None,
+    quality: int = 70,
+) -> None:
     """Writes a clip in the format that `path` ends with; `path` appears when it is complete, or not at all.
 
     images: [n, H, W, 3 or 4] of 0..1; beside: images of the same shape to show to their left; audio: ComfyUI's AUDIO,
@@ -62,6 +70,7 @@ def _rate(fps: float) -> Fraction:
 
 def _write_video(path, extension, images, fps, beside, audio, metadata, quality):
     import av
+
     video_codec, audio_codec, worst, codec_options, container_options = _VIDEO[extension]
     # 4:2:0 colours, the ones that every player shows, need even sizes: the last row or column is repeated.
     width, height = (side + side % 2 for side in _size(images, beside))
@@ -86,10 +95,11 @@ def _write_video(path, extension, images, fps, beside, audio, metadata, quality)
 def _encode_audio(output, codec_name: str, audio: dict, seconds: float) -> None:
     """All the sound at once, before the pictures: it is small, and the container interleaves the two."""
     import av
+
     rate, layout = audio["sample_rate"], AUDIO_LAYOUTS[audio["waveform"].shape[1]]
     rates = av.Codec(codec_name, "w").audio_rates
     stream = output.add_stream(codec_name, rate=rate if rates is None or rate in rates else 48000, layout=layout)
-    waveform = audio["waveform"][0, :, :round(seconds * rate)].float().cpu().contiguous().numpy()
+    waveform = audio["waveform"][0, :, : round(seconds * rate)].float().cpu().contiguous().numpy()
     frame = av.AudioFrame.from_ndarray(waveform, format="fltp", layout=layout)
     frame.sample_rate, frame.pts = rate, 0
     output.mux(stream.encode(frame))
@@ -99,6 +109,7 @@ def _encode_audio(output, codec_name: str, audio: dict, seconds: float) -> None:
 def _write_gif(path, images, fps, beside):
     """Twice through the frames: for the 256 colours that suit them best, and to write them in these."""
     import av
+
     width, height = _size(images, beside)
     rate = _rate(fps)
     pictures = {"width": width, "height": height, "format": "rgb24", "time_base": 1 / rate}
@@ -113,8 +124,9 @@ def _write_gif(path, images, fps, beside):
 
     graph = av.filter.Graph()
     source, mapper, sink = graph.add_buffer(**pictures), graph.add("paletteuse"), graph.add("buffersink")
-    colors = graph.add_buffer(width=palette.width, height=palette.height, format=palette.format.name,
-                              time_base=1 / rate)
+    colors = graph.add_buffer(
+        width=palette.width, height=palette.height, format=palette.format.name, time_base=1 / rate
+    )
     source.link_to(mapper, 0, 0)
     colors.link_to(mapper, 0, 1)
     mapper.link_to(sink)
@@ -135,6 +147,7 @@ def _write_gif(path, images, fps, beside):
 def _write_pngs(folder, images, beside, metadata):
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
+
     texts = PngInfo()
     for name, text in metadata.items():
         texts.add_text(name, text)

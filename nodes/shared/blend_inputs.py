@@ -1,4 +1,5 @@
 """The inputs that Attention Blend and Attention Blend Sampler share: preset, windows and mask."""
+
 from dataclasses import replace
 
 from ...fatezero.compat import io
@@ -28,24 +29,46 @@ def blend_inputs() -> list:
     """The inputs, in the order in which both nodes show them."""
     return [
         io.DynamicCombo.Input(
-            "preset", options=[io.DynamicCombo.Option(name, _preset_inputs(preset)) for name, preset in PRESETS.items()],
+            "preset",
+            options=[io.DynamicCombo.Option(name, _preset_inputs(preset)) for name, preset in PRESETS.items()],
             tooltip="Settings for a kind of edit; every value stays visible below and can be changed. "
-                    "Those of Video-P2P go with 'attention from' reconstruction; the help page says what they need in "
-                    "Edit Prompts."),
-        io.Combo.Input("layers", options=[ALL_LAYERS, OFFICIAL_LAYERS], default=ALL_LAYERS, optional=True, advanced=True,
-                       tooltip="Fuse every attention layer, or leave out those of the latent's own resolution as the "
-                               "official code does (looser structure)."),
-        io.Combo.Input("attention_from", options=[INVERSION, RECONSTRUCTION, FAST_RECONSTRUCTION], default=INVERSION,
-                       optional=True, advanced=True,
-                       tooltip="Source attention from the inversion (FateZero, keeps motion best), from a guided "
-                               "reconstruction of the source (prompt-to-prompt; Video-P2P, when 'source' comes from "
-                               "Null-Text Optimization), or from one without guidance (Video-P2P's fast mode)."),
-        io.Mask.Input("mask", optional=True,
-                      tooltip="Where to edit (white), one mask or one per frame; used when 'mask from' names it."),
-        io.Combo.Input("source_attention", options=[AUTO, REPLAY, CACHE], default=AUTO, optional=True, advanced=True,
-                       tooltip="How the source's attention is had again. replay: the source runs beside the edit, no "
-                               "memory. cache: this edit keeps it in VRAM, RAM or on disk, and later edits of the same "
-                               "source are about a third faster. auto: keeps it where it is small."),
+            "Those of Video-P2P go with 'attention from' reconstruction; the help page says what they need in "
+            "Edit Prompts.",
+        ),
+        io.Combo.Input(
+            "layers",
+            options=[ALL_LAYERS, OFFICIAL_LAYERS],
+            default=ALL_LAYERS,
+            optional=True,
+            advanced=True,
+            tooltip="Fuse every attention layer, or leave out those of the latent's own resolution as the "
+            "official code does (looser structure).",
+        ),
+        io.Combo.Input(
+            "attention_from",
+            options=[INVERSION, RECONSTRUCTION, FAST_RECONSTRUCTION],
+            default=INVERSION,
+            optional=True,
+            advanced=True,
+            tooltip="Source attention from the inversion (FateZero, keeps motion best), from a guided "
+            "reconstruction of the source (prompt-to-prompt; Video-P2P, when 'source' comes from "
+            "Null-Text Optimization), or from one without guidance (Video-P2P's fast mode).",
+        ),
+        io.Mask.Input(
+            "mask",
+            optional=True,
+            tooltip="Where to edit (white), one mask or one per frame; used when 'mask from' names it.",
+        ),
+        io.Combo.Input(
+            "source_attention",
+            options=[AUTO, REPLAY, CACHE],
+            default=AUTO,
+            optional=True,
+            advanced=True,
+            tooltip="How the source's attention is had again. replay: the source runs beside the edit, no "
+            "memory. cache: this edit keeps it in VRAM, RAM or on disk, and later edits of the same "
+            "source are about a third faster. auto: keeps it where it is small.",
+        ),
     ]
 
 
@@ -56,31 +79,67 @@ def _preset_inputs(preset: BlendSettings) -> list:
         return io.Float.Input(name, default=value, min=0.0, max=1.0, step=0.01, round=0.001, tooltip=tooltip)
 
     return [
-        fraction("self_from", preset.self_window.start, "Share of the steps after which the source's self-attention "
-                 "(layout, structure, motion) is used; 0 is from the start."),
-        fraction("self_until", preset.self_window.end, "Share of the steps until which the source's self-attention is "
-                 "used: higher keeps more of the clip, lower changes more."),
-        fraction("cross_from", preset.cross_window.start, "Share of the steps after which the source's cross-attention "
-                 "is used."),
-        fraction("cross_until", preset.cross_window.end, "Share of the steps until which the source's cross-attention "
-                 "(where each word is) is used: higher keeps places and shapes, lower frees the new words."),
-        io.Combo.Input("mask_from", options=[NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK], default=preset.mask_from,
-                       tooltip="Where to edit: off (no mask), where the words to mask are seen, your mask input, or "
-                               "both. Outside, latents (with 'latent blend') and self-attention are the source's."),
-        fraction("mask_threshold", preset.threshold, "tau: how strongly a place must belong to the words, relative to "
-                 "the strongest place in the frame; lower makes a larger mask. 0 finds it by itself in each frame."),
-        io.Boolean.Input("latent_blend", default=latent is not None,
-                         tooltip="Puts everything outside the mask back to the source after each step; needs a mask."),
+        fraction(
+            "self_from",
+            preset.self_window.start,
+            "Share of the steps after which the source's self-attention "
+            "(layout, structure, motion) is used; 0 is from the start.",
+        ),
+        fraction(
+            "self_until",
+            preset.self_window.end,
+            "Share of the steps until which the source's self-attention is "
+            "used: higher keeps more of the clip, lower changes more.",
+        ),
+        fraction(
+            "cross_from",
+            preset.cross_window.start,
+            "Share of the steps after which the source's cross-attention is used.",
+        ),
+        fraction(
+            "cross_until",
+            preset.cross_window.end,
+            "Share of the steps until which the source's cross-attention "
+            "(where each word is) is used: higher keeps places and shapes, lower frees the new words.",
+        ),
+        io.Combo.Input(
+            "mask_from",
+            options=[NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK],
+            default=preset.mask_from,
+            tooltip="Where to edit: off (no mask), where the words to mask are seen, your mask input, or "
+            "both. Outside, latents (with 'latent blend') and self-attention are the source's.",
+        ),
+        fraction(
+            "mask_threshold",
+            preset.threshold,
+            "tau: how strongly a place must belong to the words, relative to "
+            "the strongest place in the frame; lower makes a larger mask. 0 finds it by itself in each frame.",
+        ),
+        io.Boolean.Input(
+            "latent_blend",
+            default=latent is not None,
+            tooltip="Puts everything outside the mask back to the source after each step; needs a mask.",
+        ),
         fraction("latent_from", latent.start if latent else 0.2, "Share of the steps after which latents are blended."),
         fraction("latent_until", latent.end if latent else 1.0, "Share of the steps until which latents are blended."),
-        io.Boolean.Input("mask_self_attention", default=preset.mask_self_attention,
-                         tooltip="Inside the mask the edit keeps its own self-attention, which frees its shape. Off: "
-                                 "layout comes from the source everywhere, and the mask is for latents alone."),
+        io.Boolean.Input(
+            "mask_self_attention",
+            default=preset.mask_self_attention,
+            tooltip="Inside the mask the edit keeps its own self-attention, which frees its shape. Off: "
+            "layout comes from the source everywhere, and the mask is for latents alone.",
+        ),
     ]
 
 
-def read_settings(source, edit, preset: dict | None, layers: str = ALL_LAYERS, attention_from: str = INVERSION,
-                  mask=None, source_attention: str = AUTO) -> BlendSettings:
+def read_settings(
+    source,
+    edit,
+    preset: dict | None,
+    layers: str = ALL_LAYERS,
+    attention_from: str = INVERSION,
+    mask=None,
+    source_attention: str = AUTO,
+) -> BlendSettings:
     """The checked BlendSettings of what a person chose; errors as `check_settings` and `check_edit`."""
     name = (preset or {}).get("preset")
     if name not in PRESETS:
@@ -90,10 +149,15 @@ def read_settings(source, edit, preset: dict | None, layers: str = ALL_LAYERS, a
         PRESETS[name],
         self_window=Window(values["self_from"], values["self_until"]),
         cross_window=Window(values["cross_from"], values["cross_until"]),
-        mask_from=values["mask_from"], threshold=values["mask_threshold"], mask=mask,
+        mask_from=values["mask_from"],
+        threshold=values["mask_threshold"],
+        mask=mask,
         latent_window=Window(values["latent_from"], values["latent_until"]) if values["latent_blend"] else None,
         mask_self_attention=values["mask_self_attention"],
-        finest_layers=layers == ALL_LAYERS, attention_from=attention_from, source_attention=source_attention)
+        finest_layers=layers == ALL_LAYERS,
+        attention_from=attention_from,
+        source_attention=source_attention,
+    )
     check_edit(edit, source)
     check_settings(source, edit, settings)
     return settings

@@ -1,4 +1,5 @@
 """A clip of any size and length as a small video in a node."""
+
 import os
 
 import folder_paths
@@ -20,7 +21,8 @@ def preview_clip(images: torch.Tensor, fps: float = STILL_FPS) -> ui.PreviewVide
         where = placement((width, height), (SIDE, 0) if width >= height else (0, SIDE), "stretch", 2)
         images = torch.stack([place(image, where) for image in images])
     folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
-        "FateZero_preview", folder_paths.get_temp_directory())
+        "FateZero_preview", folder_paths.get_temp_directory()
+    )
     name = f"{filename}_{counter:05}_.mp4"
     write_clip(os.path.join(folder, name), images, fps, quality=60)
     return ui.PreviewVideo([ui.SavedResult(name, subfolder, io.FolderType.temp)])

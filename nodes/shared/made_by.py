@@ -1,4 +1,5 @@
 """With which settings an edit was made: a mark on what the blend nodes give out, for Edit Report."""
+
 MARK = "fatezero_made_by"
 
 

@@ -1,4 +1,5 @@
 """The two things of our own that travel along the wires (design: immutable, versioned, readable)."""
+
 from ...fatezero.compat import io
 
 SourceRunType = io.Custom("FZ_SOURCE")

@@ -3,13 +3,25 @@
 An independent implementation on ComfyUI's UNetModel, in alpha-bar space. It shares nothing with the pack but the UNet's
 weights, which must be normal tensors (made outside of PyTorch's inference mode).
 """
+
 import torch
 
 ALPHAS = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, dim=0)
 
 
-def published_null_text(unet, trajectory, conditional, unconditional, *, steps: int, guidance: float = 7.5,
-                        inner_steps: int = 10, early_stop: float = 1e-5, key_frame: int | None = None, stop_after=None):
+def published_null_text(
+    unet,
+    trajectory,
+    conditional,
+    unconditional,
+    *,
+    steps: int,
+    guidance: float = 7.5,
+    inner_steps: int = 10,
+    early_stop: float = 1e-5,
+    key_frame: int | None = None,
+    stop_after=None,
+):
     """The embeddings [1, T, C] of each step, the losses of each step before its inner steps, and the last latent.
 
     trajectory: z [steps + 1, n, 4, h, w], clean first; conditional, unconditional: [1, T, C]; key_frame: every frame
@@ -61,4 +73,5 @@ def _also_at(key_frame: int):
     def patch(query, key, value, extra):
         wide = torch.cat([key, key[key_frame].expand_as(key)], dim=1)
         return query, wide, wide
+
     return patch

@@ -3,6 +3,7 @@
 An independent implementation on ComfyUI's UNetModel: DDIM in alpha-bar space, Eq. 5-7 on the maps. It shares nothing
 with the pack but the UNet's weights; tests/test_stored_maps.py compares the edits, the benchmark bytes and time.
 """
+
 import math
 from dataclasses import dataclass
 
@@ -54,6 +55,7 @@ class MapStore:
 
     def call(self, z, timestep: int, context, control=None):
         """The noise that the UNet predicts; control(kind, block, size, probabilities) returns the maps to use."""
+
         def attend(kind):
             def replacement(query, key, value, extra):
                 size = tuple(extra["activations_shape"][-2:])
@@ -62,6 +64,7 @@ class MapStore:
                     return heads_together(F.scaled_dot_product_attention(query, key, value))
                 probabilities = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(dim=-1)
                 return heads_together(control(kind, extra["block"], size, probabilities) @ value)
+
             return {block: replacement for block, _, _ in attention_layers(self.unet)}
 
         def inflate_keys(query, key, value, extra):
@@ -89,6 +92,7 @@ class MapStore:
         def control(kind, block, size, probabilities):
             self.maps.setdefault(timestep, {})[kind, block] = probabilities.to("cpu"), size
             return probabilities
+
         return control
 
     def edit(self, z, edit, fusion: Fusion, target, unconditional, guidance: float):
@@ -125,6 +129,7 @@ class MapStore:
                 return source
             mask = mask.flatten(1)[:, None, :, None].to(own)
             return mask * own + (1 - mask) * source
+
         return control
 
     def mask(self, edit, fusion: Fusion, stored, size, latent_size):
@@ -168,8 +173,11 @@ def mask_size(latent_size) -> tuple[int, int]:
 def words_mask(stored, tokens, map_size, size, threshold: float):
     """Eq. 6 from the maps of one step: mean over layers and heads, sum over tokens, 3x3 maximum, nearest resize; smaller
     maps are brought to 16 cells before."""
-    layers = [map.float().mean(dim=1) for (kind, _), (map, layer) in stored.items()
-              if kind == "cross" and layer == tuple(map_size)]
+    layers = [
+        map.float().mean(dim=1)
+        for (kind, _), (map, layer) in stored.items()
+        if kind == "cross" and layer == tuple(map_size)
+    ]
     heat = torch.stack(layers).mean(dim=0)[:, :, list(tokens)].sum(dim=-1).unflatten(1, map_size)[:, None]
     if min(map_size) < 16:
         larger = [round(side * 16 / min(map_size)) for side in map_size]

@@ -3,6 +3,7 @@
 It gives embeddings of pictures and prompts in one space, probabilities of each colour, shape, ground and style, and the
 feature maps behind a perceptual distance. It knows only that world; `train.py` trained it.
 """
+
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ class Reading:
     things [n, 8, 6]: a thing of that colour and shape is there; colors [n, 8]; shapes [n, 6]; ground [n, 6] and
     style [n, 3] sum to 1. Pencil sketches hide colours: there `things` and `colors` mean nothing.
     """
+
     things: torch.Tensor
     colors: torch.Tensor
     shapes: torch.Tensor
@@ -59,12 +61,14 @@ class Judge(nn.Module):
         super().__init__()
         self.config = config
         self.colors, self.shapes, self.grounds, self.styles = (
-            tuple(config[name]) for name in ("colors", "shapes", "grounds", "styles"))
+            tuple(config[name]) for name in ("colors", "shapes", "grounds", "styles")
+        )
         self.words = {word: number for number, word in enumerate(config["words"], 1)}  # 0 fills up short prompts
         widths, text, width = config["widths"], config["text_width"], config["embedding"]
         self.stages = nn.ModuleList(
-            Stage(before, after, kernel, blocks) for before, after, kernel, blocks
-            in zip((3, *widths), widths, (6, 4, 4, 4), config["blocks"]))
+            Stage(before, after, kernel, blocks)
+            for before, after, kernel, blocks in zip((3, *widths), widths, (6, 4, 4, 4), config["blocks"])
+        )
         self.place = nn.Conv2d(widths[-1], 1 + len(self.colors) + len(self.shapes), 1)
         self.whole = nn.Linear(2 * widths[-1], len(self.grounds) + len(self.styles))
         facts = (1 + len(self.colors)) * (1 + len(self.shapes)) - 1 + len(self.grounds) + len(self.styles)
@@ -98,8 +102,9 @@ class Judge(nn.Module):
     def maps(self, images: torch.Tensor) -> list[torch.Tensor]:
         """`features` with gradients. Raises ValueError for what is not an IMAGE."""
         if images.ndim != 4 or images.shape[-1] != 3:
-            raise ValueError(f"Judge: the pictures have the shape {list(images.shape)}; expected "
-                             "[pictures, height, width, 3].")
+            raise ValueError(
+                f"Judge: the pictures have the shape {list(images.shape)}; expected [pictures, height, width, 3]."
+            )
         x, maps = (images.movedim(-1, 1).to(self.place.weight) - 0.5) * 4, []
         x = F.pad(x, (0, -x.shape[3] % 16, 0, -x.shape[2] % 16), mode="replicate")
         for stage in self.stages:
@@ -139,13 +144,15 @@ class Judge(nn.Module):
         for prompt, row in zip(prompts, rows):
             unknown = next((word for word in row if word not in self.words), None)
             if unknown is not None:
-                raise ValueError(f"Judge: the word '{unknown}' in '{prompt}' is not one of the demo world's; use only "
-                                 f"these words: {', '.join(self.words)}.")
+                raise ValueError(
+                    f"Judge: the word '{unknown}' in '{prompt}' is not one of the demo world's; use only "
+                    f"these words: {', '.join(self.words)}."
+                )
             if not row:
                 raise ValueError("Judge: a prompt is empty; say what the picture shows.")
         tokens = torch.zeros(len(rows), max(map(len, rows), default=1), dtype=torch.long)
         for row, words in zip(tokens, rows):
-            row[:len(words)] = torch.tensor([self.words[word] for word in words])
+            row[: len(words)] = torch.tensor([self.words[word] for word in words])
         return tokens.to(self.scale.device)
 
     def join_text(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -171,10 +178,17 @@ def perceptual_distance(judge: Judge, a: torch.Tensor, b: torch.Tensor) -> torch
     differences are summed over the channels, scaled up to the pictures' size and averaged over the stages.
     """
     if a.shape != b.shape:
-        raise ValueError(f"Perceptual distance: the clips have the shapes {list(a.shape)} and {list(b.shape)}; they "
-                         "must be alike.")
-    maps = [(F.normalize(first, dim=1) - F.normalize(second, dim=1)).square().sum(1, keepdim=True)
-            for first, second in zip(judge.features(a), judge.features(b))]
+        raise ValueError(
+            f"Perceptual distance: the clips have the shapes {list(a.shape)} and {list(b.shape)}; they must be alike."
+        )
+    maps = [
+        (F.normalize(first, dim=1) - F.normalize(second, dim=1)).square().sum(1, keepdim=True)
+        for first, second in zip(judge.features(a), judge.features(b))
+    ]
     height, width = a.shape[1:3]
-    return torch.stack([F.interpolate(one, scale_factor=2 ** number, mode="bilinear")[:, 0, :height, :width]
-                        for number, one in enumerate(maps, 1)]).mean(0)
+    return torch.stack(
+        [
+            F.interpolate(one, scale_factor=2**number, mode="bilinear")[:, 0, :height, :width]
+            for number, one in enumerate(maps, 1)
+        ]
+    ).mean(0)

@@ -18,6 +18,7 @@ caption before all that differ in one fact. Of white on snow and black on the ni
 Of a sketch's ground little is left but the joints of a brick wall. Where a shape is misread, it is mostly a small or
 cut-off one that is taken for two shapes at once.
 """
+
 import argparse
 import json
 import sys
@@ -38,10 +39,26 @@ from .network import WEIGHTS, Judge, load_judge
 COLOR, SHAPE, GROUND = list(COLORS), list(SHAPES), list(GROUNDS)
 SKETCH = STYLES.index("pencil sketch")
 WORDS = sorted({*COLOR, *SHAPE, *" ".join((*GROUNDS.values(), *STYLES, "a of and nothing")).split()})
-SIZES = {(128, 128): .52, (96, 96): .1, (96, 160): .1, (128, 192): .1, (192, 128): .06, (192, 192): .06,
-         (144, 112): .06}
-CONFIG = {"widths": [24, 48, 96, 128], "blocks": [0, 1, 1, 2], "embedding": 64, "text_width": 64,
-          "words": WORDS, "colors": COLOR, "shapes": SHAPE, "grounds": GROUND, "styles": list(STYLES)}
+SIZES = {
+    (128, 128): 0.52,
+    (96, 96): 0.1,
+    (96, 160): 0.1,
+    (128, 192): 0.1,
+    (192, 128): 0.06,
+    (192, 192): 0.06,
+    (144, 112): 0.06,
+}
+CONFIG = {
+    "widths": [24, 48, 96, 128],
+    "blocks": [0, 1, 1, 2],
+    "embedding": 64,
+    "text_width": 64,
+    "words": WORDS,
+    "colors": COLOR,
+    "shapes": SHAPE,
+    "grounds": GROUND,
+    "styles": list(STYLES),
+}
 BATCH, TEXT_BATCH, WRONG = 64, 96, 3
 # A picture's facts and a caption's are a row of numbers: two colours, two shapes, ground, style; -1 where there is no
 # second thing, or where a caption leaves the colour or the ground out.
@@ -78,13 +95,13 @@ def say(row: np.ndarray, bare: bool = False) -> str:
 def forget(row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The row with colours and the ground left out at random, and the things in any order."""
     row = row.copy()
-    if row[3] >= 0 and rng.uniform() < .5:
+    if row[3] >= 0 and rng.uniform() < 0.5:
         row[:4] = row[[1, 0, 3, 2]]
-    if rng.uniform() < (.6 if row[5] == SKETCH else .3):
+    if rng.uniform() < (0.6 if row[5] == SKETCH else 0.3):
         row[:2] = -1
-    elif rng.uniform() < .15:
+    elif rng.uniform() < 0.15:
         row[rng.integers(2)] = -1
-    if rng.uniform() < .25:
+    if rng.uniform() < 0.25:
         row[4] = -1
     return row
 
@@ -117,8 +134,8 @@ def wrong(row: np.ndarray, picture: np.ndarray, rng: np.random.Generator) -> lis
 def random_frame(rng: np.random.Generator) -> Scene:
     """A frame of a random clip; its thing is at times larger, as in the demo model's training."""
     scene = random_scene(rng)
-    if len(scene.things) == 1 and rng.uniform() < .4:
-        scene = replace(scene, things=(replace(scene.things[0], r=rng.uniform(.18, .3)),))
+    if len(scene.things) == 1 and rng.uniform() < 0.4:
+        scene = replace(scene, things=(replace(scene.things[0], r=rng.uniform(0.18, 0.3)),))
     return video(scene, 8, int(rng.integers(1 << 31)))[rng.integers(8)]
 
 
@@ -126,7 +143,7 @@ def random_frame(rng: np.random.Generator) -> Scene:
 def through_vae(vae, pictures: np.ndarray, rng: np.random.Generator, noise: float = 0.0) -> np.ndarray:
     """Encode and decode uint8 pictures, half of them with up to `noise` in the latents, for an edit's raggedness."""
     latents = vae.encode(torch.from_numpy(pictures).float() / 255)
-    strength = rng.uniform(0, noise, len(latents)) * (rng.uniform(size=len(latents)) < .5)
+    strength = rng.uniform(0, noise, len(latents)) * (rng.uniform(size=len(latents)) < 0.5)
     latents = latents + torch.from_numpy((rng.standard_normal(latents.shape).T * strength).T).float()
     return (vae.decode(latents).float().clamp(0, 1) * 255).round().byte().numpy()
 
@@ -142,7 +159,7 @@ def draw_pool(work: Path, pictures: int, vae) -> None:
         scenes = [random_frame(rng) for _ in range(round(pictures * share))]
         drawn = np.stack([render(scene, height, width) for scene in scenes])
         for start in range(len(drawn) // 2, len(drawn), 16):
-            drawn[start:start + 16] = through_vae(vae, drawn[start:start + 16], rng, noise=0.8)
+            drawn[start : start + 16] = through_vae(vae, drawn[start : start + 16], rng, noise=0.8)
             print(f"{path.name}: {start} of {len(drawn)}", end="\r", flush=True)
         facts = np.array([facts_of(scene) for scene in scenes])
         spots = np.full((len(scenes), 2, 3), -1000, np.float32)
@@ -160,7 +177,7 @@ def draw_batch(pool: list[dict], rng: np.random.Generator, count: int):
     part = pool[rng.choice(len(pool), p=list(SIZES.values()))]
     chosen = torch.from_numpy(rng.integers(len(part["facts"]), size=count))
     images, spots = part["pictures"][chosen].float() / 255, part["spots"][chosen].clone()
-    mirrored = torch.from_numpy(rng.uniform(size=count) < .5)
+    mirrored = torch.from_numpy(rng.uniform(size=count) < 0.5)
     images[mirrored] = images[mirrored].flip(2)
     spots[mirrored, :, 0] = images.shape[2] - spots[mirrored, :, 0]
     return ragged(images, rng), part["facts"][chosen], spots
@@ -169,13 +186,13 @@ def draw_batch(pool: list[dict], rng: np.random.Generator, count: int):
 def ragged(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """The pictures with a little less sharpness, other light and noise, each in some of them."""
     count = len(images)
-    blurred = torch.from_numpy(rng.uniform(size=count) < .25)
-    taps = torch.exp(-torch.linspace(-2, 2, 5) ** 2 / (2 * rng.uniform(.5, 1.2) ** 2))
+    blurred = torch.from_numpy(rng.uniform(size=count) < 0.25)
+    taps = torch.exp(-(torch.linspace(-2, 2, 5) ** 2) / (2 * rng.uniform(0.5, 1.2) ** 2))
     kernel = (taps[:, None] * taps / taps.sum() ** 2).expand(3, 1, 5, 5)
     soft = F.conv2d(F.pad(images[blurred].movedim(-1, 1), (2, 2, 2, 2), mode="replicate"), kernel, groups=3)
     images[blurred] = soft.movedim(1, -1)
-    light = torch.from_numpy(rng.uniform(.94, 1.06, (count, 1, 1, 1)) * rng.uniform(.98, 1.02, (count, 1, 1, 3)))
-    noise = torch.from_numpy(rng.uniform(0, .05, (count, 1, 1, 1)) * (rng.uniform(size=(count, 1, 1, 1)) < .5))
+    light = torch.from_numpy(rng.uniform(0.94, 1.06, (count, 1, 1, 1)) * rng.uniform(0.98, 1.02, (count, 1, 1, 3)))
+    noise = torch.from_numpy(rng.uniform(0, 0.05, (count, 1, 1, 1)) * (rng.uniform(size=(count, 1, 1, 1)) < 0.5))
     return (images * light.float() + torch.randn_like(images) * noise.float()).clamp(0, 1)
 
 
@@ -189,8 +206,8 @@ def reading_loss(judge: Judge, images: torch.Tensor, facts: torch.Tensor, spots:
     away = torch.hypot(columns[None, None, None] - spots[..., 0, None, None], rows[:, None] - spots[..., 1, None, None])
     radius = spots[..., 2, None, None]
     near, thing = (away / radius.clamp(min=1)).min(1)  # the nearest thing
-    inside = (away < (.5 * radius).clamp(min=11.4)).gather(1, thing[:, None])[:, 0] & (near < 50)
-    clear = inside | (near > .8)
+    inside = (away < (0.5 * radius).clamp(min=11.4)).gather(1, thing[:, None])[:, 0] & (near < 50)
+    clear = inside | (near > 0.8)
     here = place.movedim(1, -1)
     losses = [F.binary_cross_entropy_with_logits(here[clear][:, 0], inside[clear].float()) * 4]
     at, which = here[inside], inside.nonzero()[:, 0]
@@ -200,8 +217,11 @@ def reading_loss(judge: Judge, images: torch.Tensor, facts: torch.Tensor, spots:
     ground, style = judge.whole(pooled).split((len(GROUND), len(STYLES)), 1)
     losses += [F.cross_entropy(ground, facts[:, 4]), F.cross_entropy(style, facts[:, 5])]
     reading, (true_things, true_colors, true_shapes) = judge.reading(pooled, place), targets(facts)
-    losses += [binary(reading.things[colored], true_things[colored]) * 8,
-               binary(reading.colors[colored], true_colors[colored]), binary(reading.shapes, true_shapes) * 3]
+    losses += [
+        binary(reading.things[colored], true_things[colored]) * 8,
+        binary(reading.colors[colored], true_colors[colored]),
+        binary(reading.shapes, true_shapes) * 3,
+    ]
     return torch.stack(losses).sum()
 
 
@@ -221,11 +241,11 @@ def targets(facts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
 def anneal(optimizer, progress: float) -> None:
     """The learning rate: up in the first twentieth, then down to zero along half a cosine."""
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * min(progress / .05 + .02, .5 + .5 * np.cos(np.pi * min(progress, 1)))
+        group["lr"] = group["initial_lr"] * min(progress / 0.05 + 0.02, 0.5 + 0.5 * np.cos(np.pi * min(progress, 1)))
 
 
 def adam(parameters, rate: float):
-    return torch.optim.AdamW([{"params": list(parameters), "initial_lr": rate}], lr=rate, weight_decay=.02)
+    return torch.optim.AdamW([{"params": list(parameters), "initial_lr": rate}], lr=rate, weight_decay=0.02)
 
 
 def train_reading(judge: Judge, pool: list[dict], seconds: float, rng: np.random.Generator) -> int:
@@ -272,7 +292,7 @@ def train_embedding(judge: Judge, seen: torch.Tensor, facts: np.ndarray, seconds
         pictures = facts[chosen]
         captions = np.array([forget(row, rng) for row in pictures])
         others = np.concatenate([wrong(row, picture, rng) for row, picture in zip(captions, pictures)])
-        texts = judge.join_text(judge.tokens([say(row, rng.uniform() < .1) for row in (*captions, *others)]))
+        texts = judge.join_text(judge.tokens([say(row, rng.uniform() < 0.1) for row in (*captions, *others)]))
         images, scale = judge.join_image(seen[chosen]), judge.scale.clamp(max=4).exp()
         true, near = texts.split((TEXT_BATCH, len(others)))
         also = torch.from_numpy(fits(pictures, captions)) & ~torch.eye(TEXT_BATCH, dtype=torch.bool)
@@ -303,11 +323,18 @@ def train(work: Path, minutes: float, path: Path) -> None:
     reading_steps = train_reading(judge, pool, minutes * 45, rng)
     seen, facts = summaries(judge, pool, rng)
     embedding_steps = train_embedding(judge, seen, facts, minutes * 10, rng)
-    training = {"pictures": sum(len(part["facts"]) for part in pool), "minutes": minutes,
-                "reading_steps": reading_steps, "embedding_steps": embedding_steps}
+    training = {
+        "pictures": sum(len(part["facts"]) for part in pool),
+        "minutes": minutes,
+        "reading_steps": reading_steps,
+        "embedding_steps": embedding_steps,
+    }
     part = path.with_suffix(".part")
-    save_file({name: value.detach().half().contiguous() for name, value in judge.state_dict().items()}, part,
-              {"config": json.dumps({**CONFIG, "training": training})})
+    save_file(
+        {name: value.detach().half().contiguous() for name, value in judge.state_dict().items()},
+        part,
+        {"config": json.dumps({**CONFIG, "training": training})},
+    )
     part.replace(path)
     print(f"{path}: {path.stat().st_size} bytes, {training}")
 
@@ -333,8 +360,11 @@ def accuracy(judge: Judge, images: torch.Tensor, facts: torch.Tensor) -> dict[st
     are right, and the right caption is nearer than every one with a fact changed."""
     reading, truth = judge.read(images), targets(facts)
     sketch = bool((facts[:, 5] == SKETCH).any())
-    right = {name: ((getattr(reading, name) > .5) == (wanted > .5)).flatten(1).all(1)
-             for name, wanted in zip(("things", "colors", "shapes"), truth) if name == "shapes" or not sketch}
+    right = {
+        name: ((getattr(reading, name) > 0.5) == (wanted > 0.5)).flatten(1).all(1)
+        for name, wanted in zip(("things", "colors", "shapes"), truth)
+        if name == "shapes" or not sketch
+    }
     right |= {"ground": reading.ground.argmax(1) == facts[:, 4], "style": reading.style.argmax(1) == facts[:, 5]}
     retrieved = []
     for embedding, row in zip(judge.embed_images(images), facts.numpy()):
@@ -349,12 +379,24 @@ def accuracy(judge: Judge, images: torch.Tensor, facts: torch.Tensor) -> dict[st
 def evaluate(path: Path, vae) -> None:
     """Print the accuracies on fresh pictures of all kinds and sizes."""
     judge = load_judge(path)
-    for seed, (kind, count, height, width) in enumerate((
-            ("", 300, 128, 128), ("two", 150, 128, 128), ("pencil sketch", 150, 128, 128), ("mosaic", 150, 128, 128),
-            ("", 100, 96, 160), ("", 60, 192, 128), ("", 60, 104, 136)), 800000):
+    for seed, (kind, count, height, width) in enumerate(
+        (
+            ("", 300, 128, 128),
+            ("two", 150, 128, 128),
+            ("pencil sketch", 150, 128, 128),
+            ("mosaic", 150, 128, 128),
+            ("", 100, 96, 160),
+            ("", 60, 192, 128),
+            ("", 60, 104, 136),
+        ),
+        800000,
+    ):
         numbers = accuracy(judge, *fresh_pictures(kind, count, height, width, vae, seed))
-        print(f"{kind or 'plain':13} {height}x{width}", {name: round(value, 3) for name, value in numbers.items()},
-              flush=True)
+        print(
+            f"{kind or 'plain':13} {height}x{width}",
+            {name: round(value, 3) for name, value in numbers.items()},
+            flush=True,
+        )
 
 
 def main():
