@@ -1,7 +1,7 @@
 """Attention Mask: where the words of the source prompt are in every frame."""
 
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.masks import word_masks as masks
+from ..fatezero.masks.mask_pictures import grow_mask, overlay, smooth_mask
 from ..fatezero.masks.source_mask import source_mask
 from .shared.wire_types import PromptEditType, SourceRunType
 
@@ -78,7 +78,7 @@ class AttentionMask(io.ComfyNode):
         if not 0 <= smooth_over_time <= 16:
             raise ValueError(f"{NODE}: 'smooth over time' is {smooth_over_time}; choose 0 to 16 frames.")
         mask = source_mask(source, edit, words, threshold, step if when == ONE_STEP else None)
-        mask = masks.smooth_over_time(masks.grow_mask(mask, grow), smooth_over_time)
+        mask = smooth_mask(grow_mask(mask, grow), smooth_over_time)
         if images is None:
             images = mask.new_zeros(*mask.shape, 3)
         elif tuple(images.shape[:3]) != tuple(mask.shape):
@@ -87,5 +87,5 @@ class AttentionMask(io.ComfyNode):
                 f"the source has {mask.shape[0]} of {mask.shape[2]}x{mask.shape[1]}; connect the clip that "
                 "was inverted."
             )
-        picture = masks.overlay(images[..., :3], mask.to(images.device))
+        picture = overlay(images[..., :3], mask.to(images.device))
         return io.NodeOutput(mask, picture, ui=ui.PreviewImage(picture, cls=cls))

@@ -2,7 +2,7 @@
 
 from ..fatezero.compat import io, schema
 from ..fatezero.masks.composite import composite, feather_mask
-from ..fatezero.masks.word_masks import checked_mask, grow_mask
+from ..fatezero.masks.mask_pictures import checked_mask, grow_mask
 from ..fatezero.video.frames import check_images, check_same_size
 
 NODE = "Composite Outside Mask"

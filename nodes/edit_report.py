@@ -1,7 +1,7 @@
 """Edit Report: what an edit did in numbers and curves, and when it did little, why and what to turn."""
 
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.masks.word_masks import checked_mask
+from ..fatezero.masks.mask_pictures import checked_mask
 from ..fatezero.report.diagnosis import explain
 from ..fatezero.report.edit_report import measure, panels, table
 from ..fatezero.report.plots import draw_panels

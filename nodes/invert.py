@@ -7,10 +7,10 @@ import folder_paths
 import latent_preview
 
 from ..fatezero.compat import io, schema, show_text, ui
-from ..fatezero.edit.sampling import reconstruct, reconstruction_error
 from ..fatezero.network.chunked_sampling import ChunkedRun
 from ..fatezero.source.inversion import inversion_sigmas, invert
 from ..fatezero.source.inversion_check import check_inversion
+from ..fatezero.source.reconstruction import reconstruct, reconstruction_error
 from ..fatezero.source.resume import FOLDER, UnfinishedInversion, inversion_digest
 from ..fatezero.source.schedule import OFFICIAL
 from ..fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL

@@ -3,7 +3,6 @@
 import latent_preview
 
 from ..fatezero.compat import io, schema, show_text, ui
-from ..fatezero.edit.sampling import reconstruct, reconstruction_psnr
 from ..fatezero.null_text.null_text_check import NODE, check_null_text
 from ..fatezero.null_text.optimization import (
     Optimization,
@@ -11,6 +10,7 @@ from ..fatezero.null_text.optimization import (
     null_text_conditioning,
     optimize_null_text,
 )
+from ..fatezero.source.reconstruction import reconstruct, reconstruction_psnr
 from .shared.wire_types import SourceRunType
 
 OPTIMIZED, NEGATIVE_PROMPT = "null-text optimization", "negative-prompt inversion (fast, no optimization)"

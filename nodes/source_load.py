@@ -6,9 +6,9 @@ from pathlib import Path, PurePath
 import folder_paths
 
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.edit.edit_check import check_model
 from ..fatezero.network.unet_check import require_unet
 from ..fatezero.source.resume import FOLDER as UNFINISHED
+from ..fatezero.source.source_check import check_model
 from ..fatezero.source.source_file import LOAD, read_source
 from .shared.wire_types import SourceRunType
 

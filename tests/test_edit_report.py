@@ -16,8 +16,8 @@ from test_workflows import completed, nodes, shipped, shortened
 
 from edit_cases import clip_latent, conditioning, inverted, negative, prompt_edit, small_model
 from fatezero_pack.demo.model import WEIGHTS, load_clip, read_config
-from fatezero_pack.fatezero.edit.fusion import Window
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, NO_MASK, WORDS, BlendSettings
+from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.report import lpips_distance as lpips_module
 from fatezero_pack.fatezero.report.clip_embeddings import (
     comparison_problem,

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from edit_cases import clip_latent, conditioning, edited, inverted, prompt_edit, random_controlnet, sampled, small_model
-from fatezero_pack.fatezero.edit.fusion import Window
 from fatezero_pack.fatezero.edit.settings import RECONSTRUCTION, WORDS, BlendSettings
 from fatezero_pack.fatezero.network import chunked_sampling
 from fatezero_pack.fatezero.network.chunked_sampling import ChunkedRun, sampled_in_chunks
 from fatezero_pack.fatezero.network.frame_chunks import plan_chunks, spread_frames
 from fatezero_pack.fatezero.network.key_frames import key_frame_indices, parse_key_frames
 from fatezero_pack.fatezero.network.unet_inflation import Inflation, group_statistics, inflate, normalise_as
+from fatezero_pack.fatezero.prompts.window import Window
 from golden_unet import relative
 
 FRAMES, LAYERS = 7, 5

@@ -6,12 +6,12 @@ import torch
 from comfy.sd1_clip import SD1Tokenizer
 
 from fatezero_pack.fatezero.edit.edit_run import blend_attention
-from fatezero_pack.fatezero.edit.fusion import Window
 from fatezero_pack.fatezero.edit.settings import CACHE, NO_MASK, REPLAY, WORDS, BlendSettings
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
 from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from golden_unet import CASES, golden_case, golden_model, relative

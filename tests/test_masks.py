@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from edit_cases import inverted, prompt_edit, small_model
+from fatezero_pack.fatezero.masks import mask_pictures
 from fatezero_pack.fatezero.masks import word_masks as masks
 from fatezero_pack.fatezero.masks.source_mask import source_mask
+from fatezero_pack.fatezero.network.word_maps import cross_attention_map, mask_downsampling
 from fatezero_pack.nodes.attention_mask import AVERAGE, ONE_STEP, AttentionMask
 
 
@@ -17,7 +19,7 @@ def spot(value: float = 1.0, at=(2, 5), size=(8, 8), frames: int = 1, tokens: in
 
 
 def test_attention_map_of_equal_keys_is_even():
-    maps = masks.cross_attention_map(torch.randn(2, 16, 8), torch.zeros(2, 7, 8), heads=2)
+    maps = cross_attention_map(torch.randn(2, 16, 8), torch.zeros(2, 7, 8), heads=2)
     assert torch.allclose(maps, torch.full((2, 16, 7), 1 / 7))
 
 
@@ -25,15 +27,13 @@ def test_attention_map_by_hand():
     """One head of width 4: scores are the products over 2."""
     query, key = torch.tensor([[[2.0, 0, 0, 0]]]), torch.tensor([[[3.0, 0, 0, 0], [0.0, 1, 0, 0]]])
     expected = torch.tensor([3.0, 0.0]).softmax(dim=0)
-    assert torch.allclose(masks.cross_attention_map(query, key, heads=1)[0, 0], expected)
+    assert torch.allclose(cross_attention_map(query, key, heads=1)[0, 0], expected)
 
 
 def test_attention_map_averages_heads():
     query, key = torch.randn(1, 5, 8), torch.randn(1, 3, 8)
-    halves = [
-        masks.cross_attention_map(query[..., part], key[..., part], heads=1) for part in (slice(0, 4), slice(4, 8))
-    ]
-    assert torch.allclose(masks.cross_attention_map(query, key, heads=2), (halves[0] + halves[1]) / 2, atol=1e-6)
+    halves = [cross_attention_map(query[..., part], key[..., part], heads=1) for part in (slice(0, 4), slice(4, 8))]
+    assert torch.allclose(cross_attention_map(query, key, heads=2), (halves[0] + halves[1]) / 2, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_attention_map_averages_heads():
     [((64, 64), 4), ((32, 32), 4), ((16, 16), 2), ((8, 8), 1), ((9, 16), 1), ((40, 64), 4), ((24, 64), 2), ((4, 4), 1)],
 )
 def test_downsampling(size, downsampling):
-    assert masks.mask_downsampling(*size) == downsampling
+    assert mask_downsampling(*size) == downsampling
 
 
 def test_one_cell_grows_by_the_pool():
@@ -117,27 +117,27 @@ def test_heat_lies_within_0_and_1():
 def test_resize_averages():
     mask = torch.zeros(1, 4, 4)
     mask[0, 0, 0] = 1
-    assert torch.equal(masks.resize_mask(mask, (2, 2))[0], torch.tensor([[0.25, 0], [0, 0]]))
-    assert masks.resize_mask(mask, (4, 4)) is mask
-    assert torch.allclose(masks.resize_mask(torch.ones(2, 72, 128), (5, 8)), torch.ones(2, 5, 8))
+    assert torch.equal(mask_pictures.resize_mask(mask, (2, 2))[0], torch.tensor([[0.25, 0], [0, 0]]))
+    assert mask_pictures.resize_mask(mask, (4, 4)) is mask
+    assert torch.allclose(mask_pictures.resize_mask(torch.ones(2, 72, 128), (5, 8)), torch.ones(2, 5, 8))
 
 
 @pytest.mark.parametrize("pixels, side", [(0, 1), (1, 3), (2, 5), (-1, 0)])
 def test_grow(pixels, side):
-    grown = masks.grow_mask(spot()[:, 2], pixels)
+    grown = mask_pictures.grow_mask(spot()[:, 2], pixels)
     assert grown.sum() == side**2
 
 
 def test_shrink_keeps_the_frame_edge():
     """The picture's border is not the mask's."""
-    assert masks.grow_mask(torch.ones(1, 8, 8), -2).min() == 1
+    assert mask_pictures.grow_mask(torch.ones(1, 8, 8), -2).min() == 1
 
 
 def test_smooth_over_time():
     mask = torch.tensor([0.0, 1.0, 0.0, 0.0]).view(4, 1, 1).expand(4, 2, 2)
-    assert masks.smooth_over_time(mask, 0) is mask
-    assert torch.allclose(masks.smooth_over_time(mask, 1)[:, 0, 0], torch.tensor([1, 1, 1, 0]) / 3)
-    assert torch.allclose(masks.smooth_over_time(torch.ones(1, 2, 2), 3), torch.ones(1, 2, 2))
+    assert mask_pictures.smooth_mask(mask, 0) is mask
+    assert torch.allclose(mask_pictures.smooth_mask(mask, 1)[:, 0, 0], torch.tensor([1, 1, 1, 0]) / 3)
+    assert torch.allclose(mask_pictures.smooth_mask(torch.ones(1, 2, 2), 3), torch.ones(1, 2, 2))
 
 
 def test_overlay_tints_only_the_mask():
@@ -145,7 +145,7 @@ def test_overlay_tints_only_the_mask():
     mask = torch.zeros(1, 4, 4)
     mask[0, 0, 0] = 1
     before = images.clone()
-    result = masks.overlay(images, mask, (1.0, 0.0, 0.0), 0.5)
+    result = mask_pictures.overlay(images, mask, (1.0, 0.0, 0.0), 0.5)
     assert torch.equal(images, before) and torch.equal(result[0, 1:], images[0, 1:])
     assert torch.allclose(result[0, 0, 0], images[0, 0, 0] * 0.5 + torch.tensor([0.5, 0, 0]))
 

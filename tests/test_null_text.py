@@ -26,7 +26,6 @@ from edit_cases import (
     small_model,
     snapshot,
 )
-from fatezero_pack.fatezero.edit.sampling import reconstruct, reconstruction_psnr
 from fatezero_pack.fatezero.network import chunked_sampling
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
@@ -39,6 +38,7 @@ from fatezero_pack.fatezero.null_text.optimization import (
     null_text_conditioning,
     optimize_null_text,
 )
+from fatezero_pack.fatezero.source.reconstruction import reconstruct, reconstruction_psnr
 from fatezero_pack.fatezero.source.source_file import read_source, write_source
 from fatezero_pack.fatezero.source.source_run import SourceRun
 from fatezero_pack.nodes.null_text import FROM_NEGATIVE, NEGATIVE_PROMPT, OPTIMIZED, PER_FRAME, NullTextOptimization

@@ -6,14 +6,15 @@ import pytest
 import torch
 from comfy.sdxl_clip import SDXLTokenizer
 
-from fatezero_pack.fatezero.edit.fusion import Window
-from fatezero_pack.fatezero.edit.sampling import reconstruct, sample_edit
+from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.edit.settings import WORDS, BlendSettings
 from fatezero_pack.fatezero.network.unet_attention import transformer_depths
 from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
+from fatezero_pack.fatezero.source.reconstruction import reconstruct
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from golden_unet import patcher, randomise, relative
 

@@ -24,7 +24,6 @@ from edit_cases import (
 )
 from fatezero_pack.fatezero.edit import source_attention
 from fatezero_pack.fatezero.edit.edit_run import blend_attention
-from fatezero_pack.fatezero.edit.fusion import Window
 from fatezero_pack.fatezero.edit.settings import (
     AUTO,
     CACHE,
@@ -37,7 +36,9 @@ from fatezero_pack.fatezero.edit.settings import (
 from fatezero_pack.fatezero.edit.source_attention import plan_source_attention
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
+from fatezero_pack.fatezero.network.model_identity import model_parts
 from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.attention_cache import CacheBytes
 from golden_unet import UNET_CONFIG, patcher, randomise, relative, sd15_model
 
@@ -189,7 +190,7 @@ def test_a_file_lost_in_the_middle_of_a_step(entries, budget, temp_folder):
 
     losing = model.clone()
     losing.set_model_attn2_output_patch(lose)
-    source.cache.made_with = source_attention.model_parts(losing)  # this test's patch changes nothing
+    source.cache.made_with = model_parts(losing)  # this test's patch changes nothing
     assert relative(edited(losing, source, EDIT, KEPT), expected) < 1e-4
     assert len(calls) > 2
 

@@ -17,13 +17,13 @@ from test_sdxl import conditioning as sdxl_conditioning
 from test_sdxl import model as sdxl_model  # noqa: F401
 
 from edit_cases import clip_latent, conditioning, edited, inverted, prompt_edit, random_controlnet, small_model
-from fatezero_pack.fatezero.edit.fusion import Window
 from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.edit.settings import WORDS, BlendSettings
 from fatezero_pack.fatezero.masks.source_mask import source_mask
 from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source import tensor_file
 from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
 from fatezero_pack.fatezero.source.schedule import OFFICIAL

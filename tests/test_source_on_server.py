@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from test_workflows import completed, nodes, shipped, shortened
 
 from fatezero_pack.demo.model import load_demo_model
-from fatezero_pack.fatezero.network.unet_check import fingerprint
+from fatezero_pack.fatezero.network.model_identity import fingerprint
 from fatezero_pack.fatezero.source.source_file import read_source
 
 INVERT, SAMPLER = "FateZeroInvert", "FateZeroBlendSampler"

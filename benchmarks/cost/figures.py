@@ -9,7 +9,7 @@ import torch
 
 from fatezero_pack.fatezero.edit import edit_run as blend
 from fatezero_pack.fatezero.edit.settings import CACHE
-from fatezero_pack.fatezero.network.unet_attention import CROSS, SELF
+from fatezero_pack.fatezero.network.attention_layers import CROSS, SELF
 from fatezero_pack.fatezero.network.unet_layer_sizes import cached_bytes_per_frame
 from oracles.stored_maps import TOKENS, map_store_bytes
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 
-from fatezero_pack.fatezero.edit.fusion import Window
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import FAST_RECONSTRUCTION, NO_MASK, RECONSTRUCTION, WORDS, BlendSettings
 from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC
+from fatezero_pack.fatezero.prompts.window import Window
 
 from .cases import Case
 

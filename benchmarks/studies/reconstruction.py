@@ -15,7 +15,6 @@ from dataclasses import replace
 
 import torch
 
-from fatezero_pack.fatezero.edit.sampling import clean_samples, reconstruct
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.null_text.optimization import (
     NODE,
@@ -25,6 +24,7 @@ from fatezero_pack.fatezero.null_text.optimization import (
     optimize_null_text,
 )
 from fatezero_pack.fatezero.report import metrics
+from fatezero_pack.fatezero.source.reconstruction import clean_samples, reconstruct
 from oracles.published_null_text import published_null_text
 
 from ..cost.memory import GIVE_BACK, ROOT, peak_memory, resting_memory

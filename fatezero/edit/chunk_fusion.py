@@ -4,18 +4,15 @@ from dataclasses import dataclass
 
 import torch
 
-from ..masks.word_masks import resize_mask, words_mask
-from ..network.unet_attention import CROSS, SELF, Layer, downsampling, layer_size, plain_attention
+from ..masks.mask_pictures import resize_mask
+from ..masks.word_masks import words_mask
+from ..network.attention_layers import CROSS, SELF, Layer
+from ..network.unet_attention import downsampling, layer_size, plain_attention
+from ..network.word_maps import layer_word_maps
 from ..prompts.prompt_edit import PromptEdit
-from ..source.inversion import layer_word_maps
 from . import edit_check as blend_check
 from .fusion import fuse_cross, fuse_self
-from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK, BlendSettings
-
-
-def reads_words(settings: BlendSettings) -> bool:
-    """Whether the mask follows the words' attention."""
-    return settings.mask_from in (WORDS, WORDS_IN_MASK)
+from .settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
 
 
 @dataclass

@@ -4,8 +4,8 @@ import inspect
 
 import torch
 
-from ..network.unet_check import fingerprint, require_unet
-from ..network.unet_inflation import inflation_of
+from ..network.unet_check import require_unet
+from ..source.source_check import check_model
 from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
 
 NODE = "Attention Blend"
@@ -41,23 +41,6 @@ def check_run(guider, source, edit, settings, latent_image, sampler, sigmas, arg
             f"{float(source.sigmas[-1]):.1f}; use the 'sigmas' of DDIM Invert."
         )
     check_conditioning(guider, edit)
-
-
-def check_model(model, source, node: str = NODE) -> None:
-    """The model must be the one of the inversion: checkpoint, LoRAs and inflation; node: the name of the node that
-    asks."""
-    if fingerprint(model) != source.fingerprint:
-        raise ValueError(
-            f"{node}: 'model' is not the one the source was inverted with (another checkpoint, other "
-            "LoRAs or another model sampling); connect that model, or invert again with this one."
-        )
-    inflation = inflation_of(model)
-    if inflation != source.inflation:
-        raise ValueError(
-            f"{node}: the model is inflated with [{inflation or 'nothing'}] but the source was inverted "
-            f"with [{source.inflation or 'nothing'}]; use one Inflate UNet node for both, or the same "
-            "settings in each."
-        )
 
 
 def check_sampler(sampler) -> None:
@@ -110,21 +93,6 @@ def check_start(latent_image: torch.Tensor, inverted: torch.Tensor) -> None:
         raise ValueError(
             f"{NODE}: the sampler adds no noise, but its latent is not the inverted one (another run's, "
             "or the clip itself); connect the latent of the DDIM Invert that 'source' comes from."
-        )
-
-
-def check_edit(edit, source, node: str = NODE) -> None:
-    """The edit must start from the prompt that was inverted; node: the name of the node that asks."""
-    if source.tokens is not None and source.tokens.ids != edit.source.ids:
-        raise ValueError(
-            f'{node}: \'edit\' starts from "{edit.source.text}" but "{source.tokens.text}" was inverted; '
-            "use the source conditioning of the same Edit Prompts node for DDIM Invert."
-        )
-    length = source.conditioning[0][0].shape[1]
-    if length != edit.source.length:
-        raise ValueError(
-            f"{node}: the inverted prompt has {length} tokens but the source prompt of 'edit' has "
-            f"{edit.source.length}; use the source conditioning of the same Edit Prompts node."
         )
 
 

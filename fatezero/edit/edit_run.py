@@ -12,18 +12,17 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import convert_cond
 
-from ..masks.word_masks import mask_downsampling
 from ..network.chunked_sampling import ChunkedRun, conds_of_frames, with_chunk
 from ..network.frame_chunks import active_chunk
 from ..network.unet_attention import install_hooks, plain_attention
+from ..network.word_maps import mask_downsampling
 from ..prompts.prompt_edit import PromptEdit
 from ..source.source_run import SourceRun
 from . import edit_check as blend_check
-from .chunk_fusion import ChunkFusion, Step, average, edit_mask, reads_words
-from .fusion import cross_weights
+from .chunk_fusion import ChunkFusion, Step, average, edit_mask
+from .fusion import blend_denoised, cross_weights
 from .joined_rows import can_join, evaluate_joined
-from .latent_blend import blend_denoised
-from .settings import FAST_RECONSTRUCTION, INVERSION, BlendSettings
+from .settings import FAST_RECONSTRUCTION, INVERSION, BlendSettings, reads_words
 from .source_attention import SourceCache, plan_source_attention, uses_reconstruction
 
 KEY = "fatezero_blend"

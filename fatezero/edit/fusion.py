@@ -5,25 +5,9 @@ fused layer is at most two calls of the ordinary attention. `attention` below is
 output with tensors [n, tokens, heads·d].
 """
 
-import math
-from dataclasses import dataclass
-
 import torch
 
-
-@dataclass(frozen=True)
-class Window:
-    """A span of the denoising steps, as fractions counted from the noisiest step: start <= step / steps < end."""
-
-    start: float = 0.0
-    end: float = 1.0
-
-    def contains(self, step: int, steps: int) -> bool:
-        """Whether a step (0 is the noisiest) lies inside. As the official code: floor(start·N) <= j < floor(end·N).
-
-        The small constant keeps products such as 0.29·100 from falling just short of their whole number.
-        """
-        return math.floor(self.start * steps + 1e-9) <= step < math.floor(self.end * steps + 1e-9)
+from ..prompts.window import Window
 
 
 def cross_weights(edit, window: Window, step: int, steps: int):
@@ -74,3 +58,17 @@ def fuse_self(attention, edit_qkv, source_qk, mask: torch.Tensor | None) -> torc
     if mask is None:
         return from_source
     return torch.lerp(from_source, attention(query, key, value), mask[..., None].to(from_source))
+
+
+def blend_denoised(x, denoised, source_latent, mask, sigma: float, next_sigma: float):
+    """The denoised latent with which an Euler step lands on the source's latent outside the mask.
+
+    x: latent at sigma; denoised: the model's x_0; source_latent: the source's latent at next_sigma, the level that the
+    step moves to (the official code takes the one at sigma, one step too noisy: bug B5); all [n, c, h, w].
+    mask: [n, 1, h, w] of 0..1, 1 where the edit stays. With x' = r x + (1 - r) x_0, r = sigma'/sigma, an Euler step, solves
+    x' = source + mask (r x + (1 - r) x_0 - source) for x_0; higher-order samplers follow it to first order.
+    """
+    ratio = next_sigma / sigma
+    following = ratio * x + (1 - ratio) * denoised
+    blended = source_latent + mask * (following - source_latent)
+    return (blended - ratio * x) / (1 - ratio)

@@ -1,7 +1,7 @@
 """Settings in words, one for each kind of edit, and the papers' own where they differ."""
 
 from ..masks.word_masks import AUTOMATIC
-from .fusion import Window
+from ..prompts.window import Window
 from .settings import WORDS, BlendSettings
 
 # What won on benchmarks/quality (by "a visible edit, and nothing else touched"): latents outside the words' mask are

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .fusion import Window
+from ..prompts.window import Window
 
 INVERSION, RECONSTRUCTION = "inversion", "reconstruction"
 FAST_RECONSTRUCTION = "reconstruction without guidance"
@@ -37,3 +37,8 @@ class BlendSettings:
     attention_from: str = INVERSION
     latent_window: Window | None = None
     source_attention: str = REPLAY
+
+
+def reads_words(settings: BlendSettings) -> bool:
+    """Whether the mask follows the words' attention."""
+    return settings.mask_from in (WORDS, WORDS_IN_MASK)

@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from ..network.attention_layers import CROSS, SELF, Layer
 from ..network.frame_chunks import ActiveChunk
-from ..network.unet_attention import CROSS, SELF, Layer, transformer_blocks
+from ..network.model_identity import model_parts, same_parts
+from ..network.unet_attention import transformer_blocks
 from ..network.unet_inflation import KeyFramePatch, gather_frames, inflation_of
 from ..network.unet_layer_sizes import cached_bytes_per_frame, layer_sizes, read_bytes_per_frame
+from ..prompts.window import Window
 from ..source.attention_cache import CacheBytes, free_budget, plan_cache
-from .fusion import Window, cross_weights
+from .fusion import cross_weights
 from .settings import AUTO, CACHE, INVERSION, RECONSTRUCTION, REPLAY, BlendSettings
 
 AUTO_SHARE = 0.25  # `auto` keeps what takes at most this share of the RAM that a cache may have: surely no burden
@@ -167,27 +170,3 @@ class CachedAttention:
         if self.inflation is None or pool.shape[-1] < self.inflation.minimum_width:
             return query, key[: len(query)]
         return query, gather_frames(key[None], self.chunk.keys)
-
-
-def model_parts(model) -> list:
-    """What besides its weights makes a model compute as it does: dtype, and other nodes' patches and wrappers."""
-    options = model.model_options
-    transformer_options = options.get("transformer_options", {})
-    parts = [model.model.get_dtype_inference(), options.get("model_function_wrapper")]
-    for table in (transformer_options.get("patches", {}), transformer_options.get("patches_replace", {})):
-        for name in sorted(table):
-            patches = table[name].items() if isinstance(table[name], dict) else enumerate(table[name])
-            parts += [
-                part
-                for place, patch in patches
-                if not isinstance(patch, KeyFramePatch)
-                for part in (str(name) + str(place), patch)
-            ]
-    return parts
-
-
-def same_parts(before: list, now: list) -> bool:
-    """Whether two lists of `model_parts` are of models that compute alike; unlike objects count as different."""
-    return len(before) == len(now) and all(
-        one is other or (isinstance(one, str) and one == other) for one, other in zip(before, now)
-    )

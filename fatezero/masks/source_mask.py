@@ -3,9 +3,9 @@
 import torch
 import torch.nn.functional as F
 
-from ..edit.edit_check import check_edit
 from ..prompts.prompt_edit import PromptEdit
 from ..prompts.tokens import find_words
+from ..source.source_check import check_edit
 from ..source.source_run import SourceRun
 from .word_masks import heat_mask, words_heat
 

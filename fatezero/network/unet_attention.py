@@ -4,20 +4,9 @@ ComfyUI looks up one replacement per attention layer. Ours is put in at the star
 had its say, wraps what it finds, and vanishes with the run's options; the model itself is never touched.
 """
 
-from dataclasses import dataclass
-
 from comfy.ldm.modules.attention import SpatialTransformer, optimized_attention
 
-SELF, CROSS = "attn1", "attn2"
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One attention layer of a UNet. kind: SELF or CROSS; block: ComfyUI's (place, number); depth: transformer index."""
-
-    kind: str
-    block: tuple[str, int]
-    depth: int
+from .attention_layers import CROSS, SELF, Layer
 
 
 def spatial_transformers(diffusion_model):

@@ -1,8 +1,5 @@
 """What a model is, and whether it can do what our nodes ask of it."""
 
-import hashlib
-import json
-
 import comfy.model_sampling
 import torch
 
@@ -72,44 +69,3 @@ def prediction_type(model) -> str:
         f"DDIM Invert + Store Attention: 'model' predicts in a way DDIM inversion is not defined for "
         f"({kind}); use an epsilon- or v-prediction checkpoint."
     )
-
-
-def fingerprint(model) -> str:
-    """A short text that changes with the checkpoint, the model sampling and the patches (LoRA), not with the device.
-
-    The checkpoint is read at its group norms only: they are small, no LoRA touches them, and every fine-tune differs.
-    """
-    digest = hashlib.sha256(type(model.model).__name__.encode())
-    config = getattr(model.model.model_config, "unet_config", {})
-    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
-    sampling = model.get_model_object("model_sampling")
-    digest.update(f"{[kind.__name__ for kind in type(sampling).__mro__]} {float(sampling.sigma_max):.4g}".encode())
-    weights = model.model.state_dict()
-    for name in sorted(weights):
-        if name.endswith((".in_layers.0.weight", ".out_layers.0.bias", "diffusion_model.out.0.weight")):
-            backup = model.backup.get(name)
-            _add_tensor(digest, name, weights[name] if backup is None else getattr(backup, "weight", backup))
-    for name in sorted(model.patches):
-        for strength, patch, model_strength, *_ in model.patches[name]:
-            digest.update(f"{name} {strength} {model_strength}".encode())
-            for tensor in _tensors(patch):
-                _add_tensor(digest, "", tensor)
-    return digest.hexdigest()[:16]
-
-
-def _tensors(patch):
-    """The tensors inside a weight patch: tuples, lists and adapters that hold their `weights`."""
-    if isinstance(patch, torch.Tensor):
-        yield patch
-    elif isinstance(patch, (tuple, list)):
-        for item in patch:
-            yield from _tensors(item)
-    elif hasattr(patch, "weights"):
-        yield from _tensors(patch.weights)
-
-
-def _add_tensor(digest, name: str, tensor: torch.Tensor):
-    if not isinstance(tensor, torch.Tensor) or tensor.is_meta:
-        return
-    sample = tensor.detach().reshape(-1)[:64].float().cpu()
-    digest.update(f"{name} {tuple(tensor.shape)}".encode() + sample.numpy().tobytes())

@@ -4,7 +4,7 @@ import torch
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample
 
-from .unet_attention import CROSS, SELF, Layer
+from .attention_layers import CROSS, SELF, Layer
 
 
 def layer_sizes(diffusion_model, height: int, width: int):

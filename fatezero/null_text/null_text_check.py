@@ -1,7 +1,7 @@
 """Whether null text can be optimised for a source run, asked before the first step."""
 
-from ..edit.edit_check import check_model
 from ..network.unet_check import check_embedding, prediction_type, refuse_context_windows, require_unet
+from ..source.source_check import check_model
 from ..source.source_run import SourceRun
 
 NODE = "Null-Text Optimization"

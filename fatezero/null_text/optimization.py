@@ -12,9 +12,9 @@ import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ..edit.sampling import clean_samples
 from ..network.chunked_sampling import ChunkedRun
 from ..source.attention_cache import AttentionCache
+from ..source.reconstruction import clean_samples
 from ..source.source_run import NullText, SourceRun
 from .gradients import (
     GRADIENT_BYTES,

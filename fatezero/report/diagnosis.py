@@ -4,12 +4,12 @@ import math
 
 import torch
 
-from ..edit.chunk_fusion import reads_words
-from ..edit.fusion import Window
-from ..edit.settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings
-from ..masks.word_masks import AUTOMATIC, resize_mask, words_mask
+from ..edit.settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
+from ..masks.mask_pictures import resize_mask
+from ..masks.word_masks import AUTOMATIC, words_mask
 from ..prompts.alignment import KEPT, SWAP, align
 from ..prompts.prompt_edit import FUNCTION_WORDS, PromptEdit
+from ..prompts.window import Window
 from ..source.source_run import SourceRun
 from .edit_report import Measured
 from .metrics import mean

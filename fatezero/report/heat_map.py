@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from comfy.model_management import throw_exception_if_processing_interrupted
 
-from ..edit.edit_check import check_edit
 from ..masks.source_mask import PIXELS_PER_LATENT, step_maps
 from ..prompts.prompt_edit import FUNCTION_WORDS, PromptEdit
 from ..prompts.tokens import PromptTokens, find_words
+from ..source.source_check import check_edit
 from ..source.source_run import SourceRun
 from ..video.frames import Placement, allocate, place, to_float
 from .labels import LabelledGrid, bar_height, write_on

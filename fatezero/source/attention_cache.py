@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..network.unet_attention import Layer
+from ..network.attention_layers import Layer
 
 VRAM, RAM, DISK = TIERS = "vram", "ram", "disk"
 VRAM_FRACTION = 0.5  # the rest is for what comes after the edit (VAE, previews), which cannot ask for ours back

@@ -5,12 +5,14 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from tqdm.auto import trange
 
-from ..masks.word_masks import cross_attention_map, mask_downsampling
+from ..network.attention_layers import CROSS
 from ..network.chunked_sampling import ChunkedRun
 from ..network.frame_chunks import active_chunk
-from ..network.unet_attention import CROSS, downsampling, install_hooks, layer_size, plain_attention
-from ..network.unet_check import fingerprint, prediction_type
+from ..network.model_identity import fingerprint
+from ..network.unet_attention import downsampling, install_hooks, plain_attention
+from ..network.unet_check import prediction_type
 from ..network.unet_inflation import inflation_of
+from ..network.word_maps import layer_word_maps, mask_downsampling
 from .schedule import OFFICIAL, comfy_sigmas, official_sigmas
 from .source_run import TARGET_LABEL, SourceRun
 
@@ -219,10 +221,3 @@ class WordMapCapture:
         if previous is not None:
             return previous(query, key, value, extra)
         return plain_attention(query, key, value, extra)
-
-
-def layer_word_maps(query, key, extra) -> torch.Tensor:
-    """One layer's cross-attention averaged over heads, as float32 maps [n, T, h, w]."""
-    height, width = layer_size(extra, query.shape[1])
-    maps = cross_attention_map(query, key, extra["n_heads"])
-    return maps.transpose(1, 2).reshape(query.shape[0], -1, height, width)

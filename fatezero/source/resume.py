@@ -9,15 +9,13 @@ from contextlib import suppress
 import comfy.controlnet
 import torch
 
-from ..network.chunked_sampling import FRAMES_AT_ONCE
-from ..network.unet_check import fingerprint
-from ..network.unet_inflation import Inflation, KeyFramePatch
+from ..network.model_identity import fingerprint, lasting_parts
+from ..network.unet_inflation import Inflation
 from ..prompts.tokens import PromptTokens
 from .tensor_file import DefectiveFile, explain_disk_errors, read_tensors, write_tensors
 
 NODE = "DDIM Invert + Store Attention"
 FOLDER = "fatezero/unfinished"  # within the output folder; temporary files would be gone when ComfyUI starts again
-OURS = "fatezero_"  # how the names of our own options and wrappers begin
 
 _ADVICE = "free space on the disk or switch 'resume' off"
 
@@ -85,7 +83,7 @@ def inversion_digest(
     Raises ValueError where the model or the conditioning holds what cannot be recognised again after a restart.
     """
     digest = hashlib.sha256(b"FateZero inversion 1;")
-    _add(digest, [fingerprint(model), _model_parts(model), latent, sigmas, label, refinement], "'model'")
+    _add(digest, [fingerprint(model), lasting_parts(model), latent, sigmas, label, refinement], "'model'")
     for embedding, options in conditioning:
         _add(digest, embedding, "'source'")
         _add(digest, options, "'source'")
@@ -148,26 +146,3 @@ def _control_parts(control, where: str) -> list:
         control.extra_concat_orig,
         control.previous_controlnet,
     ]
-
-
-def _model_parts(model) -> list:
-    """What determines a model's answers beside its fingerprint; ValueError for patches of nodes that we do not know."""
-    sampling = model.get_model_object("model_sampling")
-    options = dict(model.model_options)
-    transformer_options = dict(options.pop("transformer_options", {}))
-    patches = dict(transformer_options.pop("patches", {}))
-    own = {name: transformer_options.pop(name) for name in list(transformer_options) if name.startswith(OURS)}
-    own.pop(FRAMES_AT_ONCE, None)  # how many frames go together does not change the result
-    patches["attn1_patch"] = [patch for patch in patches.get("attn1_patch", []) if not isinstance(patch, KeyFramePatch)]
-    unknown = [*options, *transformer_options, *(name for name, held in patches.items() if held)]
-    unknown += [name for name in model.object_patches if name != "model_sampling"]
-    for kind in (model.wrappers, model.callbacks):
-        unknown += [name for held in kind.values() for name in held if not str(name).startswith(OURS)]
-    unknown += [*model.injections, *model.additional_models, *model.weight_wrapper_patches]
-    unknown += ["hooks"] * bool(model.hook_patches)
-    if unknown:
-        raise ValueError(
-            f"{NODE}: 'model' carries what another node has put there ({unknown[0]}) and what cannot be "
-            "recognised again after a restart; switch 'resume' off, or remove that node."
-        )
-    return [own, getattr(sampling, "sigmas", None), getattr(sampling, "zsnr", None)]

@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 from ...fatezero.compat import io
-from ...fatezero.edit.edit_check import check_edit, check_settings
-from ...fatezero.edit.fusion import Window
+from ...fatezero.edit.edit_check import check_settings
 from ...fatezero.edit.presets import PRESETS
 from ...fatezero.edit.settings import (
     AUTO,
@@ -21,6 +20,8 @@ from ...fatezero.edit.settings import (
 )
 from ...fatezero.edit.source_attention import plan_source_attention
 from ...fatezero.network.chunked_sampling import ChunkedRun
+from ...fatezero.prompts.window import Window
+from ...fatezero.source.source_check import check_edit
 
 ALL_LAYERS, OFFICIAL_LAYERS = "all", "all but the finest (official code)"
 

@@ -21,7 +21,6 @@ cut-off one that is taken for two shapes at once.
 
 import argparse
 import json
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path

@@ -1,0 +1,100 @@
+"""Whether two models compute alike: their weights, patches and other nodes' changes."""
+
+import hashlib
+import json
+
+import torch
+
+from .chunked_sampling import FRAMES_AT_ONCE
+from .unet_inflation import KeyFramePatch
+
+NODE = "DDIM Invert + Store Attention"
+OURS = "fatezero_"  # how the names of our own options and wrappers begin
+
+
+def fingerprint(model) -> str:
+    """A short text that changes with the checkpoint, the model sampling and the patches (LoRA), not with the device.
+
+    The checkpoint is read at its group norms only: they are small, no LoRA touches them, and every fine-tune differs.
+    """
+    digest = hashlib.sha256(type(model.model).__name__.encode())
+    config = getattr(model.model.model_config, "unet_config", {})
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    sampling = model.get_model_object("model_sampling")
+    digest.update(f"{[kind.__name__ for kind in type(sampling).__mro__]} {float(sampling.sigma_max):.4g}".encode())
+    weights = model.model.state_dict()
+    for name in sorted(weights):
+        if name.endswith((".in_layers.0.weight", ".out_layers.0.bias", "diffusion_model.out.0.weight")):
+            backup = model.backup.get(name)
+            _add_tensor(digest, name, weights[name] if backup is None else getattr(backup, "weight", backup))
+    for name in sorted(model.patches):
+        for strength, patch, model_strength, *_ in model.patches[name]:
+            digest.update(f"{name} {strength} {model_strength}".encode())
+            for tensor in _tensors(patch):
+                _add_tensor(digest, "", tensor)
+    return digest.hexdigest()[:16]
+
+
+def _tensors(patch):
+    """The tensors inside a weight patch: tuples, lists and adapters that hold their `weights`."""
+    if isinstance(patch, torch.Tensor):
+        yield patch
+    elif isinstance(patch, (tuple, list)):
+        for item in patch:
+            yield from _tensors(item)
+    elif hasattr(patch, "weights"):
+        yield from _tensors(patch.weights)
+
+
+def _add_tensor(digest, name: str, tensor: torch.Tensor):
+    if not isinstance(tensor, torch.Tensor) or tensor.is_meta:
+        return
+    sample = tensor.detach().reshape(-1)[:64].float().cpu()
+    digest.update(f"{name} {tuple(tensor.shape)}".encode() + sample.numpy().tobytes())
+
+
+def model_parts(model) -> list:
+    """What besides its weights makes a model compute as it does: dtype, and other nodes' patches and wrappers."""
+    options = model.model_options
+    transformer_options = options.get("transformer_options", {})
+    parts = [model.model.get_dtype_inference(), options.get("model_function_wrapper")]
+    for table in (transformer_options.get("patches", {}), transformer_options.get("patches_replace", {})):
+        for name in sorted(table):
+            patches = table[name].items() if isinstance(table[name], dict) else enumerate(table[name])
+            parts += [
+                part
+                for place, patch in patches
+                if not isinstance(patch, KeyFramePatch)
+                for part in (str(name) + str(place), patch)
+            ]
+    return parts
+
+
+def same_parts(before: list, now: list) -> bool:
+    """Whether two lists of `model_parts` are of models that compute alike; unlike objects count as different."""
+    return len(before) == len(now) and all(
+        one is other or (isinstance(one, str) and one == other) for one, other in zip(before, now)
+    )
+
+
+def lasting_parts(model) -> list:
+    """What determines a model's answers beside its fingerprint; ValueError for patches of nodes that we do not know."""
+    sampling = model.get_model_object("model_sampling")
+    options = dict(model.model_options)
+    transformer_options = dict(options.pop("transformer_options", {}))
+    patches = dict(transformer_options.pop("patches", {}))
+    own = {name: transformer_options.pop(name) for name in list(transformer_options) if name.startswith(OURS)}
+    own.pop(FRAMES_AT_ONCE, None)  # how many frames go together does not change the result
+    patches["attn1_patch"] = [patch for patch in patches.get("attn1_patch", []) if not isinstance(patch, KeyFramePatch)]
+    unknown = [*options, *transformer_options, *(name for name, held in patches.items() if held)]
+    unknown += [name for name in model.object_patches if name != "model_sampling"]
+    for kind in (model.wrappers, model.callbacks):
+        unknown += [name for held in kind.values() for name in held if not str(name).startswith(OURS)]
+    unknown += [*model.injections, *model.additional_models, *model.weight_wrapper_patches]
+    unknown += ["hooks"] * bool(model.hook_patches)
+    if unknown:
+        raise ValueError(
+            f"{NODE}: 'model' carries what another node has put there ({unknown[0]}) and what cannot be "
+            "recognised again after a restart; switch 'resume' off, or remove that node."
+        )
+    return [own, getattr(sampling, "sigmas", None), getattr(sampling, "zsnr", None)]

@@ -1,0 +1,38 @@
+"""Where a prompt's tokens are looked at: cross-attention as maps over the picture."""
+
+import torch
+
+from .unet_attention import layer_size
+
+
+def cross_attention_map(query: torch.Tensor, key: torch.Tensor, heads: int) -> torch.Tensor:
+    """Cross-attention probabilities averaged over the heads.
+
+    query: [n, h·w, heads·d]; key: [n, T, heads·d]. Returns float32 [n, h·w, T], each row summing to 1.
+    """
+    batch, tokens, width = query.shape
+    query = query.reshape(batch, tokens, heads, -1).transpose(1, 2).float()
+    key = key.reshape(batch, key.shape[1], heads, -1).transpose(1, 2).float()
+    scores = query @ key.transpose(-1, -2) * (width // heads) ** -0.5
+    return scores.softmax(dim=-1).mean(dim=1)
+
+
+def mask_downsampling(latent_height: int, latent_width: int) -> int:
+    """How much coarser than the latent the layers are from which masks are read.
+
+    4, the official code's 16x16 layers at 512x512, halved while their shorter side would be under 8.
+    """
+    downsampling = 4
+    while downsampling > 1 and min(latent_height, latent_width) / downsampling < 8:
+        downsampling //= 2
+    return downsampling
+
+
+def layer_word_maps(query, key, extra) -> torch.Tensor:
+    """One layer's cross-attention averaged over heads, as float32 maps [n, T, h, w]."""
+    height, width = layer_size(extra, query.shape[1])
+    maps = cross_attention_map(query, key, extra["n_heads"])
+    return maps.transpose(1, 2).reshape(query.shape[0], -1, height, width)
+
+
+OFFICIAL_CELLS = 16  # height and width of the maps that the official code reads masks from, at 512x512
