@@ -1,0 +1,36 @@
+"""How the pack says no: one sentence, raised without a node's name and signed by the node that the person sees."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Refusal(ValueError):
+    """What cannot work: names the input, what was found, what was expected and what to do, in the words on the node.
+
+    `fatezero/` raises it without the name of a node, since many nodes may reach the same check; `speaking` signs it.
+    """
+
+    signed = False
+
+
+class DiskRefusal(Refusal, OSError):
+    """A refusal because a file or folder cannot be read or written."""
+
+
+@contextmanager
+def speaking(node: str) -> Iterator[None]:
+    """Puts a node's name before every refusal that leaves the block, unless one stands there already.
+
+    Used as a decorator of a node's `execute`, and around what a node has left on a model and runs inside another
+    node, such as a KSampler.
+
+    Args:
+        node: The display name of the node.
+    """
+    try:
+        yield
+    except Refusal as refusal:
+        if not refusal.signed:
+            refusal.signed = True
+            refusal.args = (f"{node}: {refusal}",)
+        raise
