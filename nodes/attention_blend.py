@@ -3,6 +3,7 @@
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.edit_run import blend_attention
 from ..fatezero.network.unet_check import require_unet
+from ..fatezero.refusal import speaking
 from .shared.blend_inputs import blend_inputs, price, read_settings
 from .shared.made_by import mark
 from .shared.wire_types import PromptEditType, SourceRunType
@@ -36,8 +37,9 @@ class AttentionBlend(io.ComfyNode):
         )
 
     @classmethod
+    @speaking(NODE)
     def execute(cls, model, source, edit, preset=None, **options) -> io.NodeOutput:
-        require_unet(model, NODE)
+        require_unet(model)
         settings = read_settings(source, edit, preset, **options)
         show_text(cls, price(model, source, edit, settings))
         blended = blend_attention(model, source, edit, settings)

@@ -3,6 +3,7 @@
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.masks.mask_pictures import grow_mask, overlay, smooth_mask
 from ..fatezero.masks.source_mask import source_mask
+from ..fatezero.refusal import speaking
 from .shared.wire_types import PromptEditType, SourceRunType
 
 NODE = "Attention Mask"
@@ -72,6 +73,7 @@ class AttentionMask(io.ComfyNode):
         )
 
     @classmethod
+    @speaking(NODE)
     def execute(
         cls, source, words, threshold, when, step, grow, smooth_over_time, edit=None, images=None
     ) -> io.NodeOutput:

@@ -5,6 +5,7 @@ import latent_preview
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.sampling import sample_edit
 from ..fatezero.network.unet_check import require_unet
+from ..fatezero.refusal import speaking
 from .shared.blend_inputs import blend_inputs, price, read_settings
 from .shared.made_by import mark
 from .shared.wire_types import PromptEditType, SourceRunType
@@ -47,8 +48,9 @@ class AttentionBlendSampler(io.ComfyNode):
         )
 
     @classmethod
+    @speaking(NODE)
     def execute(cls, model, source, edit, positive, negative, cfg, preset=None, **options) -> io.NodeOutput:
-        require_unet(model, NODE)
+        require_unet(model)
         settings = read_settings(source, edit, preset, **options)
         show_text(cls, price(model, source, edit, settings))
         samples = sample_edit(

@@ -1,6 +1,7 @@
 """Attention Heat-Map: where, and how strongly, the model saw each word of the source prompt."""
 
 from ..fatezero.compat import io, schema
+from ..fatezero.refusal import speaking
 from ..fatezero.report.heat_map import (
     EACH_FRAME,
     NODE,
@@ -92,6 +93,7 @@ class AttentionHeatMap(io.ComfyNode):
         )
 
     @classmethod
+    @speaking(NODE)
     def execute(cls, source, words, when, step, scale=EACH_FRAME, opacity=0.6, edit=None, images=None) -> io.NodeOutput:
         if not 0 <= opacity <= 1:
             raise ValueError(f"{NODE}: 'opacity' is {opacity}; choose a value from 0 to 1.")

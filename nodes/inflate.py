@@ -5,6 +5,7 @@ from ..fatezero.network.chunked_sampling import sampled_in_chunks
 from ..fatezero.network.key_frames import CHOICES, parse_key_frames
 from ..fatezero.network.unet_check import require_unet
 from ..fatezero.network.unet_inflation import Inflation, inflate
+from ..fatezero.refusal import speaking
 
 NODE = "Inflate UNet to ST-Attention"
 CUSTOM = "custom"
@@ -71,6 +72,7 @@ class InflateUNet(io.ComfyNode):
         )
 
     @classmethod
+    @speaking(NODE)
     def execute(
         cls,
         model,
@@ -80,7 +82,7 @@ class InflateUNet(io.ComfyNode):
         custom_key_frames="current, middle",
         frames_at_once=0,
     ) -> io.NodeOutput:
-        require_unet(model, NODE)
+        require_unet(model)
         try:
             entries = parse_key_frames(CHOICES.get(key_frames, custom_key_frames))
         except ValueError as problem:

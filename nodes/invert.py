@@ -8,6 +8,7 @@ import latent_preview
 
 from ..fatezero.compat import io, schema, show_text, ui
 from ..fatezero.network.chunked_sampling import ChunkedRun
+from ..fatezero.refusal import speaking
 from ..fatezero.source.inversion import inversion_sigmas, invert
 from ..fatezero.source.inversion_check import check_inversion
 from ..fatezero.source.reconstruction import reconstruct, reconstruction_error
@@ -103,6 +104,7 @@ class Invert(io.ComfyNode):
         )
 
     @classmethod
+    @speaking(NODE)
     def execute(
         cls,
         model,

@@ -3,16 +3,18 @@
 import latent_preview
 
 from ..fatezero.compat import io, schema, show_text, ui
-from ..fatezero.null_text.null_text_check import NODE, check_null_text
+from ..fatezero.null_text.null_text_check import check_null_text
 from ..fatezero.null_text.optimization import (
     Optimization,
     negative_prompt_inversion,
     null_text_conditioning,
     optimize_null_text,
 )
+from ..fatezero.refusal import speaking
 from ..fatezero.source.reconstruction import reconstruct, reconstruction_psnr
 from .shared.wire_types import SourceRunType
 
+NODE = "Null-Text Optimization"
 OPTIMIZED, NEGATIVE_PROMPT = "null-text optimization", "negative-prompt inversion (fast, no optimization)"
 FROM_SOURCE, FROM_NEGATIVE = "source prompt (faster)", "negative (as published)"
 SHARED, PER_FRAME = "shared by all frames", "one per frame"
@@ -115,6 +117,7 @@ class NullTextOptimization(io.ComfyNode):
         )
 
     @classmethod
+    @speaking(NODE)
     def execute(
         cls,
         model,

@@ -7,11 +7,13 @@ import folder_paths
 
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.network.unet_check import require_unet
+from ..fatezero.refusal import Refusal, speaking
 from ..fatezero.source.resume import FOLDER as UNFINISHED
 from ..fatezero.source.source_check import check_model
-from ..fatezero.source.source_file import LOAD, read_source
+from ..fatezero.source.source_file import read_source
 from .shared.wire_types import SourceRunType
 
+NODE = "Load Source Run"
 SAVED_IN = "fatezero"  # within the output folder
 _OUTPUT = " [output]"  # how ComfyUI marks files of its output folder
 
@@ -21,7 +23,7 @@ class LoadSourceRun(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="FateZeroLoadSource",
-            display_name=LOAD,
+            display_name=NODE,
             category="FateZero",
             description="Brings back an inverted clip that Save Source Run has written, in the place of DDIM Invert + "
             "Store Attention: edits of it are the same to the last bit.",
@@ -46,7 +48,7 @@ class LoadSourceRun(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file=None):
         # A connected input arrives as None, here and in fingerprint_inputs.
-        return True if file is None or _path(file) is not None else _missing(file)
+        return True if file is None or _path(file) is not None else f"{NODE}: {_missing(file)}"
 
     @classmethod
     def fingerprint_inputs(cls, file=None, **settings):
@@ -57,13 +59,14 @@ class LoadSourceRun(io.ComfyNode):
         return f"{path} {facts.st_mtime_ns} {facts.st_size}"
 
     @classmethod
+    @speaking(NODE)
     def execute(cls, model, file) -> io.NodeOutput:
-        require_unet(model, LOAD)
+        require_unet(model)
         path = _path(file)
         if path is None:
-            raise ValueError(_missing(file))
+            raise Refusal(_missing(file))
         source = read_source(path)
-        check_model(model, source, LOAD)
+        check_model(model, source)
         report = f"{source.summary()}\nloaded from {file}"
         noise = {"samples": model.model.process_latent_out(source.trajectory[-1])}
         return io.NodeOutput(noise, source, source.sigmas.flip(0), report, ui=ui.PreviewText(report))
@@ -99,6 +102,6 @@ def _path(file: str) -> str | None:
 
 def _missing(file: str) -> str:
     return (
-        f"{LOAD}: 'file' is {file}, which is not in ComfyUI's output or input folder; choose another one, or save "
+        f"'file' is {file}, which is not in ComfyUI's output or input folder; choose another one, or save "
         "the source run again."
     )

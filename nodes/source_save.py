@@ -6,10 +6,13 @@ from pathlib import PurePath
 import folder_paths
 
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.source.source_file import SAVE, write_source
+from ..fatezero.refusal import speaking
+from ..fatezero.source.source_file import write_source
 from ..fatezero.source.tensor_file import explain_disk_errors
 from .shared.output_name import prefix_problem
 from .shared.wire_types import SourceRunType
+
+NODE = "Save Source Run"
 
 
 class SaveSourceRun(io.ComfyNode):
@@ -17,7 +20,7 @@ class SaveSourceRun(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="FateZeroSaveSource",
-            display_name=SAVE,
+            display_name=NODE,
             category="FateZero",
             description="Saves an inverted clip in ComfyUI's output folder, so that Load Source Run brings it back in "
             "another session without inverting again.",
@@ -38,14 +41,15 @@ class SaveSourceRun(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, filename_prefix=None):
         # Before the inversion runs, not after it. A connected input arrives as None; execute checks that one.
-        return filename_prefix is None or prefix_problem(filename_prefix, SAVE) or True
+        return filename_prefix is None or prefix_problem(filename_prefix, NODE) or True
 
     @classmethod
+    @speaking(NODE)
     def execute(cls, source, filename_prefix) -> io.NodeOutput:
-        if prefix_problem(filename_prefix, SAVE):
-            raise ValueError(prefix_problem(filename_prefix, SAVE))
+        if prefix_problem(filename_prefix, NODE):
+            raise ValueError(prefix_problem(filename_prefix, NODE))
         height, width = source.trajectory.shape[-2:]
-        with explain_disk_errors(f"{SAVE}: '{filename_prefix}'", "choose another 'filename prefix' or output folder"):
+        with explain_disk_errors(f"'{filename_prefix}'", "choose another 'filename prefix' or output folder"):
             folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
                 filename_prefix, folder_paths.get_output_directory(), width * 8, height * 8
             )

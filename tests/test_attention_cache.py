@@ -402,7 +402,7 @@ def test_plan():
     assert plan_cache([100], budget) == CacheBytes(vram=100)
     assert plan_cache([100] * 14, budget) == CacheBytes(vram=100, ram=800, disk=500)
     assert plan_cache([100, 500, 90, 400, 20, 280], budget) == CacheBytes(vram=190, ram=800, disk=400)
-    with pytest.raises(ValueError, match=r"^Attention Blend: .* choose replay, fewer frames or narrower windows\.$"):
+    with pytest.raises(ValueError, match=r"^a cache .* choose replay, fewer frames or narrower windows\.$"):
         plan_cache([100] * 15, budget)
     with pytest.raises(ValueError, match="needs 14.7 GB and can have 1.9 GB VRAM, 8.0 GB RAM;"):
         plan_cache([147 * 10**8], CacheBytes(19 * 10**8, 80 * 10**8, 0))

@@ -159,14 +159,14 @@ def test_what_a_file_cannot_hold_is_refused(source, tmp_path, name, value, words
         write_source(
             str(tmp_path / "x.safetensors"), replace(source, conditioning=conditioning(EDIT.source, **{name: value()}))
         )
-    check_sentence(refusal.value, "Save Source Run: the conditioning of 'source' carries", words, "; invert again with")
+    check_sentence(refusal.value, "the conditioning of 'source' carries", words, "; invert again with")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_with_nan_is_refused_before_it_is_needed(source, tmp_path):
     with pytest.raises(ValueError) as refusal:
         write_source(str(tmp_path / "x.safetensors"), replace(source, trajectory=source.trajectory * float("nan")))
-    check_sentence(refusal.value, "Save Source Run: 'source' cannot be saved", "NaN", "; invert the clip again")
+    check_sentence(refusal.value, "'source' cannot be saved", "NaN", "; invert the clip again")
     assert not list(tmp_path.iterdir())
 
 
@@ -206,7 +206,7 @@ def test_a_full_disk_leaves_nothing(source, path, monkeypatch, tmp_path):
     with pytest.raises(OSError) as refusal:
         write_source(path, source)
     check_sentence(
-        refusal.value, "Save Source Run: run.safetensors could not be written (No space left on device)", "; free space"
+        refusal.value, "run.safetensors could not be written (No space left on device)", "; free space"
     )
     assert open(path, "rb").read() == before and os.listdir(tmp_path) == ["run.safetensors"]
 
@@ -215,7 +215,7 @@ def test_a_folder_that_is_none(source, tmp_path, folders):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError) as refusal:
         write_source(str(tmp_path / "file" / "x.safetensors"), source)
-    check_sentence(refusal.value, "Save Source Run: x.safetensors could not be written", "; free space")
+    check_sentence(refusal.value, "x.safetensors could not be written", "; free space")
     (folders / "output" / "fatezero").write_text("")
     with pytest.raises(OSError) as refusal:
         SaveSourceRun.execute(source, "fatezero/source")
@@ -395,7 +395,7 @@ TENSOR_DEFECTS = {
 def check_refused(path):
     with pytest.raises(ValueError) as refusal:
         read_source(path)
-    check_sentence(refusal.value, "Load Source Run: 'run.safetensors' cannot be used: ", "; choose another file, or")
+    check_sentence(refusal.value, "'run.safetensors' cannot be used: ", "; choose another file, or")
     return str(refusal.value)
 
 

@@ -15,7 +15,7 @@ DETERMINISTIC = ("res_multistep", "res_multistep_cfg_pp")  # take a noise sample
 def check_run(guider, source, edit, settings, latent_image, sampler, sigmas, args, kwargs) -> None:
     """Raises ValueError, one sentence in the words on the nodes, when this sampling run cannot be an edit of source."""
     model = guider.model_patcher
-    require_unet(model, NODE)
+    require_unet(model)
     check_model(model, source)
     check_sampler(sampler)
     check_latent(latent_image, source)

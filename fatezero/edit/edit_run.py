@@ -17,6 +17,7 @@ from ..network.frame_chunks import active_chunk
 from ..network.unet_attention import install_hooks, plain_attention
 from ..network.word_maps import mask_downsampling
 from ..prompts.prompt_edit import PromptEdit
+from ..refusal import speaking
 from ..source.source_run import SourceRun
 from . import edit_check as blend_check
 from .chunk_fusion import ChunkFusion, Step, average, edit_mask
@@ -35,10 +36,11 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
 
     def outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
         guider = executor.class_obj
-        blend_check.check_run(guider, source, edit, settings, latent_image, sampler, sigmas, args, kwargs)
-        noise, latent_image = starting_point(guider, source, noise, latent_image, sigmas)
-        run = BlendRun(source, edit, settings, guider)
-        run.install()
+        with speaking(blend_check.NODE):
+            blend_check.check_run(guider, source, edit, settings, latent_image, sampler, sigmas, args, kwargs)
+            noise, latent_image = starting_point(guider, source, noise, latent_image, sigmas)
+            run = BlendRun(source, edit, settings, guider)
+            run.install()
         samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
         return finished(guider, source, samples, sigmas)
 

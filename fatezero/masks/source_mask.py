@@ -57,7 +57,7 @@ def word_tokens(source: SourceRun, edit: PromptEdit | None, words: str) -> list[
             for token in word
         ]
     if edit is not None:
-        check_edit(edit, source, NODE)
+        check_edit(edit, source)
     if edit is None or not edit.source_mask_tokens:
         raise ValueError(
             f"{NODE}: 'words' is empty and no edit with changed words is connected; name words of the source prompt."

@@ -5,10 +5,10 @@ import json
 
 import torch
 
+from ..refusal import Refusal
 from .chunked_sampling import FRAMES_AT_ONCE
 from .unet_inflation import KeyFramePatch
 
-NODE = "DDIM Invert + Store Attention"
 OURS = "fatezero_"  # how the names of our own options and wrappers begin
 
 
@@ -78,7 +78,7 @@ def same_parts(before: list, now: list) -> bool:
 
 
 def lasting_parts(model) -> list:
-    """What determines a model's answers beside its fingerprint; ValueError for patches of nodes that we do not know."""
+    """What determines a model's answers beside its fingerprint; refuses patches of nodes that we do not know."""
     sampling = model.get_model_object("model_sampling")
     options = dict(model.model_options)
     transformer_options = dict(options.pop("transformer_options", {}))
@@ -93,8 +93,8 @@ def lasting_parts(model) -> list:
     unknown += [*model.injections, *model.additional_models, *model.weight_wrapper_patches]
     unknown += ["hooks"] * bool(model.hook_patches)
     if unknown:
-        raise ValueError(
-            f"{NODE}: 'model' carries what another node has put there ({unknown[0]}) and what cannot be "
+        raise Refusal(
+            f"'model' carries what another node has put there ({unknown[0]}) and what cannot be "
             "recognised again after a restart; switch 'resume' off, or remove that node."
         )
     return [own, getattr(sampling, "sigmas", None), getattr(sampling, "zsnr", None)]

@@ -22,6 +22,7 @@ from ..network.chunked_sampling import (
     with_chunk,
 )
 from ..network.frame_chunks import ActiveChunk
+from ..refusal import Refusal
 
 # What a frame's graph holds, as a multiple of what ComfyUI reckons for its evaluation (measured with SD 1.5: 2.1).
 GRADIENT_BYTES = 2.5
@@ -143,12 +144,12 @@ class GradientChunks(ChunkedRun):
 class DenoiseChunk:
     """What the model makes of a chunk's own frames, differentiably: denoise(active, embedding) -> [b, c, h, w].
 
-    node: its name, for errors; model: BaseModel; cond: of `guider.conds`, whose embedding is replaced; x: the clip
-    [n, c, h, w] at sigma; model_options: the sampler's. Raises ValueError where the model gives no gradient.
+    model: BaseModel; cond: of `guider.conds`, whose embedding is replaced; x: the clip
+    [n, c, h, w] at sigma; model_options: the sampler's. Refuses a model that gives no gradient.
     """
 
-    def __init__(self, node: str, model, cond: dict, x: torch.Tensor, sigma: torch.Tensor, model_options: dict):
-        self.node, self.model, self.cond = node, model, cond
+    def __init__(self, model, cond: dict, x: torch.Tensor, sigma: torch.Tensor, model_options: dict):
+        self.model, self.cond = model, cond
         self.x, self.sigma, self.model_options = x, sigma, model_options
 
     def __call__(self, active: ActiveChunk, embedding: torch.Tensor) -> torch.Tensor:
@@ -181,8 +182,8 @@ class DenoiseChunk:
             words = ("nference tensor", "require grad", "requires_grad", "derivative", "inplace")
             if is_out_of_memory(error) or not any(word in str(error) for word in words):
                 raise
-            raise ValueError(
-                f"{self.node}: 'model' cannot give gradients, because another node on it (IPAdapter, a patch of its "
+            raise Refusal(
+                "'model' cannot give gradients, because another node on it (IPAdapter, a patch of its "
                 "attention, a quantised loader ...) works on tensors that have none; remove that node, or choose the "
                 "method without optimization."
             ) from error

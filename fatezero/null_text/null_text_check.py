@@ -1,10 +1,10 @@
 """Whether null text can be optimised for a source run, asked before the first step."""
 
 from ..network.unet_check import check_embedding, prediction_type, refuse_context_windows, require_unet
+from ..refusal import Refusal
 from ..source.source_check import check_model
 from ..source.source_run import SourceRun
 
-NODE = "Null-Text Optimization"
 PART = "a part of the steps"
 LIMITS = {
     "area": "an area",
@@ -17,47 +17,47 @@ LIMITS = {
 
 
 def check_null_text(model, source, negative, settings) -> None:
-    """Raises ValueError, one sentence in the words on the node; settings: an Optimization."""
+    """Refuses what cannot be optimized; settings: an Optimization."""
     if not settings.guidance > 1:
-        raise ValueError(
-            f"{NODE}: 'guidance' is {settings.guidance:g}, at which the unconditional embedding has no "
+        raise Refusal(
+            f"'guidance' is {settings.guidance:g}, at which the unconditional embedding has no "
             "effect and there is nothing to optimize; choose the cfg of the edit, such as 7.5."
         )
     for name, value in (("inner steps", settings.inner_steps), ("learning rate", settings.learning_rate)):
         if not value > 0:
-            raise ValueError(f"{NODE}: '{name}' is {value:g}; choose a value above 0.")
+            raise Refusal(f"'{name}' is {value:g}; choose a value above 0.")
     if not settings.early_stop >= 0:
-        raise ValueError(f"{NODE}: 'early stop' is {settings.early_stop:g}; choose 0 or more.")
+        raise Refusal(f"'early stop' is {settings.early_stop:g}; choose 0 or more.")
     trajectory = getattr(source, "trajectory", None)
     if not isinstance(source, SourceRun) or trajectory is None or len(trajectory) != len(source.sigmas):
-        raise ValueError(
-            f"{NODE}: 'source' holds no latent for each of its steps to optimize towards; connect the "
+        raise Refusal(
+            "'source' holds no latent for each of its steps to optimize towards; connect the "
             "source of DDIM Invert or Load Source Run."
         )
-    require_unet(model, NODE)
+    require_unet(model)
     prediction_type(model)
-    check_model(model, source, NODE)
+    check_model(model, source)
     if model.model.latent_format.latent_channels != trajectory.shape[2]:
-        raise ValueError(
-            f"{NODE}: 'source' has {trajectory.shape[2]} channels, but 'model' works on "
+        raise Refusal(
+            f"'source' has {trajectory.shape[2]} channels, but 'model' works on "
             f"{model.model.latent_format.latent_channels}; invert the clip again with this model."
         )
-    refuse_context_windows(model, NODE)
+    refuse_context_windows(model)
     check_negative(model, negative)
 
 
 def check_negative(model, negative) -> None:
     """One plain prompt of the model's own text encoder."""
     if len(negative) != 1:
-        raise ValueError(
-            f"{NODE}: 'negative' holds {len(negative)} conditionings (Conditioning Combine, a prompt "
+        raise Refusal(
+            f"'negative' holds {len(negative)} conditionings (Conditioning Combine, a prompt "
             "schedule or another null text), but there must be one; use one CLIP Text Encode."
         )
     embedding, options = negative[0]
     for name, what in LIMITS.items():
         if name in options:
-            raise ValueError(
-                f"{NODE}: 'negative' is limited to {what}, but it is needed everywhere in all steps; use "
+            raise Refusal(
+                f"'negative' is limited to {what}, but it is needed everywhere in all steps; use "
                 "a plain CLIP Text Encode."
             )
-    check_embedding(model, embedding, "negative", NODE)
+    check_embedding(model, embedding, "negative")

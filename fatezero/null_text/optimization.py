@@ -13,6 +13,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from ..network.chunked_sampling import ChunkedRun
+from ..refusal import Refusal
 from ..source.attention_cache import AttentionCache
 from ..source.reconstruction import clean_samples
 from ..source.source_run import NullText, SourceRun
@@ -161,7 +162,7 @@ class NullTextSampler(comfy.samplers.Sampler):
             (conditional,) = comfy.samplers.calc_cond_batch(model, [positive], x, sigma.expand(len(x)), model_options)
             target = self.source.trajectory[steps - 1 - step].clone().to(device)
             fit = StepFit(x, target, conditional, float(sigma), float(next_sigma), self.settings.guidance)
-            denoise = DenoiseChunk(NODE, model, negative, x, sigma, model_options)
+            denoise = DenoiseChunk(model, negative, x, sigma, model_options)
             with gradients(*networks_of(model, negative)):
                 embedding, denoised = self.optimize_step(step, step / steps, fit, denoise, embedding, model)
             self.embeddings.append(embedding.cpu())
@@ -194,8 +195,8 @@ class NullTextSampler(comfy.samplers.Sampler):
             if gradient is None:
                 return embedding, denoised
             if not bool(torch.isfinite(gradient).all()):
-                raise ValueError(
-                    f"{NODE}: the gradient at step {step + 1} is not finite, which half precision can "
+                raise Refusal(
+                    f"the gradient at step {step + 1} is not finite, which half precision can "
                     "cause; start ComfyUI with --force-fp32 or --bf16-unet, or lower 'guidance'."
                 )
             embedding = adam.step(embedding, gradient, settings.learning_rate_at(fraction))

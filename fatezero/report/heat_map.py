@@ -29,7 +29,7 @@ def chosen_words(source: SourceRun, edit: PromptEdit | None, words: str) -> dict
     without any for all of the prompt but articles, prepositions and the like. Raises ValueError for unknown words.
     """
     if edit is not None:
-        check_edit(edit, source, NODE)
+        check_edit(edit, source)
     tokens = source.tokens or (edit and edit.source)
     if tokens is None:
         raise ValueError(

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..network.attention_layers import Layer
+from ..refusal import Refusal
 
 VRAM, RAM, DISK = TIERS = "vram", "ram", "disk"
 VRAM_FRACTION = 0.5  # the rest is for what comes after the edit (VAE, previews), which cannot ask for ours back
@@ -71,16 +72,15 @@ def free_budget(device: torch.device, working_memory: int = 0, folder=None) -> C
 def plan_cache(chunk_bytes, budget: CacheBytes) -> CacheBytes:
     """Where chunks of these sizes go, in the order in which they are stored.
 
-    chunk_bytes: bytes of each chunk of frames at each step (a chunk is never split). Raises ValueError, one sentence,
-    when they do not fit.
+    chunk_bytes: bytes of each chunk of frames at each step (a chunk is never split). Refuses what does not fit.
     """
     chunk_bytes = list(chunk_bytes)
     left = budget
     for size in chunk_bytes:
         tier = next(_tiers_with_room(size, left), None)
         if tier is None:
-            raise ValueError(
-                f"Attention Blend: a cache of the source's attention needs {gigabytes(sum(chunk_bytes))} and can have "
+            raise Refusal(
+                f"a cache of the source's attention needs {gigabytes(sum(chunk_bytes))} and can have "
                 f"{budget}; choose replay, fewer frames or narrower windows."
             )
         left = _less(left, tier, size)

@@ -13,11 +13,11 @@ from ..network.unet_attention import downsampling, install_hooks, plain_attentio
 from ..network.unet_check import prediction_type
 from ..network.unet_inflation import inflation_of
 from ..network.word_maps import layer_word_maps, mask_downsampling
+from ..refusal import Refusal
 from .schedule import OFFICIAL, comfy_sigmas, official_sigmas
 from .source_run import TARGET_LABEL, SourceRun
 
 KEY = "fatezero_inversion"
-NODE = "DDIM Invert + Store Attention"
 
 
 @torch.no_grad()
@@ -91,17 +91,17 @@ def predicted_noise(fed, denoised, evaluated_at, x, sigma, prediction: str):
 
 
 def inversion_sigmas(model, schedule: str, steps: int) -> torch.Tensor:
-    """Ascending sigmas [steps + 1] of the official schedule or of a ComfyUI scheduler; ValueError where they repeat."""
+    """Ascending sigmas [steps + 1] of the official schedule or of a ComfyUI scheduler; refuses levels that repeat."""
     model_sampling = model.get_model_object("model_sampling")
     if not 1 <= steps <= 999:
-        raise ValueError(f"DDIM Invert + Store Attention: 'steps' is {steps}; choose 1 to 999.")
+        raise Refusal(f"'steps' is {steps}; choose 1 to 999.")
     if schedule == OFFICIAL:
         sigmas = official_sigmas(model_sampling.sigmas, steps)
     else:
         sigmas = comfy_sigmas(model_sampling, schedule, steps)
     if not bool((sigmas[1:] > sigmas[:-1]).all()):
-        raise ValueError(
-            f"DDIM Invert + Store Attention: 'schedule' {schedule} repeats noise levels at {steps} steps; "
+        raise Refusal(
+            f"'schedule' {schedule} repeats noise levels at {steps} steps; "
             "use another number of steps or another schedule."
         )
     return sigmas
@@ -194,7 +194,7 @@ class WordMapCapture:
         install_hooks(
             guider.model_options["transformer_options"], guider.model_patcher.model.diffusion_model, self.attend
         )
-        ChunkedRun(guider.model_patcher, NODE, self.evaluate_chunk).install(guider)
+        ChunkedRun(guider.model_patcher, "DDIM Invert + Store Attention", self.evaluate_chunk).install(guider)
         return executor(*args, **kwargs)
 
     def before_call(self, step: int, last: bool):

@@ -7,41 +7,40 @@ from ..network.unet_check import (
     require_clip_latent,
     require_unet,
 )
-
-NODE = "DDIM Invert + Store Attention"
+from ..refusal import Refusal
 
 
 def check_inversion(model, conditioning, samples) -> None:
-    """Raises ValueError, one sentence in the words on the node, when this clip cannot be inverted."""
-    require_unet(model, NODE)
+    """Refuses a clip that cannot be inverted."""
+    require_unet(model)
     prediction_type(model)
-    require_clip_latent(model, samples, NODE)
-    refuse_context_windows(model, NODE)
+    require_clip_latent(model, samples)
+    refuse_context_windows(model)
     check_conditioning(model, conditioning)
 
 
 def check_conditioning(model, conditioning) -> None:
     """One plain prompt of the model's own text encoder."""
     if len(conditioning) != 1:
-        raise ValueError(
-            f"{NODE}: 'source' holds {len(conditioning)} conditionings (Conditioning Combine or a prompt "
+        raise Refusal(
+            f"'source' holds {len(conditioning)} conditionings (Conditioning Combine or a prompt "
             "schedule), but inversion follows one prompt; use the source output of Edit Prompts."
         )
     embedding, options = conditioning[0]
     if "area" in options or "mask" in options:
-        raise ValueError(
-            f"{NODE}: 'source' is limited to an area or mask, but inversion needs the whole picture; "
+        raise Refusal(
+            "'source' is limited to an area or mask, but inversion needs the whole picture; "
             "remove the Conditioning (Set Area / Set Mask) node."
         )
     if "start_percent" in options:
-        raise ValueError(
-            f"{NODE}: 'source' is limited to a part of the steps, but inversion needs it in all of them; "
+        raise Refusal(
+            "'source' is limited to a part of the steps, but inversion needs it in all of them; "
             "remove the ConditioningSetTimestepRange node."
         )
-    check_embedding(model, embedding, "source", NODE)
+    check_embedding(model, embedding, "source")
     tokens = options.get("fatezero_tokens")
     if tokens is not None and tokens.length != embedding.shape[1]:
-        raise ValueError(
-            f"{NODE}: 'source' has {embedding.shape[1]} tokens but its prompt has {tokens.length} "
+        raise Refusal(
+            f"'source' has {embedding.shape[1]} tokens but its prompt has {tokens.length} "
             "(Conditioning Concat?); connect Edit Prompts directly."
         )

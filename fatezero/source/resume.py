@@ -12,9 +12,9 @@ import torch
 from ..network.model_identity import fingerprint, lasting_parts
 from ..network.unet_inflation import Inflation
 from ..prompts.tokens import PromptTokens
+from ..refusal import Refusal
 from .tensor_file import DefectiveFile, explain_disk_errors, read_tensors, write_tensors
 
-NODE = "DDIM Invert + Store Attention"
 FOLDER = "fatezero/unfinished"  # within the output folder; temporary files would be gone when ComfyUI starts again
 
 _ADVICE = "free space on the disk or switch 'resume' off"
@@ -30,7 +30,7 @@ class UnfinishedInversion:
     def __init__(self, folder: str, steps: int, latent_shape):
         self.folder, self.steps, self.latent_shape = folder, steps, tuple(latent_shape)
         self.finished = 0
-        with explain_disk_errors(f"{NODE}: the folder {folder}", _ADVICE):
+        with explain_disk_errors(f"the folder {folder}", _ADVICE):
             os.makedirs(folder, exist_ok=True)
 
     def finished_steps(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -49,8 +49,8 @@ class UnfinishedInversion:
             yield tensors["latent"], tensors["word_maps"]
 
     def write(self, step: int, latent: torch.Tensor, word_maps: torch.Tensor) -> None:
-        """Keeps a step; OSError, one sentence, where the disk refuses."""
-        with explain_disk_errors(f"{NODE}: step {step + 1} of {self.steps} in {self.folder}", _ADVICE):
+        """Keeps a step; a DiskRefusal where the disk has no room."""
+        with explain_disk_errors(f"step {step + 1} of {self.steps} in {self.folder}", _ADVICE):
             write_tensors(self._path(step), {"latent": latent, "word_maps": word_maps}, {"step": step})
 
     def remove(self) -> None:
@@ -80,7 +80,7 @@ def inversion_digest(
 ) -> str:
     """A text that is the same for two inversions only where they give the same result; arguments as for `invert`.
 
-    Raises ValueError where the model or the conditioning holds what cannot be recognised again after a restart.
+    Refuses a model or a conditioning that holds what cannot be recognised again after a restart.
     """
     digest = hashlib.sha256(b"FateZero inversion 1;")
     _add(digest, [fingerprint(model), lasting_parts(model), latent, sigmas, label, refinement], "'model'")
@@ -109,8 +109,8 @@ def _add(digest, value, where: str) -> None:
     elif isinstance(value, comfy.controlnet.ControlBase):
         _add(digest, _control_parts(value, where), where)
     else:
-        raise ValueError(
-            f"{NODE}: {where} holds a {type(value).__name__}, which cannot be recognised again after a "
+        raise Refusal(
+            f"{where} holds a {type(value).__name__}, which cannot be recognised again after a "
             "restart; switch 'resume' off, or remove the node that adds it."
         )
 
@@ -123,8 +123,8 @@ def _control_parts(control, where: str) -> list:
         comfy.controlnet.T2IAdapter: "t2i_model",
     }
     if type(control) not in networks or control.vae is not None or control.extra_hooks is not None:
-        raise ValueError(
-            f"{NODE}: {where} is a {type(control).__name__}, which cannot be recognised again after a "
+        raise Refusal(
+            f"{where} is a {type(control).__name__}, which cannot be recognised again after a "
             "restart; switch 'resume' off, or use an ordinary ControlNet."
         )
     network = getattr(control, networks[type(control)])

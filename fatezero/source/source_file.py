@@ -8,10 +8,10 @@ import torch
 from ..network.key_frames import parse_key_frames
 from ..network.unet_inflation import Inflation
 from ..prompts.tokens import CHUNK_LENGTH, PromptTokens, Word
+from ..refusal import Refusal
 from .source_run import CURRENT_LABEL, TARGET_LABEL, NullText, SourceRun
 from .tensor_file import DTYPES, DefectiveFile, Layout, can_be_written, explain_disk_errors, read_tensors, write_tensors
 
-SAVE, LOAD = "Save Source Run", "Load Source Run"
 FORMAT = "FateZero source run"
 TOKENS = "fatezero_tokens"
 
@@ -84,10 +84,8 @@ def write_source(path: str, source: SourceRun) -> None:
         _check(document, {name: Layout(DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()})
         _check_values(tensors)
     except DefectiveFile as defect:  # said now, not when the file is needed
-        raise ValueError(f"{SAVE}: 'source' cannot be saved: {defect}; invert the clip again.") from defect
-    with explain_disk_errors(
-        f"{SAVE}: {os.path.basename(path)}", "free space on the disk or choose another output folder"
-    ):
+        raise Refusal(f"'source' cannot be saved: {defect}; invert the clip again.") from defect
+    with explain_disk_errors(f"{os.path.basename(path)}", "free space on the disk or choose another output folder"):
         write_tensors(path, tensors, document)
 
 
@@ -99,8 +97,8 @@ def read_source(path: str) -> SourceRun:
         _check_values(tensors)
         return _source_run(document, tensors)
     except DefectiveFile as defect:
-        raise ValueError(
-            f"{LOAD}: '{name}' cannot be used: {defect}; choose another file, or save the source run again."
+        raise Refusal(
+            f"'{name}' cannot be used: {defect}; choose another file, or save the source run again."
         ) from defect
 
 
@@ -142,8 +140,8 @@ def _add_options(tensors: dict, prefix: str, options: dict, whose: str, advice: 
         elif _is_plain(name, value):
             plain[name] = value
         else:
-            raise ValueError(
-                f"{SAVE}: {whose} carries {_NOT_IN_FILES.get(name, repr(name))}, which a file cannot "
+            raise Refusal(
+                f"{whose} carries {_NOT_IN_FILES.get(name, repr(name))}, which a file cannot "
                 f"hold; {advice}, or edit without saving."
             )
     return plain

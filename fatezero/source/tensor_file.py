@@ -12,6 +12,8 @@ import torch
 from comfy.model_management import throw_exception_if_processing_interrupted
 from safetensors import SafetensorError, safe_open
 
+from ..refusal import DiskRefusal
+
 # By falling size of an element: tensors lie in this order, so that each begins at a multiple of its own.
 DTYPES = {
     torch.float64: "F64",
@@ -94,11 +96,11 @@ def read_tensors(path: str, check) -> tuple[dict, dict[str, torch.Tensor]]:
 
 @contextmanager
 def explain_disk_errors(what: str, advice: str):
-    """Turns an OSError within it into one sentence; what: the node and the thing that could not be written."""
+    """Turns an OSError within it into a refusal; what: the thing that could not be written."""
     try:
         yield
     except OSError as error:
-        raise OSError(f"{what} could not be written ({error.strerror or error}); {advice}.") from error
+        raise DiskRefusal(f"{what} could not be written ({error.strerror or error}); {advice}.") from error
 
 
 def _header(tensors, names, document: str) -> bytes:
