@@ -1,6 +1,7 @@
 """Edit Prompts: a source and a target prompt, and how the words of one follow those of the other."""
 
 from ..fatezero.compat import io, schema, ui
+from ..fatezero.network.option_keys import TOKENS
 from ..fatezero.prompts.alignment import AUTO, MODES
 from ..fatezero.prompts.prompt_edit import make_prompt_edit
 from ..fatezero.prompts.tokens import PromptTokens, tokenize_prompt
@@ -94,8 +95,8 @@ class EditPrompts(io.ComfyNode):
 
 
 def _encode(clip, tokens: PromptTokens) -> list:
-    """The prompt's CONDITIONING with its tokens under "fatezero_tokens"."""
-    conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(tokens.text), add_dict={"fatezero_tokens": tokens})
+    """The prompt's CONDITIONING with its tokens among its options."""
+    conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(tokens.text), add_dict={TOKENS: tokens})
     for embedding, _ in conditioning:
         if embedding.shape[1] != tokens.length:
             raise ValueError(

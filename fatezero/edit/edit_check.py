@@ -4,6 +4,7 @@ import inspect
 
 import torch
 
+from ..network.option_keys import TOKENS
 from ..network.unet_check import require_unet
 from ..source.source_check import check_model
 from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
@@ -122,7 +123,7 @@ def check_conditioning(guider, edit) -> None:
                 f"{NODE}: the sampler's positive holds NaN or infinite values; encode the prompt again "
                 "with another CLIP."
             )
-        tokens = cond.get("fatezero_tokens")
+        tokens = cond.get(TOKENS)
         if tokens is not None and tokens.ids != edit.target.ids:
             raise ValueError(
                 f"{NODE}: the sampler's positive says \"{tokens.text}\" but 'edit' goes to "

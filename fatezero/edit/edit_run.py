@@ -14,6 +14,7 @@ from comfy.sampler_helpers import convert_cond
 
 from ..network.chunked_sampling import ChunkedRun, conds_of_frames, with_chunk
 from ..network.frame_chunks import active_chunk
+from ..network.option_keys import EDIT, SOURCE, SOURCE_NEGATIVE, wrap_run
 from ..network.unet_attention import install_hooks, plain_attention
 from ..network.word_maps import mask_downsampling
 from ..prompts.prompt_edit import PromptEdit
@@ -25,9 +26,6 @@ from .fusion import blend_denoised, cross_weights
 from .joined_rows import can_join, evaluate_joined
 from .settings import FAST_RECONSTRUCTION, INVERSION, BlendSettings, reads_words
 from .source_attention import SourceCache, plan_source_attention, uses_reconstruction
-
-KEY = "fatezero_blend"
-SOURCE, SOURCE_NEGATIVE = "fatezero_source", "fatezero_source_negative"
 
 
 def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendSettings):
@@ -44,8 +42,8 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
         samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
         return finished(guider, source, samples, sigmas)
 
-    blended.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
-    blended.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, outer_sample)
+    blended.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, EDIT)
+    blended.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, EDIT, outer_sample)
     return blended
 
 
@@ -107,12 +105,8 @@ class BlendRun:
             patches = options["patches"] = dict(options.get("patches", {}))
             patches["attn1_patch"] = [self.read_hidden, *patches.get("attn1_patch", [])]
         ChunkedRun(model, blend_check.NODE, self.evaluate_chunk, plan.read_bytes).install(guider)
-        wrappers = options["wrappers"]
-        for kind, wrapper in (
-            (WrappersMP.PREDICT_NOISE, self.predict_noise),
-            (WrappersMP.CALC_COND_BATCH, self.calc_cond_batch),
-        ):
-            wrappers[kind] = {KEY: [wrapper], **wrappers.get(kind, {})}
+        wrap_run(options, WrappersMP.PREDICT_NOISE, EDIT, self.predict_noise)
+        wrap_run(options, WrappersMP.CALC_COND_BATCH, EDIT, self.calc_cond_batch)
         guider.model_options.pop("multigpu_clones", None)
         # Named among the guider's conditionings, their ControlNets are loaded with the edit's and cleaned up with them.
         guider.conds[SOURCE] = convert_cond(self.source.conditioning)

@@ -4,7 +4,8 @@ import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
 
-KEY = "fatezero_joined"
+from ..network.option_keys import JOINED, wrap_run
+
 APART = ("hooks", "control", "gligen", "area", "default")  # what makes ComfyUI evaluate a conditioning by itself
 
 
@@ -43,9 +44,7 @@ def evaluate_joined(executor, source, latent: torch.Tensor, model, conds, x, tim
             transformer_options = {**transformer_options, "cond_or_uncond": conditional}
         return executor(x, timestep, c_concat, c_crossattn, control, transformer_options, **kwargs)
 
-    options = model_options["transformer_options"]
-    wrappers = options.get("wrappers", {})
-    within = {KEY: [apply_model], **wrappers.get(WrappersMP.APPLY_MODEL, {})}
-    options = {**options, "wrappers": {**wrappers, WrappersMP.APPLY_MODEL: within}}
+    options = dict(model_options["transformer_options"])
+    wrap_run(options, WrappersMP.APPLY_MODEL, JOINED, apply_model)
     evaluated = executor(model, [*conds, source], x, timestep, {**model_options, "transformer_options": options})
     return evaluated[: len(conds)]

@@ -12,11 +12,11 @@ import comfy.model_management
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from .frame_chunks import KEY, ActiveChunk, ChunkPlan, active_chunk, plan_chunks
+from .frame_chunks import ActiveChunk, ChunkPlan, active_chunk, plan_chunks
+from .option_keys import AD_PARAMS, CHUNK, FRAMES_AT_ONCE, wrap_run
 from .unet_attention import transformer_depths
 from .unet_inflation import inflation_of
 
-FRAMES_AT_ONCE = "fatezero_frames_at_once"  # in transformer_options: what a person asked for, 0 for automatic
 INDEPENDENT = ("current",)
 # As many latent cells as 8 frames of 512x512 have: enough to keep a GPU busy, and memory stays flat from there on.
 AUTOMATIC_CELLS = 8 * 64 * 64
@@ -35,12 +35,12 @@ def sampled_in_chunks(model, frames_at_once: int, node: str):
     def outer_sample(executor, *args, **kwargs):
         guider = executor.class_obj
         wrappers = guider.model_options["transformer_options"].get("wrappers", {})
-        if KEY not in wrappers.get(WrappersMP.CALC_COND_BATCH, {}):  # an edit or inversion brings its own
+        if CHUNK not in wrappers.get(WrappersMP.CALC_COND_BATCH, {}):  # an edit or inversion brings its own
             ChunkedRun(guider.model_patcher, node).install(guider)
         return executor(*args, **kwargs)
 
-    chunked.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
-    chunked.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, outer_sample)
+    chunked.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, CHUNK)
+    chunked.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, CHUNK, outer_sample)
     return chunked
 
 
@@ -66,13 +66,8 @@ class ChunkedRun:
     def install(self, guider) -> None:
         """Puts itself around the run's evaluations, outside of whatever else wraps them."""
         options = guider.model_options["transformer_options"]
-        wrappers = options["wrappers"] = dict(options.get("wrappers", {}))
-        for kind, wrapper in (
-            (WrappersMP.PREPARE_SAMPLING, self.prepare_sampling),
-            (WrappersMP.CALC_COND_BATCH, self.calc_cond_batch),
-        ):
-            others = {key: value for key, value in wrappers.get(kind, {}).items() if key != KEY}
-            wrappers[kind] = {KEY: [wrapper], **others}
+        wrap_run(options, WrappersMP.PREPARE_SAMPLING, CHUNK, self.prepare_sampling)
+        wrap_run(options, WrappersMP.CALC_COND_BATCH, CHUNK, self.calc_cond_batch)
 
     def prepare_sampling(self, executor, model, noise_shape, *args, **kwargs):
         """PREPARE_SAMPLING wrapper: ComfyUI makes room for one chunk and what we hold beside it, not for the clip."""
@@ -182,9 +177,9 @@ def is_out_of_memory(error) -> bool:
 
 def with_chunk(model_options: dict, active: ActiveChunk) -> dict:
     """Options for one chunk; `ad_params` is how AnimateDiff tells IPAdapter and others which frames are there."""
-    options = {**model_options["transformer_options"], KEY: active}
+    options = {**model_options["transformer_options"], CHUNK: active}
     if len(active.chunks) > 1:
-        options["ad_params"] = {
+        options[AD_PARAMS] = {
             "full_length": active.clip_frames,
             "context_length": len(active.frames),
             "sub_idxs": list(active.frames),

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from .key_frames import WORDS, key_frame_indices
-
-KEY = "fatezero_chunk"  # in transformer_options, while a chunk is in the UNet
+from .key_frames import NAMED_FRAMES, key_frame_indices
+from .option_keys import CHUNK
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class ActiveChunk:
 
 def active_chunk(transformer_options: dict) -> ActiveChunk | None:
     """The chunk that is being evaluated, None in a plain call of the UNet."""
-    return transformer_options.get(KEY)
+    return transformer_options.get(CHUNK)
 
 
 def plan_chunks(entries: tuple[str, ...], frames: int, at_once: int, layers: int) -> ChunkPlan:
@@ -99,7 +98,7 @@ def plan_chunks(entries: tuple[str, ...], frames: int, at_once: int, layers: int
         everything = tuple(range(frames))
         return ChunkPlan((Chunk(everything, frames, everything, key_frame_indices(entries, frames)),))
     wanted = key_frame_indices(entries, frames)
-    offsets = [int(entry) for entry in entries if entry not in WORDS]
+    offsets = [int(entry) for entry in entries if entry not in NAMED_FRAMES]
     if offsets and "all" not in entries:
         return _plan_chain(entries, wanted, offsets, at_once, layers)
     at_once = len(_cut(range(frames), at_once)[-1])

@@ -11,26 +11,26 @@ CHOICES = {
     "first + current": "first, current",
     "all": "all",
 }
-WORDS = ("current", "first", "middle", "last", "all")
+NAMED_FRAMES = ("current", "first", "middle", "last", "all")
 
 
 def parse_key_frames(text: str) -> tuple[str, ...]:
     """Reads a list of key frames such as `current, middle` or `-1, first`.
 
-    text: words of WORDS and signed offsets from the current frame, separated by commas.
+    text: words of NAMED_FRAMES and signed offsets from the current frame, separated by commas.
     Returns the entries; offsets keep their sign (`+1`), a bare `0` becomes `current`.
     Raises ValueError naming the entry that is not understood.
     """
     entries = []
     for entry in (part.strip().lower() for part in text.split(",") if part.strip()):
-        if entry in WORDS:
+        if entry in NAMED_FRAMES:
             entries.append(entry)
             continue
         try:
             offset = int(entry)
         except ValueError:
             raise ValueError(
-                f"'custom key frames' has '{entry}', which is not one of {', '.join(WORDS)} or an offset such as -1; "
+                f"'custom key frames' has '{entry}', which is not one of {', '.join(NAMED_FRAMES)} or an offset such as -1; "
                 "write for example 'current, middle'."
             ) from None
         entries.append("current" if offset == 0 else f"{offset:+d}")

@@ -6,10 +6,8 @@ import json
 import torch
 
 from ..refusal import Refusal
-from .chunked_sampling import FRAMES_AT_ONCE
+from .option_keys import FRAMES_AT_ONCE, OURS
 from .unet_inflation import KeyFramePatch
-
-OURS = "fatezero_"  # how the names of our own options and wrappers begin
 
 
 def fingerprint(model) -> str:

@@ -12,13 +12,12 @@ from comfy.patcher_extension import WrappersMP
 
 from .frame_chunks import active_chunk
 from .key_frames import key_frame_indices
-
-KEY = "fatezero_inflation"
+from .option_keys import INFLATION
 
 
 @dataclass(frozen=True)
 class Inflation:
-    """How a UNet was inflated; travels in `transformer_options[KEY]` so that inversion and edit can be compared."""
+    """How a UNet was inflated; travels in `transformer_options[INFLATION]` so that inversion and edit can be compared."""
 
     key_frames: tuple[str, ...]
     minimum_width: int = 0
@@ -35,7 +34,7 @@ class Inflation:
 
 def inflation_of(model) -> Inflation | None:
     """The Inflation that a ModelPatcher carries, or None."""
-    return model.model_options.get("transformer_options", {}).get(KEY)
+    return model.model_options.get("transformer_options", {}).get(INFLATION)
 
 
 def inflate(model, inflation: Inflation):
@@ -47,13 +46,13 @@ def inflate(model, inflation: Inflation):
     """
     inflated = model.clone()
     options = inflated.model_options["transformer_options"]
-    options[KEY] = inflation
+    options[INFLATION] = inflation
     patches = options.setdefault("patches", {})
     others = [patch for patch in patches.get("attn1_patch", []) if not isinstance(patch, KeyFramePatch)]
     patches["attn1_patch"] = others + [KeyFramePatch(inflation.key_frames, inflation.minimum_width)]
-    inflated.remove_wrappers_with_key(WrappersMP.DIFFUSION_MODEL, KEY)
+    inflated.remove_wrappers_with_key(WrappersMP.DIFFUSION_MODEL, INFLATION)
     if inflation.normalise_across_frames:
-        inflated.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, normalise_across_frames)
+        inflated.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, INFLATION, normalise_across_frames)
     return inflated
 
 

@@ -13,6 +13,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from ..network.chunked_sampling import ChunkedRun
+from ..network.option_keys import NULL_TEXT, TOKENS
 from ..refusal import Refusal
 from ..source.attention_cache import AttentionCache
 from ..source.reconstruction import clean_samples
@@ -27,9 +28,7 @@ from .gradients import (
     networks_of,
 )
 
-KEY = "fatezero_null_text"
 NODE = "Null-Text Optimization"
-TOKENS = "fatezero_tokens"
 # Lifts the gradient within the UNet out of the numbers that fp16 cannot hold; taken back from the embedding's.
 GRADIENT_SCALE = 64.0
 
@@ -77,7 +76,7 @@ def optimize_null_text(
     """
     model = model.clone()
     optimizer = NullTextSampler(source, settings, on_loss)
-    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, optimizer.outer_sample)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, NULL_TEXT, optimizer.outer_sample)
     with torch.inference_mode(False), torch.no_grad():
         guider = comfy.samplers.CFGGuider(model)
         guider.set_conds(source.conditioning, negative)

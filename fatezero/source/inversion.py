@@ -9,6 +9,7 @@ from ..network.attention_layers import CROSS
 from ..network.chunked_sampling import ChunkedRun
 from ..network.frame_chunks import active_chunk
 from ..network.model_identity import fingerprint
+from ..network.option_keys import INVERSION, TOKENS
 from ..network.unet_attention import downsampling, install_hooks, plain_attention
 from ..network.unet_check import prediction_type
 from ..network.unet_inflation import inflation_of
@@ -16,8 +17,6 @@ from ..network.word_maps import layer_word_maps, mask_downsampling
 from ..refusal import Refusal
 from .schedule import OFFICIAL, comfy_sigmas, official_sigmas
 from .source_run import TARGET_LABEL, SourceRun
-
-KEY = "fatezero_inversion"
 
 
 @torch.no_grad()
@@ -128,9 +127,9 @@ def invert(
     """
     model = model.clone()
     model_sampling = model.get_model_object("model_sampling")
-    tokens = conditioning[0][1].get("fatezero_tokens")
+    tokens = conditioning[0][1].get(TOKENS)
     capture = WordMapCapture(latent.shape, tokens.end + 1 if tokens is not None else None)
-    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, capture.outer_sample)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, INVERSION, capture.outer_sample)
     guider = comfy.samplers.CFGGuider(model)
     guider.inner_set_conds({"positive": conditioning})
 

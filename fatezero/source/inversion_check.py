@@ -1,5 +1,6 @@
 """Whether a clip can be inverted under a conditioning, asked before the first step."""
 
+from ..network.option_keys import TOKENS
 from ..network.unet_check import (
     check_embedding,
     prediction_type,
@@ -38,7 +39,7 @@ def check_conditioning(model, conditioning) -> None:
             "remove the ConditioningSetTimestepRange node."
         )
     check_embedding(model, embedding, "source")
-    tokens = options.get("fatezero_tokens")
+    tokens = options.get(TOKENS)
     if tokens is not None and tokens.length != embedding.shape[1]:
         raise Refusal(
             f"'source' has {embedding.shape[1]} tokens but its prompt has {tokens.length} "

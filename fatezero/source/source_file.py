@@ -6,6 +6,7 @@ import os
 import torch
 
 from ..network.key_frames import parse_key_frames
+from ..network.option_keys import TOKENS
 from ..network.unet_inflation import Inflation
 from ..prompts.tokens import CHUNK_LENGTH, PromptTokens, Word
 from ..refusal import Refusal
@@ -13,7 +14,6 @@ from .source_run import CURRENT_LABEL, TARGET_LABEL, NullText, SourceRun
 from .tensor_file import DTYPES, DefectiveFile, Layout, can_be_written, explain_disk_errors, read_tensors, write_tensors
 
 FORMAT = "FateZero source run"
-TOKENS = "fatezero_tokens"
 
 # Before the names of the tensors that a conditioning carries: the source's, and the one that null text stands for.
 _OPTION, _NULL_TEXT_OPTION = "conditioning.", "null_text."

@@ -1,11 +1,11 @@
 """With which settings an edit was made: a mark on what the blend nodes give out, for Edit Report."""
 
-MARK = "fatezero_made_by"
+from ...fatezero.network.option_keys import MADE_BY
 
 
 def mark(settings, cfg: float | None = None) -> dict:
     """What a LATENT, or the options of a MODEL, carry along; other nodes pass it on and VAE Decode drops it."""
-    return {MARK: {"settings": settings, "cfg": cfg}}
+    return {MADE_BY: {"settings": settings, "cfg": cfg}}
 
 
 def read_mark(made_by) -> tuple:
@@ -13,5 +13,5 @@ def read_mark(made_by) -> tuple:
     if made_by is None:
         return None, None
     carrier = made_by if isinstance(made_by, dict) else made_by.model_options
-    found = carrier.get(MARK, {})
+    found = carrier.get(MADE_BY, {})
     return found.get("settings"), found.get("cfg")
