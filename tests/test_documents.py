@@ -1,0 +1,62 @@
+"""README, CONTRIBUTING and the help pages say what the code says."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+
+from fatezero_pack.fatezero.edit.presets import PRESETS
+from fatezero_pack.nodes import FateZeroExtension
+
+ROOT = Path(__file__).resolve().parent.parent
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+ROOMS = re.findall(r"^│   (\w+)/", CONTRIBUTING.partition("┌ fatezero/")[2], re.MULTILINE)  # from the top down
+PAPER = " (as in the paper)"
+
+
+def imports_from_elsewhere(room):
+    """[(file, where it imports from)]: other rooms and files of fatezero/, and whatever lies outside of it."""
+    found = []
+    folder = ROOT / "fatezero" / room
+    for file in folder.glob("**/*.py"):
+        up = len(file.relative_to(folder).parts) + 1  # so many dots lead to fatezero/
+        lines = re.findall(r"^\s*from (\.+)(\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+        found += [(file.name, name) for dots, name in lines if len(dots) >= up]
+    return found
+
+
+def test_the_drawing_has_every_room():
+    folders = {folder.parent.name for folder in (ROOT / "fatezero").glob("*/__init__.py")}
+    assert set(ROOMS) == folders and len(ROOMS) == len(folders)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_from_rooms_below_it(room):
+    allowed = {*ROOMS[ROOMS.index(room) + 1 :], "compat", "refusal"}
+    assert [(file, name) for file, name in imports_from_elsewhere(room) if name not in allowed] == []
+
+
+def test_contributing_names_files_that_exist():
+    named = re.findall(r"`([\w./]+/[\w./]*)`", CONTRIBUTING)
+    assert len(named) > 20
+    assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "fatezero" / name).exists()] == []
+
+
+def test_the_readme_links_to_files_that_exist():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert links and [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_readme_has_a_row_for_every_node():
+    rows = re.findall(r"^\| (.+?) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    named = {name for row in rows for name in row.split(", ")}
+    nodes = asyncio.run(FateZeroExtension().get_node_list())
+    assert [node.define_schema().display_name for node in nodes if node.define_schema().display_name not in named] == []
+
+
+@pytest.mark.parametrize("page", ["FateZeroAttentionBlend", "FateZeroBlendSampler"])
+def test_the_help_pages_have_a_row_for_every_preset(page):
+    rows = re.findall(r"^\| (.+?) \|", (ROOT / "web" / "docs" / f"{page}.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert f"...{PAPER}" in rows
+    assert [name for name in PRESETS if not name.endswith(PAPER) and name not in rows] == []
