@@ -23,7 +23,7 @@ class AttentionMask(io.ComfyNode):
             inputs=[
                 SourceRunType.Input("source", tooltip="The inverted clip, from DDIM Invert + Store Attention."),
                 PromptEditType.Input(
-                    "edit", optional=True, tooltip="When given, its words to mask are used if 'words' is empty."
+                    "edit", optional=True, tooltip="Its words to mask are used when 'words' is empty."
                 ),
                 io.Image.Input("images", optional=True, tooltip="The clip, to lay the mask over."),
                 io.String.Input(
@@ -53,7 +53,7 @@ class AttentionMask(io.ComfyNode):
                     default=25,
                     min=0,
                     max=998,
-                    tooltip="Which denoising step (0 is the noisiest), when 'when' is one step.",
+                    tooltip="The denoising step to read when 'when' is one step; 0 is the noisiest.",
                 ),
                 io.Int.Input("grow", default=0, min=-256, max=256, tooltip="Pixels to grow (or shrink) the mask by."),
                 io.Int.Input(

@@ -15,7 +15,7 @@ class EditPrompts(io.ComfyNode):
             node_id="FateZeroEditPrompts",
             display_name="Edit Prompts",
             category="FateZero",
-            description="Encodes the prompt that describes a clip and the prompt it shall become, and aligns their "
+            description="Encodes the prompt that describes a clip and the prompt you want instead, and aligns their "
             "words: words in both keep the clip's attention, the others make the edit.",
             search_aliases=["prompt to prompt", "cross attention control", "word swap", "prompt alignment"],
             is_output_node=True,  # so that the table can be looked at without running the edit

@@ -34,7 +34,7 @@ class AttentionHeatMap(io.ComfyNode):
             inputs=[
                 SourceRunType.Input("source", tooltip="The inverted clip, from DDIM Invert + Store Attention."),
                 PromptEditType.Input(
-                    "edit", optional=True, tooltip="When given, its words to mask are shown if 'words' is empty."
+                    "edit", optional=True, tooltip="Its words to mask are shown when 'words' is empty."
                 ),
                 io.Image.Input("images", optional=True, tooltip="The clip, to lay the heat over."),
                 io.String.Input(
@@ -56,7 +56,7 @@ class AttentionHeatMap(io.ComfyNode):
                     default=25,
                     min=0,
                     max=998,
-                    tooltip="Which denoising step (0 is the noisiest), when 'when' is one step.",
+                    tooltip="The denoising step to read when 'when' is one step; 0 is the noisiest.",
                 ),
                 io.Combo.Input(
                     "scale",
@@ -73,7 +73,7 @@ class AttentionHeatMap(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="How much the colours hide of the clip, which is shown in grey.",
+                    tooltip="How much of the clip the colours hide; the clip is shown in grey.",
                 ),
             ],
             outputs=[

@@ -97,7 +97,7 @@ class NullTextOptimization(io.ComfyNode):
                     default=True,
                     optional=True,
                     advanced=True,
-                    tooltip="Also draws the source with the plain negative, to compare; costs as many steps once more.",
+                    tooltip="Also draws the source with the plain negative, to compare; takes as many steps again.",
                 ),
             ],
             outputs=[

@@ -46,7 +46,7 @@ class VideoLoad(io.ComfyNode):
                     "every_nth",
                     default=1,
                     min=1,
-                    tooltip="Takes one frame of so many: 2 halves the frame rate, the clip's speed stays.",
+                    tooltip="Takes every nth frame: 2 halves the frame rate and keeps the clip's speed.",
                 ),
                 side(
                     "width",
@@ -78,7 +78,7 @@ class VideoLoad(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The frames, in order."),
-                io.Float.Output(display_name="fps", tooltip="Frames per second at which they keep the clip's speed."),
+                io.Float.Output(display_name="fps", tooltip="Frames per second that keep the clip's speed."),
                 io.Audio.Output(
                     display_name="audio", tooltip="The clip's sound during these frames; nothing if it has none."
                 ),

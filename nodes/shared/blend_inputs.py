@@ -66,7 +66,7 @@ def blend_inputs() -> list:
             default=AUTO,
             optional=True,
             advanced=True,
-            tooltip="How the source's attention is had again. replay: the source runs beside the edit, no "
+            tooltip="Where the source's attention comes from during the edit. replay: the source runs beside it, no "
             "memory. cache: this edit keeps it in VRAM, RAM or on disk, and later edits of the same "
             "source are about a third faster. auto: keeps it where it is small.",
         ),

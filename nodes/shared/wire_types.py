@@ -1,4 +1,4 @@
-"""The two things of our own that travel along the wires (design: immutable, versioned, readable)."""
+"""The two things of our own that travel along the wires; both are immutable."""
 
 from ...fatezero.compat import io
 
