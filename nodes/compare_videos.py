@@ -3,6 +3,7 @@
 import math
 
 from ..fatezero.compat import io, schema, ui
+from ..fatezero.refusal import speaking
 from ..fatezero.report.comparison import LAYOUTS, NODE, SIDE_BY_SIDE, Compared, compare, differences, report
 from ..fatezero.video.frames import check_images
 from .shared.clip_preview import preview_clip
@@ -59,6 +60,7 @@ class CompareVideos(io.ComfyNode):
         )
 
     @classmethod
+    @speaking(NODE)
     def execute(
         cls,
         first,
@@ -87,7 +89,7 @@ class CompareVideos(io.ComfyNode):
             if clip is not None
         ]
         for name, clip, _ in given:
-            check_images(clip, NODE, name)
+            check_images(clip, name)
         names, clips, labels = zip(*given)
         compared = Compared(clips, labels, names)
         measured = differences(compared)

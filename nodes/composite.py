@@ -3,6 +3,7 @@
 from ..fatezero.compat import io, schema
 from ..fatezero.masks.composite import composite, feather_mask
 from ..fatezero.masks.mask_pictures import checked_mask, grow_mask
+from ..fatezero.refusal import speaking
 from ..fatezero.video.frames import check_images, check_same_size
 
 NODE = "Composite Outside Mask"
@@ -46,10 +47,11 @@ class CompositeOutsideMask(io.ComfyNode):
         )
 
     @classmethod
+    @speaking(NODE)
     def execute(cls, original, edited, mask, grow=4, feather=4) -> io.NodeOutput:
-        check_images(original, NODE, "original")
-        check_images(edited, NODE, "edited")
-        check_same_size(original, "original", edited, "edited", NODE)
+        check_images(original, "original")
+        check_images(edited, "edited")
+        check_same_size(original, "original", edited, "edited")
         mask = checked_mask(mask, original, "original", NODE)
         if feather < 0:
             raise ValueError(f"{NODE}: 'feather' is {feather}; expected 0 or more pixels.")

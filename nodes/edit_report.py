@@ -2,6 +2,7 @@
 
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.masks.mask_pictures import checked_mask
+from ..fatezero.refusal import speaking
 from ..fatezero.report.diagnosis import explain
 from ..fatezero.report.edit_report import measure, panels, table
 from ..fatezero.report.plots import draw_panels
@@ -68,12 +69,13 @@ class EditReport(io.ComfyNode):
         )
 
     @classmethod
+    @speaking(NODE)
     def execute(
         cls, before, after, mask=None, edit=None, source=None, made_by=None, clip=None, clip_vision=None
     ) -> io.NodeOutput:
-        check_images(before, NODE, "before")
-        check_images(after, NODE, "after")
-        check_same_size(before, "before", after, "after", NODE)
+        check_images(before, "before")
+        check_images(after, "after")
+        check_same_size(before, "before", after, "after")
         mask = None if mask is None else checked_mask(mask, before, "before", NODE)
         settings, cfg = read_mark(made_by)
         measured = measure(before[..., :3], after[..., :3].to(before.device), mask, edit, clip, clip_vision)

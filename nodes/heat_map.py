@@ -99,7 +99,7 @@ class AttentionHeatMap(io.ComfyNode):
             raise ValueError(f"{NODE}: 'opacity' is {opacity}; choose a value from 0 to 1.")
         size = clip_size(source)
         if images is not None:
-            check_images(images, NODE, "images")
+            check_images(images, "images")
             if images.shape[:3] != (source.frames, size[1], size[0]):
                 raise ValueError(
                     f"{NODE}: 'images' are {images.shape[0]} frames of {images.shape[2]}x"

@@ -7,6 +7,7 @@ from pathlib import Path
 import folder_paths
 
 from ..fatezero.compat import io, schema, ui
+from ..fatezero.refusal import speaking
 from ..fatezero.video.frames import FITS, check_images, placement
 from ..fatezero.video.read import STILL_FPS, Clip, Selection, read_file, read_images, read_video
 from .shared.clip_preview import preview_clip
@@ -101,6 +102,7 @@ class VideoLoad(io.ComfyNode):
         return f"{path} {facts.st_mtime_ns} {facts.st_size}"
 
     @classmethod
+    @speaking(NODE)
     def execute(cls, file, start, count, every_nth, width, height, fit, grid, video=None, images=None) -> io.NodeOutput:
         for name, value, least in (
             ("start", start, 0),
@@ -117,7 +119,7 @@ class VideoLoad(io.ComfyNode):
         place = partial(placement, size=(width, height), fit=fit, grid=int(grid))
         if images is not None:
             name = "'images'"
-            check_images(images, NODE, "images")
+            check_images(images, "images")
             clip = read_images(images, name, selection, place)
         elif video is not None:
             name = "'video'"

@@ -9,6 +9,7 @@ import torch
 from comfy.cli_args import args
 
 from ..fatezero.compat import io, schema, ui
+from ..fatezero.refusal import speaking
 from ..fatezero.video.frames import check_images, check_same_size
 from ..fatezero.video.write import AUDIO_LAYOUTS, png_name, write_clip
 from .shared.output_name import prefix_problem
@@ -84,11 +85,12 @@ class VideoSave(io.ComfyNode):
         return filename_prefix is None or prefix_problem(filename_prefix, NODE) or True
 
     @classmethod
+    @speaking(NODE)
     def execute(cls, images, fps, filename_prefix, format, quality, audio=None, compare_with=None) -> io.NodeOutput:
-        check_images(images, NODE, "images")
+        check_images(images, "images")
         if compare_with is not None:
-            check_images(compare_with, NODE, "compare with")
-            check_same_size(images, "images", compare_with, "compare with", NODE)
+            check_images(compare_with, "compare with")
+            check_same_size(images, "images", compare_with, "compare with")
         _check_fps(fps, format)
         if prefix_problem(filename_prefix, NODE):
             raise ValueError(prefix_problem(filename_prefix, NODE))

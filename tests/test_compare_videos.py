@@ -194,5 +194,5 @@ def test_what_cannot_work_is_refused(options, message):
 
 def test_what_does_not_fit_into_memory_is_refused():
     vast = torch.zeros(1, 1, 1, 3).expand(10**6, 2000, 2000, 3)
-    with pytest.raises(ValueError, match="^Compare Videos: 1000000 frames .* GB of memory are free; compare shorter"):
+    with pytest.raises(ValueError, match="^1000000 frames .* GB of memory are free; compare shorter"):
         compare(Compared((vast, vast), ("a", "b"), ("first", "second")), SIDE_BY_SIDE, [], None)

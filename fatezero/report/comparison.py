@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from comfy.model_management import throw_exception_if_processing_interrupted
 
-from ..video.frames import Placement, allocate, place, placement
+from ..video.frames import Placement, place, placement
+from ..video.memory import allocate
 from .labels import LabelledGrid, write_on
 from .metrics import change
 
@@ -75,7 +76,7 @@ def compare(compared: Compared, layout: str, measured: list[torch.Tensor], ampli
     fitted = [_fitted(clip, compared.size, layout) for clip in compared.clips]
     size = compared.size if layout == SPLIT else tuple(max(sides) for sides in zip(*fitted))
     grid = LabelledGrid(_columns(layout, cells), cells, size)
-    result = allocate(compared.frames, grid.total, NODE, "compare shorter, smaller or fewer clips")
+    result = allocate(compared.frames, grid.total, "compare shorter, smaller or fewer clips")
     for index, canvas in enumerate(result.zero_()):
         throw_exception_if_processing_interrupted()
         if layout == SPLIT:

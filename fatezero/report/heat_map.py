@@ -12,7 +12,8 @@ from ..prompts.prompt_edit import FUNCTION_WORDS, PromptEdit
 from ..prompts.tokens import PromptTokens, find_words
 from ..source.source_check import check_edit
 from ..source.source_run import SourceRun
-from ..video.frames import Placement, allocate, place, to_float
+from ..video.frames import Placement, place, to_float
+from ..video.memory import allocate
 from .labels import LabelledGrid, bar_height, write_on
 
 NODE = "Attention Heat-Map"
@@ -93,7 +94,7 @@ def overlay_clip(
     strong the word is. Returns IMAGE [n, H, W, 3] and MASK [n, H, W], new tensors.
     """
     width, height = size
-    result = allocate(len(heat), size, NODE, SMALLER_CLIP)
+    result = allocate(len(heat), size, SMALLER_CLIP)
     mask = torch.empty(len(heat), height, width)
     palette = heat_colors()
     for index, frame in enumerate(result):
@@ -118,7 +119,7 @@ def grid_clip(
     are as large as the clip, or smaller where the grid would grow beyond the size of a full HD picture.
     """
     grid = fitting_grid(len(labels) + (images is not None), size)
-    result = allocate(len(heat), grid.total, NODE, SMALLER_CLIP)
+    result = allocate(len(heat), grid.total, SMALLER_CLIP)
     palette = heat_colors()
     for index, canvas in enumerate(result.zero_()):
         throw_exception_if_processing_interrupted()

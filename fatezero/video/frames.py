@@ -4,16 +4,15 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import psutil
 import torch
 import torch.nn.functional as F
+
+from ..refusal import Refusal
 
 FITS = ("crop", "pad", "stretch")
 
 # FFmpeg's flags bicubic, accurate rounding and full chroma. Its defaults make colours 1/255 too dark on the average.
 ACCURATE_COLORS = 0x4 | 0x40000 | 0x2000
-
-_ROUNDING = {"crop": math.floor, "pad": math.ceil, "stretch": round}
 
 
 class Placement(NamedTuple):
@@ -24,45 +23,73 @@ class Placement(NamedTuple):
 
 
 def placement(source: tuple[int, int], size: tuple[int, int], fit: str, grid: int) -> Placement:
-    """How a picture of size `source` fits `size` (width, height in pixels) on a grid.
+    """How a picture fits a size.
 
-    A zero in `size` is derived from the other number and the source's aspect; two zeros keep the source's scale. Each
-    side of the target is a multiple of `grid`: the one below for crop, above for pad and the nearest for stretch.
+    Args:
+        source: The picture's (width, height) in pixels.
+        size: The wanted (width, height). A zero is derived from the other number and the source's aspect; two zeros
+            keep the source's scale.
+        fit: One of `FITS`.
+        grid: Each side of the target is a multiple of this: the one below for crop, above for pad and the nearest for
+            stretch.
+
+    Returns:
+        The placement; its scaled size covers the target (crop), fits in it (pad) or is it (stretch).
     """
-    wanted = size
-    if 0 in size:
-        width, height = size
-        if width:
-            wanted = (width, width * source[1] / source[0])
-        elif height:
-            wanted = (height * source[0] / source[1], height)
-        else:
-            wanted = source
-    target = tuple(max(grid, grid * _ROUNDING[fit](side / grid)) for side in wanted)
+    target = (_on_grid(_wanted(source, size)[0], fit, grid), _on_grid(_wanted(source, size)[1], fit, grid))
     if fit == "stretch":
         return Placement(target, target)
     scales = [target[0] / source[0], target[1] / source[1]]
     if size == (0, 0):
         scales.append(1.0)
-    cover = fit == "crop"
-    scale, bound = (max(scales), max) if cover else (min(scales), min)
-    scaled = tuple(max(1, bound(round(side * scale), limit)) for side, limit in zip(source, target))
-    return Placement(scaled, target)
+    if fit == "crop":
+        width, height = (max(round(side * max(scales)), limit) for side, limit in zip(source, target))
+    else:
+        width, height = (min(round(side * min(scales)), limit) for side, limit in zip(source, target))
+    return Placement((max(1, width), max(1, height)), target)
 
 
-def place(picture: torch.Tensor, where: Placement) -> torch.Tensor:
-    """A picture [H, W, 3] scaled, then cut or padded with black around its middle; values 0..1.
+def _wanted(source: tuple[int, int], size: tuple[int, int]) -> tuple[float, float]:
+    width, height = size
+    if width and height:
+        return size
+    if width:
+        return width, width * source[1] / source[0]
+    if height:
+        return height * source[0] / source[1], height
+    return source
 
-    Returns [target height, target width, 3]. Resamples with PyTorch's antialiased bicubic filter, and not at all where
-    the scale is 1, so that such pixels stay as they were.
+
+def _on_grid(side: float, fit: str, grid: int) -> int:
+    steps = side / grid
+    rounded = math.floor(steps) if fit == "crop" else math.ceil(steps) if fit == "pad" else round(steps)
+    return max(grid, grid * rounded)
+
+
+def place(picture: torch.Tensor, where: Placement, bars: float = 0.0) -> torch.Tensor:
+    """A picture scaled, then cut or padded around its middle.
+
+    Resamples with PyTorch's antialiased bicubic filter, and not at all where the scale is 1, so that such pixels stay
+    as they were. One colour after the other, which keeps the memory for large pictures low.
+
+    Args:
+        picture: [H, W, colours] of 0..1.
+        where: From `placement`.
+        bars: The value of the bars where it is padded; 0 is black.
+
+    Returns:
+        [target height, target width, colours].
     """
-    picture = picture.movedim(-1, 0)
+    return torch.stack([_placed(channel, where, bars) for channel in picture.unbind(-1)], dim=-1)
+
+
+def _placed(channel: torch.Tensor, where: Placement, bars: float) -> torch.Tensor:
     (width, height), (target_width, target_height) = where
-    if picture.shape[1:] != (height, width):
-        picture = F.interpolate(picture[None], (height, width), mode="bicubic", antialias=True)[0].clamp(0, 1)
+    if channel.shape != (height, width):
+        channel = F.interpolate(channel[None, None], (height, width), mode="bicubic", antialias=True)[0, 0].clamp(0, 1)
     left, top = (target_width - width) // 2, (target_height - height) // 2
-    picture = F.pad(picture, (left, target_width - width - left, top, target_height - height - top))
-    return picture.movedim(0, -1)
+    edges = (left, target_width - width - left, top, target_height - height - top)
+    return F.pad(channel, edges, value=bars)
 
 
 def to_float(pixels: np.ndarray) -> torch.Tensor:
@@ -76,40 +103,48 @@ def to_bytes(image: torch.Tensor) -> np.ndarray:
     return pixels.to("cpu", torch.uint8).contiguous().numpy()
 
 
-def allocate(
-    count: int, size: tuple[int, int], node: str, advice: str = "choose a smaller 'count', 'width' or 'height'"
-) -> torch.Tensor:
-    """Room for `count` frames of size (width, height), refused when it does not fit in the free memory."""
-    needed, free = count * size[0] * size[1] * 3 * 4, psutil.virtual_memory().available
-    if needed > free:
-        raise ValueError(
-            f"{node}: {count} frames of {size[0]}x{size[1]} need {needed / 1e9:.1f} GB but "
-            f"{free / 1e9:.1f} GB of memory are free; {advice}."
-        )
-    return torch.empty(count, size[1], size[0], 3)
+def check_images(images: torch.Tensor, name: str) -> None:
+    """Refuses, in the user's words, what is not a clip.
 
+    Args:
+        images: What came over the wire; a clip is [n >= 1, height, width, 3 or 4] of finite numbers.
+        name: The input, as on the node.
 
-def check_images(images: torch.Tensor, node: str, name: str) -> None:
-    """Refuses, in the user's words, what is not a clip: [n >= 1, height, width, 3 or 4] of finite numbers."""
+    Raises:
+        Refusal: It is something else.
+    """
+    if not isinstance(images, torch.Tensor) or not images.is_floating_point():
+        kind = images.dtype if isinstance(images, torch.Tensor) else type(images).__name__
+        raise Refusal(f"'{name}' is of the type {kind}; connect an IMAGE.")
     shape = tuple(images.shape)
     if len(shape) != 4 or shape[3] not in (3, 4) or 0 in shape:
-        raise ValueError(
-            f"{node}: '{name}' has the shape {list(shape)}; expected frames, height, width and 3 colours; "
+        raise Refusal(
+            f"'{name}' has the shape {list(shape)}; expected frames, height, width and 3 colours; "
             "connect an IMAGE with at least one frame."
         )
     for index, image in enumerate(images):
         if not torch.isfinite(image).all():
-            raise ValueError(
-                f"{node}: '{name}' has invalid numbers (NaN or infinite) in frame {index}; look for the "
+            raise Refusal(
+                f"'{name}' has invalid numbers (NaN or infinite) in frame {index}; look for the "
                 "node that made them, often a VAE or model running in half precision."
             )
 
 
-def check_same_size(images: torch.Tensor, name: str, other: torch.Tensor, other_name: str, node: str) -> None:
-    """Refuses, in the user's words, two clips that differ in length or size."""
+def check_same_size(images: torch.Tensor, name: str, other: torch.Tensor, other_name: str) -> None:
+    """Refuses, in the user's words, two clips that differ in length or size.
+
+    Args:
+        images: A clip.
+        name: Its input, as on the node.
+        other: The other clip.
+        other_name: Its input.
+
+    Raises:
+        Refusal: They differ.
+    """
     if images.shape[:3] != other.shape[:3]:
-        raise ValueError(
-            f"{node}: '{other_name}' has {_describe(other)} but '{name}' has {_describe(images)}; connect "
+        raise Refusal(
+            f"'{other_name}' has {_describe(other)} but '{name}' has {_describe(images)}; connect "
             "clips of the same length and size."
         )
 

@@ -16,7 +16,8 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.utils import ProgressBar
 
 from ..compat import InputImpl
-from .frames import ACCURATE_COLORS, Placement, allocate, place, to_float
+from .frames import ACCURATE_COLORS, Placement, place, to_float
+from .memory import allocate
 
 STILL_FPS = 8.0  # of pictures that have no frame rate: FateZero's released clips play at 8
 
@@ -87,7 +88,7 @@ def read_images(
     if where == Placement(source_size, source_size):
         result = chosen[..., :3].float()
     else:
-        result = allocate(expected, where.target, "Video Load")
+        result = allocate(expected, where.target)
         for index, image in enumerate(chosen):
             result[index] = place(image[..., :3].float(), where)
     if audio is not None:
@@ -255,7 +256,7 @@ def _collect(pictures: Iterable, expected: int, name: str, fit: Fit):
     for time, pixels, size in islice(pictures, expected):
         if images is None:
             source_size, where = size, fit(size)
-            images = allocate(expected, where.target, "Video Load")
+            images = allocate(expected, where.target)
         images[len(seconds)] = place(to_float(pixels), where)
         seconds.append(time)
         progress.update_absolute(len(seconds))
