@@ -147,7 +147,7 @@ def test_refine_is_the_official_refinement_when_words_are_only_added():
 
 
 def test_swap_goes_on_rightly_after_a_longer_word():
-    """B1: the official mapper reads the wrong rows after the last changed word when token counts differ."""
+    """The official code's mapper reads the wrong rows after the last changed word when token counts differ."""
     linked = links("a man is riding a motorbike", "a Spider-Man is riding a motorbike", "swap")
     assert linked == {
         "a": {"a": 1},
@@ -164,7 +164,7 @@ def test_swap_goes_on_rightly_after_a_longer_word():
 
 @pytest.mark.parametrize("mode", ["swap", "refine"])
 def test_padding_follows_padding_when_the_target_is_shorter(mode):
-    """B2: the official refinement lets the padding of a shorter target read words."""
+    """The official code's refinement lets the padding of a shorter target read words."""
     source, target = prompt("a very very old silver jeep driving down a road"), prompt("a jeep")
     mapper = align(source, target, mode).mapper
     assert mapper[source.end].nonzero().tolist() == [[target.end]]
@@ -174,7 +174,7 @@ def test_padding_follows_padding_when_the_target_is_shorter(mode):
 
 @pytest.mark.parametrize("mode", ["auto", "swap"])
 def test_a_trailing_comma_shifts_nothing(mode):
-    """B3: the official configs' source prompts end in a comma that the targets do not have."""
+    """The official configs' source prompts end in a comma that the targets do not have."""
     road = " driving down a curvy road in the countryside"
     with_comma, without = prompt("a silver jeep" + road + ","), prompt("a red porsche" + road)
     alignment = align(with_comma, without, mode)

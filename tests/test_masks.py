@@ -103,7 +103,7 @@ def test_thresholds_at_the_ends():
 @pytest.mark.parametrize("maps, tokens", [(spot(0.0), [2]), (spot(1e-45), [2]), (spot(), []), (spot(), [0])])
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0])
 def test_never_nan(maps, tokens, threshold):
-    """Bug B11 of the official code: a word without attention gave 0/0."""
+    """In the official code a word without attention gives 0/0."""
     assert torch.isfinite(masks.words_heat(maps, tokens, (16, 16))).all()
     mask = masks.words_mask(maps, tokens, (16, 16), threshold)
     assert mask.shape == (1, 16, 16) and set(mask.unique().tolist()) <= {0.0, 1.0}

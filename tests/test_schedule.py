@@ -37,7 +37,7 @@ def test_official_sigmas_begin_at_alpha_bar_0(steps):
 
 
 def test_known_values():
-    """method.md: sigma of alpha_bar_0, of timesteps 1, 961 and 981."""
+    """Of the official schedule: sigma of alpha_bar_0, of timesteps 1, 961 and 981."""
     sigmas = official_sigmas(small_model().get_model_object("model_sampling").sigmas, 50)
     assert [round(float(sigmas[index]), 3) for index in (0, 1, 49, 50)] == [0.029, 0.041, 11.676, 13.120]
 

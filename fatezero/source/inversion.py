@@ -80,7 +80,7 @@ def predicted_noise(fed, denoised, evaluated_at, x, sigma, prediction: str):
 
     fed: what the model was given; evaluated_at: its label. For epsilon-prediction the label's scale cancels; for
     v-prediction v is recovered first and turned into epsilon with the latent's own level (as diffusers' inverse
-    scheduler; the official code assumes epsilon-prediction throughout, bug B14).
+    scheduler; the official code assumes epsilon-prediction throughout).
     """
     if prediction == "epsilon":
         return (fed - denoised) / evaluated_at
