@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 SELF, CROSS = "attn1", "attn2"
+TEMPORAL = "fatezero_temporal"  # of a tuned model: each place attends to itself in all frames
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One attention layer of a UNet. kind: SELF or CROSS; block: ComfyUI's (place, number); depth: transformer index."""
+    """One attention layer of a UNet. kind: SELF, CROSS or TEMPORAL; block: ComfyUI's (place, number); depth: block."""
 
     kind: str
     block: tuple[str, int]

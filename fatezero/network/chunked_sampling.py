@@ -14,6 +14,7 @@ from comfy.patcher_extension import WrappersMP
 
 from .frame_chunks import ActiveChunk, ChunkPlan, active_chunk, plan_chunks
 from .option_keys import AD_PARAMS, CHUNK, FRAMES_AT_ONCE, wrap_run
+from .temporal_parts import temporal_parts_of
 from .unet_attention import transformer_depths
 from .unet_inflation import inflation_of
 
@@ -59,7 +60,7 @@ class ChunkedRun:
         self.inflation = inflation_of(model)
         self.asked = model.model_options.get("transformer_options", {}).get(FRAMES_AT_ONCE, 0)
         # Modules that another node injected (AnimateDiff's) may tie frames together in ways that we cannot carry along.
-        self.whole = bool(model.injections) and not self.asked
+        self.whole = temporal_parts_of(model) is not None or (bool(model.injections) and not self.asked)
         self.layers = sum(depth for _, depth in transformer_depths(model.model.diffusion_model))
         self.at_once = None
 

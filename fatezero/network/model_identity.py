@@ -7,11 +7,12 @@ import torch
 
 from ..refusal import Refusal
 from .option_keys import FRAMES_AT_ONCE, OURS
+from .temporal_parts import temporal_parts_of
 from .unet_inflation import KeyFramePatch
 
 
 def fingerprint(model) -> str:
-    """A short text that changes with the checkpoint, the model sampling and the patches (LoRA), not with the device.
+    """A short text that changes with checkpoint, tuning, model sampling and patches (LoRA), not with the device.
 
     The checkpoint is read at its group norms only: they are small, no LoRA touches them, and every fine-tune differs.
     """
@@ -30,6 +31,10 @@ def fingerprint(model) -> str:
             digest.update(f"{name} {strength} {model_strength}".encode())
             for tensor in _tensors(patch):
                 _add_tensor(digest, "", tensor)
+    parts = temporal_parts_of(model)
+    if parts is not None:
+        for name, weight in sorted(parts.state_dict().items()):
+            _add_tensor(digest, name, weight)
     return digest.hexdigest()[:16]
 
 
@@ -88,7 +93,8 @@ def lasting_parts(model) -> list:
     unknown += [name for name in model.object_patches if name != "model_sampling"]
     for kind in (model.wrappers, model.callbacks):
         unknown += [name for held in kind.values() for name in held if not str(name).startswith(OURS)]
-    unknown += [*model.injections, *model.additional_models, *model.weight_wrapper_patches]
+    unknown += [name for name in model.additional_models if not str(name).startswith(OURS)]
+    unknown += [*model.injections, *model.weight_wrapper_patches]
     unknown += ["hooks"] * bool(model.hook_patches)
     if unknown:
         raise Refusal(

@@ -28,6 +28,12 @@ NULL_TEXT = OURS + "null_text"
 # Key of the APPLY_MODEL wrapper on a call that carries the source's rows too.
 JOINED = OURS + "joined"
 
+# The network of temporal parts among a MODEL's additional models, and the DIFFUSION_MODEL wrapper that sets them for a
+# call; written by Load Tuned Model and Tune Video Model, read wherever models are compared and by `ChunkedRun`.
+TEMPORAL = OURS + "temporal"
+# In the attachments of a MODEL: its TunedState. Written by the same nodes; read by Save Tuned Model.
+TUNED = OURS + "tuned"
+
 # In `guider.conds`, so that ComfyUI loads and cleans up their ControlNets with the edit's. SOURCE also names the hidden
 # states that a reconstruction of the source carries along apart from the edit's.
 SOURCE = OURS + "source"
