@@ -1,4 +1,7 @@
-"""Says what a picture of one plain thing shows, by measuring its pixels, to see whether a model follows its prompt."""
+"""Says what a plain picture of the world shows, by measuring its pixels, to see whether a model follows its prompt.
+
+Pictures are 128 pixels high; reduce larger ones.
+"""
 
 from functools import lru_cache
 
@@ -38,16 +41,31 @@ def color_mask(image: np.ndarray, color: str, ground: str) -> np.ndarray:
     return (labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8) if count > 1 else mask
 
 
-def judge_color(image: np.ndarray, ground: str) -> str | None:
-    """The colour of the thing, None where there is none of at least 200 pixels."""
+def color_labels(image: np.ndarray, ground: str) -> np.ndarray:
+    """The number in COLORS of each pixel's colour, -1 on the ground: int (H, W)."""
     light = np.linspace(1.08, 0.86, len(image))[:, None, None]
     lit = [np.clip(np.array(rgb) * light, 0, 255) for rgb in COLORS.values()]
     shown = np.stack([np.linalg.norm(image - color, axis=2) for color in lit])
     foreground = shown.min(0) + 15 < np.linalg.norm(image - ground_color(ground), axis=2)
     foreground &= shown.min(0) < 70
     foreground = cv2.morphologyEx(foreground.astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)) > 0
-    votes = np.bincount(shown.argmin(0)[foreground], minlength=len(COLORS))
+    return np.where(foreground, shown.argmin(0), -1)
+
+
+def judge_color(image: np.ndarray, ground: str) -> str | None:
+    """The colour of the thing, None where there is none of at least 200 pixels."""
+    votes = np.bincount(color_labels(image, ground).ravel() + 1, minlength=len(COLORS) + 1)[1:]
     return list(COLORS)[votes.argmax()] if votes.max() >= 200 else None
+
+
+def judge_things(image: np.ndarray, ground: str) -> list[tuple[str, str | None]]:
+    """The colour and shape of every thing of at least 200 pixels, each one connected piece of its colour."""
+    labels, things = color_labels(image, ground), []
+    for number, color in enumerate(COLORS):
+        count, pieces = cv2.connectedComponents((labels == number).astype(np.uint8))
+        masks = [(pieces == piece).astype(np.uint8) for piece in range(1, count)]
+        things += [(color, judge_shape(mask)[0]) for mask in masks if mask.sum() >= 200]
+    return things
 
 
 def judge_shape(mask: np.ndarray) -> tuple[str | None, float]:

@@ -7,9 +7,10 @@
     python -m demo.train unet     --work DIR [--minutes 90] [--batch 16]
     python -m demo.train export   --work DIR --weights demo/toy_sd.safetensors
 
-`latents` and `families` draw and encode the pictures to train on; run them again for more. Each training stage keeps a
-checkpoint in DIR, outside the repository, and goes on from it when started again. `--from WEIGHTS` takes the
-autoencoder, and the first values of the UNet, from an exported file. On CPU cores that others use too,
+`--size large` trains the larger model instead. `latents` and `families` draw and encode the pictures to train on; run
+them again for more. Each training stage keeps a checkpoint in DIR, outside the repository, and goes on from it when
+started again. `--from WEIGHTS` takes the first values of a training stage, and the autoencoder of the others, from an
+exported file; where that is of the same size, the UNet's training time goes on too. On CPU cores that others use too,
 `torchrun --nproc_per_node N` in place of `python`, with `--threads 1`, is faster than threads.
 """
 
@@ -22,52 +23,67 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from .training.data import draw_family, draw_one, make_latents
-from .training.networks import CONFIG, DEVICE, LATENT_SCALE
+from .training.networks import DEVICE, LATENT_SCALE
 from .training.run import WORKERS
+from .training.sizes import SIZES
 from .training.unet import train_unet
 from .training.vae import load_vae, train_vae
 
+RATES = {"vae": 1.2e-3, "unet": 6e-4}  # the highest learning rates
 
-def export(work, path, start):
+
+def export(size, work, path, start):
     """Write autoencoder, averaged UNet and text encoder as one float16 file with the configuration in its header."""
     with safe_open(work / "unet.safetensors", "pt") as file:
-        step = int(file.metadata()["step"])
+        meta = file.metadata()
         weights = {key[8:]: file.get_tensor(key).half() for key in file.keys() if key.startswith("average.")}
-    for key, tensor in load_vae(work, start).state_dict().items():
+    for key, tensor in load_vae(size, work, start).state_dict().items():
         weights["vae." + key] = tensor.half().cpu().contiguous()
-    config = {**CONFIG, "image_size": 128, "latent_scale": LATENT_SCALE, "steps_trained": step}
+    trained = {"steps_trained": int(meta["step"]), "minutes_trained": round(float(meta["minutes"]), 1)}
+    config = {**size.header(), "latent_scale": LATENT_SCALE, **trained}
     part = path.with_suffix(".part")
     save_file(weights, part, {"config": json.dumps(config)})
     part.replace(path)
 
 
+def read_start(path, size):
+    """The weights of an exported file in float32, and the minutes for which its UNet was trained in this size."""
+    with safe_open(path, "pt") as file:
+        config = json.loads(file.metadata()["config"])
+    minutes = config.get("minutes_trained", 0.0) if config["image_size"] == size.pixels else 0.0
+    return {key: tensor.float() for key, tensor in load_file(path).items()}, minutes
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("vae", "latents", "families", "unet", "export"))
+    parser.add_argument("--size", choices=SIZES, default="small", help="which of the two models")
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints and training data")
     parser.add_argument("--from", dest="start", type=Path, help="exported weights to start from")
     parser.add_argument("--weights", type=Path, help="where export writes")
     parser.add_argument("--images", type=int, default=6000)
     parser.add_argument("--minutes", type=float, default=90, help="training time in all, earlier runs counted in")
     parser.add_argument("--batch", type=int, default=16, help="pictures per step and worker")
-    parser.add_argument("--rate", type=float, default=6e-4, help="highest learning rate of the UNet")
+    parser.add_argument("--rate", type=float, help="highest learning rate")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
+    size = SIZES[options.size]
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
     if WORKERS > 1:
         torch.distributed.init_process_group("gloo" if DEVICE.type == "cpu" else "nccl")
     options.work.mkdir(parents=True, exist_ok=True)
-    start = options.start and {key: tensor.float() for key, tensor in load_file(options.start).items()}
+    start, minutes_before = read_start(options.start, size) if options.start else ({}, 0.0)
+    rate = options.rate or RATES.get(options.stage)
     if options.stage == "vae":
-        train_vae(options.work, options.minutes)
+        train_vae(size, options.work, options.minutes, rate, start)
     elif options.stage == "unet":
-        train_unet(options.work, options.minutes, options.batch, options.rate, start)
+        train_unet(size, options.work, options.minutes, options.batch, rate, start, minutes_before)
     elif options.stage == "export":
-        export(options.work, options.weights, start)
+        export(size, options.work, options.weights, start)
     else:
         draw = {"latents": draw_one, "families": draw_family}[options.stage]
-        make_latents(load_vae(options.work, start), options.work, options.stage, options.images, draw)
+        make_latents(size, load_vae(size, options.work, start), options.work, options.stage, options.images, draw)
 
 
 if __name__ == "__main__":

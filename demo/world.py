@@ -48,7 +48,10 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """A ground with things on it, drawn in order; `style` is one of STYLES and `shift` the ground's drift in pixels."""
+    """A ground with things on it, drawn in order; `style` is one of STYLES and `shift` the ground's drift in units.
+
+    A unit is the pixel of a picture of SIZE; larger pictures have `detail` pixels per unit.
+    """
 
     ground: str
     things: tuple[Thing, ...]
@@ -90,17 +93,30 @@ def outline(shape: str) -> np.ndarray:
     raise ValueError(f"World: the shape is {shape!r}, but only {', '.join(SHAPES)} can be drawn; choose one of them.")
 
 
-def ground_image(ground: str, seed: int, shift: float, height: int = SIZE, width: int = SIZE) -> np.ndarray:
-    """The ground alone: float32 RGB (height, width, 3) in 0..255; `shift` moves it by whole pixels to the left."""
+def ground_image(
+    ground: str, seed: int, shift: float, height: int = SIZE, width: int = SIZE, detail: int = 1
+) -> np.ndarray:
+    """The ground alone: float32 RGB (height, width, 3) in 0..255.
+
+    Args:
+        ground: one of GROUNDS
+        seed: of the texture
+        shift: how far the texture has moved to the left, in units
+        height, width: of the picture in pixels
+        detail: pixels per unit, in which the textures below are measured
+
+    Raises: ValueError for an unknown ground
+    """
     rng = np.random.default_rng(seed)
-    side = max(height, width) + 32
+    units = max(height, width) // detail + 32
+    side = units * detail
 
     def noise(scale):
-        coarse = max(2, side // scale)
+        coarse = max(2, units // scale)
         field = rng.standard_normal((coarse, coarse)).astype(np.float32)
         return cv2.resize(field, (side, side), interpolation=cv2.INTER_CUBIC)
 
-    rows = np.mgrid[0:side, 0:side].astype(np.float32)[0]
+    rows = np.mgrid[0:side, 0:side].astype(np.float32)[0] / detail
     if ground == "grass":
         value = 0.5 * noise(16) + 0.5 * noise(4)
         image = np.array([70, 150, 50]) + value[..., None] * np.array([14, 22, 10])
@@ -116,22 +132,22 @@ def ground_image(ground: str, seed: int, shift: float, height: int = SIZE, width
     elif ground == "night sky":
         image = np.array([18, 20, 52]) + 0.5 * noise(32)[..., None] * np.array([6, 6, 14])
         for _ in range(60):
-            y, x = rng.integers(0, side, 2)
-            cv2.circle(image, (int(x), int(y)), 1, [float(rng.uniform(150, 255))] * 3, -1)
+            y, x = (rng.integers(0, units, 2) * detail).tolist()
+            cv2.circle(image, (x, y), detail, [float(rng.uniform(150, 255))] * 3, -1)
     elif ground == "brick wall":
         image = np.full((side, side, 3), 190.0)
         x0, y0 = rng.integers(0, 24), rng.integers(0, 12)
-        for row in range(-1, side // 12 + 2):
-            for column in range(-2, side // 24 + 2):
-                x, y = int(column * 24 + (12 if row % 2 else 0) + x0), int(row * 12 + y0)
+        for row in range(-1, units // 12 + 2):
+            for column in range(-2, units // 24 + 2):
+                x, y = int(column * 24 + (12 if row % 2 else 0) + x0) * detail, int(row * 12 + y0) * detail
                 brick = np.array([165, 80, 60]) + rng.uniform(-14, 14)
-                cv2.rectangle(image, (x, y), (x + 21, y + 9), brick.tolist(), -1)
+                cv2.rectangle(image, (x, y), (x + 22 * detail - 1, y + 10 * detail - 1), brick.tolist(), -1)
     else:
         raise ValueError(
             f"World: the ground is {ground!r}, but only {', '.join(GROUNDS)} can be drawn; choose one of them."
         )
-    left = int(round(shift)) % 32
-    return image[16 : 16 + height, left : left + width].astype(np.float32)
+    top, left = 16 * detail, int(round(shift * detail)) % (32 * detail)
+    return image[top : top + height, left : left + width].astype(np.float32)
 
 
 def thing_mask(thing: Thing, height: int = SIZE, width: int = SIZE) -> np.ndarray:
@@ -145,43 +161,57 @@ def thing_mask(thing: Thing, height: int = SIZE, width: int = SIZE) -> np.ndarra
     return cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
-def pencil_sketch(image: np.ndarray, scene: Scene) -> np.ndarray:
+def pencil_sketch(image: np.ndarray, scene: Scene, detail: int = 1) -> np.ndarray:
     """The picture as dark lines on paper, each thing lightly shaded: float RGB in 0..255, same size."""
     height, width = image.shape[:2]
     gray = cv2.cvtColor(image.astype(np.uint8), cv2.COLOR_RGB2GRAY).astype(np.float32)
-    lines = np.clip(255 * (gray + 40) / (cv2.GaussianBlur(gray, (0, 0), 2.0) + 40), 0, 255)
-    edge = np.zeros_like(gray)
+    lines = np.clip(255 * (gray + 40) / (cv2.GaussianBlur(gray, (0, 0), 2.0 * detail) + 40), 0, 255)
+    edge, pen = np.zeros_like(gray), np.ones((2 * detail + 1, 2 * detail + 1), np.uint8)
     for thing in scene.things:
         mask = (thing_mask(thing, height, width) > 0.5).astype(np.uint8)
-        edge = np.maximum(edge, cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) * 1.0)
+        edge = np.maximum(edge, cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, pen) * 1.0)
         shade = 255 - (255 - cv2.cvtColor(np.uint8([[COLORS[thing.color]]]), cv2.COLOR_RGB2GRAY)[0, 0]) * 0.45
         lines = np.where(mask > 0, np.minimum(lines, shade), lines)
     return np.repeat((lines * (1 - edge) + 40 * edge)[..., None], 3, 2) * np.array([1, 0.985, 0.95])
 
 
-def mosaic(image: np.ndarray) -> np.ndarray:
-    """The picture as tiles of 8 pixels with dark joints: float RGB in 0..255, same size."""
+def mosaic(image: np.ndarray, detail: int = 1) -> np.ndarray:
+    """The picture as tiles of 8 units with dark joints: float RGB in 0..255, same size."""
     height, width = image.shape[:2]
-    small = cv2.resize(image, (width // 8, height // 8), interpolation=cv2.INTER_AREA)
+    tile = 8 * detail
+    small = cv2.resize(image, (width // tile, height // tile), interpolation=cv2.INTER_AREA)
     image = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
-    image[::8] *= 0.55
-    image[:, ::8] *= 0.55
+    image[np.arange(height) % tile < detail] *= 0.55
+    image[:, np.arange(width) % tile < detail] *= 0.55
     return image
 
 
-def render(scene: Scene, height: int = SIZE, width: int = SIZE) -> np.ndarray:
-    """Draw a scene: uint8 RGB (height, width, 3). Sizes are multiples of 8."""
-    image = ground_image(scene.ground, scene.ground_seed, scene.shift, height, width)
+def draw(scene: Scene, height: int, width: int, detail: int) -> np.ndarray:
+    """Draw a scene with `detail` pixels per unit: float RGB (height, width, 3) in 0..255."""
+    image = ground_image(scene.ground, scene.ground_seed, scene.shift, height, width, detail)
     light = np.linspace(1.08, 0.86, height)[:, None, None]
     for thing in scene.things:
         mask = thing_mask(thing, height, width)[..., None]
         image = image * (1 - mask) + mask * np.clip(np.array(COLORS[thing.color], np.float32) * light, 0, 255)
     image = np.clip(image, 0, 255)
     if scene.style == "pencil sketch":
-        image = pencil_sketch(image, scene)
+        image = pencil_sketch(image, scene, detail)
     elif scene.style == "mosaic":
-        image = mosaic(image)
-    return np.clip(image, 0, 255).astype(np.uint8)
+        image = mosaic(image, detail)
+    return np.clip(image, 0, 255)
+
+
+def render(scene: Scene, height: int = SIZE, width: int = SIZE) -> np.ndarray:
+    """Draw a scene: uint8 RGB (height, width, 3). Sizes are multiples of 8, of 16 from twice SIZE on.
+
+    A scene looks the same at every size: from twice SIZE on, its textures and lines grow with it, and it is drawn at
+    twice its size and reduced, so that every edge is smooth.
+    """
+    detail = min(height, width) // SIZE
+    if detail < 2:
+        return draw(scene, height, width, 1).astype(np.uint8)
+    image = draw(scene, 2 * height, 2 * width, 2 * detail)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).round().astype(np.uint8)
 
 
 def random_thing(rng: np.random.Generator, avoid: Thing | None = None) -> Thing:

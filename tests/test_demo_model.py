@@ -7,6 +7,7 @@ import comfy.model_patcher
 import comfy.sample
 import comfy.sd
 import comfy.supported_models
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -161,6 +162,23 @@ def test_pictures_of_other_sizes():
     assert abs(columns.mean() - 95.5) <= 1
 
 
+@pytest.mark.parametrize("style", world.STYLES)
+@pytest.mark.parametrize("ground", world.GROUNDS)
+def test_a_scene_looks_the_same_at_twice_the_size(ground, style):
+    scene = world.Scene(ground, (world.Thing("pink", "star", 0.4, 0.55, 0.2, 0.2),), style, ground_seed=4, shift=5)
+    large = world.render(scene, 256, 256)
+    reduced = cv2.resize(large, (128, 128), interpolation=cv2.INTER_AREA).astype(np.float32)
+    assert np.square(reduced - world.render(scene)).mean() < 0.25 * np.square(reduced - reduced.mean((0, 1))).mean()
+
+
+def test_edges_are_smooth_at_twice_the_size():
+    """A pixel on the edge of a turned square shows how much of it the square covers."""
+    scene = world.Scene("snow", (world.Thing("black", "square", 0.5, 0.5, 0.25, 0.3),))
+    gray = world.render(scene, 256, 256).mean(2)
+    between = gray[(gray > 50) & (gray < 200)]
+    assert len(between) > 200 and len(np.unique(between.round())) > 50
+
+
 def test_unknown_shape_and_ground_are_named():
     with pytest.raises(ValueError, match="the shape is 'moon', but only circle, .* can be drawn"):
         world.outline("moon")
@@ -175,3 +193,13 @@ def test_judge_knows_true_pictures():
         assert judge.judge_ground(picture) == "water"
         assert judge.judge_color(picture, "water") == "pink"
         assert judge.judge_shape(judge.color_mask(picture, "pink", "water"))[0] == shape
+
+
+def test_judge_counts_the_things_of_a_pair():
+    red_star, red_cross, blue_star = (
+        world.Thing(color, shape, x, 0.5, 0.2)
+        for color, shape, x in (("red", "star", 0.27), ("red", "cross", 0.73), ("blue", "star", 0.73))
+    )
+    for things in ((red_star, red_cross), (red_star, blue_star), (red_star,)):
+        found = judge.judge_things(world.render(world.Scene("snow", things)), "snow")
+        assert sorted(found) == sorted((thing.color, thing.shape) for thing in things)

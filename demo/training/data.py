@@ -1,5 +1,6 @@
 """Training data: pictures of the world, encoded once, and the batches drawn from them."""
 
+import math
 import time
 from dataclasses import replace
 
@@ -8,42 +9,84 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from ..world import SHAPES, caption, random_scene, render, thing_mask
-from .networks import DEVICE, LATENT_SCALE, as_input, token_ids
+from ..world import COLORS, SHAPES, caption, random_scene, random_thing, render, thing_mask
+from .networks import DEVICE, LATENT_SCALE, as_input, autocast, token_ids
 
 
 def draw_one(rng):
-    """A random scene; its thing is often drawn larger than the world's, because that shows its shape better."""
+    """A random scene, and the things to look at in it: all. A fifth have two things of one colour or one shape.
+
+    A single thing is often drawn larger than the world's, because that shows its shape better.
+    """
     scene = random_scene(rng)
-    if len(scene.things) == 1 and rng.uniform() < 0.6:
+    if rng.uniform() < 0.2:
+        scene = replace(scene, things=draw_alike(rng))
+    elif len(scene.things) == 1 and rng.uniform() < 0.6:
         scene = replace(scene, things=(replace(scene.things[0], r=rng.uniform(0.2, 0.3)),))
-    return [scene]
+    return [(scene, scene.things)]
+
+
+def draw_alike(rng):
+    """Two things apart that share either their colour or their shape."""
+    first, second = draw_apart(rng)
+    if rng.uniform() < 0.5:
+        shape = str(rng.choice([shape for shape in SHAPES if shape != first.shape]))
+        return first, replace(second, color=first.color, shape=shape)
+    color = str(rng.choice([color for color in COLORS if color != first.color]))
+    return first, replace(second, color=color, shape=first.shape)
+
+
+def draw_apart(rng):
+    """Two things that do not touch."""
+    while True:
+        first = random_thing(rng)
+        second = random_thing(rng, first)
+        if math.hypot(first.x - second.x, first.y - second.y) > 1.15 * (first.r + second.r):
+            return first, second
 
 
 def draw_family(rng):
-    """The same small thing in the same place in all shapes."""
-    while len((scene := random_scene(rng)).things) != 1 or scene.style == "mosaic":
+    """The same small thing in the same place in all shapes, which is the one to look at.
+
+    In half of the families another thing stays beside it, at times of the same colour, and is named first or last.
+    """
+    while (scene := random_scene(rng)).style == "mosaic":
         pass
-    thing = replace(scene.things[0], r=min(scene.things[0].r, 0.22))
-    return [replace(scene, things=(replace(thing, shape=shape),)) for shape in SHAPES]
+    thing, other = draw_apart(rng)
+    thing = replace(thing, r=min(thing.r, 0.22))
+    if rng.uniform() < 0.4:
+        other = replace(other, color=thing.color)
+    alone, last = rng.uniform() < 0.5, rng.uniform() < 0.5
+    family = []
+    for shape in SHAPES:
+        shaped = replace(thing, shape=shape)
+        things = (shaped,) if alone else (other, shaped) if last else (shaped, other)
+        family.append((replace(scene, things=things), (shaped,)))
+    return family
 
 
 @torch.no_grad()
-def make_latents(vae, work, name, count, draw):
+def make_latents(size, vae, work, name, count, draw):
     """Encode about `count` scenes into DIR/NAME_<time>.safetensors, in the order in which `draw(rng)` lists them.
 
-    The file holds `latents` (n, 4, 16, 16), `tokens` (n, 77) and `masks` (n, 1, 16, 16), 1 on things, else 0.
+    The file holds `latents` (n, 4, h, w), `tokens` (n, 77) and `masks` (n, 1, h, w), 1 on the things to look at.
     """
     seed = int(time.time())
     rng, latents, tokens, masks, done = np.random.default_rng(seed), [], [], [], 0
+    side = size.pixels
     while done < count:
-        scenes = [scene for _ in range(8) for scene in draw(rng)]
-        mean = vae.quant_conv(vae.encoder(as_input(np.stack([render(scene) for scene in scenes])))).chunk(2, 1)[0]
-        covered = [np.max([np.zeros((128, 128), np.float32), *map(thing_mask, scene.things)], 0) for scene in scenes]
+        drawn = draw(rng)
+        images = as_input(np.stack([render(scene, side, side) for scene, _ in drawn]))
+        with autocast():
+            mean = vae.quant_conv(vae.encoder(images)).float().chunk(2, 1)[0]
+        covered = [
+            np.max([np.zeros((side, side), np.float32), *(thing_mask(thing, side, side) for thing in things)], 0)
+            for _, things in drawn
+        ]
         latents.append((mean * LATENT_SCALE).half().cpu())
-        tokens.append(token_ids([caption(scene) for scene in scenes]).int())
+        tokens.append(token_ids([caption(scene) for scene, _ in drawn]).int())
         masks.append(F.max_pool2d(F.avg_pool2d(torch.tensor(np.stack(covered))[:, None], 8), 3, 1, 1).half())
-        done += len(scenes)
+        done += len(drawn)
         print(f"{name} {done}", end="\r", flush=True)
     part = work / f"{name}.part"
     save_file({"latents": torch.cat(latents), "tokens": torch.cat(tokens), "masks": torch.cat(masks)}, part)
@@ -70,8 +113,8 @@ def draw_pairs(data, count, size):
     """Windows of `size` latents on a thing and on the same thing in another shape.
 
     Returns latents, masks and tokens of 2 `count` rows; row i and row `count` + i are a pair. The window lies around
-    the thing, off centre by up to one latent, and the mask covers both shapes. A window of 8 costs a quarter of a
-    picture, and the shape fills it.
+    the thing, off centre by up to one latent, and the mask covers both shapes. A window of half a picture's side costs
+    a quarter of it, and the shape fills it.
     """
     family = torch.randint(len(data["latents"]) // len(SHAPES), (count,))
     first = torch.randint(len(SHAPES), (count,))

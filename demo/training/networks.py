@@ -11,6 +11,7 @@ from torch import nn
 from transformers import CLIPTokenizer
 
 from ..world import COLORS, GROUNDS, SHAPES, STYLES
+from .sizes import END
 
 sys.path.insert(0, os.environ["COMFYUI_PATH"])
 import comfy.cli_args  # noqa: E402
@@ -23,55 +24,16 @@ from comfy.ldm.models.autoencoder import AutoencoderKL  # noqa: E402
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-PAD = 49407
 LATENT_SCALE = 0.18215  # SD 1.x
-CONFIG = {
-    "unet": {
-        "image_size": 32,
-        "in_channels": 4,
-        "out_channels": 4,
-        "model_channels": 64,
-        "num_res_blocks": [1, 1, 1],
-        "channel_mult": [1, 2, 2],
-        "num_heads": 4,
-        "use_spatial_transformer": True,
-        "transformer_depth": [1, 1, 1],
-        "transformer_depth_output": [1] * 6,
-        "transformer_depth_middle": 1,
-        "context_dim": 64,
-        "legacy": False,
-    },
-    "te": {
-        "hidden_size": 64,
-        "intermediate_size": 256,
-        "num_attention_heads": 4,
-        "num_hidden_layers": 2,
-        "max_position_embeddings": 77,
-        "hidden_act": "quick_gelu",
-        "eos_token_id": PAD,
-        "vocab_size": 49408,
-    },
-    "vae": {
-        "ddconfig": {
-            "double_z": True,
-            "z_channels": 4,
-            "resolution": 128,
-            "in_channels": 3,
-            "out_ch": 3,
-            "ch": 32,
-            "ch_mult": [1, 1, 2, 2],
-            "num_res_blocks": 1,
-            "attn_resolutions": [],
-            "dropout": 0.0,
-        },
-        "embed_dim": 4,
-    },
-}
+# Where a residual branch of the UNet or of the text encoder ends; it starts at zero.
+RESIDUAL_ENDS = ("out_layers.3", "proj_out", "to_out.0", "ff.net.2", "self_attn.out_proj", "mlp.fc2")
+# bfloat16 is quicker only where the device computes in it.
+QUICK_BFLOAT16 = DEVICE.type == "cuda" or torch.cpu.get_capabilities().get("avx512_bf16", False)
 
 
 def autocast():
-    """bfloat16 on CUDA; plain float32 on the CPU, where bfloat16 was slower."""
-    return torch.autocast("cuda", torch.bfloat16, enabled=DEVICE.type == "cuda")
+    """bfloat16 where it is quicker, else float32."""
+    return torch.autocast(DEVICE.type, torch.bfloat16, enabled=QUICK_BFLOAT16)
 
 
 def as_input(images):
@@ -88,7 +50,7 @@ def tokenizer():
 def token_ids(texts):
     """Token ids (texts, 77), padded with the end token as SD 1.x does."""
     rows = [tokenizer()(text, truncation=True, max_length=77)["input_ids"] for text in texts]
-    return torch.tensor([row + [PAD] * (77 - len(row)) for row in rows])
+    return torch.tensor([row + [END] * (77 - len(row)) for row in rows])
 
 
 def encode_text(text_encoder, tokens):
@@ -107,9 +69,9 @@ def encode_text(text_encoder, tokens):
     return model.final_layer_norm(x)
 
 
-def new_autoencoder():
+def new_autoencoder(size):
     """An untrained autoencoder; the ends of its residual branches start small."""
-    vae = AutoencoderKL(**CONFIG["vae"])
+    vae = AutoencoderKL(**size.autoencoder)
     for name, module in vae.named_modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
@@ -122,24 +84,24 @@ def new_autoencoder():
     return vae.to(DEVICE)
 
 
-def new_unet_and_text_encoder():
+def new_unet_and_text_encoder(size):
     """An untrained UNet and text encoder, and (vocabulary, 1): 1 for the tokens that this world uses, else 0.
 
     The embeddings of tokens that it does not use are zero, so that they cost little once the file is compressed.
     """
-    unet = UNetModel(**CONFIG["unet"], dtype=torch.float32, operations=comfy.ops.disable_weight_init)
-    text_encoder = CLIPTextModel(CONFIG["te"], torch.float32, "cpu", comfy.ops.disable_weight_init)
+    unet = UNetModel(**size.unet, dtype=torch.float32, operations=comfy.ops.disable_weight_init)
+    text_encoder = CLIPTextModel(size.text_encoder, torch.float32, "cpu", comfy.ops.disable_weight_init)
     for name, module in [*unet.named_modules(), *text_encoder.named_modules()]:
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-            if name.endswith(("out_layers.3", "proj_out")) or name == "out.2":
+            if name.endswith(RESIDUAL_ENDS) or name == "out.2":
                 nn.init.zeros_(module.weight)
         elif isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
-    used = torch.zeros(CONFIG["te"]["vocab_size"], 1)
+    used = torch.zeros(END + 1, 1)
     used[token_ids([*COLORS, *SHAPES, *GROUNDS, *GROUNDS.values(), *STYLES, "a and of nothing"]).unique()] = 1
     embeddings = text_encoder.text_model.embeddings
     nn.init.normal_(embeddings.token_embedding.weight, std=0.3).data.mul_(used)

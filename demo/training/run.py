@@ -1,5 +1,6 @@
 """A resumable training run over wall-clock time."""
 
+import copy
 import math
 import os
 import time
@@ -17,20 +18,21 @@ RANK, WORKERS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE",
 class Run:
     """Weights, their moving average and AdamW's moments, kept in one file; the learning rate falls over `minutes`.
 
-    `modules` maps names to modules, `start` maps `name.parameter` to first values; a checkpoint at `path` goes before
-    them. Several workers of torchrun average their gradients.
+    `modules` maps names to modules, `start` maps `name.parameter` to first values, which were trained for
+    `minutes_before`; a checkpoint at `path` goes before them. Several workers of torchrun average their gradients.
     """
 
-    def __init__(self, path, modules, minutes, rate, start=None, decay=0.998):
+    def __init__(self, path, modules, minutes, rate, start, minutes_before=0.0, decay=0.998):
         self.path, self.minutes, self.rate, self.decay = Path(path), minutes, rate, decay
         self.weights = {f"{name}.{key}": p for name, module in modules.items() for key, p in module.named_parameters()}
         self.optimizer = torch.optim.AdamW(self.weights.values(), betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
-        self.step, self.minutes_before = 0, 0.0
+        self.step, self.minutes_before = 0, minutes_before
         if self.path.exists():
             self.load()
         else:
-            for key, value in (start or {}).items():
-                self.weights[key].data.copy_(value)
+            for key, value in start.items():
+                if key in self.weights:
+                    self.weights[key].data.copy_(value)
             self.average = {key: p.detach().clone() for key, p in self.weights.items()}
         self.minutes_used = self.minutes_before
         self.started = self.saved = time.monotonic()
@@ -69,10 +71,18 @@ class Run:
         )
         part.replace(self.path)
 
-    def save_every(self, seconds=300):
-        """Save when the last time is long ago."""
-        if time.monotonic() - self.saved > seconds:
+    def save_every(self, seconds=240):
+        """Save when the last time is long ago; returns whether it was."""
+        due = time.monotonic() - self.saved > seconds
+        if due:
             self.save()
+        return due
+
+    def averaged(self, module, name):
+        """A copy of the module `name` with the averaged weights."""
+        copied = copy.deepcopy(module).eval()
+        copied.load_state_dict({key: self.average[f"{name}.{key}"] for key in copied.state_dict()})
+        return copied
 
     @property
     def progress(self):

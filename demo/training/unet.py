@@ -25,7 +25,7 @@ def draw_timesteps(count, anywhere=0.3):
     return t, ((1 - ALPHAS[t]) / ALPHAS[t]).clamp(anywhere, 8)
 
 
-def train_unet(work, minutes, batch, rate, start):
+def train_unet(size, work, minutes, batch, rate, start, minutes_before=0.0):
     """Noise prediction on SD 1.x's noise schedule.
 
     Plain training learns colours and grounds at once but shapes only after very long, because they hardly change the
@@ -33,12 +33,11 @@ def train_unet(work, minutes, batch, rate, start):
     latents show where a thing is, so that the weight does not bias the prediction; above, it would draw things
     everywhere); and in half of the steps, pairs that differ in nothing but the shape and its word get the same noise,
     and the difference of their errors, which is free of all that they share, counts 6 x. In the first 55 % of the time
-    the pairs are small windows, which is fast, and two thirds of the steps. The last 15 % go without pairs and focus and
+    the pairs are small windows, which is fast, and two thirds of the steps. The last 15 % go without pairs and focus,
     over all timesteps alike, which brings back the fine detail that the rest neglects.
     """
-    unet, text_encoder, used = new_unet_and_text_encoder()
-    start = start and {key: tensor for key, tensor in start.items() if not key.startswith("vae.")}
-    run = Run(work / "unet.safetensors", {"unet": unet, "te": text_encoder}, minutes, rate, start)
+    unet, text_encoder, used = new_unet_and_text_encoder(size)
+    run = Run(work / "unet.safetensors", {"unet": unet, "te": text_encoder}, minutes, rate, start, minutes_before)
     text_encoder.text_model.embeddings.token_embedding.weight.register_hook(lambda gradient: gradient * used)
     pictures, families = load_data(work, "latents"), load_data(work, "families")
     torch.manual_seed(run.step * WORKERS + RANK)  # other batches in every worker and after every start
@@ -46,9 +45,10 @@ def train_unet(work, minutes, batch, rate, start):
     print(f"{len(pictures['latents'])} pictures, {len(families['latents'])} in families", flush=True)
     while run.progress < 1:
         windows, last = run.progress < 0.55, run.progress > 0.85
+        window = (batch * 3 // 2, size.latents // 2) if windows else (batch // 2, size.latents)
         paired = not last and run.step % (3 if windows else 2) > 0
         if paired:
-            latents, mask, tokens = draw_pairs(families, *((batch * 3 // 2, 8) if windows else (batch // 2, 16)))
+            latents, mask, tokens = draw_pairs(families, *window)
         else:
             latents, mask, tokens = draw_pictures(pictures, batch, empty)
         t, weight = draw_timesteps(len(latents), anywhere=1.0 if last else 0.3)

@@ -9,16 +9,25 @@ from .networks import LATENT_SCALE, as_input, autocast, new_autoencoder
 from .run import Run
 
 
-def train_vae(work, minutes, rate=1.2e-3):
-    """L1 + L2 + L1 of gradients + a little KL; crops of 48 px first, which is fast, then whole pictures."""
-    vae = new_autoencoder()
-    run = Run(work / "vae.safetensors", {"vae": vae}, minutes, rate)
-    rng = np.random.default_rng(1)
-    images = np.stack([render(random_scene(rng)) for _ in range(4000)])
-    rng = np.random.default_rng()
+def draw_pictures(size, count, rng):
+    """Random scenes of the world: uint8 (count, H, W, 3)."""
+    return np.stack([render(random_scene(rng), size.pixels, size.pixels) for _ in range(count)])
+
+
+def train_vae(size, work, minutes, rate, start):
+    """L1 + L2 + L1 of gradients + a little KL.
+
+    Three quarters of the time mostly on crops, which is fast; then on whole pictures, over which the normalisation
+    layers measure other statistics.
+    """
+    vae = new_autoencoder(size)
+    run = Run(work / "vae.safetensors", {"vae": vae}, minutes, rate, start)
+    images, held_out = (draw_pictures(size, count, np.random.default_rng(seed)) for count, seed in ((1500, 1), (32, 3)))
+    rng, recent = np.random.default_rng(), []
     while run.progress < 1:
-        crop, batch = (48, 8) if run.progress < 0.75 else (128, 3)
-        y, x = rng.integers(0, images.shape[1] - crop + 1, 2)
+        whole = run.progress > 0.75 or run.step % 4 == 0
+        crop, batch = (size.pixels, 2) if whole else (size.crop, 4)
+        y, x = rng.integers(0, size.pixels - crop + 1, 2)
         truth = as_input(images[rng.integers(0, len(images), batch), y : y + crop, x : x + crop])
         with autocast():
             mean, log_variance = vae.quant_conv(vae.encoder(truth)).float().chunk(2, 1)
@@ -28,27 +37,40 @@ def train_vae(work, minutes, rate=1.2e-3):
         edges = sum((image.diff(dim=axis) - truth.diff(dim=axis)).abs().mean() for axis in (2, 3))
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
         difference = image - truth
-        loss = run.update(difference.abs().mean() + 0.5 * difference.square().mean() + 0.5 * edges + 2e-4 * divergence)
-        if run.step % 200 == 0:
-            print(f"vae step {run.step}  {run.minutes_used:.1f} min  loss {loss:.4f}", flush=True)
-        run.save_every()
+        loss = difference.abs().mean() + 0.5 * difference.square().mean() + 0.5 * edges + 2e-4 * divergence
+        recent.append(run.update(loss))
+        if run.step % 100 == 0:
+            print(f"vae step {run.step}  {run.minutes_used:.1f} min  loss {np.mean(recent):.4f}", flush=True)
+            recent.clear()
+        if run.save_every():
+            print(f"vae step {run.step}  held-out PSNR {psnr(run.averaged(vae, 'vae'), held_out):.2f} dB", flush=True)
     run.save()
 
 
 @torch.no_grad()
-def load_vae(work, start):
+def psnr(vae, images):
+    """The mean over pictures, uint8 (n, H, W, 3), of the PSNR in dB after encoding and decoding."""
+    errors = []
+    for truth in as_input(images).split(4):
+        latents = vae.quant_conv(vae.encoder(truth)).chunk(2, 1)[0]
+        image = vae.decoder(vae.post_quant_conv(latents)).clamp(-1, 1)
+        errors.append(((image - truth) / 2).square().mean((1, 2, 3)))
+    return -10 * torch.cat(errors).log10().mean().item()
+
+
+@torch.no_grad()
+def load_vae(size, work, start):
     """The autoencoder of `start` (exported weights), or the one trained in `work`.
 
     The latter's latents are shifted and scaled so that they are standard after x 0.18215, as SD 1.x's are.
     """
-    vae = new_autoencoder().eval()
-    if start is not None:
+    vae = new_autoencoder(size).eval()
+    if start:
         vae.load_state_dict({key[4:]: tensor for key, tensor in start.items() if key.startswith("vae.")})
         return vae
     weights = load_file(work / "vae.safetensors")
     vae.load_state_dict({key[12:]: tensor for key, tensor in weights.items() if key.startswith("average.vae.")})
-    rng = np.random.default_rng(2)
-    images = as_input(np.stack([render(random_scene(rng)) for _ in range(500)]))
+    images = as_input(draw_pictures(size, 200, np.random.default_rng(2)))
     latents = torch.cat([vae.quant_conv(vae.encoder(part)).chunk(2, 1)[0] for part in images.split(20)])
     mean, scale = latents.mean((0, 2, 3)), 1 / (LATENT_SCALE * latents.std((0, 2, 3)))
     into, out = vae.quant_conv, vae.post_quant_conv

@@ -1,0 +1,66 @@
+"""The training of the demo model: what it draws, and how the larger model starts from the smaller one."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fatezero_pack.demo.model import WEIGHTS
+from fatezero_pack.demo.training import data, networks, run, sizes
+
+
+def test_large_starts_as_small(tmp_path):
+    """Its added blocks are the identity until they are trained."""
+    torch.manual_seed(0)
+    start = {key: tensor.float() for key, tensor in load_file(WEIGHTS).items()}
+    tokens, noisy, t = (
+        networks.token_ids(["a red star on white snow"]),
+        torch.randn(1, 4, 32, 32),
+        torch.tensor([500.0]),
+    )
+    predicted = []
+    for name, size in sizes.SIZES.items():
+        unet, text_encoder, _ = networks.new_unet_and_text_encoder(size)
+        run.Run(tmp_path / name, {"unet": unet, "te": text_encoder}, 1, 1e-3, start)
+        with torch.no_grad():
+            context = networks.encode_text(text_encoder, tokens.to(networks.DEVICE))
+            predicted.append(unet(noisy.to(networks.DEVICE), t.to(networks.DEVICE), context=context))
+        if name == "large":
+            assert sum(p.numel() for p in unet.parameters()) > 8_000_000
+    assert predicted[0].std() > 0.5
+    torch.testing.assert_close(predicted[1], predicted[0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_fifth_of_the_captions_have_two_things_alike():
+    rng, alike = np.random.default_rng(0), 0
+    for _ in range(1000):
+        ((scene, looked_at),) = data.draw_one(rng)
+        assert looked_at == scene.things
+        if len(scene.things) == 2:
+            first, second = scene.things
+            alike += (first.color == second.color) != (first.shape == second.shape)
+    assert 200 < alike < 350  # a few of the other pairs are alike by chance
+
+
+def test_a_family_differs_in_one_shape_only():
+    rng, companions = np.random.default_rng(0), 0
+    for _ in range(40):
+        family = data.draw_family(rng)
+        assert [thing.shape for _, (thing,) in family] == list(data.SHAPES)
+        others = {tuple(thing for thing in scene.things if thing != shaped) for scene, (shaped,) in family}
+        assert len(others) == 1
+        companions += len(others.pop())
+    assert 10 < companions < 30
+
+
+@pytest.mark.parametrize("name", sizes.SIZES)
+def test_pairs_are_windows_around_the_thing_that_differs(name):
+    side = sizes.SIZES[name].latents
+    masks, numbers = torch.zeros(12, 1, side, side), torch.arange(12)[:, None]
+    masks[:6, :, 1:4, 1:4], masks[6:, :, -4:-1, -4:-1] = 1, 1
+    rows = {"latents": torch.rand(12, 4, side, side), "masks": masks, "tokens": numbers}
+    latents, seen, tokens = data.draw_pairs(rows, 8, side // 2)
+    first, second = tokens[:, 0].cpu().chunk(2)
+    assert latents.shape == (16, 4, side // 2, side // 2)
+    assert (first // 6 == second // 6).all() and (first != second).all()
+    assert (seen.sum((1, 2, 3)) == 9).all()
