@@ -1,9 +1,49 @@
-"""What every test needs: ComfyUI with the pack as `fatezero_pack`, and the servers."""
+"""What every test needs: ComfyUI with the pack as `fatezero_pack`, in its inference mode; and what several tests share."""
 
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
 
-import comfyui_pack  # noqa: E402,F401
-from server_fixtures import old_server, server, start_server  # noqa: E402,F401
+import comfyui_pack  # noqa: E402,F401  (first: it puts ComfyUI on the path)
+
+# isort: split
+import folder_paths  # noqa: E402
+import torch  # noqa: E402
+
+from sdxl_cases import sdxl_model  # noqa: E402,F401
+from server_fixtures import either_server, old_server, server, start_server  # noqa: E402,F401
+
+SERVERS = {"server", "old_server", "either_server", "start_server"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items):
+    """Marks `server` what asks for one."""
+    for item in items:
+        if SERVERS.intersection(item.fixturenames):
+            item.add_marker("server")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def inference_mode():
+    """As ComfyUI loads models and executes nodes."""
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture
+def temp_folder(monkeypatch, tmp_path):
+    """ComfyUI's temporary folder, empty."""
+    monkeypatch.setattr(folder_paths, "get_temp_directory", lambda: str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def judge():
+    """The network that judges edits of the toy world."""
+    from benchmarks.quality.judge.network import load_judge
+
+    return load_judge()

@@ -4,6 +4,7 @@ import comfy.cldm.cldm
 import comfy.controlnet
 import comfy.ops
 import comfy.samplers
+import comfy.sd
 import torch
 from comfy.model_base import ModelType
 from comfy.sd1_clip import SD1Tokenizer
@@ -121,6 +122,18 @@ def random_controlnet(strength: float, seed: int = 0, hint_seed: int = 1):
     control = comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"))
     hint = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(hint_seed))
     return control.set_cond_hint(hint, strength)
+
+
+def with_lora(model, seed: int = 0, strength: float = 1.0):
+    """A LoRA on the middle block's attention, as Load LoRA puts it on."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for layer in ("attn1.to_q", "attn1.to_v", "attn2.to_k", "attn2.to_v"):
+        name = f"diffusion_model.middle_block.1.transformer_blocks.0.{layer}"
+        height, width = model.model.state_dict()[f"{name}.weight"].shape
+        weights[f"{name}.lora_up.weight"] = torch.randn(height, 4, generator=generator)
+        weights[f"{name}.lora_down.weight"] = torch.randn(4, width, generator=generator) * 0.1
+    return comfy.sd.load_lora_for_models(model, None, weights, strength, 0.0)[0]
 
 
 class CallCounter:

@@ -36,6 +36,12 @@ def old_server(tmp_path_factory):
         yield running
 
 
+@pytest.fixture(params=["server", "old_server"])
+def either_server(request):
+    """The newest ComfyUI and then the oldest."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture
 def start_server(tmp_path_factory):
     """start_server("--cache-none", ...) is a newest ComfyUI with further arguments, stopped when the test ends."""

@@ -156,20 +156,19 @@ def test_queries_and_keys_follow_from_what_is_kept(cache, budget):
 
     options = {"cond_or_uncond": [0], "patches": {"attn1_patch": [keep]}}
     install_hooks(options, network, attend)
-    with torch.inference_mode():
-        network(clip_latent(frames), torch.ones(frames), torch.randn(frames, 77, 64), transformer_options=options)
-        kept = {layer: hidden[layer] if layer.kind == SELF else query for layer, (query, _) in seen.items()}
-        cache.budget = budget
-        for chunk in ([0, 1, 2], [3, 4]):
-            assert cache.store(SIGMA, chunk, {layer: tensor[chunk] for layer, tensor in kept.items()})
-        step = cache.open(SIGMA, [3, 4, 2], kept)
-        blocks = [block for _, block in network.named_modules() if hasattr(block, "attn1")]
-        layers = [layer for layer, _, _ in layer_sizes(network, 16, 16)]
-        for block, own, cross in zip(blocks, layers[::2], layers[1::2], strict=True):
-            query, key = seen[own]
-            assert relative(block.attn1.to_q(step.read(own, [3, 4], "cpu")), query[3:]) < 1e-6
-            assert relative(block.attn1.to_k(step.read(own, [2, 2], "cpu")), key[3:]) < 1e-6
-            assert torch.equal(step.read(cross, [4], "cpu"), seen[cross][0][4:])
+    network(clip_latent(frames), torch.ones(frames), torch.randn(frames, 77, 64), transformer_options=options)
+    kept = {layer: hidden[layer] if layer.kind == SELF else query for layer, (query, _) in seen.items()}
+    cache.budget = budget
+    for chunk in ([0, 1, 2], [3, 4]):
+        assert cache.store(SIGMA, chunk, {layer: tensor[chunk] for layer, tensor in kept.items()})
+    step = cache.open(SIGMA, [3, 4, 2], kept)
+    blocks = [block for _, block in network.named_modules() if hasattr(block, "attn1")]
+    layers = [layer for layer, _, _ in layer_sizes(network, 16, 16)]
+    for block, own, cross in zip(blocks, layers[::2], layers[1::2], strict=True):
+        query, key = seen[own]
+        assert relative(block.attn1.to_q(step.read(own, [3, 4], "cpu")), query[3:]) < 1e-6
+        assert relative(block.attn1.to_k(step.read(own, [2, 2], "cpu")), key[3:]) < 1e-6
+        assert torch.equal(step.read(cross, [4], "cpu"), seen[cross][0][4:])
 
 
 def test_ram_is_filled_before_the_disk(cache, tmp_path):

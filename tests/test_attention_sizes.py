@@ -5,7 +5,6 @@ import comfy.supported_models
 import pytest
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
-from test_sdxl import SDXL
 
 from edit_cases import small_model
 from fatezero_pack.fatezero.network.attention_layers import CROSS, SELF
@@ -13,6 +12,7 @@ from fatezero_pack.fatezero.network.unet_attention import install_hooks
 from fatezero_pack.fatezero.network.unet_inflation import KeyFramePatch
 from fatezero_pack.fatezero.network.unet_layer_sizes import cached_bytes_per_frame, layer_sizes, read_bytes_per_frame
 from golden_unet import UNET_CONFIG, random_model, randomise
+from sdxl_cases import SDXL
 
 BOTH = {SELF, CROSS}
 
@@ -60,14 +60,13 @@ def called_with(network, height: int, width: int, frames: int = 1, patches=None)
     options = {"cond_or_uncond": [0], "patches": patches or {}}
     install_hooks(options, network, attend)
     y = None if network.num_classes is None else torch.zeros(frames, network.label_emb[0][0].in_features)
-    with torch.inference_mode():
-        network(
-            torch.randn(frames, 4, height, width),
-            torch.ones(frames),
-            torch.randn(frames, 77, 64),
-            y=y,
-            transformer_options=options,
-        )
+    network(
+        torch.randn(frames, 4, height, width),
+        torch.ones(frames),
+        torch.randn(frames, 77, 64),
+        y=y,
+        transformer_options=options,
+    )
     return seen
 
 

@@ -17,7 +17,6 @@ import pytest
 import torch
 from comfy.ldm.flux.model import FluxParams
 from comfy.model_base import ModelType
-from test_hooks import with_lora
 
 from edit_cases import (
     TOKENIZER,
@@ -31,6 +30,7 @@ from edit_cases import (
     prompt_edit,
     small_model,
     snapshot,
+    with_lora,
 )
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from fatezero_pack.nodes.attention_blend import AttentionBlend
@@ -56,13 +56,6 @@ NODES = (
 NAN, INFINITE = float("nan"), float("inf")
 
 
-@pytest.fixture(autouse=True)
-def inference_mode():
-    """As ComfyUI executes nodes."""
-    with torch.inference_mode():
-        yield
-
-
 @cache
 def good_model():
     return small_model()
@@ -70,8 +63,7 @@ def good_model():
 
 @pytest.fixture(scope="module")
 def source():
-    with torch.inference_mode():
-        yield inverted(good_model(), EDIT)
+    yield inverted(good_model(), EDIT)
     good_model.cache_clear()
 
 

@@ -5,7 +5,6 @@ import re
 from functools import lru_cache
 
 import pytest
-import torch
 
 from benchmarks.cost import figures, memory, report
 from benchmarks.cost.__main__ import measure
@@ -100,8 +99,7 @@ def test_only_the_bench_s_own_section_is_replaced():
 def test_stored_maps_are_counted_and_computed_alike():
     size = Size(TINY, 128, 3, 2)
     runs = ClipRuns(size)
-    with torch.inference_mode():
-        runs.edit_with_stored_maps()
+    runs.edit_with_stored_maps()
     queries = [16 * 16] * 3 + [8 * 8] * 4  # of the tiny UNet's transformers
     maps = sum(3 * 2 * tokens * (2 * tokens + 77) for tokens in queries)  # frames, heads, queries, keys
     unet = runs.model.model.diffusion_model

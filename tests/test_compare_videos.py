@@ -1,7 +1,6 @@
 """Clips beside each other, in cases that can be worked out by hand."""
 
 import av
-import folder_paths
 import pytest
 import torch
 
@@ -14,11 +13,7 @@ from fatezero_pack.nodes.shared import clip_preview
 HEIGHT, WIDTH = 48, 64
 BAR = bar_height(WIDTH, HEIGHT)
 
-
-@pytest.fixture(autouse=True)
-def previews(monkeypatch, tmp_path):
-    monkeypatch.setattr(folder_paths, "get_temp_directory", lambda: str(tmp_path))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("temp_folder")
 
 
 def clip(seed: int = 0, frames: int = 3, height: int = HEIGHT, width: int = WIDTH) -> torch.Tensor:
@@ -158,11 +153,11 @@ def test_letters_grow_with_the_picture():
 # ---- the node ----
 
 
-def test_large_clips_are_previewed_small(previews, monkeypatch):
+def test_large_clips_are_previewed_small(temp_folder, monkeypatch):
     monkeypatch.setattr(clip_preview, "SIDE", 100)
     monkeypatch.setattr(clip_preview, "FRAMES", 2)
     run(clip(), clip())
-    with av.open(str(next(previews.iterdir()))) as video:
+    with av.open(str(next(temp_folder.iterdir()))) as video:
         stream = video.streams.video[0]
         assert (stream.width, len(list(video.decode(stream)))) == (100, 2)
 

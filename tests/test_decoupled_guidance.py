@@ -21,12 +21,6 @@ SETTINGS = BlendSettings(
 FAST = replace(SETTINGS, attention_from=FAST_RECONSTRUCTION)
 
 
-@pytest.fixture(autouse=True)
-def inference_mode():
-    with torch.inference_mode():
-        yield
-
-
 @pytest.fixture(scope="module")
 def model():
     return inflate(small_model(), Inflation(("first",)))
@@ -34,8 +28,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def source(model):
-    with torch.inference_mode():
-        return inverted(model, EDIT, clip_latent(3), steps=4)
+    return inverted(model, EDIT, clip_latent(3), steps=4)
 
 
 def with_embeddings(source, embedding, guidance=GUIDANCE):

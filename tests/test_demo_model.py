@@ -18,13 +18,6 @@ from fatezero_pack.demo import pixel_judge as judge
 from fatezero_pack.nodes.demo_model import LoadDemoModel
 
 
-@pytest.fixture(autouse=True)
-def inference_mode():
-    """As ComfyUI executes nodes."""
-    with torch.inference_mode():
-        yield
-
-
 @pytest.fixture(scope="module")
 def loaded():
     return model.load_demo_model()

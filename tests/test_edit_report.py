@@ -12,7 +12,6 @@ import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
 from safetensors.torch import load_file, save_model
-from test_workflows import completed, nodes, shipped, shortened
 
 from edit_cases import clip_latent, conditioning, inverted, negative, prompt_edit, small_model
 from fatezero_pack.demo.model import WEIGHTS, load_clip, read_config
@@ -40,6 +39,7 @@ from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.edit_report import EditReport
 from fatezero_pack.nodes.shared.made_by import mark
+from workflow_runs import completed, nodes, shipped, shortened
 
 SHORT = BlendSettings(self_window=Window(0, 0.3), cross_window=Window(0, 0.3))
 
@@ -472,10 +472,12 @@ def test_the_inputs_stay_as_they_are(vision):
 
 
 @pytest.mark.parametrize(
-    "which, cfg, expected", [("server", 4, None), ("old_server", 1, "! The edit had little effect")]
+    "either_server, cfg, expected",
+    [("server", 4, None), ("old_server", 1, "! The edit had little effect")],
+    indirect=["either_server"],
 )
-def test_the_demo_edit_is_reported_on_a_server(request, which, cfg, expected):
-    server = request.getfixturevalue(which)
+def test_the_demo_edit_is_reported_on_a_server(either_server, cfg, expected):
+    server = either_server
     prompt = shortened(shipped(server, "demo_color_edit"), steps=4)
     (invert,), (edits,), (sampler,), (decode,), (load,) = (
         nodes(prompt, kind)

@@ -34,12 +34,6 @@ EXACT = [
 SETTINGS = BlendSettings(self_window=Window(0, 0.8), cross_window=Window(0, 0.8))
 
 
-@pytest.fixture(autouse=True)
-def inference_mode():
-    with torch.inference_mode():
-        yield
-
-
 def looked_at(plan, frames):
     """For each frame the frames that it finds as keys, following what is carried along."""
     found, along = {}, ()

@@ -32,8 +32,7 @@ def golden(request):
     edit = edit_of(case["case"])
     conditioning = [[case["emb_source"][1:], {"fatezero_tokens": edit.source}]]
     latent = model.model.process_latent_out(case["trajectory"][0])
-    with torch.inference_mode():
-        source = invert(model, conditioning, latent, sigmas=inversion_sigmas(model, OFFICIAL, case["steps"]))
+    source = invert(model, conditioning, latent, sigmas=inversion_sigmas(model, OFFICIAL, case["steps"]))
     return case, model, edit, source
 
 
@@ -110,6 +109,5 @@ def sample(model, case, source, edit):
     guider.set_conds([[case["emb_target"][1:], {"fatezero_tokens": edit.target}]], [[case["emb_target"][:1], {}]])
     guider.set_cfg(7.5)
     noise = model.model.process_latent_out(source.trajectory[-1])
-    with torch.inference_mode():
-        samples = guider.sample(torch.zeros_like(noise), noise, comfy.samplers.ksampler("euler"), source.sigmas.flip(0))
+    samples = guider.sample(torch.zeros_like(noise), noise, comfy.samplers.ksampler("euler"), source.sigmas.flip(0))
     return model.model.process_latent_in(samples)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import folder_paths
 import pytest
 import torch
 from comfy.model_management import InterruptProcessingException
@@ -36,12 +35,7 @@ PROMPT = "a red circle on green grass"
 RED, CIRCLE, GREEN, GRASS = 2, 3, 5, 6
 SIZE, BAR = 64, bar_height(64, 64)
 
-
-@pytest.fixture(autouse=True)
-def previews(monkeypatch, tmp_path):
-    monkeypatch.setattr(folder_paths, "get_temp_directory", lambda: str(tmp_path))
-    with torch.inference_mode():
-        yield tmp_path
+pytestmark = pytest.mark.usefixtures("temp_folder")
 
 
 def source(prompt: str = PROMPT, steps: int = 2, frames: int = 2, size: int = 8) -> SourceRun:
@@ -199,9 +193,9 @@ def test_half_precision_and_alpha_are_read():
     assert [output.dtype for output in run(source(), images=images)] == [torch.float32] * 3
 
 
-def test_a_preview_plays(previews):
+def test_a_preview_plays(temp_folder):
     AttentionHeatMap.execute(source(), "", AVERAGE, 0)
-    assert [file.suffix for file in previews.iterdir()] == [".mp4"]
+    assert [file.suffix for file in temp_folder.iterdir()] == [".mp4"]
 
 
 def test_inputs_stay_as_they_are():

@@ -22,6 +22,7 @@ from edit_cases import (
     sampled,
     small_model,
     snapshot,
+    with_lora,
 )
 from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.settings import RECONSTRUCTION, WORDS, BlendSettings
@@ -35,13 +36,6 @@ ALWAYS = Window(0, 1)
 FUSED = BlendSettings(ALWAYS, ALWAYS)
 UNFUSED = BlendSettings(Window(0, 0), Window(0, 0))
 EVERYTHING = BlendSettings(ALWAYS, ALWAYS, WORDS, 0.9, latent_window=ALWAYS)
-
-
-@pytest.fixture(autouse=True)
-def inference_mode():
-    """As ComfyUI executes nodes."""
-    with torch.inference_mode():
-        yield
 
 
 # Nothing left behind.
@@ -170,18 +164,6 @@ def test_nodes_leave_their_model_alone():
 
 
 # LoRA.
-
-
-def with_lora(model, seed: int = 0, strength: float = 1.0):
-    """A LoRA on the middle block's attention, as Load LoRA puts it on."""
-    generator = torch.Generator().manual_seed(seed)
-    weights = {}
-    for layer in ("attn1.to_q", "attn1.to_v", "attn2.to_k", "attn2.to_v"):
-        name = f"diffusion_model.middle_block.1.transformer_blocks.0.{layer}"
-        height, width = model.model.state_dict()[f"{name}.weight"].shape
-        weights[f"{name}.lora_up.weight"] = torch.randn(height, 4, generator=generator)
-        weights[f"{name}.lora_down.weight"] = torch.randn(4, width, generator=generator) * 0.1
-    return comfy.sd.load_lora_for_models(model, None, weights, strength, 0.0)[0]
 
 
 def test_order_of_lora_and_our_nodes():

@@ -19,13 +19,6 @@ from golden_unet import relative
 CONTEXT = conditioning(prompt_edit().source)[0][0]
 
 
-@pytest.fixture(autouse=True)
-def inference_mode():
-    """As ComfyUI executes nodes."""
-    with torch.inference_mode():
-        yield
-
-
 def predict(model, latent, rows: int = 1):
     """The model's prediction for a clip, as one or several conditioning rows."""
     batch = torch.cat([latent] * rows)

@@ -37,13 +37,6 @@ SCALE = 0.18215
 EDIT = prompt_edit()
 
 
-@pytest.fixture(autouse=True)
-def inference_mode():
-    """As ComfyUI executes nodes."""
-    with torch.inference_mode():
-        yield
-
-
 def textbook_inversion(model, latent, alphas, labels, prediction):
     """z after every DDIM inversion step: alphas [N + 1] and labels [N] as numbers, epsilon or v as diffusers."""
     z = latent * SCALE

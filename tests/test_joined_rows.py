@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 from edit_cases import (
     CallCounter,
@@ -29,12 +28,6 @@ EDIT = prompt_edit()
 STEPS = 3
 ALWAYS = Window(0, 1)
 FUSED = BlendSettings(ALWAYS, ALWAYS)
-
-
-@pytest.fixture(autouse=True)
-def inference_mode():
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture

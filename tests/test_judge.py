@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.quality.judge.network import WEIGHTS, load_judge, perceptual_distance
+from benchmarks.quality.judge.network import WEIGHTS, perceptual_distance
 from fatezero_pack.demo.world import (
     COLORS,
     GROUNDS,
@@ -22,11 +22,6 @@ from fatezero_pack.demo.world import (
 
 RED_CIRCLE = Scene("grass", (Thing("red", "circle", 0.45, 0.5, 0.2),), ground_seed=1)
 PAIR = Scene("sand", (Thing("red", "circle", 0.3, 0.4, 0.18), Thing("blue", "square", 0.7, 0.6, 0.18)), ground_seed=2)
-
-
-@pytest.fixture(scope="module")
-def judge():
-    return load_judge()
 
 
 def draw(*scenes: Scene, height: int = 128, width: int = 128) -> torch.Tensor:

@@ -155,8 +155,7 @@ def test_overlay_tints_only_the_mask():
 
 @pytest.fixture(scope="module")
 def run():
-    with torch.inference_mode():
-        return inverted(small_model(), prompt_edit())
+    return inverted(small_model(), prompt_edit())
 
 
 def test_node_gives_masks_of_the_clips_size(run):

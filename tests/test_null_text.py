@@ -11,9 +11,6 @@ import comfy.samplers
 import pytest
 import torch
 from comfy.model_base import ModelType
-from test_hooks import with_lora
-from test_sdxl import conditioning as sdxl_conditioning
-from test_sdxl import model as sdxl_model  # noqa: F401
 
 from edit_cases import (
     clip_latent,
@@ -25,6 +22,7 @@ from edit_cases import (
     random_controlnet,
     small_model,
     snapshot,
+    with_lora,
 )
 from fatezero_pack.fatezero.network import chunked_sampling
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
@@ -44,29 +42,22 @@ from fatezero_pack.fatezero.source.source_run import SourceRun
 from fatezero_pack.nodes.null_text import FROM_NEGATIVE, NEGATIVE_PROMPT, OPTIMIZED, PER_FRAME, NullTextOptimization
 from golden_unet import golden_model, relative
 from oracles.published_null_text import published_null_text
+from sdxl_cases import sdxl_conditioning
 
 EDIT = prompt_edit()
 INFLATION = Inflation(("current", "middle"))
 SETTINGS = Optimization(inner_steps=3)
 
 
-@pytest.fixture(autouse=True)
-def inference_mode():
-    """As ComfyUI executes nodes."""
-    with torch.inference_mode():
-        yield
-
-
 @pytest.fixture(scope="module")
 def model():
-    with torch.inference_mode():  # as a loader node makes it: its weights cannot be differentiated
-        return inflate(small_model(), INFLATION)
+    """As a loader node makes it: in inference mode, so that its weights cannot be differentiated."""
+    return inflate(small_model(), INFLATION)
 
 
 @pytest.fixture(scope="module")
 def source(model):
-    with torch.inference_mode():
-        return inverted(model, EDIT, clip_latent(3), steps=4)
+    return inverted(model, EDIT, clip_latent(3), steps=4)
 
 
 def optimized(model, source, settings=SETTINGS, start=None, **options):

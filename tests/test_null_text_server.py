@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from test_source_on_server import SAMPLER, short_demo
-from test_workflows import nodes
+
+from workflow_runs import SAMPLER, nodes, short_demo
 
 
 def null_text(server, steps=4, **settings):

@@ -39,13 +39,6 @@ ALWAYS, NEVER = Window(0, 1), Window(0, 0)
 HALF_MASK = (torch.arange(16) < 8).float().expand(1, 16, 16)
 
 
-@pytest.fixture(autouse=True)
-def inference_mode():
-    """As ComfyUI executes nodes."""
-    with torch.inference_mode():
-        yield
-
-
 @pytest.fixture(scope="module")
 def model():
     return inflate(small_model(), Inflation(("current", "middle")))
@@ -53,8 +46,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def source(model):
-    with torch.inference_mode():
-        return inverted(model, EDIT)
+    return inverted(model, EDIT)
 
 
 # Same prompt, masks of 0 and 1.
@@ -190,8 +182,7 @@ def test_sampler_node_is_blend_and_samplercustomadvanced(model, source):
 @pytest.fixture(scope="module")
 def normal_source(model):
     """A run whose noise levels KSampler's own schedulers have too."""
-    with torch.inference_mode():
-        return inverted(model, EDIT, steps=4, schedule="normal")
+    return inverted(model, EDIT, steps=4, schedule="normal")
 
 
 def test_ksampler_that_adds_noise(model, normal_source):

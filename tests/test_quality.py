@@ -11,7 +11,6 @@ import torch
 from benchmarks.quality import measures, noise, report
 from benchmarks.quality.cases import HELD_OUT, TUNING, load_cases
 from benchmarks.quality.editor import Editor
-from benchmarks.quality.judge.network import load_judge
 from benchmarks.quality.methods import ABLATIONS, CURVES, OURS, main_table
 from benchmarks.quality.runs import clip_path
 from fatezero_pack.demo.world import Scene, Thing
@@ -20,11 +19,6 @@ CASES = load_cases()
 COLOUR, SHAPE, GROUND, STYLE = (
     next(case for case in CASES if case.kind == kind) for kind in ("colour", "shape", "background", "style")
 )
-
-
-@pytest.fixture(scope="module")
-def judge():
-    return load_judge()
 
 
 def true_clip(case):

@@ -40,13 +40,6 @@ class Cancelled(BaseException):
 
 
 @pytest.fixture(autouse=True)
-def inference_mode():
-    """As ComfyUI executes nodes."""
-    with torch.inference_mode():
-        yield
-
-
-@pytest.fixture(autouse=True)
 def output(tmp_path, monkeypatch):
     """ComfyUI's output folder."""
     monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path))

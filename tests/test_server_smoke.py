@@ -4,8 +4,6 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-
 PACK = Path(__file__).resolve().parent.parent
 NODES = {
     "FateZeroVideoLoad",
@@ -25,11 +23,6 @@ NODES = {
     "FateZeroAttentionHeatMap",
     "FateZeroCompareVideos",
 }
-
-
-@pytest.fixture(params=["server", "old_server"])
-def either_server(request):
-    return request.getfixturevalue(request.param)
 
 
 def test_the_server_offers_exactly_our_nodes(either_server):

@@ -6,7 +6,6 @@ import weakref
 from dataclasses import replace
 
 import comfy.model_management
-import folder_paths
 import pytest
 import torch
 
@@ -49,17 +48,7 @@ KEPT = replace(SETTINGS, source_attention=CACHE)
 PLENTY = CacheBytes(ram=1 << 40, disk=1 << 40)
 ONLY_DISK = CacheBytes(disk=1 << 40)
 
-
-@pytest.fixture(autouse=True)
-def inference_mode():
-    with torch.inference_mode():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def temp_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder_paths, "get_temp_directory", lambda: str(tmp_path))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("temp_folder")
 
 
 @pytest.fixture

@@ -13,8 +13,6 @@ import pytest
 import torch
 from comfy.model_base import ModelType
 from comfy.sdxl_clip import SDXLTokenizer
-from test_sdxl import conditioning as sdxl_conditioning
-from test_sdxl import model as sdxl_model  # noqa: F401
 
 from edit_cases import clip_latent, conditioning, edited, inverted, prompt_edit, random_controlnet, small_model
 from fatezero_pack.fatezero.edit.sampling import sample_edit
@@ -32,6 +30,7 @@ from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, NullText, So
 from fatezero_pack.nodes.invert import Invert
 from fatezero_pack.nodes.source_load import LoadSourceRun
 from fatezero_pack.nodes.source_save import SaveSourceRun
+from sdxl_cases import sdxl_conditioning
 
 EDIT = prompt_edit("a silver jeep, (shiny:1.3) on a road", "a red jeep, (shiny:1.3) on a road")
 SETTINGS = BlendSettings(Window(0, 1), Window(0, 1), mask_from=WORDS, threshold=0.5, latent_window=Window(0.2, 1))
@@ -45,10 +44,9 @@ def model():
 
 @pytest.fixture(scope="module")
 def source(model):
-    with torch.inference_mode():
-        run = inverted(model, EDIT, label=CURRENT_LABEL, refinement=1)
-        embeddings = torch.randn(3, 2, 20, 64, generator=torch.Generator().manual_seed(5))
-        return replace(run, null_text=NullText(embeddings, 7.5, {"pooled_output": torch.ones(1, 8), "width": 64}))
+    run = inverted(model, EDIT, label=CURRENT_LABEL, refinement=1)
+    embeddings = torch.randn(3, 2, 20, 64, generator=torch.Generator().manual_seed(5))
+    return replace(run, null_text=NullText(embeddings, 7.5, {"pooled_output": torch.ones(1, 8), "width": 64}))
 
 
 @pytest.fixture
@@ -94,9 +92,8 @@ def test_all_comes_back(source, path, model):
     loaded = read_source(path)
     check_equal(loaded, source)
     os.remove(path)  # the tensors do not live in the file
-    with torch.inference_mode():
-        assert torch.equal(edited(model, loaded, EDIT, SETTINGS), edited(model, source, EDIT, SETTINGS))
-        assert torch.equal(source_mask(loaded, None, "jeep", 0.3, None), source_mask(source, None, "jeep", 0.3, None))
+    assert torch.equal(edited(model, loaded, EDIT, SETTINGS), edited(model, source, EDIT, SETTINGS))
+    assert torch.equal(source_mask(loaded, None, "jeep", 0.3, None), source_mask(source, None, "jeep", 0.3, None))
 
 
 def test_every_kind_of_value_comes_back(source, tmp_path):
@@ -131,15 +128,14 @@ def test_an_sdxl_run(sdxl_model, tmp_path):  # noqa: F811
     target, negative = sdxl_conditioning(tokens[1], tokens[1].length, 2), sdxl_conditioning(None, 77, 3)
     latent = torch.randn(2, 4, 16, 24, generator=torch.Generator().manual_seed(4)) / 0.13025
     edit, path = make_prompt_edit(*tokens), str(tmp_path / "xl.safetensors")
-    with torch.inference_mode():
-        run = invert(sdxl_model, prompt, latent, sigmas=inversion_sigmas(sdxl_model, OFFICIAL, 2), disable_pbar=True)
-        write_source(path, run)
-        loaded = read_source(path)
-        check_equal(loaded, run)
-        results = [
-            sample_edit(sdxl_model, source, edit, SETTINGS, target, negative, 3.0, disable_pbar=True)
-            for source in (run, loaded)
-        ]
+    run = invert(sdxl_model, prompt, latent, sigmas=inversion_sigmas(sdxl_model, OFFICIAL, 2), disable_pbar=True)
+    write_source(path, run)
+    loaded = read_source(path)
+    check_equal(loaded, run)
+    results = [
+        sample_edit(sdxl_model, source, edit, SETTINGS, target, negative, 3.0, disable_pbar=True)
+        for source in (run, loaded)
+    ]
     assert torch.equal(*results)
 
 
@@ -480,25 +476,24 @@ def test_saved_and_loaded_by_the_nodes(model, source, folders):
         "fatezero/mine/source_00002_.safetensors [output]",
         "copy.safetensors",
     ]
-    with torch.inference_mode():
-        expected = Invert.execute(
-            model,
-            conditioning(EDIT.source),
-            {"samples": clip_latent()},
-            3,
-            OFFICIAL,
-            evaluate_at="current label (paper)",
-            refinement=1,
-        ).result
-        for file in offered:
-            assert LoadSourceRun.validate_inputs(file) is True
-            latent, loaded, sigmas, report = LoadSourceRun.execute(model, file).result
-            assert torch.equal(latent["samples"], expected[0]["samples"])
-            assert torch.equal(sigmas, expected[2])
-            summary, _, _ = expected[3].rpartition("\n")  # the last line says how the frames went through the model
-            null_text = "null text for guidance 7.5, one embedding per step and frame"
-            assert report == f"{summary}\n{null_text}\nloaded from {file}"
-            check_equal(loaded, replace(expected[1], null_text=source.null_text))
+    expected = Invert.execute(
+        model,
+        conditioning(EDIT.source),
+        {"samples": clip_latent()},
+        3,
+        OFFICIAL,
+        evaluate_at="current label (paper)",
+        refinement=1,
+    ).result
+    for file in offered:
+        assert LoadSourceRun.validate_inputs(file) is True
+        latent, loaded, sigmas, report = LoadSourceRun.execute(model, file).result
+        assert torch.equal(latent["samples"], expected[0]["samples"])
+        assert torch.equal(sigmas, expected[2])
+        summary, _, _ = expected[3].rpartition("\n")  # the last line says how the frames went through the model
+        null_text = "null text for guidance 7.5, one embedding per step and frame"
+        assert report == f"{summary}\n{null_text}\nloaded from {file}"
+        check_equal(loaded, replace(expected[1], null_text=source.null_text))
     ours, theirs = ([output.io_type for output in node.define_schema().outputs] for node in (LoadSourceRun, Invert))
     assert ours == theirs
 

@@ -7,23 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_workflows import completed, nodes, shipped, shortened
 
 from fatezero_pack.demo.model import load_demo_model
 from fatezero_pack.fatezero.network.model_identity import fingerprint
 from fatezero_pack.fatezero.source.source_file import read_source
-
-INVERT, SAMPLER = "FateZeroInvert", "FateZeroBlendSampler"
-
-
-def short_demo(server, steps=3):
-    """The colour demo in small, whose edit is kept as a latent; and the ids of its inversion and of its edit."""
-    prompt = shortened(shipped(server, "demo_color_edit"), steps=steps)
-    (invert,), (sampler,) = nodes(prompt, INVERT), nodes(prompt, SAMPLER)
-    for node in nodes(prompt, "FateZeroVideoSave") + nodes(prompt, "VAEDecode"):
-        del prompt[node]
-    prompt["edit"] = {"class_type": "SaveLatent", "inputs": {"samples": [sampler, 0], "filename_prefix": "edited"}}
-    return prompt, invert
+from workflow_runs import INVERT, SAMPLER, completed, nodes, short_demo
 
 
 def edit(server, run):

@@ -1,7 +1,6 @@
-"""Every shipped workflow, run over HTTP on a real ComfyUI: it ends, what it saves can be opened, and it did what it says."""
+"""Every shipped workflow on a real ComfyUI: it ends, what it saves can be opened, and it did what it says."""
 
 import json
-from pathlib import Path
 
 import av
 import comfy.cldm.cldm
@@ -12,45 +11,12 @@ import torch
 from safetensors.torch import save_file
 
 from fatezero_pack.demo.model import WEIGHTS, read_config
-from tools.workflow_prompt import prompt_from_workflow
+from workflow_runs import WORKFLOWS, completed, nodes, shipped, shortened
 
-WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
 NAMES = sorted(file.stem for file in WORKFLOWS.glob("*.json"))
 SD15 = [name for name in NAMES if name.startswith("sd15_")]
 P2P = [name for name in NAMES if "p2p" in name]
 CHECKPOINT, CONTROLNET = "CheckpointLoaderSimple", "ControlNetApplyAdvanced"
-
-
-def shipped(server, name):
-    workflow = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
-    return prompt_from_workflow(workflow, server.object_info())
-
-
-def nodes(prompt, kind):
-    """The ids of the nodes of a class, in the order of the file."""
-    return [node for node, entry in prompt.items() if entry["class_type"] == kind]
-
-
-def shortened(prompt, frames=2, steps=3):
-    """The same graph with fewer frames and steps, for speed."""
-    prompt = json.loads(json.dumps(prompt))
-    for entry in prompt.values():
-        for name, value in (("steps", steps), ("inner_steps", 1)):
-            if name in entry["inputs"]:
-                entry["inputs"][name] = value
-        if entry["class_type"] == "FateZeroVideoLoad":
-            entry["inputs"]["count"] = min(entry["inputs"]["count"], frames)
-    return prompt
-
-
-def completed(server, prompt):
-    """The Run of a prompt that must succeed, each of its output nodes included."""
-    run = server.run(prompt)
-    assert run.status == "success", run.error
-    information = server.object_info()
-    expected = {node for node, entry in prompt.items() if information[entry["class_type"]]["output_node"]}
-    assert expected == {node for node in run.outputs if node in expected}
-    return run
 
 
 def clip(server, run, node):
@@ -101,9 +67,8 @@ def test_core_and_our_nodes_say_which_pack_they_come_from(server, name):
             assert node["properties"]["Node name for S&R"] == node["type"]
 
 
-@pytest.mark.parametrize("which", ["server", "old_server"])
-def test_the_color_demo_changes_the_circle_and_nothing_else(request, which):
-    server = request.getfixturevalue(which)
+def test_the_color_demo_changes_the_circle_and_nothing_else(either_server):
+    server = either_server
     prompt = shipped(server, "demo_color_edit")
     run = completed(server, prompt)
     titles = {prompt[node]["_meta"]["title"]: node for node in nodes(prompt, "FateZeroVideoSave")}
