@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import environment
+from tools import commands, environment
 from tools.comfyui_server import ComfyUIServer, ServerError, link_folder
 from tools.workflow_prompt import prompt_from_workflow
 
@@ -58,6 +58,31 @@ def test_what_the_demo_cannot_use_is_named(arguments, told):
     answer = dev("demo", *arguments)
     assert answer.returncode == 1
     assert told in answer.stderr and len(answer.stderr.splitlines()) == 1
+
+
+def test_check_names_every_fault_and_format_mends_what_a_rule_can(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(commands, "ROOT", tmp_path)
+    monkeypatch.setattr(commands, "environment", lambda: sys.executable)
+    (tmp_path / "pyproject.toml").write_text((PACK / "pyproject.toml").read_text(encoding="utf-8"))
+    code = tmp_path / "fatezero" / "code.py"
+    code.parent.mkdir()
+    code.write_text("import  os\ndef steps(count:int) -> str:\n    return count\n")
+    assert commands.check(None, []) == 1
+    told = capfd.readouterr().out
+    assert "F401" in told and "would be reformatted" in told and "Incompatible return value" in told
+    assert commands.format_code(None, []) == 0
+    assert code.read_text() == "def steps(count: int) -> str:\n    return count\n"
+    assert commands.check(None, []) == 1
+    told = capfd.readouterr().out
+    assert "F401" not in told and "would be reformatted" not in told and "Incompatible return value" in told
+    code.write_text(code.read_text().replace("-> str", "-> int"))
+    assert commands.check(None, []) == 0
+
+
+@pytest.mark.parametrize("command", ["check", "format"])
+def test_a_further_argument_that_means_nothing_is_refused(command):
+    answer = dev(command, "--fast")
+    assert answer.returncode == 2 and f"{command} takes no further arguments, found --fast" in answer.stderr
 
 
 # --- the environment ---

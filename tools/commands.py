@@ -28,16 +28,36 @@ ACCELERATOR = (
 
 def main(usage):
     """Runs the command named on the command line; returns the exit status."""
+    parser = _parser(usage)
+    options, further = parser.parse_known_args()
+    if further and options.command in ("check", "format"):
+        parser.error(f"{options.command} takes no further arguments, found {' '.join(further)}")
+    for name in ("SIGTERM", "SIGHUP"):  # end like Ctrl-C, so that no server outlives us
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
+    sys.stdout.reconfigure(errors="replace")  # a terminal may lack a letter of a node's title
+    try:
+        return COMMANDS[options.command](options, further)
+    except (InstallError, ServerError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        return 130
+
+
+def _parser(usage):
     parser = argparse.ArgumentParser(
         "dev.py", description=usage, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | serve | test | bench | quality")
+    commands = parser.add_subparsers(dest="command", required=True, metavar=" | ".join(COMMANDS))
     for name in ("demo", "serve"):
         command = commands.add_parser(name, allow_abbrev=False)
         command.add_argument("--comfyui", type=Path, metavar="PATH", help="an existing ComfyUI to use instead")
         command.add_argument("--python", metavar="PATH", help="the interpreter that ComfyUI runs with")
         command.add_argument("--port", type=int, default=0, metavar="N", help="local port (default: any free one)")
-    commands.add_parser("test", allow_abbrev=False)
+    for name in ("check", "format", "test"):
+        commands.add_parser(name, allow_abbrev=False)
     command = commands.add_parser("bench", allow_abbrev=False)
     command.add_argument("--short", action="store_true", help="smaller sizes and fewer rounds, under five minutes")
     command.add_argument(
@@ -48,20 +68,7 @@ def main(usage):
     )
     command = commands.add_parser("quality", allow_abbrev=False)
     command.add_argument("--short", action="store_true", help="one edit of each kind and no ablations")
-    options, further = parser.parse_known_args()
-    for name in ("SIGTERM", "SIGHUP"):  # end like Ctrl-C, so that no server outlives us
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
-    sys.stdout.reconfigure(errors="replace")  # a terminal may lack a letter of a node's title
-    try:
-        command = {"demo": demo, "serve": serve, "test": test, "bench": bench, "quality": quality}[options.command]
-        return command(options, further)
-    except (InstallError, ServerError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped.")
-        return 130
+    return parser
 
 
 def demo(options, further):
@@ -103,6 +110,16 @@ def serve(options, further):
         raise server.failure("ComfyUI ended")
 
 
+def check(_, further):
+    """Lint, format and types, none of which runs the code; returns 0 when all of them are in order."""
+    return _run_all(["ruff", "check"], ["ruff", "format", "--check"], ["mypy"])
+
+
+def format_code(_, further):
+    """Rewrites the code as `check` wants it, as far as that can be done by rule; returns the exit status."""
+    return _run_all(["ruff", "check", "--fix"], ["ruff", "format"])
+
+
 def test(_, further):
     """Runs pytest with both ComfyUI versions; returns its exit status."""
     python = environment()
@@ -125,9 +142,26 @@ def quality(options, further):
     return _run_module(python, ["benchmarks.quality", *short, *further], {"COMFYUI_PATH": comfyui(NEWEST)})
 
 
-def _run_module(python, arguments, paths):
+COMMANDS = {
+    "demo": demo,
+    "serve": serve,
+    "check": check,
+    "format": format_code,
+    "test": test,
+    "bench": bench,
+    "quality": quality,
+}
+
+
+def _run_all(*modules):
+    """Runs each of the modules, also when one before it fails; returns 0 when none did, else 1."""
+    python = environment()
+    return int(any([_run_module(python, module) for module in modules]))
+
+
+def _run_module(python, arguments, paths=None):
     """Runs `python -m` in this folder, with environment variables that name folders; returns its exit status."""
-    variables = {name: str(path) for name, path in paths.items()}
+    variables = {name: str(path) for name, path in (paths or {}).items()}
     process = subprocess.Popen([str(python), "-m", *arguments], cwd=ROOT, env={**os.environ, **variables})
     try:
         return process.wait()
