@@ -17,8 +17,8 @@ import sys
 
 if not (3, 10) <= sys.version_info[:2] <= (3, 13):  # this file alone must be readable by any Python, old ones included
     sys.exit(
-        "dev.py needs Python 3.10 to 3.13 and was started with %d.%d; install one of those and start dev.py "
-        "with it, for instance `python3.12 dev.py demo`." % sys.version_info[:2]
+        "dev.py needs Python 3.10 to 3.13 and was started with {}.{}; install one of those and start dev.py "
+        "with it, for instance `python3.12 dev.py demo`.".format(*sys.version_info[:2])
     )
 
 from tools.commands import main  # noqa: E402

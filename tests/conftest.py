@@ -1,4 +1,4 @@
-"""What every test needs: ComfyUI with the pack as `fatezero_pack`, in its inference mode; and what several tests share."""
+"""What every test needs (ComfyUI with the pack as `fatezero_pack`, in inference mode) and what several tests share."""
 
 import sys
 from pathlib import Path

@@ -75,11 +75,11 @@ def randomise(diffusion_model, seed: int = 0) -> None:
 
 
 def golden_case(name: str) -> dict:
-    """A case's settings and tensors; frames become the batch: trajectory [N + 1, F, 4, 64, 64], edited [F, 4, 64, 64]."""
+    """A case's settings and tensors, frames as the batch: trajectory [N + 1, F, 4, 64, 64], edited [F, 4, 64, 64]."""
     tensors = load_file(FOLDER / f"{name}.safetensors")
     return {
         **CASES[name],
-        **{key: value for key, value in tensors.items()},
+        **tensors,
         "trajectory": tensors["trajectory"].transpose(1, 2),
         "edited": tensors["edited"][0].transpose(0, 1),
         "uncontrolled": tensors["uncontrolled"][0].transpose(0, 1),

@@ -50,15 +50,15 @@ def test_the_source_prompt_as_null_text_is_the_fast_mode(model, source):
 
 
 def test_the_fast_mode_needs_one_row_less(model, source):
-    counts = []
-    for settings in (FAST, SETTINGS):
-        rows = []
+    def rows(settings):
+        counted = []
         network = model.model.diffusion_model
-        handle = network.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
+        handle = network.register_forward_pre_hook(lambda module, inputs: counted.append(len(inputs[0])))
         edited(model, source, EDIT, settings)
         handle.remove()
-        counts.append(sum(rows))
-    assert counts == [3 * 3 * 4, 4 * 3 * 4]  # frames · rows · steps
+        return sum(counted)
+
+    assert [rows(FAST), rows(SETTINGS)] == [3 * 3 * 4, 4 * 3 * 4]  # frames · rows · steps
 
 
 def test_each_step_has_its_own_embedding(model, source):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -25,7 +26,8 @@ PACK = Path(__file__).resolve().parent.parent
 @pytest.mark.parametrize("version", [(2, 7), (3, 9), (3, 14)])
 def test_another_python_is_refused_in_one_sentence(monkeypatch, version):
     monkeypatch.setattr(sys, "version_info", version)
-    with pytest.raises(SystemExit, match=r"needs Python 3\.10 to 3\.13 and was started with %d\.%d; install" % version):
+    found = "{}.{}".format(*version)
+    with pytest.raises(SystemExit, match=re.escape(f"needs Python 3.10 to 3.13 and was started with {found}; install")):
         runpy.run_path(str(PACK / "dev.py"))
 
 

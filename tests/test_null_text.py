@@ -74,8 +74,8 @@ class Enough(Exception):
 def test_losses_are_those_of_the_published_loop():
     """The golden UNet and the first two of 50 steps; the published loop runs on normal tensors.
 
-    Adam follows the sign of even the smallest gradient, so that rounding soon tells: 1e-3 at the end of the second step,
-    not twice the same on two threads; the published loop in double precision is 13 % away from itself in single
+    Adam follows the sign of even the smallest gradient, so that rounding soon tells: 1e-3 at the end of the second
+    step, not twice the same on two threads; the published loop in double precision is 13 % away from itself in single
     precision at the fourth.
     """
     latent = clip_latent(3)

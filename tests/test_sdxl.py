@@ -1,4 +1,4 @@
-"""An SDXL-shaped model (transformers of several blocks, pooled conditioning, other resolutions) through the same code."""
+"""An SDXL-shaped model (transformers of several blocks, pooled conditioning, other sizes) through the same code."""
 
 import torch
 from comfy.sdxl_clip import SDXLTokenizer

@@ -1,4 +1,4 @@
-"""Replay and cache give the same picture; the cache saves the source's rows, and gives way wherever it cannot be had."""
+"""Replay and cache give the same picture; the cache saves the source's rows, and gives way where it cannot be had."""
 
 import gc
 import shutil
@@ -163,7 +163,7 @@ def test_files_lost_between_two_edits(damage, budget, temp_folder):
 
 @pytest.mark.parametrize("entries", ["current, middle", "-1, first"])
 def test_a_file_lost_in_the_middle_of_a_step(entries, budget, temp_folder):
-    """The chunk that has lost its file is replayed, and what the cached chunks before it did not carry along as well."""
+    """The chunk that lost its file is replayed, and so is what the cached chunks before it did not carry along."""
     budget(ONLY_DISK)
     model = sampled_in_chunks(inflate(small_model(), Inflation(parse_key_frames(entries))), 2, "Test")
     source = check_both(model, SETTINGS)

@@ -194,7 +194,7 @@ def test_the_refined_circle_is_blue_where_the_red_one_was(server):
 
 @pytest.fixture(scope="module")
 def model_files(server):
-    """Files for the model names in the SD 1.x workflows: a LoRA and a ControlNet for the demo model, an empty checkpoint."""
+    """Files for the models of the SD 1.x workflows: a LoRA and a ControlNet for the demo model, an empty checkpoint."""
     generator = torch.Generator().manual_seed(0)
     config = read_config(WEIGHTS)["unet"]
     control = comfy.cldm.cldm.ControlNet(

@@ -156,7 +156,8 @@ COMMANDS = {
 def _run_all(*modules):
     """Runs each of the modules, also when one before it fails; returns 0 when none did, else 1."""
     python = environment()
-    return int(any([_run_module(python, module) for module in modules]))
+    statuses = [_run_module(python, module) for module in modules]
+    return int(any(statuses))
 
 
 def _run_module(python, arguments, paths=None):

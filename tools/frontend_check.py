@@ -3,9 +3,10 @@
     python -m tools.frontend_check --comfyui PATH --python PATH [--chromium PATH] [--pictures FOLDER] [--run]
 
 Each workflow must load without a missing node, lie without overlaps, give the same prompt as tools/workflow_prompt.py
-makes of its file, and again after it was saved and loaded; choosing a preset must set its values; and nothing of ours may
-fail in the browser's console. --run also runs the demos there and looks at the layout with the results shown.
-Needs the package playwright and a Chromium.
+makes of its file, and again after it was saved and loaded; choosing a preset must set its values; and nothing of ours
+may fail in the browser's console. --run also runs the demos there and looks at the layout with the results shown.
+Needs the package playwright and a Chromium: `python -m pip install playwright` and `playwright install chromium`, or
+name yours with --chromium.
 """
 
 import argparse
@@ -31,7 +32,8 @@ LOAD = """async workflow => {
     return {prompt, saved, missing};
 }"""
 OVERLAPS = """() => {
-    const boxes = app.graph.nodes.map(node => [node.title, node.pos[0], node.pos[1] - 30, node.size[0], node.size[1] + 30]);
+    const boxes = app.graph.nodes.map(
+        ({title, pos, size}) => [title, pos[0], pos[1] - 30, size[0], size[1] + 30]);
     return boxes.flatMap(([a, x, y, w, h], i) => boxes.slice(i + 1)
         .filter(([b, X, Y, W, H]) => x < X + W && X < x + w && y < Y + H && Y < y + h).map(([b]) => `${a} and ${b}`));
 }"""

@@ -64,7 +64,7 @@ class Editor:
         return inflate(self.model, Inflation(method.key_frames, normalise_across_frames=method.normalise_across_frames))
 
     def noised_and_denoised(self, method: Method) -> torch.Tensor:
-        """SDEdit: every frame by itself, from the same noise, as img2img with a fixed seed, or from noise of its own."""
+        """SDEdit: every frame by itself, from the same noise (as img2img with a fixed seed) or from its own."""
         _, positive = self.encode(self.case.target_prompt)
         noise = comfy.sample.prepare_noise(self.latent if method.own_noise else self.latent[:1], SEED)
         noise = noise.expand_as(self.latent)

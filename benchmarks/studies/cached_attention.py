@@ -1,6 +1,7 @@
 """What caching the source's attention costs at SD 1.5's size: bytes, disk and RAM speed, and projecting Q and K again.
 
-Run with ComfyUI's Python and COMFYUI_PATH set: `python -m benchmarks.studies.cached_attention [--size 512] [--frames 8]`.
+Run with ComfyUI's Python and COMFYUI_PATH set:
+`python -m benchmarks.studies.cached_attention [--size 512] [--frames 8]`.
 Bytes and speeds are for float16, speeds for a chunk of that many frames; projecting is timed in float32, one frame,
 with random weights, as a ratio to a UNet row in the same process. For the CPU and Unix.
 """
@@ -9,6 +10,7 @@ import argparse
 import os
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -117,7 +119,7 @@ def print_projections(network, side: int, repeats: int) -> None:
     threads = torch.get_num_threads()
     print(f"\nprojecting one frame's Q and K again, of a UNet row ({whole:.2f} s, float32, {threads} thread(s)):")
     for key_frames in (1, 2):
-        print(f"  {key_frames} key frame(s): {seconds(lambda: project(key_frames), repeats) / whole:.1%}")
+        print(f"  {key_frames} key frame(s): {seconds(partial(project, key_frames), repeats) / whole:.1%}")
 
 
 def main():

@@ -1,6 +1,7 @@
 """How near a clip in chunks comes to the clip at once where that is not exact: `all`, both neighbours, joint norms.
 
-Run with ComfyUI's Python and COMFYUI_PATH set: `python -m benchmarks.studies.chunk_approximations [--frames 16] [--steps 10]`.
+Run with ComfyUI's Python and COMFYUI_PATH set:
+`python -m benchmarks.studies.chunk_approximations [--frames 16] [--steps 10]`.
 The demo model edits one clip of the demo world, whole and in chunks; printed is the PSNR in dB between the two edits
 and, to judge it by, between the whole-clip edits with and without looking at key frames at all.
 """

@@ -1,8 +1,9 @@
 """How exactly and how fast the source comes back under guidance: null-text optimization and its alternatives.
 
-Run with ComfyUI's Python and COMFYUI_PATH set: `python -m benchmarks.studies.reconstruction [--frames 4] [--steps 20]`. Prints
-a table over clips of the demo world (pixels against the clip; the VAE alone is the ceiling; times in inversions), and ours
-against the published loop, each in a process of its own.
+Run with ComfyUI's Python and COMFYUI_PATH set:
+`python -m benchmarks.studies.reconstruction [--frames 4] [--steps 20]`.
+Prints a table over clips of the demo world (pixels against the clip; the VAE alone is the ceiling; times in
+inversions), and ours against the published loop, each in a process of its own.
 """
 
 import argparse

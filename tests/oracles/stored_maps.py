@@ -171,8 +171,10 @@ def mask_size(latent_size) -> tuple[int, int]:
 
 
 def words_mask(stored, tokens, map_size, size, threshold: float):
-    """Eq. 6 from the maps of one step: mean over layers and heads, sum over tokens, 3x3 maximum, nearest resize; smaller
-    maps are brought to 16 cells before."""
+    """Eq. 6 from the maps of one step: mean over layers and heads, sum over tokens, 3x3 maximum, nearest resize.
+
+    Smaller maps are brought to 16 cells before.
+    """
     layers = [
         map.float().mean(dim=1)
         for (kind, _), (map, layer) in stored.items()
