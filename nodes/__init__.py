@@ -19,15 +19,21 @@ class FateZeroExtension(ComfyExtension):
         from .inflate import InflateUNet
         from .invert import Invert
         from .null_text import NullTextOptimization
+        from .shared.tuned_folder import register_folder
         from .source_load import LoadSourceRun
         from .source_save import SaveSourceRun
+        from .tuned_load import LoadTunedModel
+        from .tuned_save import SaveTunedModel
         from .video_load import VideoLoad
         from .video_save import VideoSave
 
+        register_folder()
         return [
             VideoLoad,
             LoadDemoModel,
             EditPrompts,
+            LoadTunedModel,
+            SaveTunedModel,
             InflateUNet,
             Invert,
             NullTextOptimization,

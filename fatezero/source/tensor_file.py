@@ -28,7 +28,7 @@ DTYPES = {
     torch.bool: "BOOL",
 }
 
-_DOCUMENT, _CHECKSUM = "fatezero", "crc32"
+DOCUMENT, _CHECKSUM = "fatezero", "crc32"
 _LONGEST_DOCUMENT = 10_000_000  # characters
 _BLOCK = 64 * 2**20  # bytes
 
@@ -82,14 +82,14 @@ def read_tensors(path: str, check) -> tuple[dict, dict[str, torch.Tensor]]:
             layout = {name: Layout(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
             if any(dtype not in DTYPES.values() for dtype, _ in layout.values()):
                 raise DefectiveFile("its tensors are of unknown types")
-            document = _read_document(metadata.get(_DOCUMENT))
+            document = _read_document(metadata.get(DOCUMENT))
             check(document, layout)
             tensors = {name: file.get_tensor(name).clone() for name in layout}  # the file may go, the tensors stay
     except OSError as error:
         raise DefectiveFile(f"it cannot be opened ({error.strerror or error})") from error
     except SafetensorError as error:
         raise DefectiveFile("it is not a safetensors file, or not all of it is there") from error
-    if _checksum(tensors, metadata[_DOCUMENT]) != metadata.get(_CHECKSUM):
+    if _checksum(tensors, metadata[DOCUMENT]) != metadata.get(_CHECKSUM):
         raise DefectiveFile("its contents have changed since it was written")
     return document, tensors
 
@@ -104,7 +104,7 @@ def explain_disk_errors(what: str, advice: str):
 
 
 def _header(tensors, names, document: str) -> bytes:
-    header = {"__metadata__": {_DOCUMENT: document, _CHECKSUM: _checksum(tensors, document)}}
+    header = {"__metadata__": {DOCUMENT: document, _CHECKSUM: _checksum(tensors, document)}}
     end = 0
     for name in names:
         tensor = tensors[name]

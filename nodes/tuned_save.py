@@ -1,0 +1,63 @@
+"""Save Tuned Model: what tuning on a clip changed, as a file."""
+
+import os
+from pathlib import PurePath
+
+import folder_paths
+
+from ..fatezero.compat import io, schema, ui
+from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.source.tensor_file import explain_disk_errors
+from ..fatezero.tuning.tuned_file import write_tuned
+from ..fatezero.tuning.tuned_state import tuned_state_of
+from .shared.output_name import prefix_problem
+from .shared.tuned_folder import SAVED_IN
+
+NODE = "Save Tuned Model"
+
+
+class SaveTunedModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="FateZeroSaveTuned",
+            display_name=NODE,
+            category="FateZero",
+            description="Saves what tuning has changed and added, in ComfyUI's output folder, so that Load Tuned Model "
+            "brings it back in another session. The checkpoint itself is not in the file.",
+            search_aliases=["save tune-a-video", "save tuning", "fatezero"],
+            is_output_node=True,
+            inputs=[
+                io.Model.Input("model", tooltip="From Tune Video Model or Load Tuned Model; its LoRAs are not saved."),
+                io.String.Input(
+                    "filename_prefix",
+                    default=f"{SAVED_IN}/tuned",
+                    tooltip="Folder and beginning of the name within ComfyUI's output folder; a number is added. Load "
+                    f"Tuned Model lists what lies in the folder {SAVED_IN} and below.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The same model, to go on with.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix=None):
+        # Before the tuning runs, not after it. A connected input arrives as None; execute checks that one.
+        return filename_prefix is None or prefix_problem(filename_prefix, NODE) or True
+
+    @classmethod
+    @speaking(NODE)
+    def execute(cls, model, filename_prefix) -> io.NodeOutput:
+        if prefix_problem(filename_prefix, NODE):
+            raise ValueError(prefix_problem(filename_prefix, NODE))
+        state = tuned_state_of(model)
+        if state is None:
+            raise Refusal("'model' is not tuned; connect Tune Video Model or Load Tuned Model.")
+        with explain_disk_errors(f"'{filename_prefix}'", "choose another 'filename prefix' or output folder"):
+            folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
+                filename_prefix, folder_paths.get_output_directory()
+            )
+        name = f"{filename}_{counter:05}_.safetensors"
+        path = os.path.join(folder, name)
+        write_tuned(path, state)
+        shown = f"{PurePath(subfolder, name).as_posix()}\n{os.path.getsize(path) / 1e6:.1f} MB\n{state.summary()}"
+        return io.NodeOutput(model, ui=ui.PreviewText(shown))
