@@ -1,4 +1,4 @@
-"""Replay in the edit's own UNet calls is replay in calls of its own, and gives way where it cannot be had."""
+"""Replay in the edit's own UNet calls is replay in calls of its own, and gives way where it is not available."""
 
 from dataclasses import replace
 

@@ -170,5 +170,5 @@ def replace_section(text: str, new: str) -> str:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"RESULTS.md lacks the marks of the bench's section; put {BEGIN} and {END} where it shall be.")
+        raise ValueError(f"RESULTS.md lacks the marks of the bench's section; put {BEGIN} and {END} where it belongs.")
     return f"{before}{BEGIN}\n{new.strip()}\n{END}{after}"

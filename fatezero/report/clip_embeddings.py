@@ -4,7 +4,7 @@ import comfy.model_management
 import torch
 import torch.nn.functional as F
 
-# By the width of the space that images and texts share: what it is called, and where both halves are to be had.
+# By the width of the space that images and texts share: what it is called, and where to find both halves.
 _FAMILIES = {
     768: (
         "ViT-L/14",

@@ -55,7 +55,7 @@ def explain(
     elif not causes and not sentences:
         causes.append(
             "No setting holds it back: raise 'cfg', give the new words an 'emphasis' such as 2 in Edit "
-            "Prompts, or say in other words what shall be seen; the model may not know them."
+            "Prompts, or use other words; the model may not know these."
         )
     return [verdict, *sentences, *causes]
 

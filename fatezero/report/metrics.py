@@ -48,7 +48,7 @@ def psnr(before: torch.Tensor, after: torch.Tensor, region: torch.Tensor | None 
     """Peak signal-to-noise ratio, -10 log10(sum w·(after - before)² / sum w), per frame; [n] in dB.
 
     Infinite where nothing differs; NaN in frames where the region is empty. Over the region outside an edit this is
-    Video-P2P's masked PSNR (authors' eq. 14: of the regions that shall not change). Arguments and errors as `change`.
+    Video-P2P's masked PSNR (authors' eq. 14: of the regions that must not change). Arguments and errors as `change`.
     """
     _check_clips(before, after, region)
     return -10 * torch.log10(_over_region(torch.square, before, after, region))
