@@ -8,13 +8,17 @@ import latent_preview
 
 from ..fatezero.compat import io, schema, show_text, ui
 from ..fatezero.network.chunked_sampling import ChunkedRun
-from ..fatezero.refusal import speaking
+from ..fatezero.network.model_identity import Unrecognised
+from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.source.digest import inversion_digest
 from ..fatezero.source.inversion import inversion_sigmas, invert
 from ..fatezero.source.inversion_check import check_inversion
 from ..fatezero.source.reconstruction import reconstruct, reconstruction_error
-from ..fatezero.source.resume import FOLDER, UnfinishedInversion, inversion_digest
+from ..fatezero.source.resume import FOLDER, UnfinishedInversion
 from ..fatezero.source.schedule import OFFICIAL
+from ..fatezero.source.session import KeptRun, made_once
 from ..fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL
+from .shared.reuse import REUSE
 from .shared.wire_types import SourceRunType
 
 NODE = "DDIM Invert + Store Attention"
@@ -93,6 +97,7 @@ class Invert(io.ComfyNode):
                     "writes each step to disk, into fatezero/unfinished of the output folder, "
                     "until it is done.",
                 ),
+                io.Boolean.Input("reuse", default=True, optional=True, advanced=True, tooltip=REUSE),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The inverted noise; the sampler must add none."),
@@ -116,31 +121,50 @@ class Invert(io.ComfyNode):
         refinement=0,
         report_error=False,
         resume=False,
+        reuse=True,
     ) -> io.NodeOutput:
         samples = latent["samples"]
         check_inversion(model, source, samples)
         sigmas = inversion_sigmas(model, schedule, steps)
         settings = {"sigmas": sigmas, "label": LABELS[evaluate_at], "refinement": refinement}
-        unfinished = _unfinished(model, source, samples, settings) if resume else None
         callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
         frames = ChunkedRun(model, NODE).describe(samples.shape)
         show_text(cls, frames)
-        run = invert(model, source, samples, **settings, callback=callback, unfinished=unfinished)
-        report = f"{run.summary()}\n{frames}"
-        if unfinished is not None and unfinished.finished:
-            report += f"\ncontinued after step {unfinished.finished} of {run.steps}"
-        if report_error:
-            error = reconstruction_error(model, run, reconstruct(model, run, callback=callback))
-            report += f"\nreconstruction error without guidance: {error:.2%} of the latent"
+
+        unfinished = _unfinished(model, source, samples, settings) if resume else None
+
+        def make() -> KeptRun:
+            run = invert(model, source, samples, **settings, callback=callback, unfinished=unfinished)
+            continued = unfinished is not None and unfinished.finished
+            note = [f"continued after step {unfinished.finished} of {run.steps}"] if continued else []
+            return KeptRun(run, {"lines": [frames, *note]})
+
+        kept, note = made_once(reuse, lambda: inversion_digest(model, source, samples, **settings), source, make)
+        run = kept.run
+        if report_error and "error" not in kept.details:
+            kept = kept.with_details(error=reconstruction_error(model, run, reconstruct(model, run, callback=callback)))
         if unfinished is not None:
             unfinished.remove()
         noise = {key: value for key, value in latent.items() if key not in ("noise_mask", "batch_index")}
         noise["samples"] = model.model.process_latent_out(run.trajectory[-1])
+        report = _report(kept, note, report_error)
         return io.NodeOutput(noise, run, sigmas.flip(0), report, ui=ui.PreviewText(report))
+
+
+def _report(kept: KeptRun, note: str | None, with_error: bool) -> str:
+    lines = [kept.run.summary(), *kept.details["lines"]]
+    if with_error:
+        lines.append(f"reconstruction error without guidance: {kept.details['error']:.2%} of the latent")
+    return "\n".join([*lines, *([note] if note else [])])
 
 
 def _unfinished(model, source, samples, settings: dict) -> UnfinishedInversion:
     """Where this inversion keeps its steps, within ComfyUI's output folder."""
-    digest = inversion_digest(model, source, samples, **settings)
+    try:
+        digest = inversion_digest(model, source, samples, **settings)
+    except Unrecognised as reason:
+        raise Refusal(
+            f"{reason}, which cannot be recognised again after a restart; switch 'resume' off, or remove that node."
+        ) from reason
     folder = os.path.join(folder_paths.get_output_directory(), *FOLDER.split("/"), digest)
     return UnfinishedInversion(folder, len(settings["sigmas"]) - 1, samples.shape)

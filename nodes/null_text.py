@@ -1,5 +1,7 @@
 """Null-Text Optimization: unconditional embeddings with which guidance draws the source clip again."""
 
+from dataclasses import astuple
+
 import latent_preview
 
 from ..fatezero.compat import io, schema, show_text, ui
@@ -11,7 +13,10 @@ from ..fatezero.null_text.optimization import (
     optimize_null_text,
 )
 from ..fatezero.refusal import speaking
+from ..fatezero.source.digest import null_text_digest
 from ..fatezero.source.reconstruction import reconstruct, reconstruction_psnr
+from ..fatezero.source.session import KeptRun, made_once
+from .shared.reuse import REUSE
 from .shared.wire_types import SourceRunType
 
 NODE = "Null-Text Optimization"
@@ -99,6 +104,7 @@ class NullTextOptimization(io.ComfyNode):
                     advanced=True,
                     tooltip="Also draws the source with the plain negative, to compare; takes as many steps again.",
                 ),
+                io.Boolean.Input("reuse", default=True, optional=True, advanced=True, tooltip=REUSE),
             ],
             outputs=[
                 SourceRunType.Output(
@@ -131,39 +137,60 @@ class NullTextOptimization(io.ComfyNode):
         start_from=FROM_SOURCE,
         embeddings=SHARED,
         report_error=True,
+        reuse=True,
     ) -> io.NodeOutput:
         settings = Optimization(guidance, inner_steps, learning_rate, early_stop, embeddings == PER_FRAME)
         check_null_text(model, source, negative, settings)
         callback = latent_preview.prepare_callback(model, source.steps)
-        before = _psnr(model, source, negative, guidance, callback) if report_error else None
-        if method == NEGATIVE_PROMPT:
-            run = negative_prompt_inversion(source, guidance)
-            after = _psnr(model, run, null_text_conditioning(run), guidance, callback) if report_error else None
-            details = "the source prompt's own embedding at every step"
-        else:
+        start = source.conditioning if start_from == FROM_SOURCE else negative
 
-            def show_loss(step, inner, loss):
-                show_text(cls, f"step {step + 1} of {source.steps}, inner step {inner}: loss {loss:.2e}")
+        def digest() -> str:
+            return null_text_digest(model, source, start, negative, [method, *astuple(settings)])
 
-            start = source.conditioning if start_from == FROM_SOURCE else negative
-            run, samples, losses = optimize_null_text(
-                model, source, start, settings, callback=callback, on_loss=show_loss
-            )
-            after = reconstruction_psnr(model, run, samples)
-            details = _losses(losses)
-        report = f"{run.summary()}\n{_comparison(guidance, before, after)}{details}"
-        return io.NodeOutput(run, null_text_conditioning(run), report, ui=ui.PreviewText(report))
+        def make() -> KeptRun:
+            if method == NEGATIVE_PROMPT:
+                return KeptRun(negative_prompt_inversion(source, guidance))
+            return _optimize(cls, model, source, start, settings, callback)
+
+        kept, note = made_once(reuse, digest, source.conditioning, make)
+        if report_error and "before" not in kept.details:
+            kept = kept.with_details(before=_psnr(model, source, negative, guidance, callback))
+        if report_error and "after" not in kept.details:
+            psnr = _psnr(model, kept.run, null_text_conditioning(kept.run), guidance, callback)
+            kept = kept.with_details(after=psnr)
+        report = _report(kept, note, guidance)
+        return io.NodeOutput(kept.run, null_text_conditioning(kept.run), report, ui=ui.PreviewText(report))
+
+
+def _optimize(node, model, source, start, settings: Optimization, callback) -> KeptRun:
+    def show_loss(step, inner, loss):
+        show_text(node, f"step {step + 1} of {source.steps}, inner step {inner}: loss {loss:.2e}")
+
+    run, samples, losses = optimize_null_text(model, source, start, settings, callback=callback, on_loss=show_loss)
+    return KeptRun(run, {"losses": losses, "after": reconstruction_psnr(model, run, samples)})
+
+
+def _report(kept: KeptRun, note: str | None, guidance: float) -> str:
+    details = kept.details
+    losses = details.get("losses")
+    lines = [
+        kept.run.summary(),
+        *_comparison(guidance, details.get("before"), details.get("after")),
+        "the source prompt's own embedding at every step" if losses is None else _losses(losses),
+        *([note] if note else []),
+    ]
+    return "\n".join(lines)
 
 
 def _psnr(model, source, negative, guidance, callback) -> float:
     return reconstruction_psnr(model, source, reconstruct(model, source, negative, guidance, callback))
 
 
-def _comparison(guidance, before, after) -> str:
+def _comparison(guidance: float, before: float | None, after: float | None) -> list[str]:
     if after is None:
-        return ""
+        return []
     compared = f"{before:.1f} dB before, " if before is not None else ""
-    return f"reconstruction at guidance {guidance:g} (PSNR of the latent): {compared}{after:.1f} dB after\n"
+    return [f"reconstruction at guidance {guidance:g} (PSNR of the latent): {compared}{after:.1f} dB after"]
 
 
 def _losses(losses: list[list[float]]) -> str:

@@ -24,7 +24,7 @@ from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
 from fatezero_pack.fatezero.source import resume as unfinished
 from fatezero_pack.fatezero.source import tensor_file
 from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
-from fatezero_pack.fatezero.source.resume import inversion_digest
+from fatezero_pack.fatezero.source.digest import inversion_digest
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL
 from fatezero_pack.nodes import invert as invert_node
@@ -74,7 +74,7 @@ def node(model, latent=None, source=None, **options):
         model,
         source or conditioning(EDIT.source),
         {"samples": latent},
-        **{"steps": STEPS, "schedule": OFFICIAL, "resume": True, **options},
+        **{"steps": STEPS, "schedule": OFFICIAL, "resume": True, "reuse": False, **options},
     ).result
 
 

@@ -10,6 +10,12 @@ from .option_keys import FRAMES_AT_ONCE, OURS
 from .temporal_parts import temporal_parts_of
 from .unet_inflation import KeyFramePatch
 
+SAMPLE = 16  # values of each weight: quick to read, and enough to tell two checkpoints apart
+
+
+class Unrecognised(Refusal):
+    """What cannot be named by its content, so that nobody can tell whether it is the same again."""
+
 
 def fingerprint(model) -> str:
     """A short text that changes with checkpoint, tuning, model sampling and patches (LoRA), not with the device.
@@ -80,6 +86,14 @@ def same_parts(before: list, now: list) -> bool:
     )
 
 
+def sampled_weights(model) -> list[torch.Tensor]:
+    """A little of every weight, before patches; tells checkpoints apart that differ by a merged LoRA only."""
+    weights = model.model.state_dict()
+    backups = {name: getattr(backup, "weight", backup) for name, backup in model.backup.items()}
+    samples = [backups.get(name, weights[name]).detach().reshape(-1)[:SAMPLE] for name in sorted(weights)]
+    return [sample.float().cpu() for sample in samples if not sample.is_meta]
+
+
 def lasting_parts(model) -> list:
     """What determines a model's answers beside its fingerprint; refuses patches of nodes that we do not know."""
     sampling = model.get_model_object("model_sampling")
@@ -97,8 +111,5 @@ def lasting_parts(model) -> list:
     unknown += [*model.injections, *model.weight_wrapper_patches]
     unknown += ["hooks"] * bool(model.hook_patches)
     if unknown:
-        raise Refusal(
-            f"'model' carries what another node has put there ({unknown[0]}) and what cannot be "
-            "recognised again after a restart; switch 'resume' off, or remove that node."
-        )
+        raise Unrecognised(f"'model' carries what another node has put there ({unknown[0]})")
     return [own, getattr(sampling, "sigmas", None), getattr(sampling, "zsnr", None)]

@@ -7,10 +7,10 @@ here: the table holds weak references only.
 """
 
 import json
-import logging
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,8 @@ from weakref import WeakValueDictionary
 
 import folder_paths
 
+from ..network.model_identity import Unrecognised
+from ..network.option_keys import TOKENS
 from ..refusal import Refusal
 from .source_file import read_source, write_source
 from .source_run import SourceRun
@@ -32,10 +34,45 @@ _living: WeakValueDictionary[str, SourceRun] = WeakValueDictionary()
 
 @dataclass(frozen=True)
 class KeptRun:
-    """A run that was made before in this session, and what its report said beyond the run itself (plain JSON)."""
+    """A run, what its report says beyond the run itself (plain JSON), and its name; None where it has none."""
 
     run: SourceRun
     details: dict = field(default_factory=dict)
+    digest: str | None = None
+
+    def with_details(self, **details) -> "KeptRun":
+        """The same run with more to report, which is kept too."""
+        known = {**self.details, **details}
+        if self.digest is not None:
+            with suppress(OSError):  # not on disk: then it is told this once
+                (_entry(self.digest) / DETAILS).write_text(json.dumps(known), encoding="utf-8")
+        return replace(self, details=known)
+
+
+def made_once(reuse: bool, digest: Callable[[], str], conditioning: list, make: Callable[[], KeptRun]):
+    """A run that this session has made before, or else a new one, which is kept.
+
+    Args:
+        reuse: Whether a person wants that; else the run is made and not kept.
+        digest: Names the run by all that determines it; may raise Unrecognised.
+        conditioning: The source CONDITIONING of the run.
+        make: Makes it.
+
+    Returns:
+        The KeptRun, and a line for the report where there is something to say, or None.
+    """
+    if not reuse:
+        return make(), None
+    try:
+        name = digest()
+    except Unrecognised as reason:
+        return make(), f"made anew whenever a prompt changes, since {reason}"
+    found = find(name, conditioning)
+    if found is not None:
+        return found, "found again: this session made it before, so that nothing had to be computed"
+    made = replace(make(), digest=name)
+    problem = keep(made)
+    return made, problem
 
 
 def find(digest: str, conditioning: list) -> KeptRun | None:
@@ -47,67 +84,44 @@ def find(digest: str, conditioning: list) -> KeptRun | None:
             cannot hold all of it (a ControlNet).
     """
     entry = _entry(digest)
-    details = _read_details(entry)
-    living = _living.get(digest)
-    if living is not None:
-        return KeptRun(living, details)
     try:
-        run = replace(read_source(str(entry / RUN)), conditioning=conditioning)
-    except (Refusal, OSError):  # never written, or dropped, or damaged: then it is made again
+        details = json.loads((entry / DETAILS).read_text(encoding="utf-8"))
+        run = _living.get(digest) or replace(read_source(str(entry / RUN)), conditioning=conditioning)
+    except (Refusal, OSError, ValueError):  # never written, or dropped, or damaged: then it is made again
         return None
     with suppress(OSError):
         os.utime(entry)  # the least recently used goes first
     _living[digest] = run
-    return KeptRun(run, details)
+    return KeptRun(run, details, digest)
 
 
-def keep(digest: str, run: SourceRun, details: dict) -> None:
-    """Keeps a run for the session; a full or read-only disk is logged, never an error.
-
-    Args:
-        digest: Names the run by all that determines it.
-        run: The run. Only a weak reference to it is held.
-        details: What the report says beyond the run, as plain JSON.
-    """
-    _living[digest] = run
-    entry = _entry(digest)
+def keep(made: KeptRun) -> str | None:
+    """Keeps a run for the session; returns what stood against it, in words, or None."""
+    entry = _entry(made.digest)
     unfinished = entry.with_name(f".unfinished_{uuid.uuid4().hex}")
     try:
-        _make_room(entry.parent, run.trajectory.nbytes + run.word_maps.nbytes)
+        _make_room(entry.parent, made.run.trajectory.nbytes + made.run.word_maps.nbytes)
         unfinished.mkdir(parents=True)
-        write_source(str(unfinished / RUN), replace(run, conditioning=_plain(run.conditioning)))
-        (unfinished / DETAILS).write_text(json.dumps(details), encoding="utf-8")
+        write_source(str(unfinished / RUN), replace(made.run, conditioning=_plain(made.run.conditioning)))
+        (unfinished / DETAILS).write_text(json.dumps(made.details), encoding="utf-8")
         shutil.rmtree(entry, ignore_errors=True)
         unfinished.rename(entry)
     except (Refusal, OSError) as error:
-        logging.warning("FateZero: this run is not kept for the session (%s); it is made again when needed.", error)
+        return f"made anew whenever a prompt changes, since the temp folder cannot keep it ({error})"
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def add_details(digest: str, details: dict) -> None:
-    """Adds to what is known of a kept run; does nothing where it is not on disk."""
-    entry = _entry(digest)
-    with suppress(OSError):
-        known = _read_details(entry)
-        (entry / DETAILS).write_text(json.dumps({**known, **details}), encoding="utf-8")
+    _living[made.digest] = made.run
+    return None
 
 
 def _entry(digest: str) -> Path:
     return Path(folder_paths.get_temp_directory()) / FOLDER / digest
 
 
-def _read_details(entry: Path) -> dict:
-    try:
-        return json.loads((entry / DETAILS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
 def _plain(conditioning: list) -> list:
     """The conditioning without what a file cannot hold; `find` is given it anew."""
     ((embedding, options),) = conditioning
-    return [[embedding, {name: value for name, value in options.items() if name == "fatezero_tokens"}]]
+    return [[embedding, {name: value for name, value in options.items() if name == TOKENS}]]
 
 
 def _make_room(folder: Path, size: int) -> None:

@@ -1,0 +1,111 @@
+"""Names of runs: a run made again under the same name would come out the same."""
+
+import hashlib
+
+import comfy.controlnet
+import torch
+
+from ..network.model_identity import Unrecognised, fingerprint, lasting_parts, sampled_weights
+from ..network.unet_inflation import Inflation
+from ..prompts.tokens import PromptTokens
+from .source_run import SourceRun
+
+
+def inversion_digest(
+    model, conditioning, latent: torch.Tensor, *, sigmas: torch.Tensor, label: str, refinement: int
+) -> str:
+    """A text that is the same for two inversions only where they give the same result.
+
+    Args:
+        model, conditioning, latent, sigmas, label, refinement: As for `invert`.
+
+    Raises:
+        Unrecognised: Where the model or the conditioning holds what cannot be named by its content.
+    """
+    digest = hashlib.sha256(b"FateZero inversion 2;")
+    _add(digest, [*_model(model), latent, sigmas, label, refinement], "'model'")
+    _add_conditioning(digest, conditioning, "'source'")
+    return digest.hexdigest()[:32]
+
+
+def null_text_digest(model, source: SourceRun, start, negative, settings) -> str:
+    """A text that is the same for two null-text runs only where they give the same result.
+
+    Args:
+        model, source: As for `optimize_null_text`.
+        start: The CONDITIONING that the optimisation starts from.
+        negative: The CONDITIONING that the result is compared with.
+        settings: All else that it depends on: numbers and texts in a list.
+
+    Raises:
+        Unrecognised: Where the model or a conditioning holds what cannot be named by its content.
+    """
+    digest = hashlib.sha256(b"FateZero null text 1;")
+    _add(digest, [*_model(model), source.sigmas, source.trajectory, source.label, list(settings)], "'model'")
+    _add_conditioning(digest, source.conditioning, "the conditioning of 'source'")
+    _add_conditioning(digest, start, "the conditioning that the optimization starts from")
+    _add_conditioning(digest, negative, "'negative'")
+    return digest.hexdigest()[:32]
+
+
+def _model(model) -> list:
+    """What a model computes follows from these."""
+    return [fingerprint(model), sampled_weights(model), str(model.model.get_dtype_inference()), lasting_parts(model)]
+
+
+def _add_conditioning(digest, conditioning, where: str) -> None:
+    for embedding, options in conditioning:
+        _add(digest, embedding, where)
+        _add(digest, options, where, named=True)
+
+
+def _add(digest, value, where: str, named: bool = False) -> None:
+    """Adds a value to a digest; where: the input that holds it; named: whether a refusal names the entry, too."""
+    if isinstance(value, (bool, int, float, str, type(None), PromptTokens, Inflation)):
+        digest.update(f"{value!r};".encode())
+    elif isinstance(value, torch.Tensor) and value.layout == torch.strided:
+        digest.update(f"{value.dtype} {tuple(value.shape)};".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    elif isinstance(value, (list, tuple)):
+        digest.update(f"{len(value)} items;".encode())
+        for item in value:
+            _add(digest, item, where)
+    elif isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        digest.update(f"{len(value)} entries;".encode())
+        for name in sorted(value):
+            _add(digest, name, where)
+            _add(digest, value[name], f"'{name}' of {where}" if named else where)
+    elif isinstance(value, comfy.controlnet.ControlBase):
+        _add(digest, _control_parts(value, where), where)
+    else:
+        raise Unrecognised(f"{where} holds a {type(value).__name__}")
+
+
+def _control_parts(control, where: str) -> list:
+    """What a ControlNet does depends on: its network, picture, strength and range, and those of the ones before it."""
+    networks = {
+        comfy.controlnet.ControlNet: "control_model",
+        comfy.controlnet.ControlLora: "control_weights",
+        comfy.controlnet.T2IAdapter: "t2i_model",
+    }
+    if type(control) not in networks or control.vae is not None or control.extra_hooks is not None:
+        raise Unrecognised(f"{where} is a {type(control).__name__} instead of an ordinary ControlNet")
+    network = getattr(control, networks[type(control)])
+    weights = network if isinstance(network, dict) else network.state_dict()
+    # As the model's own fingerprint does: a little of each weight tells networks apart and is quick to read.
+    weights = {name: weight.detach().reshape(-1)[:64].float() for name, weight in weights.items()}
+    return [
+        type(control).__name__,
+        weights,
+        control.cond_hint_original,
+        control.strength,
+        list(control.timestep_percent_range),
+        control.strength_type.name,
+        control.global_average_pooling,
+        control.compression_ratio,
+        control.upscale_algorithm,
+        control.extra_args,
+        control.extra_conds,
+        control.extra_concat_orig,
+        control.previous_controlnet,
+    ]
