@@ -1,4 +1,4 @@
-"""Replay and cache give the same picture; the cache saves the source's rows, and gives way where it is not available."""
+"""Replay and cache give the same picture; the cache saves the source's rows, and gives way where it cannot work."""
 
 import gc
 import shutil
