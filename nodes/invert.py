@@ -11,11 +11,11 @@ from ..fatezero.network.chunked_sampling import ChunkedRun
 from ..fatezero.network.model_identity import Unrecognised
 from ..fatezero.refusal import Refusal, speaking
 from ..fatezero.source.digest import inversion_digest
-from ..fatezero.source.inversion import inversion_sigmas, invert
+from ..fatezero.source.inversion import invert
 from ..fatezero.source.inversion_check import check_inversion
-from ..fatezero.source.reconstruction import reconstruct, reconstruction_error
+from ..fatezero.source.reconstruction import inverted_noise, reconstruct, reconstruction_error
 from ..fatezero.source.resume import FOLDER, UnfinishedInversion
-from ..fatezero.source.schedule import OFFICIAL
+from ..fatezero.source.schedule import OFFICIAL, inversion_sigmas
 from ..fatezero.source.session import KeptRun, made_once
 from ..fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL
 from .shared.reuse import REUSE
@@ -146,7 +146,7 @@ class Invert(io.ComfyNode):
         if unfinished is not None:
             unfinished.remove()
         noise = {key: value for key, value in latent.items() if key not in ("noise_mask", "batch_index")}
-        noise["samples"] = model.model.process_latent_out(run.trajectory[-1])
+        noise["samples"] = inverted_noise(model, run)
         report = _report(kept, note, report_error)
         return io.NodeOutput(noise, run, sigmas.flip(0), report, ui=ui.PreviewText(report))
 

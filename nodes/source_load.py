@@ -8,6 +8,7 @@ import folder_paths
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.network.unet_check import require_unet
 from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.source.reconstruction import inverted_noise
 from ..fatezero.source.resume import FOLDER as UNFINISHED
 from ..fatezero.source.source_check import check_model
 from ..fatezero.source.source_file import read_source
@@ -68,7 +69,7 @@ class LoadSourceRun(io.ComfyNode):
         source = read_source(path)
         check_model(model, source)
         report = f"{source.summary()}\nloaded from {file}"
-        noise = {"samples": model.model.process_latent_out(source.trajectory[-1])}
+        noise = {"samples": inverted_noise(model, source)}
         return io.NodeOutput(noise, source, source.sigmas.flip(0), report, ui=ui.PreviewText(report))
 
 

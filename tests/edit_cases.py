@@ -13,8 +13,8 @@ from fatezero_pack.fatezero.edit.edit_check import check_sampler
 from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
-from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
-from fatezero_pack.fatezero.source.schedule import OFFICIAL
+from fatezero_pack.fatezero.source.inversion import invert
+from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
 from golden_unet import UNET_CONFIG, random_model
 
 # Two levels with attention, five transformers: fast, and all that the method meets (places, sizes, depths).

@@ -12,8 +12,8 @@ from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.prompts.window import Window
-from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
-from fatezero_pack.fatezero.source.schedule import OFFICIAL
+from fatezero_pack.fatezero.source.inversion import invert
+from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
 from golden_unet import CASES, golden_case, golden_model, relative
 
 KEY_FRAMES = {"mid": "middle", "first": "first", -1: "-1"}

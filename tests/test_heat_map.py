@@ -24,8 +24,8 @@ from fatezero_pack.fatezero.report.heat_map import (
     word_attention,
 )
 from fatezero_pack.fatezero.report.labels import bar_height
-from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
-from fatezero_pack.fatezero.source.schedule import OFFICIAL
+from fatezero_pack.fatezero.source.inversion import invert
+from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
 from fatezero_pack.fatezero.source.source_run import SourceRun
 from fatezero_pack.nodes.attention_mask import AVERAGE, ONE_STEP
 from fatezero_pack.nodes.edit_prompts import EditPrompts

@@ -25,9 +25,8 @@ from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.edit.settings import BlendSettings
 from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
-from fatezero_pack.fatezero.source.inversion import inversion_sigmas
 from fatezero_pack.fatezero.source.reconstruction import reconstruct, reconstruction_error
-from fatezero_pack.fatezero.source.schedule import OFFICIAL
+from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
 from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL
 from fatezero_pack.nodes.invert import Invert
 from golden_unet import UNET_CONFIG, patcher, relative

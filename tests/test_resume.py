@@ -23,9 +23,9 @@ from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
 from fatezero_pack.fatezero.source import resume as unfinished
 from fatezero_pack.fatezero.source import tensor_file
-from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
 from fatezero_pack.fatezero.source.digest import inversion_digest
-from fatezero_pack.fatezero.source.schedule import OFFICIAL
+from fatezero_pack.fatezero.source.inversion import invert
+from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
 from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL
 from fatezero_pack.nodes import invert as invert_node
 from fatezero_pack.nodes.invert import Invert

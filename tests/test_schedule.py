@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from edit_cases import small_model
-from fatezero_pack.fatezero.source.inversion import inversion_sigmas
 from fatezero_pack.fatezero.source.schedule import (
     OFFICIAL,
     at_position,
     comfy_sigmas,
     ddim_timesteps,
+    inversion_sigmas,
     official_sigmas,
     schedule_position,
 )

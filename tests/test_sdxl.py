@@ -9,9 +9,9 @@ from fatezero_pack.fatezero.network.unet_attention import transformer_depths
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.prompts.window import Window
-from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
+from fatezero_pack.fatezero.source.inversion import invert
 from fatezero_pack.fatezero.source.reconstruction import reconstruct
-from fatezero_pack.fatezero.source.schedule import OFFICIAL
+from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
 from golden_unet import relative
 from sdxl_cases import sdxl_conditioning
 

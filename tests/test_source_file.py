@@ -23,8 +23,8 @@ from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source import tensor_file
-from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
-from fatezero_pack.fatezero.source.schedule import OFFICIAL
+from fatezero_pack.fatezero.source.inversion import invert
+from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
 from fatezero_pack.fatezero.source.source_file import read_source, write_source
 from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, NullText, SourceRun
 from fatezero_pack.nodes.invert import Invert
@@ -201,9 +201,7 @@ def test_a_full_disk_leaves_nothing(source, path, monkeypatch, tmp_path):
     monkeypatch.setattr(tensor_file, "open", full_disk, raising=False)
     with pytest.raises(OSError) as refusal:
         write_source(path, source)
-    check_sentence(
-        refusal.value, "run.safetensors could not be written (No space left on device)", "; free space"
-    )
+    check_sentence(refusal.value, "run.safetensors could not be written (No space left on device)", "; free space")
     assert open(path, "rb").read() == before and os.listdir(tmp_path) == ["run.safetensors"]
 
 

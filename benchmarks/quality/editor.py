@@ -11,8 +11,8 @@ from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
 from fatezero_pack.fatezero.null_text.optimization import Optimization, null_text_conditioning, optimize_null_text
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
-from fatezero_pack.fatezero.source.inversion import inversion_sigmas, invert
-from fatezero_pack.fatezero.source.schedule import OFFICIAL
+from fatezero_pack.fatezero.source.inversion import invert
+from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
 
 from .cases import Case
 from .methods import ON_BOTH, SDEDIT, TRUTH, UNCHANGED, Method

@@ -19,6 +19,7 @@ from ..network.unet_attention import install_hooks, plain_attention
 from ..network.word_maps import mask_downsampling
 from ..prompts.prompt_edit import PromptEdit
 from ..refusal import speaking
+from ..source.reconstruction import clean_samples
 from ..source.source_run import SourceRun
 from . import edit_check as blend_check
 from .chunk_fusion import ChunkFusion, Step, average, edit_mask
@@ -74,8 +75,7 @@ def finished(guider, source: SourceRun, samples, sigmas):
     last = float(sigmas[-1])
     if last == 0 or abs(last - float(source.sigmas[0])) > 1e-4 * last:
         return samples
-    model = guider.model_patcher.model
-    return model.process_latent_out(model.process_latent_in(samples) / (1 + last**2) ** 0.5)
+    return clean_samples(guider.model_patcher, source, samples)
 
 
 class BlendRun:

@@ -4,7 +4,7 @@ import comfy.model_management
 import comfy.samplers
 import torch
 
-from ..source.reconstruction import _denoise
+from ..source.reconstruction import denoise
 from ..source.source_run import SourceRun
 from .edit_run import blend_attention
 
@@ -16,4 +16,4 @@ def sample_edit(
     guider = comfy.samplers.CFGGuider(blend_attention(model, source, edit, settings))
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
-    return _denoise(guider, source, callback, disable_pbar)
+    return denoise(guider, source, comfy.samplers.ksampler("euler"), callback, disable_pbar)

@@ -16,7 +16,7 @@ from ..network.chunked_sampling import ChunkedRun
 from ..network.option_keys import NULL_TEXT, TOKENS
 from ..refusal import Refusal
 from ..source.attention_cache import AttentionCache
-from ..source.reconstruction import clean_samples
+from ..source.reconstruction import clean_samples, denoise
 from ..source.source_run import NullText, SourceRun
 from .gradients import (
     GRADIENT_BYTES,
@@ -80,20 +80,10 @@ def optimize_null_text(
     with torch.inference_mode(False), torch.no_grad():
         guider = comfy.samplers.CFGGuider(model)
         guider.set_conds(source.conditioning, negative)
-        noise = model.model.process_latent_out(source.trajectory[-1])
-        samples = guider.sample(
-            torch.zeros_like(noise),
-            noise,
-            optimizer,
-            source.sigmas.flip(0),
-            callback=callback,
-            disable_pbar=disable_pbar,
-            seed=0,
-        )
+        samples = denoise(guider, source, optimizer, callback, disable_pbar)
     embeddings = torch.stack(optimizer.embeddings[::-1])
     run = with_null_text(source, embeddings, settings.guidance, negative[0][1])
-    samples = clean_samples(model, source, samples).to(comfy.model_management.intermediate_device())
-    return run, samples, optimizer.losses
+    return run, clean_samples(model, source, samples), optimizer.losses
 
 
 def negative_prompt_inversion(source: SourceRun, guidance: float) -> SourceRun:

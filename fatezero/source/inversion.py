@@ -1,5 +1,7 @@
 """DDIM inversion (FateZero Eq. 3): from the clip's latents to the noise that draws it again."""
 
+from dataclasses import dataclass
+
 import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -14,96 +16,91 @@ from ..network.unet_attention import downsampling, install_hooks, plain_attentio
 from ..network.unet_check import prediction_type
 from ..network.unet_inflation import inflation_of
 from ..network.word_maps import layer_word_maps, mask_downsampling
-from ..refusal import Refusal
-from .schedule import OFFICIAL, comfy_sigmas, official_sigmas
+from .resume import UnfinishedInversion
+from .schedule import rescaled
 from .source_run import TARGET_LABEL, SourceRun
+
+
+@dataclass(frozen=True)
+class InversionStep:
+    """One step of DDIM inversion in sigma space, from x at sigma to x' at the noisier sigma'.
+
+    Args:
+        prediction: What the model predicts, "epsilon" or "v".
+        label: The level that the model is told: "target" is sigma', as the official code; "current" is sigma, as the
+            paper prints it.
+        refinement: Iterations of x' = x + (sigma' - sigma) epsilon(x', sigma'), which denoising undoes exactly once they
+            have settled.
+        smallest_sigma: The lowest level that the model knows.
+    """
+
+    prediction: str
+    label: str = TARGET_LABEL
+    refinement: int = 0
+    smallest_sigma: float = 0.0
+
+    def __call__(self, model, x, sigma, next_sigma, **extra_args) -> tuple[torch.Tensor, torch.Tensor]:
+        """The latent at next_sigma and the denoised latent, both [n, c, h, w]; arguments as of k-diffusion's samplers."""
+        ones = x.new_ones(len(x))
+        told = next_sigma if self.label == TARGET_LABEL else sigma.clamp_min(self.smallest_sigma)
+        fed = rescaled(x, sigma, told)
+        denoised = model(fed, told * ones, **extra_args)
+        epsilon = predicted_noise(fed, denoised, told, x, sigma, self.prediction)
+        following = x + (next_sigma - sigma) * epsilon  # FateZero Eq. 3, with x = z / sqrt(alpha_bar)
+        for _ in range(self.refinement):
+            epsilon = (following - model(following, next_sigma * ones, **extra_args)) / next_sigma
+            following = x + (next_sigma - sigma) * epsilon
+        return following, x - sigma * epsilon
 
 
 @torch.no_grad()
 def sample_ddim_inversion(
-    model,
-    x,
-    sigmas,
-    extra_args=None,
-    callback=None,
-    disable=None,
-    *,
-    prediction="epsilon",
-    label=TARGET_LABEL,
-    refinement=0,
-    smallest_sigma=0.0,
-    before_call=None,
-    on_latent=None,
-    first_step=0,
-    first_latent=None,
+    model, x, sigmas, extra_args=None, callback=None, disable=None, *, step: InversionStep, finished=()
 ):
-    """DDIM inversion as a ComfyUI sampler function: FateZero Eq. 3 in sigma space.
+    """DDIM inversion as one of k-diffusion's samplers, whose sigmas rise.
 
-    x: [n, c, h, w] at sigmas[0]; sigmas: ascending [N + 1]; model(x, sigma) returns the denoised latent.
-    prediction: "epsilon" or "v". label: "target" evaluates epsilon at the noisier sigma of each step, as the official
-    code; "current" at the cleaner one, as the paper prints it (never below smallest_sigma). refinement: iterations of
-    x' = x + (sigma' - sigma) epsilon(x', sigma'), after which denoising undoes the step exactly.
-    before_call(step, last): told before each evaluation; on_latent(step, x): given each new latent. first_step: goes on
-    there, from first_latent [n, c, h, w] at sigmas[first_step].
+    Args:
+        model: model(x, sigma) gives the denoised latent.
+        x: The latent at sigmas[0], [n, c, h, w].
+        sigmas: Ascending, [N + 1].
+        extra_args: What the model is given besides.
+        callback: Told of each step, with its new latent as "x".
+        disable: Whether to hide the progress bar.
+        step: How one step is made.
+        finished: The latents after the steps that were made before; it goes on with the next.
+
+    Returns:
+        The latent at sigmas[-1].
     """
-    extra_args = extra_args or {}
-    ones = x.new_ones([x.shape[0]])
-    if first_step:
-        x = first_latent.to(x)
+    if len(finished):
+        x = finished[-1].to(x)
     steps = len(sigmas) - 1
-    for step in trange(first_step, steps, initial=first_step, total=steps, disable=disable):
-        sigma, next_sigma = sigmas[step], sigmas[step + 1]
-        evaluate_at = next_sigma if label == TARGET_LABEL else sigma.clamp_min(smallest_sigma)
-        # Scaled so that the UNet, which divides by sqrt(1 + label²), sees the latent of level sigma as it is.
-        fed = x * ((1 + evaluate_at**2) / (1 + sigma**2)) ** 0.5
-        if before_call is not None:
-            before_call(step, refinement == 0)
-        denoised = model(fed, evaluate_at * ones, **extra_args)
-        epsilon = predicted_noise(fed, denoised, evaluate_at, x, sigma, prediction)
-        following = x + (next_sigma - sigma) * epsilon
-        for iteration in range(refinement):
-            if before_call is not None:
-                before_call(step, iteration == refinement - 1)
-            denoised = model(following, next_sigma * ones, **extra_args)
-            epsilon = (following - denoised) / next_sigma
-            following = x + (next_sigma - sigma) * epsilon
+    for i in trange(len(finished), steps, initial=len(finished), total=steps, disable=disable):
+        x, denoised = step(model, x, sigmas[i], sigmas[i + 1], **(extra_args or {}))
         if callback is not None:
-            callback({"x": x, "i": step, "sigma": sigma, "sigma_hat": next_sigma, "denoised": x - sigma * epsilon})
-        x = following
-        if on_latent is not None:
-            on_latent(step, x)
+            callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i + 1], "denoised": denoised})
     return x
 
 
-def predicted_noise(fed, denoised, evaluated_at, x, sigma, prediction: str):
-    """Epsilon of the latent x at level sigma, from a denoised latent that was computed under another label.
+def predicted_noise(fed, denoised, told, x, sigma, prediction: str) -> torch.Tensor:
+    """Epsilon of a latent, from a denoised latent that was computed under another label.
 
-    fed: what the model was given; evaluated_at: its label. For epsilon-prediction the label's scale cancels; for
-    v-prediction v is recovered first and turned into epsilon with the latent's own level (as diffusers' inverse
-    scheduler; the official code assumes epsilon-prediction throughout).
+    For epsilon-prediction the label's scale cancels. For v-prediction v is recovered first and turned into epsilon with
+    the latent's own level, as diffusers' inverse scheduler does; the official code takes every model to predict epsilon.
+
+    Args:
+        fed: What the model was given, [n, c, h, w].
+        denoised: What it gave back, [n, c, h, w].
+        told: The level that it was told.
+        x: The latent, [n, c, h, w].
+        sigma: The latent's own level.
+        prediction: What the model predicts, "epsilon" or "v".
     """
     if prediction == "epsilon":
-        return (fed - denoised) / evaluated_at
-    v = (fed / (1 + evaluated_at**2) - denoised) * (1 + evaluated_at**2) ** 0.5 / evaluated_at
-    alpha = (1 + sigma**2) ** -0.5
+        return (fed - denoised) / told
+    v = (fed / (1 + told**2) - denoised) * (1 + told**2) ** 0.5 / told
+    alpha = (1 + sigma**2) ** -0.5  # sqrt(alpha_bar)
     return alpha * v + sigma * alpha * (x * alpha)
-
-
-def inversion_sigmas(model, schedule: str, steps: int) -> torch.Tensor:
-    """Ascending sigmas [steps + 1] of the official schedule or of a ComfyUI scheduler; refuses levels that repeat."""
-    model_sampling = model.get_model_object("model_sampling")
-    if not 1 <= steps <= 999:
-        raise Refusal(f"'steps' is {steps}; choose 1 to 999.")
-    if schedule == OFFICIAL:
-        sigmas = official_sigmas(model_sampling.sigmas, steps)
-    else:
-        sigmas = comfy_sigmas(model_sampling, schedule, steps)
-    if not bool((sigmas[1:] > sigmas[:-1]).all()):
-        raise Refusal(
-            f"'schedule' {schedule} repeats noise levels at {steps} steps; "
-            "use another number of steps or another schedule."
-        )
-    return sigmas
 
 
 def invert(
@@ -116,55 +113,45 @@ def invert(
     refinement: int = 0,
     callback=None,
     disable_pbar: bool = False,
-    unfinished=None,
+    unfinished: UnfinishedInversion | None = None,
 ) -> SourceRun:
     """Inverts a clip under its source prompt, without guidance, and keeps the trajectory and the word maps.
 
-    model: ModelPatcher, inflated or not; conditioning: source CONDITIONING; latent: [n, c, h, w] as a VAE gives it;
-    sigmas: from `inversion_sigmas`; callback: ComfyUI's (step, denoised, x, total); unfinished: the
-    UnfinishedInversion of the same arguments, to go on after its finished steps and to keep the others.
-    The clean latent is taken to be at sigmas[0] (official: alpha_bar_0), so it is scaled into x = x_0 + sigma·epsilon.
+    Args:
+        model: ModelPatcher, inflated or not; it is not changed.
+        conditioning: The source CONDITIONING.
+        latent: The clip as a VAE gives it, [n, c, h, w].
+        sigmas: Of `inversion_sigmas`, ascending [N + 1]. The clean latent is taken to be at sigmas[0], as in the official
+            code (alpha_bar_0), so it is scaled into x = x_0 + sigma·epsilon.
+        label: As of InversionStep.
+        refinement: As of InversionStep.
+        callback: ComfyUI's callback(step, denoised, x, total).
+        disable_pbar: Whether to hide the progress bar.
+        unfinished: Where the steps of the same inversion lie: those found are not made again, the others are added.
     """
     model = model.clone()
-    model_sampling = model.get_model_object("model_sampling")
     tokens = conditioning[0][1].get(TOKENS)
-    capture = WordMapCapture(latent.shape, tokens.end + 1 if tokens is not None else None)
+    clean = rescaled(latent.float(), 0.0, float(sigmas[0]))
+    capture = WordMapCapture(latent.shape, None if tokens is None else tokens.end + 1)
+    recording = Recording(model.model.process_latent_in(clean), len(sigmas) - 1, capture, unfinished)
+
+    def after_step(step, denoised, x, total):
+        if callback is not None:
+            callback(step, denoised, x, total)
+        recording.add(x)
+
+    smallest_sigma = float(model.get_model_object("model_sampling").sigma_min)
+    step = InversionStep(prediction_type(model), label, refinement, smallest_sigma)
+    sampler = comfy.samplers.KSAMPLER(sample_ddim_inversion, {"step": step, "finished": recording.finished})
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, INVERSION, capture.outer_sample)
     guider = comfy.samplers.CFGGuider(model)
     guider.inner_set_conds({"positive": conditioning})
-
-    clean = latent.float() * (1 + float(sigmas[0]) ** 2) ** 0.5
-    trajectory = torch.empty(len(sigmas), *latent.shape)
-    trajectory[0] = model.model.process_latent_in(clean)
-    first_step = 0
-    if unfinished is not None:
-        for first_step, (following, maps) in enumerate(unfinished.finished_steps(), start=1):
-            trajectory[first_step] = following
-            capture.steps.append(maps)
-
-    def keep(step, x):
-        trajectory[step + 1] = x
-        if unfinished is not None:
-            unfinished.write(step, trajectory[step + 1], capture.steps[-1])
-
-    sampler = comfy.samplers.KSAMPLER(
-        sample_ddim_inversion,
-        {
-            "prediction": prediction_type(model),
-            "label": label,
-            "refinement": refinement,
-            "smallest_sigma": float(model_sampling.sigma_min),
-            "before_call": capture.before_call,
-            "on_latent": keep,
-            "first_step": first_step,
-            "first_latent": trajectory[first_step],
-        },
-    )
-    guider.sample(torch.zeros_like(clean), clean, sampler, sigmas, callback=callback, disable_pbar=disable_pbar, seed=0)
+    nothing = torch.zeros_like(clean)
+    guider.sample(nothing, clean, sampler, sigmas, callback=after_step, disable_pbar=disable_pbar, seed=0)
     return SourceRun(
         sigmas=sigmas,
-        trajectory=trajectory,
-        word_maps=capture.word_maps(),
+        trajectory=recording.trajectory,
+        word_maps=torch.stack(recording.word_maps),
         label=label,
         refinement=refinement,
         conditioning=conditioning,
@@ -174,18 +161,52 @@ def invert(
     )
 
 
+class Recording:
+    """The latents and word maps of the steps made so far; also on disk, where they may be wanted again.
+
+    Args:
+        clean: The latent at sigmas[0], [n, c, h, w].
+        steps: N of the inversion.
+        capture: Where the word maps of each step come from.
+        unfinished: Where the steps lie on disk, if they do; those found count as made.
+    """
+
+    def __init__(self, clean: torch.Tensor, steps: int, capture: "WordMapCapture", unfinished=None):
+        self.trajectory = torch.empty(steps + 1, *clean.shape)
+        self.trajectory[0] = clean
+        self.word_maps: list[torch.Tensor] = []
+        self.capture, self.unfinished = capture, unfinished
+        for latent, maps in unfinished.finished_steps() if unfinished is not None else ():
+            self.word_maps.append(maps)
+            self.trajectory[len(self.word_maps)] = latent
+
+    @property
+    def finished(self) -> torch.Tensor:
+        """The latents after the steps made so far, [steps, n, c, h, w]."""
+        return self.trajectory[1 : len(self.word_maps) + 1]
+
+    def add(self, latent: torch.Tensor) -> None:
+        """Takes the latent after a step, and the step's word maps."""
+        self.word_maps.append(self.capture.take())
+        step = len(self.word_maps)
+        self.trajectory[step] = latent
+        if self.unfinished is not None:
+            self.unfinished.write(step - 1, self.trajectory[step], self.word_maps[-1])
+
+
 class WordMapCapture:
     """Reads the source's cross-attention during inversion, at the last evaluation of each step.
 
-    latent_shape: [n, c, h, w]; tokens: how many of the prompt's tokens to keep (the padding is of no use), or None.
+    Args:
+        latent_shape: Of the clip, [n, c, h, w].
+        tokens: How many of the prompt's tokens to keep (the padding is of no use); None for all.
     """
 
     def __init__(self, latent_shape, tokens: int | None):
         self.downsampling = mask_downsampling(*latent_shape[-2:])
         self.tokens = tokens
-        self.steps = []
-        self.layers = None  # maps of the layers that a chunk has passed, where they are wanted
-        self.active = False
+        self.maps: torch.Tensor | None = None  # word maps [n, T', h', w'] of the latest evaluation
+        self.layers: list[torch.Tensor] = []  # those of the layers that a chunk has passed
 
     def outer_sample(self, executor, *args, **kwargs):
         """OUTER_SAMPLE wrapper: hooks the run's private options."""
@@ -196,26 +217,24 @@ class WordMapCapture:
         ChunkedRun(guider.model_patcher, "DDIM Invert + Store Attention", self.evaluate_chunk).install(guider)
         return executor(*args, **kwargs)
 
-    def before_call(self, step: int, last: bool):
-        self.active = last
-        if last:
-            self.steps.append(None)
-
     def evaluate_chunk(self, executor, model, conds, x, timestep, model_options):
-        """A chunk's call, whose maps are assigned, not added: out of memory, it runs again."""
+        """A chunk's call. A refinement's maps take the place of those before, and so do those of a second try after
+        memory ran out."""
         active = active_chunk(model_options["transformer_options"])
-        self.layers = [] if self.active else None
+        self.layers = []
         denoised = executor(model, conds, x, timestep, model_options)
         if self.layers:
-            maps = torch.stack(self.layers).mean(dim=0)[:, : self.tokens].cpu()
-            self.steps[-1] = active.put(maps, self.steps[-1])
+            self.maps = active.put(torch.stack(self.layers).mean(dim=0)[:, : self.tokens].cpu(), self.maps)
         return denoised
 
-    def word_maps(self) -> torch.Tensor:
-        return torch.stack(self.steps)
+    def take(self) -> torch.Tensor:
+        """The word maps of the latest evaluation, once."""
+        maps, self.maps = self.maps, None
+        assert maps is not None
+        return maps
 
     def attend(self, layer, query, key, value, extra, previous):
-        if self.layers is not None and layer.kind == CROSS and downsampling(extra) == self.downsampling:
+        if layer.kind == CROSS and downsampling(extra) == self.downsampling:
             self.layers.append(layer_word_maps(query, key, extra))
         if previous is not None:
             return previous(query, key, value, extra)

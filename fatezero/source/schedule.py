@@ -2,6 +2,8 @@
 
 import torch
 
+from ..refusal import Refusal
+
 OFFICIAL = "DDIM (official)"
 
 
@@ -29,6 +31,49 @@ def comfy_sigmas(model_sampling, scheduler: str, steps: int) -> torch.Tensor:
     return comfy.samplers.calculate_sigmas(model_sampling, scheduler, steps).float().cpu().flip(0)
 
 
+def inversion_sigmas(model, schedule: str, steps: int) -> torch.Tensor:
+    """The noise levels of an inversion; refuses levels that repeat.
+
+    Args:
+        model: ModelPatcher.
+        schedule: OFFICIAL, or the name of one of ComfyUI's schedulers.
+        steps: 1 to 999.
+
+    Returns:
+        Ascending sigmas, float32 [steps + 1].
+    """
+    model_sampling = model.get_model_object("model_sampling")
+    if not 1 <= steps <= 999:
+        raise Refusal(f"'steps' is {steps}; choose 1 to 999.")
+    if schedule == OFFICIAL:
+        sigmas = official_sigmas(model_sampling.sigmas, steps)
+    else:
+        sigmas = comfy_sigmas(model_sampling, schedule, steps)
+    if not bool((sigmas[1:] > sigmas[:-1]).all()):
+        raise Refusal(
+            f"'schedule' {schedule} repeats noise levels at {steps} steps; "
+            "use another number of steps or another schedule."
+        )
+    return sigmas
+
+
+def rescaled(latent: torch.Tensor, sigma, label) -> torch.Tensor:
+    """A latent at one noise level, scaled so that the UNet sees it unchanged when it is told another.
+
+    ComfyUI's x = x_0 + sigma·epsilon is DDIM's z = sqrt(alpha_bar)·x_0 + sqrt(1 - alpha_bar)·epsilon times
+    sqrt(1 + sigma²), and the model divides by that of its label.
+
+    Args:
+        latent: x at level `sigma`, of any shape.
+        sigma: The level of the latent; 0 or above, a number or a tensor of one.
+        label: The level that the model is told; 0 gives DDIM's z.
+
+    Returns:
+        The latent times sqrt((1 + label²) / (1 + sigma²)).
+    """
+    return latent * ((1 + label**2) / (1 + sigma**2)) ** 0.5
+
+
 def schedule_position(sigmas: torch.Tensor, sigma: float) -> float:
     """Where a sigma lies in an ascending schedule, as a fractional index.
 
@@ -49,7 +94,8 @@ def schedule_position(sigmas: torch.Tensor, sigma: float) -> float:
 
 
 def at_position(levels, position: float) -> torch.Tensor:
-    """The tensor of a sequence at a fractional index, linear between neighbours."""
+    """The tensor of a sequence at a fractional index, linear between neighbours; its first or last beyond them."""
+    position = min(max(position, 0.0), len(levels) - 1.0)
     lower = int(position)
     weight = position - lower
     return levels[lower] if weight == 0 else torch.lerp(levels[lower], levels[lower + 1], weight)

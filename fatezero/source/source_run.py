@@ -6,7 +6,7 @@ import torch
 
 from ..network.unet_inflation import Inflation
 from .attention_cache import AttentionCache
-from .schedule import at_position, schedule_position
+from .schedule import at_position, rescaled, schedule_position
 
 TARGET_LABEL, CURRENT_LABEL = "target", "current"
 
@@ -76,7 +76,7 @@ class SourceRun(list):
 
     def latent_at(self, sigma: float) -> torch.Tensor:
         """The inverted latent at a sigma, [n, c, h, w]; between steps interpolated linearly in sigma."""
-        return at_position(self.trajectory, schedule_position(self.sigmas, sigma))
+        return self._at(sigma, self.trajectory)
 
     def fed_at(self, sigma: float) -> torch.Tensor:
         """What the model was fed when inversion evaluated it at this sigma, [n, c, h, w].
@@ -84,24 +84,24 @@ class SourceRun(list):
         With the target label, the latent one step cleaner, scaled as if it were at this sigma (the model divides by
         sqrt(1 + sigma²), so that it sees the cleaner latent as it is); otherwise the latent of this sigma.
         """
-        position = schedule_position(self.sigmas, sigma)
         if self.label == CURRENT_LABEL or self.refinement:
-            return at_position(self.trajectory, position)
-        position = max(position - 1.0, 0.0)
-        level = float(at_position(self.sigmas, position))
-        return at_position(self.trajectory, position) * ((1 + sigma**2) / (1 + level**2)) ** 0.5
+            return self.latent_at(sigma)
+        level = float(self._at(sigma, self.sigmas, steps_cleaner=1))
+        return rescaled(self._at(sigma, self.trajectory, steps_cleaner=1), level, sigma)
 
     def word_maps_at(self, sigma: float) -> torch.Tensor:
         """The source's word maps of the call evaluated at this sigma, [n, T, h', w']."""
-        position = schedule_position(self.sigmas, sigma)
-        if self.label == TARGET_LABEL or self.refinement:
-            position -= 1
-        return at_position(self.word_maps, min(max(position, 0.0), self.steps - 1.0))
+        # Step k is evaluated at sigmas[k + 1] unless the label is the current one and nothing refines it.
+        return self._at(sigma, self.word_maps, steps_cleaner=int(self.label == TARGET_LABEL or self.refinement > 0))
 
     def null_text_at(self, sigma: float) -> torch.Tensor:
         """The unconditional embedding of the denoising step that starts at a sigma, [1 or n, T, C]."""
-        position = schedule_position(self.sigmas, sigma) - 1
-        return at_position(self.null_text.embeddings, min(max(position, 0.0), self.steps - 1.0))
+        assert self.null_text is not None
+        return self._at(sigma, self.null_text.embeddings, steps_cleaner=1)
+
+    def _at(self, sigma: float, values: torch.Tensor, steps_cleaner: int = 0) -> torch.Tensor:
+        """One of the run's sequences, read at a sigma or a number of steps before it on the way from the clean latent."""
+        return at_position(values, schedule_position(self.sigmas, sigma) - steps_cleaner)
 
     def summary(self) -> str:
         """What was inverted, in a few readable lines."""
