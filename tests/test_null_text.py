@@ -28,7 +28,9 @@ from fatezero_pack.fatezero.network import chunked_sampling
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
 from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
-from fatezero_pack.fatezero.null_text.gradients import DenoiseChunk, Evaluation, gradients
+from fatezero_pack.fatezero.null_text import gradients as gradients_file
+from fatezero_pack.fatezero.null_text import optimization
+from fatezero_pack.fatezero.null_text.gradients import DenoiseChunk, Passage, embedding_gradient, gradients, pass_chunk
 from fatezero_pack.fatezero.null_text.optimization import (
     NODE,
     Optimization,
@@ -188,16 +190,15 @@ def test_the_gradient_of_chunks_is_that_of_the_clip(key_frames, monkeypatch):
     source = inverted(model, EDIT, clip_latent(5), steps=2)
     found = {}
 
-    class Recorded(Evaluation):
-        def gradient(self, of_denoised):
-            found[self.at_once] = super().gradient(of_denoised)
-            raise Enough
+    def recorded(tape, of_denoised):
+        found[at_once] = embedding_gradient(tape, of_denoised)
+        raise Enough
 
-    monkeypatch.setattr("fatezero_pack.fatezero.null_text.optimization.Evaluation", Recorded)
+    monkeypatch.setattr(optimization, "embedding_gradient", recorded)
     for at_once in (5, 2, 1):
-        Recorded.at_once = at_once
         with pytest.raises(Enough):
             optimized(sampled_in_chunks(model, at_once, NODE), source)
+    assert found.keys() == {5, 2, 1}
     assert relative(found[2], found[5]) < 1e-3 and relative(found[1], found[5]) < 1e-3
 
 
@@ -206,13 +207,12 @@ def test_what_is_carried_along_matters_for_the_gradient(monkeypatch):
     model = inflate(small_model(), Inflation(("middle",)))
     source = inverted(model, EDIT, clip_latent(5), steps=2)
     exact = optimized(sampled_in_chunks(model, 1, NODE), source)[0].null_text.embeddings
-    plain = Evaluation.evaluate
 
-    def dropped(self, active, before):
-        part, carried, _ = plain(self, active, before)
-        return part, {name: tensor.detach().requires_grad_() for name, tensor in carried.items()}, {}
+    def dropped(*arguments):
+        part, carried, _ = pass_chunk(*arguments)
+        return Passage(part, {name: tensor.detach().requires_grad_() for name, tensor in carried.items()}, {})
 
-    monkeypatch.setattr(Evaluation, "evaluate", dropped)
+    monkeypatch.setattr(gradients_file, "pass_chunk", dropped)
     approximate = optimized(sampled_in_chunks(model, 1, NODE), source)[0].null_text.embeddings
     start = negative()[0][0]
     assert relative(approximate - start, exact - start) > 0.05
@@ -311,21 +311,20 @@ def controlled_negative():
 def test_the_gradient_is_the_slope(model, source, start, monkeypatch):
     """Along the gradient itself, by finite differences; a ControlNet reads the embedding, too."""
 
-    class Checked(Evaluation):
-        def gradient(self, of_denoised):
-            found = super().gradient(of_denoised)
-            step = found / found.norm() * 0.03
-            ((first, _),) = self.before
+    def checked(tape, of_denoised):
+        found = embedding_gradient(tape, of_denoised)
+        step = found / found.norm() * 0.03
+        ((first, _),) = tape.before
 
-            def value(embedding):
-                with torch.no_grad():
-                    return float((self.denoise(replace(first, carried={}), embedding) * of_denoised).double().sum())
+        def value(embedding):
+            with torch.no_grad():
+                return float((tape.denoise(replace(first, carried={}), embedding) * of_denoised).double().sum())
 
-            slope = (value(self.embedding + step) - value(self.embedding - step)) / 0.06
-            assert slope == pytest.approx(float(found.norm()), rel=3e-3)
-            raise Enough
+        slope = (value(tape.embedding + step) - value(tape.embedding - step)) / 0.06
+        assert slope == pytest.approx(float(found.norm()), rel=3e-3)
+        raise Enough
 
-    monkeypatch.setattr("fatezero_pack.fatezero.null_text.optimization.Evaluation", Checked)
+    monkeypatch.setattr(optimization, "embedding_gradient", checked)
     with pytest.raises(Enough):
         optimized(model, source, start=start())
 

@@ -7,7 +7,8 @@ Nodes run in PyTorch's inference mode, where nothing can be differentiated, not 
 import math
 import weakref
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import comfy.ops
 import comfy.samplers
@@ -134,6 +135,7 @@ class GradientChunks(ChunkedRun):
 
     def of_clip(self, frames: int) -> ActiveChunk:
         """The clip's first chunk."""
+        assert self.at_once is not None  # `within_memory` has decided
         return ActiveChunk(self.plan(frames, self.at_once).chunks, 0, frames, {})
 
     def takes(self, model, x) -> str:
@@ -189,46 +191,83 @@ class DenoiseChunk:
             ) from error
 
 
-class Evaluation:
-    """One conditioning's denoised latent, and its gradient with respect to the conditioning's embedding.
+@dataclass(frozen=True)
+class Tape:
+    """One evaluation of a clip in chunks, and what its gradient needs of it.
 
-    denoise: a DenoiseChunk; chunks: an ActiveChunk at the clip's first; embedding: [1 or n, T, C]. `denoised`
-    [n, c, h, w] has no graph.
-    Only one chunk's graph is in memory at a time. What chunks carry along for later ones (the hidden states of key
-    frames) is differentiated as well, so that the gradient is that of the chunks as they run: the whole clip's wherever
-    their plan is exact. Each chunk but the last is therefore evaluated twice.
+    denoise: how a chunk is evaluated; embedding: under which, [1 or n, T, C]; denoised: the clip's denoised latent
+    [n, c, h, w], without a graph; before: each chunk with what was carried along to it; last: the last chunk's passage,
+    the only one whose graph is kept.
     """
 
-    def __init__(self, denoise: DenoiseChunk, chunks: ActiveChunk, embedding: torch.Tensor, with_gradient: bool = True):
-        self.denoise, self.embedding = denoise, embedding.detach().requires_grad_()
-        self.denoised, self.before = None, []
-        carried = {}
-        for active in map(chunks.at, range(len(chunks.chunks))):
-            self.before.append((active, carried))
-            with torch.set_grad_enabled(with_gradient and active.is_last):
-                self.last = part, carried, _ = self.evaluate(active, carried)
-            self.denoised = active.put(part.detach(), self.denoised)
+    denoise: DenoiseChunk
+    embedding: torch.Tensor
+    denoised: torch.Tensor
+    before: tuple[tuple[ActiveChunk, dict], ...]
+    last: "Passage"
 
-    def evaluate(self, active: ActiveChunk, before: dict):
-        """A chunk's part [b, c, h, w], what is carried along after it, and the leaves that it found carried."""
-        leaves = {name: tensor.detach().requires_grad_() for name, tensor in before.items()}
-        carried = dict(leaves)
-        return self.denoise(replace(active, carried=carried), self.embedding), carried, leaves
 
-    def gradient(self, of_denoised: torch.Tensor) -> torch.Tensor:
-        """The gradient with respect to the embedding, from that with respect to `denoised`; may be asked once."""
-        total, of_carried = torch.zeros_like(self.embedding), {}
-        for active, before in reversed(self.before):
-            part, carried, leaves = self.last or self.evaluate(active, before)
-            self.last = None
-            frames = torch.tensor(active.frames[: len(part)], device=of_denoised.device)
-            outputs, gradients = [part], [of_denoised[frames]]
-            for name, tensor in of_carried.items():
-                if carried[name].requires_grad:  # not before the first layer that reads the embedding
-                    outputs.append(carried[name])
-                    gradients.append(tensor)
-            inputs = [self.embedding, *leaves.values()]
-            found = self.denoise.differentiate(outputs, inputs, gradients)
-            total += 0 if found[0] is None else found[0]
-            of_carried = {name: tensor for name, tensor in zip(leaves, found[1:]) if tensor is not None}
-        return total
+class Passage(NamedTuple):
+    """One chunk's way through the model.
+
+    part: its denoised latent [b, c, h, w]; carried: what is carried along after it; leaves: what it found carried, to
+    be differentiated by.
+    """
+
+    part: torch.Tensor
+    carried: dict[Any, torch.Tensor]
+    leaves: dict[Any, torch.Tensor]
+
+
+def evaluate_chunks(
+    denoise: DenoiseChunk, chunks: ActiveChunk, embedding: torch.Tensor, with_gradient: bool = True
+) -> Tape:
+    """Runs the model over a clip, chunk by chunk, and keeps the graph of the last chunk only.
+
+    Args:
+        denoise: How a chunk is evaluated.
+        chunks: The first chunk of the clip.
+        embedding: The conditioning's embedding, [1 or n, T, C].
+        with_gradient: Whether the gradient will be asked for.
+    """
+    embedding = embedding.detach().requires_grad_()
+    denoised: torch.Tensor | None = None
+    before: list[tuple[ActiveChunk, dict]] = []
+    carried: dict[Any, torch.Tensor] = {}
+    for active in map(chunks.at, range(len(chunks.chunks))):
+        before.append((active, carried))
+        with torch.set_grad_enabled(with_gradient and active.is_last):
+            passage = pass_chunk(denoise, active, carried, embedding)
+        carried = passage.carried
+        denoised = active.put(passage.part.detach(), denoised)
+    return Tape(denoise, embedding, denoised, tuple(before), passage)
+
+
+def pass_chunk(denoise: DenoiseChunk, active: ActiveChunk, before: dict, embedding: torch.Tensor) -> Passage:
+    """Evaluates one chunk; before: what earlier chunks carried along."""
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in before.items()}
+    carried = dict(leaves)
+    return Passage(denoise(replace(active, carried=carried), embedding), carried, leaves)
+
+
+def embedding_gradient(tape: Tape, of_denoised: torch.Tensor) -> torch.Tensor:
+    """The gradient with respect to a tape's embedding, from that with respect to its denoised latent.
+
+    What chunks carry along for later ones (the hidden states of key frames) is differentiated as well, so that this is
+    the gradient of the chunks as they run: the whole clip's wherever their plan is exact. Only one chunk's graph is in
+    memory at a time, so each chunk but the last is evaluated again. Uses up the last one's graph: once per tape.
+    """
+    total = torch.zeros_like(tape.embedding)
+    of_carried: dict[Any, torch.Tensor] = {}
+    for active, before in reversed(tape.before):
+        passage = tape.last if active.is_last else pass_chunk(tape.denoise, active, before, tape.embedding)
+        frames = torch.tensor(active.frames[: len(passage.part)], device=of_denoised.device)
+        reached = [name for name in of_carried if passage.carried[name].requires_grad]  # read the embedding
+        found = tape.denoise.differentiate(
+            [passage.part, *(passage.carried[name] for name in reached)],
+            [tape.embedding, *passage.leaves.values()],
+            [of_denoised[frames], *(of_carried[name] for name in reached)],
+        )
+        total += 0 if found[0] is None else found[0]
+        of_carried = {name: tensor for name, tensor in zip(passage.leaves, found[1:]) if tensor is not None}
+    return total

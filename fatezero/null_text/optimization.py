@@ -6,6 +6,7 @@ optimised so that each step arrives where inversion came from.
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import comfy.model_management
 import comfy.samplers
@@ -17,12 +18,14 @@ from ..network.option_keys import NULL_TEXT, TOKENS
 from ..refusal import Refusal
 from ..source.attention_cache import AttentionCache
 from ..source.reconstruction import clean_samples, denoise
+from ..source.schedule import rescaled
 from ..source.source_run import NullText, SourceRun
 from .gradients import (
     GRADIENT_BYTES,
     DenoiseChunk,
-    Evaluation,
     GradientChunks,
+    embedding_gradient,
+    evaluate_chunks,
     gradients,
     make_differentiable,
     networks_of,
@@ -75,7 +78,7 @@ def optimize_null_text(
     embeddings draw, as a VAE takes it, and for each step its losses, the last of which is that of its embedding).
     """
     model = model.clone()
-    optimizer = NullTextSampler(source, settings, on_loss)
+    optimizer = NullTextSampler(model, source, settings, on_loss)
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, NULL_TEXT, optimizer.outer_sample)
     with torch.inference_mode(False), torch.no_grad():
         guider = comfy.samplers.CFGGuider(model)
@@ -102,6 +105,7 @@ def with_null_text(source: SourceRun, embeddings: torch.Tensor, guidance: float,
 
 def null_text_conditioning(source: SourceRun) -> list:
     """The null text as a CONDITIONING for any sampler: each embedding where the noise is nearest to its step's."""
+    assert source.null_text is not None
     null_text, levels = source.null_text, source.sigmas[1:].tolist()
     borders = [math.sqrt(lower * upper) for lower, upper in zip(levels, levels[1:])]
     conditioning = []
@@ -118,16 +122,17 @@ def null_text_conditioning(source: SourceRun) -> list:
 class NullTextSampler(comfy.samplers.Sampler):
     """A sampler that draws the source again with guidance and optimises the embedding of each step on its way."""
 
-    def __init__(self, source: SourceRun, settings: Optimization, on_loss=None):
+    def __init__(self, model, source: SourceRun, settings: Optimization, on_loss=None):
         self.source, self.settings = source, settings
         self.on_loss = on_loss or (lambda *_: None)
-        self.embeddings, self.losses = [], []
+        self.embeddings: list[torch.Tensor] = []
+        self.losses: list[list[float]] = []  # of each step, one for each trial
+        self.chunks = GradientChunks(model, NODE)
 
     def outer_sample(self, executor, *arguments, **options):
         """OUTER_SAMPLE wrapper: chunks for the evaluations without gradient, and attention that has one."""
         guider = executor.class_obj
         patcher = guider.model_patcher
-        self.chunks = GradientChunks(patcher, NODE)
         # Room for a frame's graph, beyond the two rows that ComfyUI reserves for it.
         graph = (GRADIENT_BYTES - 1) * patcher.model.memory_required([1, *arguments[0].shape[1:]])
         ChunkedRun(patcher, NODE, extra_bytes=graph).install(guider)
@@ -153,42 +158,59 @@ class NullTextSampler(comfy.samplers.Sampler):
             fit = StepFit(x, target, conditional, float(sigma), float(next_sigma), self.settings.guidance)
             denoise = DenoiseChunk(model, negative, x, sigma, model_options)
             with gradients(*networks_of(model, negative)):
-                embedding, denoised = self.optimize_step(step, step / steps, fit, denoise, embedding, model)
+                embedding, denoised = self.optimize_step(step / steps, fit, denoise, embedding)
             self.embeddings.append(embedding.cpu())
             x = fit.arrive(denoised)
             if callback is not None:
                 callback(step, fit.guided(denoised), x, steps)
         return x
 
-    def optimize_step(self, step: int, fraction: float, fit: "StepFit", denoise, embedding: torch.Tensor, model):
+    def optimize_step(self, fraction: float, fit: "StepFit", denoise: DenoiseChunk, embedding: torch.Tensor):
         """The embedding of one step, from that of the one before, and the unconditional latent under it."""
-        settings = self.settings
-        adam, losses = Adam(embedding), []
-        self.losses.append(losses)
-        for inner in range(settings.inner_steps + 1):
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            is_last = inner == settings.inner_steps
+        good_enough = self.settings.early_stop_at(fraction)
+        learning_rate = self.settings.learning_rate_at(fraction)
+        adam = Adam(embedding)
+        self.losses.append([])
+        for _ in range(self.settings.inner_steps):
+            trial = self.within_memory(fit, denoise, embedding, good_enough)
+            if trial.gradient is None:
+                return embedding, trial.denoised
+            embedding = adam.step(embedding, trial.gradient, learning_rate)
+        return embedding, self.within_memory(fit, denoise, embedding, None).denoised
 
-            def evaluate():
-                """Within one try, since memory may run out in the backward pass as well."""
-                evaluation = Evaluation(denoise, self.chunks.of_clip(len(fit.x)), embedding, not is_last)
-                loss = fit.loss(evaluation.denoised)
-                if is_last or loss < settings.early_stop_at(fraction):
-                    return evaluation.denoised, loss, None
-                scaled = fit.gradient(evaluation.denoised, GRADIENT_SCALE)
-                return evaluation.denoised, loss, evaluation.gradient(scaled) / (GRADIENT_SCALE * fit.numel)
+    def within_memory(self, fit: "StepFit", denoise: DenoiseChunk, embedding, good_enough: float | None) -> "Trial":
+        """A trial with as many frames at once as memory allows, whose loss is told."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        trial = self.chunks.within_memory(
+            denoise.model, fit.x, partial(self.try_embedding, fit, denoise, embedding, good_enough)
+        )
+        self.losses[-1].append(trial.loss)
+        self.on_loss(len(self.losses) - 1, len(self.losses[-1]) - 1, trial.loss)
+        if trial.gradient is not None and not bool(torch.isfinite(trial.gradient).all()):
+            raise Refusal(
+                f"the gradient at step {len(self.losses)} is not finite, which half precision can "
+                "cause; start ComfyUI with --force-fp32 or --bf16-unet, or lower 'guidance'."
+            )
+        return trial
 
-            denoised, loss, gradient = self.chunks.within_memory(model, fit.x, evaluate)
-            losses.append(loss)
-            self.on_loss(step, inner, loss)
-            if gradient is None:
-                return embedding, denoised
-            if not bool(torch.isfinite(gradient).all()):
-                raise Refusal(
-                    f"the gradient at step {step + 1} is not finite, which half precision can "
-                    "cause; start ComfyUI with --force-fp32 or --bf16-unet, or lower 'guidance'."
-                )
-            embedding = adam.step(embedding, gradient, settings.learning_rate_at(fraction))
+    def try_embedding(self, fit: "StepFit", denoise: DenoiseChunk, embedding, good_enough: float | None) -> "Trial":
+        """One trial; the gradient is spared below a loss, or with None at any."""
+        tape = evaluate_chunks(denoise, self.chunks.of_clip(len(fit.x)), embedding, good_enough is not None)
+        loss = fit.loss(tape.denoised)
+        if good_enough is None or loss < good_enough:
+            return Trial(tape.denoised, loss)
+        found = embedding_gradient(tape, fit.gradient(tape.denoised, GRADIENT_SCALE))
+        return Trial(tape.denoised, loss, found / (GRADIENT_SCALE * fit.numel))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An embedding tried at one step: the denoised latent [n, c, h, w] under it, its loss, and the loss's gradient with
+    respect to it, None where it stays as it is."""
+
+    denoised: torch.Tensor
+    loss: float
+    gradient: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -222,15 +244,15 @@ class StepFit:
         return self.x + self.pace * (self.x - self.guided(unconditional))
 
     def residual(self, unconditional: torch.Tensor) -> torch.Tensor:
-        return (self.arrive(unconditional) - self.target) / (1 + self.next_sigma**2) ** 0.5
+        return rescaled(self.arrive(unconditional) - self.target, self.next_sigma, 0.0)
 
     def loss(self, unconditional: torch.Tensor) -> float:
         return float(self.residual(unconditional).square().mean())
 
     def gradient(self, unconditional: torch.Tensor, scale: float) -> torch.Tensor:
         """The gradient of the loss, times scale and the number of elements."""
-        factor = 2 * self.pace * (self.guidance - 1) / (1 + self.next_sigma**2) ** 0.5
-        return scale * factor * self.residual(unconditional)
+        slope = 2 * self.pace * (self.guidance - 1)  # of the squared residual, but for its scale
+        return scale * slope * rescaled(self.residual(unconditional), self.next_sigma, 0.0)
 
 
 class Adam:

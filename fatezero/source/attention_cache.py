@@ -162,7 +162,8 @@ class AttentionCache(list):
             if rows:
                 tensor = tensor if len(rows) == len(tensor) else tensor[list(rows.values())]
                 new_rows.setdefault(tuple(rows), {})[layer] = tensor
-        return all([self._store_new(sigma, new, group) for new, group in new_rows.items()])
+        stored = [self._store_new(sigma, new, group) for new, group in new_rows.items()]  # each, whatever the others do
+        return all(stored)
 
     def holds(self, sigma: float, frames, layers) -> bool:
         """Whether these frames of all these layers are held; forgets files that are gone or cut short."""

@@ -29,8 +29,8 @@ class InversionStep:
         prediction: What the model predicts, "epsilon" or "v".
         label: The level that the model is told: "target" is sigma', as the official code; "current" is sigma, as the
             paper prints it.
-        refinement: Iterations of x' = x + (sigma' - sigma) epsilon(x', sigma'), which denoising undoes exactly once they
-            have settled.
+        refinement: Iterations of x' = x + (sigma' - sigma) epsilon(x', sigma'). Once settled, denoising undoes the step
+            exactly.
         smallest_sigma: The lowest level that the model knows.
     """
 
@@ -40,7 +40,7 @@ class InversionStep:
     smallest_sigma: float = 0.0
 
     def __call__(self, model, x, sigma, next_sigma, **extra_args) -> tuple[torch.Tensor, torch.Tensor]:
-        """The latent at next_sigma and the denoised latent, both [n, c, h, w]; arguments as of k-diffusion's samplers."""
+        """The latent at next_sigma and the denoised latent, [n, c, h, w]; arguments as of k-diffusion's samplers."""
         ones = x.new_ones(len(x))
         told = next_sigma if self.label == TARGET_LABEL else sigma.clamp_min(self.smallest_sigma)
         fed = rescaled(x, sigma, told)
@@ -85,8 +85,8 @@ def sample_ddim_inversion(
 def predicted_noise(fed, denoised, told, x, sigma, prediction: str) -> torch.Tensor:
     """Epsilon of a latent, from a denoised latent that was computed under another label.
 
-    For epsilon-prediction the label's scale cancels. For v-prediction v is recovered first and turned into epsilon with
-    the latent's own level, as diffusers' inverse scheduler does; the official code takes every model to predict epsilon.
+    For epsilon-prediction the label's scale cancels. For v-prediction v is recovered first and turned into epsilon
+    with the latent's own level, as diffusers' inverse scheduler does; the official code knows epsilon-prediction only.
 
     Args:
         fed: What the model was given, [n, c, h, w].
@@ -121,8 +121,8 @@ def invert(
         model: ModelPatcher, inflated or not; it is not changed.
         conditioning: The source CONDITIONING.
         latent: The clip as a VAE gives it, [n, c, h, w].
-        sigmas: Of `inversion_sigmas`, ascending [N + 1]. The clean latent is taken to be at sigmas[0], as in the official
-            code (alpha_bar_0), so it is scaled into x = x_0 + sigma·epsilon.
+        sigmas: Of `inversion_sigmas`, ascending [N + 1]. The clean latent is taken to be at sigmas[0], as in the
+            official code (alpha_bar_0), and scaled accordingly.
         label: As of InversionStep.
         refinement: As of InversionStep.
         callback: ComfyUI's callback(step, denoised, x, total).

@@ -100,7 +100,7 @@ class SourceRun(list):
         return self._at(sigma, self.null_text.embeddings, steps_cleaner=1)
 
     def _at(self, sigma: float, values: torch.Tensor, steps_cleaner: int = 0) -> torch.Tensor:
-        """One of the run's sequences, read at a sigma or a number of steps before it on the way from the clean latent."""
+        """One of the run's sequences, read at a sigma or a number of steps on the cleaner side of it."""
         return at_position(values, schedule_position(self.sigmas, sigma) - steps_cleaner)
 
     def summary(self) -> str:
