@@ -5,7 +5,10 @@ from ..fatezero.network.option_keys import TOKENS
 from ..fatezero.prompts.alignment import AUTO, MODES
 from ..fatezero.prompts.prompt_edit import make_prompt_edit
 from ..fatezero.prompts.tokens import PromptTokens, tokenize_prompt
+from ..fatezero.refusal import Refusal, speaking
 from .shared.wire_types import PromptEditType
+
+NODE = "Edit Prompts"
 
 
 class EditPrompts(io.ComfyNode):
@@ -13,7 +16,7 @@ class EditPrompts(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="FateZeroEditPrompts",
-            display_name="Edit Prompts",
+            display_name=NODE,
             category="FateZero",
             description="Encodes the prompt that describes a clip and the prompt you want instead, and aligns their "
             "words: words in both keep the clip's attention, the others make the edit.",
@@ -80,15 +83,14 @@ class EditPrompts(io.ComfyNode):
         )
 
     @classmethod
+    @speaking(NODE)
     def execute(
         cls, clip, source_prompt, target_prompt, mode, emphasis, mask_words, target_mask_words, windows
     ) -> io.NodeOutput:
         if clip is None:
-            raise ValueError(
-                "Edit Prompts: 'clip' is empty; connect a checkpoint that contains a text encoder, or a CLIP loader."
-            )
-        source = tokenize_prompt(clip, source_prompt, "Edit Prompts: 'source prompt'")
-        target = tokenize_prompt(clip, target_prompt, "Edit Prompts: 'target prompt'")
+            raise Refusal("'clip' is empty; connect a checkpoint that contains a text encoder, or a CLIP loader.")
+        source = tokenize_prompt(clip, source_prompt, "source prompt")
+        target = tokenize_prompt(clip, target_prompt, "target prompt")
         edit = make_prompt_edit(source, target, mode, emphasis, mask_words, target_mask_words, windows)
         table = edit.summary()
         return io.NodeOutput(_encode(clip, source), _encode(clip, target), edit, table, ui=ui.PreviewText(table))
@@ -99,8 +101,8 @@ def _encode(clip, tokens: PromptTokens) -> list:
     conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(tokens.text), add_dict={TOKENS: tokens})
     for embedding, _ in conditioning:
         if embedding.shape[1] != tokens.length:
-            raise ValueError(
-                f"Edit Prompts: 'clip' encodes {tokens.length} tokens as {embedding.shape[1]}; connect "
+            raise Refusal(
+                f"'clip' encodes {tokens.length} tokens as {embedding.shape[1]}; connect "
                 f"the CLIP of an SD 1.x, SD 2.x or SDXL checkpoint without nodes that change its prompts."
             )
     return conditioning

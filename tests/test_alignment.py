@@ -8,9 +8,12 @@ from collections import Counter
 import comfy.sd1_clip
 import pytest
 import torch
+from costs import lines_run
 
-from fatezero_pack.fatezero.prompts.alignment import align, match_words
+from fatezero_pack.fatezero.prompts import word_matching
+from fatezero_pack.fatezero.prompts.alignment import align
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.prompts.word_matching import match_words
 
 SD1 = comfy.sd1_clip.SD1Tokenizer()
 SOURCE_WORDS = ["a", "silver", "jeep", "driving", "the", "countryside", "lamborghini", "motorbiker", "on", "teddybears"]
@@ -276,7 +279,7 @@ def test_prompts_of_different_numbers_of_chunks_share_the_attention(words, other
 
 
 def test_an_unknown_mode():
-    with pytest.raises(ValueError, match="^Edit Prompts: 'mode' is 'replace'; choose one of auto, swap, refine.$"):
+    with pytest.raises(ValueError, match="^'mode' is 'replace'; choose one of auto, swap, refine.$"):
         align(prompt("a"), prompt("a"), "replace")
 
 
@@ -309,3 +312,28 @@ def test_match_words_is_the_best_of_all_alignments():
         pairs = match_words(source, target, marks)
         assert all(source[i] == target[j] for i, j in pairs) and pairs == sorted(pairs)
         assert worth(pairs, marks) == max(worth(other, marks) for other in every), (source, target)
+
+
+def random_prompts(words):
+    pick = random.Random(6)
+    source = pick.choices(SOURCE_WORDS, k=words)
+    return prompt(" ".join(source)), prompt(" ".join(pick.choice([word, "red", "bird"]) for word in source))
+
+
+@pytest.mark.parametrize("mode", ["swap", "refine"])
+def test_long_prompts_cost_in_proportion(mode):
+    """A loop over pairs of words would cost four times as much for twice the words."""
+    shorter, longer = random_prompts(300), random_prompts(600)
+    align(*shorter, mode)  # what is done once
+    assert lines_run(lambda: align(*longer, mode)) < 2.5 * lines_run(lambda: align(*shorter, mode))
+
+
+def test_scores_too_large_for_a_machine_word(monkeypatch):
+    pick = random.Random(7)
+    for _ in range(20):
+        source, target = (pick.choices("abc,", k=pick.randint(0, 30)) for _ in range(2))
+        marks = [letter == "," for letter in source]
+        with monkeypatch.context() as patch:
+            patch.setattr(word_matching, "LARGEST_SCORE", 0)
+            pairs = match_words(source, target, marks)
+        assert pairs == match_words(source, target, marks)

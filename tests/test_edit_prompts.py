@@ -1,11 +1,15 @@
 """Prompt edits from what a person writes, and the Edit Prompts node on a small CLIP of ComfyUI's own classes."""
 
+import string
+from contextlib import suppress
+
 import comfy.sampler_helpers
 import comfy.sd
 import comfy.sd1_clip
 import comfy.supported_models_base
 import pytest
 import torch
+from costs import lines_run, seconds
 
 from fatezero_pack.fatezero.prompts.prompt_edit import PromptEdit, make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
@@ -139,7 +143,7 @@ def test_refused_wishes(words, sentence):
     with pytest.raises(ValueError) as refusal:
         edit_of(SOURCE, TARGET, **words)
     message = str(refusal.value)
-    assert message.startswith(f"Edit Prompts: {sentence}")
+    assert message.startswith(sentence)
     assert message.endswith(".") and "\n" not in message
 
 
@@ -269,3 +273,115 @@ def test_every_socket_says_what_it_is():
     described = EditPrompts.define_schema()
     assert described.node_id == "FateZeroEditPrompts" and described.description and described.is_output_node
     assert all(socket.tooltip for socket in [*described.inputs, *described.outputs])
+
+
+# What other keyboards write, and what is left out.
+
+
+@pytest.mark.parametrize(
+    "text, factors",
+    [
+        ("porsche：3", {"porsche": 3}),
+        ("porsche：3，road：２．５", {"porsche": 3, "road": 2.5}),
+        ("porsche：−3；road：－2、sky:+4", {"porsche": -3, "road": -2, "sky": 4}),
+        ("porsche:1,5", {"porsche": 1.5}),
+        ("porsche:1,5, road:0,25;sky:2", {"porsche": 1.5, "road": 0.25, "sky": 2}),
+        ("porsche:3 road:2", {"porsche": 3, "road": 2}),
+        ("porsche: 3 curvy road:-2  sky :.5", {"porsche": 3, "curvy": -2, "road": -2, "sky": 0.5}),
+    ],
+)
+def test_factors_of_other_keyboards(text, factors):
+    edit = edit_of(SOURCE, TARGET, emphasis=text)
+    found = {word.text: edit.emphasis[word.indices[0]].item() for word in edit.target.words}
+    assert {word: factor for word, factor in found.items() if factor != 1} == factors
+
+
+@pytest.mark.parametrize("text", ["porsche:0.2-0.8", "porsche:0.2～0.8", "porsche：０．２〜0.8", "porsche:0,2-0,8"])
+def test_windows_of_other_keyboards(text):
+    assert edit_of(SOURCE, TARGET, windows=text + ",road:0,5,sky:0.5").windows == (
+        ((3,), 0.2, 0.8),
+        ((8,), 0.0, 0.5),
+        ((12,), 0.0, 0.5),
+    )
+
+
+def test_a_colon_within_the_words_is_no_missing_comma():
+    edit = edit_of("a 16:9 photo", "a 16:9 3 photo", emphasis="16:9 photo:2", windows="9:0.5")
+    assert [edit.emphasis[word.indices[0]].item() for word in edit.target.words] == [1, 2, 1, 2, 1, 2]
+    assert [word.text for word in edit.target.words if edit.has_window(word.indices[0])] == ["9"]
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        ({"emphasis": "porsche=3"}, "'emphasis' has 'porsche=3' with '=' (equals sign) where a word and its factor"),
+        ({"emphasis": "porsche∶3"}, "'emphasis' has 'porsche∶3' with '∶' (ratio) where a word and its factor"),
+        ({"emphasis": "porsche:3×"}, "'emphasis' has 'porsche:3×' with '×' (multiplication sign) where a word"),
+        ({"windows": "porsche:0.2→0.8"}, "'windows' has 'porsche:0.2→0.8' with '→' (rightwards arrow) where a word"),
+        ({"emphasis": "porsche:1, 5"}, "'emphasis' has '5' where a word and its factor are expected"),
+    ],
+)
+def test_a_wrong_character_is_shown(words, sentence):
+    with pytest.raises(ValueError) as refusal:
+        edit_of(SOURCE, TARGET, **words)
+    assert str(refusal.value).startswith(sentence)
+
+
+def test_weights_that_changed_are_told():
+    lines = str(edit_of("a (red:1.6) jeep on (a road:1.1)", "a (red:0.2) jeep on (a road:1.1)")).splitlines()
+    assert "= red (weight 1.6 to 0.2)" in lines
+    assert (
+        "! Only weights differ: red (1.6 to 0.2). They change little here; to strengthen or weaken a word, write it in "
+        "'emphasis'." in lines
+    )
+    assert not any("are the same" in line for line in lines)
+    swapped = str(edit_of("a (red:1.6) jeep", "a red porsche"))
+    assert "= red (weight 1.6 to 1)" in swapped and "Only weights" not in swapped
+    assert "weight" not in str(edit_of("a (red:1.6) jeep", "a (red:1.6) jeep"))
+
+
+@pytest.mark.parametrize("weight", ["nan", "inf"])
+def test_weights_that_are_no_numbers_are_refused(weight):
+    with pytest.raises(ValueError, match="^'prompt' has a weight that is not a finite number; write"):
+        edit_of(f"a (red:{weight}) jeep", "a jeep")
+
+
+def test_endless_parentheses_are_refused():
+    with pytest.raises(ValueError, match="^'prompt' has too many parentheses inside each other; remove"):
+        edit_of("(" * 3000 + "a jeep" + ")" * 3000, "a jeep")
+
+
+def long_edit(words):
+    """Every word of a long prompt swapped, with an emphasis and a window of its own."""
+    names = [f"{first}{second}" for first in string.ascii_lowercase for second in string.ascii_lowercase][:words]
+    target = tokenize_prompt(SD1, " ".join(f"{name}x" for name in names))
+    source = tokenize_prompt(SD1, " ".join(names))
+    return lambda: make_prompt_edit(
+        source,
+        target,
+        emphasis=", ".join(f"{name}x:2" for name in names),
+        windows=" ".join(f"{name}x:0.5" for name in names),
+    ).summary()
+
+
+def test_long_prompts_cost_in_proportion():
+    shorter, longer = long_edit(150), long_edit(300)
+    assert lines_run(longer) < 2.5 * lines_run(shorter)
+
+
+@pytest.mark.parametrize("form", ["porsche:{}", "porsche:{}x", "{}", "porsche:0.2-{}", "porsche:" + "{} " * 3])
+@pytest.mark.parametrize("letter", ["9", "-", ",", ":", " ", "a"])
+def test_long_fields_cost_in_proportion(form, letter):
+    """In a pattern that goes back on itself eight times the text costs 64 times as much."""
+
+    def read(count):
+        with suppress(ValueError):
+            edit_of_target(form.format(*[letter * count] * 3))
+
+    target = tokenize_prompt(SD1, TARGET)
+
+    def edit_of_target(windows):
+        make_prompt_edit(target, target, windows=windows)
+
+    read(1)
+    assert seconds(lambda: read(160_000)) < 30 * seconds(lambda: read(20_000))

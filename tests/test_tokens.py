@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fatezero_pack.fatezero.prompts.tokens import find_words, tokenize_prompt
+from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.prompts.word_fields import find_words
 
 SD1 = comfy.sd1_clip.SD1Tokenizer()
 BEGIN, END = 49406, 49407
@@ -150,9 +151,9 @@ def test_embeddings_of_sdxl(tmp_path):
     save_embedding(tmp_path, "sd1", emb_params=torch.zeros(2, 768))
     tokenizer = comfy.sdxl_clip.SDXLTokenizer(embedding_directory=str(tmp_path))
     assert tokenize_prompt(tokenizer, "a embedding:both jeep").words[1].indices == (2, 3)
-    with pytest.raises(ValueError, match="^The prompt has an embedding of another width than the 1280"):
+    with pytest.raises(ValueError, match="^'prompt' has an embedding of another width than the 1280"):
         tokenize_prompt(tokenizer, "a embedding:sd1 jeep")
-    with pytest.raises(ValueError, match="^The prompt has an embedding of different lengths"):
+    with pytest.raises(ValueError, match="^'prompt' has an embedding of different lengths"):
         tokenize_prompt(tokenizer, "a embedding:uneven jeep")
 
 
@@ -170,11 +171,11 @@ def test_embeddings_of_sdxl(tmp_path):
 def test_refused_prompts(tmp_path, text, sentence):
     tokenizer = comfy.sd1_clip.SD1Tokenizer(embedding_directory=str(tmp_path))
     with pytest.raises(ValueError, match=f"^{sentence}"):
-        tokenize_prompt(tokenizer, text, "'x'")
+        tokenize_prompt(tokenizer, text, "x")
 
 
 def test_other_text_encoders_are_refused():
-    with pytest.raises(ValueError, match="^Edit Prompts: 'clip' has the text encoders g, l, t5xxl"):
+    with pytest.raises(ValueError, match="^'clip' has the text encoders g, l, t5xxl"):
         tokenize_prompt(comfy.text_encoders.sd3_clip.SD3Tokenizer(), "a jeep")
 
 
@@ -196,6 +197,6 @@ def test_words_that_are_not_there(text):
         match=r"^'y' names '(bus|re)', which is not in \"a red house, a red car\"; choose "
         r"from: a, red, house, car\.$",
     ):
-        find_words(tokens, text, "'y'")
+        find_words(tokens, text, "y")
     with pytest.raises(ValueError, match="^'y' names '!!', which is not in"):
-        find_words(tokens, "!!", "'y'")
+        find_words(tokens, "!!", "y")

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from ..prompts.prompt_edit import PromptEdit
-from ..prompts.tokens import find_words
+from ..prompts.word_fields import find_words, split_list
 from ..source.source_check import check_edit
 from ..source.source_run import SourceRun
 from .word_masks import heat_mask, words_heat
@@ -43,19 +43,13 @@ def step_maps(source: SourceRun, step: int, node: str = NODE) -> torch.Tensor:
 
 def word_tokens(source: SourceRun, edit: PromptEdit | None, words: str) -> list[int]:
     """Token positions of the words to mask; ValueError when there are none."""
-    if words.strip():
+    if split_list(words):
         if source.tokens is None:
             raise ValueError(
                 f"{NODE}: 'source' was inverted with a prompt that did not come from Edit Prompts, so its "
                 "words are unknown; use Edit Prompts."
             )
-        phrases = [phrase for phrase in words.split(",") if phrase.strip()]
-        return [
-            token
-            for phrase in phrases
-            for word in find_words(source.tokens, phrase, f"{NODE}: 'words'")
-            for token in word
-        ]
+        return [token for word in find_words(source.tokens, words, "words") for token in word]
     if edit is not None:
         check_edit(edit, source)
     if edit is None or not edit.source_mask_tokens:

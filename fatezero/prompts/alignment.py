@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from ..refusal import Refusal
+from .word_matching import match_words
+
 if TYPE_CHECKING:
     from .tokens import PromptTokens, Word
 
@@ -30,9 +33,12 @@ class Row(NamedTuple):
 class Alignment:
     """Which target token follows which source token; immutable.
 
-    mode: swap or refine, as used; mapper: P, float32 [T_source, T_target]; from_source: beta, float32 [T_target] of 0
-    and 1; changed_source, changed_target: token positions of the words (no punctuation) that the other prompt lacks;
-    rows: what became of each word, in reading order.
+    Attributes:
+        mode: swap or refine, as used.
+        mapper: P, float32 [T_source, T_target].
+        from_source: beta, float32 [T_target] of 0 and 1.
+        changed_source, changed_target: Token positions of the words (no punctuation) that the other prompt lacks.
+        rows: What became of each word, in reading order.
     """
 
     mode: str
@@ -46,16 +52,29 @@ class Alignment:
 def align(source: PromptTokens, target: PromptTokens, mode: str = AUTO) -> Alignment:
     """Aligns two prompts, word by word and within a word token by token.
 
-    Words in both prompts keep the source's attention in either mode. swap: words in place of others take theirs (equal
-    numbers of words pair off, otherwise the whole run; a pair of |S| and |T| tokens one to one when equal, else 1/|T|
-    each); refine: they keep their own. Words that were only added keep their own. auto: swap when some words are
-    replaced by as many others and none by fewer or more, else refine.
-    As prompt-to-prompt's replacement and refinement mappers where those are right. Differs: words are aligned by
+    Words in both prompts keep the source's attention in either mode, and words that were only added keep their own.
+    What differs is words in place of others:
+    - swap: they take over the attention of those. Equal numbers of words pair off, otherwise the whole runs do. A pair
+      of |S| and |T| tokens is linked one to one when those are equal, else with 1/|T| each.
+    - refine: they keep their own.
+    - auto: swap when some words are replaced by as many others and none by fewer or more, else refine.
+    Source: prompt-to-prompt's replacement and refinement mappers where those are right. Differs: words are aligned by
     `match_words` in both modes, so that added or removed words and punctuation shift nothing, and begin, end and
     padding only ever follow their like.
+
+    Args:
+        source: The source prompt.
+        target: The target prompt.
+        mode: auto, swap or refine.
+
+    Returns:
+        The alignment, with the mode that was used.
+
+    Raises:
+        Refusal: For an unknown mode.
     """
     if mode not in MODES:
-        raise ValueError(f"Edit Prompts: 'mode' is '{mode}'; choose one of {', '.join(MODES)}.")
+        raise Refusal(f"'mode' is '{mode}'; choose one of {', '.join(MODES)}.")
     runs = _runs(source, target)
     changes = [(_words(run.source), _words(run.target)) for run in runs if run.kind != KEPT]
     replaced = [len(old) == len(new) for old, new in changes if old and new]
@@ -76,48 +95,6 @@ def align(source: PromptTokens, target: PromptTokens, mode: str = AUTO) -> Align
         tuple(index for _, new in changes for index in _tokens(new)),
         rows,
     )
-
-
-def match_words(source: list, target: list, is_punctuation: list[bool]) -> list[tuple[int, int]]:
-    """The pairs (i, j) of equal items in a global alignment of two sequences, both ascending.
-
-    is_punctuation: per source item. Of all alignments that with the most matching words; among those the most matching
-    punctuation, then the most words that match in unbroken blocks, then the least displacement |i - j|.
-    """
-    size = len(source) + len(target) + 1
-    block = size**2  # worth more than all displacements together, and so on upwards
-    mark = block * size
-    word = mark * size
-    best = [[0] * (len(target) + 1) for _ in range(len(source) + 1)]
-    matched = [[None] * (len(target) + 1) for _ in range(len(source) + 1)]
-    continues = {}
-    for i, item in enumerate(source):
-        for j, other in enumerate(target):
-            best[i + 1][j + 1] = max(best[i][j + 1], best[i + 1][j])
-            if item != other:
-                continue
-            apart, together = best[i][j], matched[i][j]
-            continues[i, j] = (
-                together is not None
-                and not is_punctuation[i]
-                and not is_punctuation[i - 1]
-                and together + block > apart
-            )
-            score = (mark if is_punctuation[i] else word) - abs(i - j)
-            matched[i + 1][j + 1] = score + (together + block if continues[i, j] else apart)
-            best[i + 1][j + 1] = max(best[i + 1][j + 1], matched[i + 1][j + 1])
-
-    pairs, i, j, inside = [], len(source), len(target), False
-    while i and j:
-        if inside or best[i][j] == matched[i][j]:
-            i, j = i - 1, j - 1
-            pairs.append((i, j))
-            inside = continues[i, j]
-        elif best[i][j] == best[i - 1][j]:
-            i -= 1
-        else:
-            j -= 1
-    return pairs[::-1]
 
 
 def _runs(source: PromptTokens, target: PromptTokens) -> list[Row]:
@@ -142,13 +119,12 @@ def _rows(run: Row, mode: str) -> list[Row]:
     if run.kind == KEPT:
         return [run]
     old, new = _words(run.source), _words(run.target)
-    swapped = []
+    swapped: list[Row] = []
     if mode == SWAP and old and new:
         pairs = [((a,), (b,)) for a, b in zip(old, new)] if len(old) == len(new) else [(old, new)]
         swapped = [Row(SWAPPED, *pair) for pair in pairs]
-        old = new = ()
-    removed = [Row(REMOVED, (word,), ()) for word in run.source if word in old or word.is_punctuation]
-    added = [Row(NEW, (), (word,)) for word in run.target if word in new or word.is_punctuation]
+    removed = [Row(REMOVED, (word,), ()) for word in run.source if word.is_punctuation or not swapped]
+    added = [Row(NEW, (), (word,)) for word in run.target if word.is_punctuation or not swapped]
     return [*sorted(removed + swapped, key=lambda row: row.source[0].indices), *added]
 
 

@@ -1,18 +1,26 @@
 """A prompt as CLIP reads it: its token ids, and which of their positions each written word owns."""
 
+import math
 import numbers
 import re
 import string
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache, cached_property
-from textwrap import shorten
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from comfy.sd1_clip import escape_important, token_weights, unescape_important
 
+from ..refusal import Refusal
+
 CHUNK_LENGTH = 77
 CLIP_ENCODERS = ("l", "h", "g")
+
+# Their attention is spread over the whole picture, so they would spoil a mask.
+FUNCTION_WORDS = frozenset(
+    "a an the and or of in on at to by for from with without into onto over under is are his her its their".split()
+)
 
 _PUNCTUATION = string.punctuation + "“”‘’„«»…–—¡¿·、。，；：！？（）"
 _JOINERS = "-'’_./&+@"
@@ -33,9 +41,30 @@ class Word(NamedTuple):
         return not self.key
 
     @property
+    def names_something(self) -> bool:
+        """Whether it can be seen in a picture: no punctuation, article, preposition or the like."""
+        return bool(self.key) and self.key not in FUNCTION_WORDS
+
+    @property
     def key(self) -> str:
         """What two words are compared by when a person names them: no case, no punctuation around."""
-        return unicodedata.normalize("NFC", self.text).casefold().strip(_PUNCTUATION)
+        return word_key(self.text)
+
+
+def word_key(text: str) -> str:
+    """The key of a word as written, see `Word.key`."""
+    return unicodedata.normalize("NFC", text).casefold().strip(_PUNCTUATION)
+
+
+def split_words(text: str) -> list[str]:
+    """A text without weights as a prompt's words: at spaces and around punctuation, names such as Spider-Man whole.
+
+    >>> split_words("Spider-Man rides, at 16:9")
+    ['Spider-Man', 'rides', ',', 'at', '16', ':', '9']
+    """
+    return [
+        part for piece in text.split() for part in ([piece] if piece.startswith(_EMBEDDING) else _WORD.findall(piece))
+    ]
 
 
 class Chunk(NamedTuple):
@@ -50,13 +79,18 @@ class Chunk(NamedTuple):
 class PromptTokens:
     """A tokenised prompt; immutable.
 
-    text: as written; ids: flat over all 77-chunks, an int per vocabulary token and a str such as "embedding:name#0"
-    per vector of an embedding; words: in reading order.
+    Attributes:
+        text: As written.
+        ids: Flat over all chunks of 77, an int for each vocabulary token and a str such as "embedding:name#0" for each
+            vector of an embedding.
+        words: In reading order.
+        weights: The weight of each position, as in (word:1.2); empty where they are not known.
     """
 
     text: str
     ids: tuple[int | str, ...]
     words: tuple[Word, ...]
+    weights: tuple[float, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def length(self) -> int:
@@ -79,128 +113,156 @@ class PromptTokens:
             chunks.append(Chunk(begin, end, range(end + 1, stop)))
         return tuple(chunks)
 
+    @cached_property
+    def named_words(self) -> tuple[Word, ...]:
+        """The words that a person can name: all but punctuation."""
+        return tuple(word for word in self.words if not word.is_punctuation)
+
+    @cached_property
+    def places(self) -> dict[str, list[int]]:
+        """Where in `named_words` each key stands, in ascending order."""
+        places: dict[str, list[int]] = {}
+        for place, word in enumerate(self.named_words):
+            places.setdefault(word.key, []).append(place)
+        return places
+
     def word_ids(self, word: Word) -> tuple[int | str, ...]:
         """The token ids of one of the words; equal for words that CLIP cannot tell apart (it knows no case)."""
         return tuple(self.ids[index] for index in word.indices)
 
+    def weight(self, word: Word) -> float:
+        """The weight of one of the words, as in (word:1.2); 1 where it has none."""
+        return self.weights[word.indices[0]] if self.weights else 1.0
 
-def tokenize_prompt(clip, text: str, asked_by: str = "The prompt") -> PromptTokens:
+
+class _Position(NamedTuple):
+    """What a tokenizer put at one position: a token (None for an embedding's vector), and whether the text asked."""
+
+    token: int | None
+    weight: float
+    is_content: bool
+
+
+def tokenize_prompt(clip: Any, text: str, name: str = "prompt") -> PromptTokens:
     """Tokenises a prompt with ComfyUI's CLIP and finds which tokens belong to which word.
 
-    clip: a comfy.sd.CLIP or one of ComfyUI's CLIP tokenizers (SD 1.x, SD 2.x, SDXL); text: a prompt in ComfyUI's
-    syntax: (word:1.2) weights, escaped parentheses, embedding:name, any length. A word is what stands between spaces,
-    commas and the like; marks around it are words of their own ("man," gives "man" and ","), those inside a name
-    are not ("Spider-Man", "Ukiyo-e"). asked_by: how an error names the input.
-    Raises ValueError for an empty prompt, another kind of text encoder, and an embedding that is missing or of
-    another encoder's width.
+    A word is what stands between spaces, commas and the like. Marks around it are words of their own ("man," gives
+    "man" and ","), those inside a name are not ("Spider-Man", "Ukiyo-e").
+
+    Args:
+        clip: A comfy.sd.CLIP or one of ComfyUI's CLIP tokenizers (SD 1.x, SD 2.x, SDXL).
+        text: A prompt in ComfyUI's syntax: (word:1.2) weights, escaped parentheses, embedding:name, any length.
+        name: What the node calls the prompt.
+
+    Returns:
+        The tokens, flat over all chunks, and the words that own them.
+
+    Raises:
+        Refusal: For an empty prompt, another kind of text encoder, an embedding that is missing or of another
+            encoder's width, and weights that are no numbers.
     """
-    pieces = [piece for segment, _ in token_weights(escape_important(text), 1.0) for piece in segment.split()]
-    if not pieces:
-        raise ValueError(f"{asked_by} is empty; describe the picture in a few words.")
-    if _EMBEDDING in pieces:
-        raise ValueError(f"{asked_by} has '{_EMBEDDING}' without a name; write the name right after the colon.")
+    pieces = _pieces(text, name)
 
     @cache
-    def content_of(part):
-        return [token for token, is_content in _tokens(clip, part, asked_by, disable_weights=True) if is_content]
+    def content_of(part: str) -> list[int | None]:
+        return [place.token for place in _positions(clip, part, name, disable_weights=True) if place.is_content]
 
-    flat = _tokens(clip, text, asked_by)
-    ids = [token for token, _ in flat]
-    positions = [index for index, (_, is_content) in enumerate(flat) if is_content]
-    words, read = [], []
+    flat = _positions(clip, text, name)
+    if not all(math.isfinite(place.weight) for place in flat):
+        raise Refusal(f"'{name}' has a weight that is not a finite number; write it like (word:1.2).")
+    content = [index for index, place in enumerate(flat) if place.is_content]
+    words: list[Word] = []
+    read: list[int | None] = []
     for piece in pieces:
-        for word, tokens in _words_of(piece, content_of, asked_by):
-            words.append(Word(word, tuple(positions[len(read) : len(read) + len(tokens)])))
+        for word, tokens in _words_of(piece, content_of, name):
+            words.append(Word(word, tuple(content[len(read) : len(read) + len(tokens)])))
             read += tokens
-    if read != [ids[index] for index in positions]:
-        raise ValueError(f"{asked_by} has characters that CLIP does not read word by word; write it in plain text.")
-    for word in words:
-        if ids[word.indices[0]] is None:
-            for number, index in enumerate(word.indices):
-                ids[index] = f"{word.text}#{number}"
-    return PromptTokens(text, tuple(ids), tuple(words))
+    if read != [flat[index].token for index in content]:
+        raise Refusal(f"'{name}' has characters that CLIP does not read word by word; write it in plain text.")
+    return PromptTokens(text, _ids(flat, words), tuple(words), tuple(place.weight for place in flat))
 
 
-def find_words(tokens: PromptTokens, text: str, asked_by: str = "The word list") -> list[tuple[int, ...]]:
-    """The token positions of every occurrence of some words, one tuple per occurrence.
+def _pieces(text: str, name: str) -> list[str]:
+    """What stands between spaces in a prompt, without the marks of weights."""
+    try:
+        pieces = [piece for segment, _ in token_weights(escape_important(text), 1.0) for piece in segment.split()]
+    except RecursionError:
+        raise Refusal(f"'{name}' has too many parentheses inside each other; remove most of them.") from None
+    if not pieces:
+        raise Refusal(f"'{name}' is empty; describe the picture in a few words.")
+    if _EMBEDDING in pieces:
+        raise Refusal(f"'{name}' has '{_EMBEDDING}' without a name; write the name right after the colon.")
+    return pieces
 
-    text: words separated by commas, spaces or lines, in any case, without their punctuation. Words that follow each
-    other in the prompt as they do between two commas are found as that phrase only, others each on its own.
-    Raises ValueError when a word is not in the prompt; asked_by is how the sentence begins.
-    """
-    words = [word for word in tokens.words if not word.is_punctuation]
-    keys = [word.key for word in words]
-    found = []
-    for phrase in re.split(r"[,;\n]", text):
-        wanted = [
-            Word(part, ()).key
-            for piece in phrase.split()
-            for part in ([piece] if piece.startswith(_EMBEDDING) else _WORD.findall(piece))
-        ]
-        wanted = [key for key in wanted if key]
-        missing = [key for key in wanted if key not in keys]
-        if phrase.strip() and not wanted:
-            missing = [phrase.strip()]
-        if missing:
-            raise ValueError(
-                f"{asked_by} names '{missing[0]}', which is not in \"{shorten(tokens.text, 60)}\"; choose "
-                f"from: {', '.join(dict.fromkeys(keys))}."
+
+def _ids(flat: list[_Position], words: list[Word]) -> tuple[int | str, ...]:
+    """The token ids, and names for the vectors of embeddings."""
+    vectors = {
+        index: f"{word.text}#{number}"
+        for word in words
+        for number, index in enumerate(word.indices)
+        if flat[index].token is None
+    }
+    return tuple(vectors[index] if place.token is None else place.token for index, place in enumerate(flat))
+
+
+def _positions(clip: Any, text: str, name: str, **options: Any) -> list[_Position]:
+    """Every position of a text, on which all text encoders of the CLIP agree."""
+    first, *others = [
+        _encoder_positions(clip, encoder, chunks, name) for encoder, chunks in _chunks(clip, text, **options).items()
+    ]
+    for other in others:
+        if [place.is_content for place in other] != [place.is_content for place in first]:
+            raise Refusal(
+                f"'{name}' has an embedding of different lengths for the two text encoders of 'clip'; leave it out."
             )
-        length = len(wanted)
-        starts = [start for start in range(len(keys) - length + 1) if keys[start : start + length] == wanted]
-        if starts:
-            found += [words[start + offset].indices for start in starts for offset in range(length)]
-        else:
-            found += [word.indices for word in words if word.key in wanted]
-    return list(dict.fromkeys(found))
+    return first
 
 
-def _tokens(clip, text: str, asked_by: str, **options) -> list[tuple[int | None, bool]]:
-    """Every position's token id (None for an embedding's vector), and whether the prompt's text put it there."""
+def _chunks(clip: Any, text: str, **options: Any) -> dict[str, list]:
+    """The chunks of (token, weight, word number) of each text encoder, in the order of CLIP_ENCODERS."""
     tokenize = getattr(clip, "tokenize", None) or clip.tokenize_with_weights
     encoders = tokenize(text, return_word_ids=True, **options)
     if not set(encoders) <= set(CLIP_ENCODERS) or any(
         len(chunk) != CHUNK_LENGTH for chunks in encoders.values() for chunk in chunks
     ):
-        raise ValueError(
-            f"Edit Prompts: 'clip' has the text encoders {', '.join(sorted(encoders))} where CLIP encoders of "
+        raise Refusal(
+            f"'clip' has the text encoders {', '.join(sorted(encoders))} where CLIP encoders of "
             f"{CHUNK_LENGTH} tokens are needed; connect the CLIP of an SD 1.x, SD 2.x or SDXL checkpoint."
         )
-    flat = {}
-    for name, chunks in encoders.items():
-        width = getattr(getattr(clip, "tokenizer", clip), f"clip_{name}").embedding_size
-        entries = [(token, group != 0) for chunk in chunks for token, _, group in chunk]
-        vectors = [token for token, _ in entries if not isinstance(token, numbers.Integral)]
+    return {name: encoders[name] for name in CLIP_ENCODERS if name in encoders}
+
+
+def _encoder_positions(clip: Any, encoder: str, chunks: list, name: str) -> list[_Position]:
+    width = getattr(getattr(clip, "tokenizer", clip), f"clip_{encoder}").embedding_size
+    positions = []
+    for token, weight, group in (entry for chunk in chunks for entry in chunk):
+        is_vector = not isinstance(token, numbers.Integral)
         # ComfyUI drops a vector of another width while encoding, which would move every later token.
-        if any(vector.shape[-1] != width for vector in vectors):
-            raise ValueError(
-                f"{asked_by} has an embedding of another width than the {width} of this text encoder; "
-                f"use one made for this model."
+        if is_vector and token.shape[-1] != width:
+            raise Refusal(
+                f"'{name}' has an embedding of another width than the {width} of this text encoder; "
+                "use one made for this model."
             )
-        flat[name] = [
-            (int(token) if isinstance(token, numbers.Integral) else None, is_content) for token, is_content in entries
-        ]
-    first, *others = (flat[name] for name in CLIP_ENCODERS if name in flat)
-    if any([is_content for _, is_content in other] != [is_content for _, is_content in first] for other in others):
-        raise ValueError(
-            f"{asked_by} has an embedding of different lengths for the two text encoders of 'clip'; leave it out."
-        )
-    return first
+        positions.append(_Position(None if is_vector else int(token), float(weight), group != 0))
+    return positions
 
 
-def _words_of(piece: str, content_of, asked_by: str) -> list[tuple[str, list]]:
+def _words_of(
+    piece: str, content_of: Callable[[str], list[int | None]], name: str
+) -> list[tuple[str, list[int | None]]]:
     """The words of a piece of prompt without spaces, each with its token ids; content_of(text) gives token ids."""
     whole = content_of(piece)
-    if None in whole:
-        name, rest = _EMBEDDING_PARTS.fullmatch(piece).groups()
+    if None in whole and (parts := _EMBEDDING_PARTS.fullmatch(piece)):
+        embedding, rest = parts.groups()
         vectors = whole.count(None)
-        return [(name, whole[:vectors]), *(_words_of(rest, content_of, asked_by) if rest else [])]
+        return [(embedding, whole[:vectors]), *(_words_of(rest, content_of, name) if rest else [])]
     words = [(part, content_of(part)) for part in _WORD.findall(unescape_important(piece))]
     if [token for _, tokens in words for token in tokens] != whole:
         if piece.startswith(_EMBEDDING):
-            raise ValueError(
-                f"{asked_by} names {piece.rstrip(',')}, which ComfyUI does not find; put its file into "
-                f"models/embeddings or leave it out."
+            raise Refusal(
+                f"'{name}' names {piece.rstrip(',')}, which ComfyUI does not find; put its file into "
+                "models/embeddings or leave it out."
             )
         words = [(unescape_important(piece), whole)]
     return [(word, tokens) for word, tokens in words if tokens]

@@ -8,7 +8,7 @@ from ..edit.settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, r
 from ..masks.mask_pictures import resize_mask
 from ..masks.word_masks import AUTOMATIC, words_mask
 from ..prompts.alignment import KEPT, SWAP, align
-from ..prompts.prompt_edit import FUNCTION_WORDS, PromptEdit
+from ..prompts.prompt_edit import PromptEdit
 from ..prompts.window import Window
 from ..source.source_run import SourceRun
 from .edit_report import Measured
@@ -169,7 +169,7 @@ def _of_the_words(edit: PromptEdit | None) -> list[str]:
         return ["The prompts are the same; change words in 'target prompt' of Edit Prompts."]
     if not words:
         return ["The prompts differ only in punctuation; change words in 'target prompt' of Edit Prompts."]
-    if all(word.key in FUNCTION_WORDS for word in words):
+    if not any(word.names_something for word in words):
         return [
             f"The prompts differ only in {_quoted([word.text for word in words])}, which name nothing to be seen; "
             "change other words in 'target prompt' of Edit Prompts."

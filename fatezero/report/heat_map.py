@@ -1,15 +1,14 @@
 """Heat maps: where in each frame, and how strongly, the model saw the words of the source prompt."""
 
-import re
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from comfy.model_management import throw_exception_if_processing_interrupted
 
 from ..masks.source_mask import PIXELS_PER_LATENT, step_maps
-from ..prompts.prompt_edit import FUNCTION_WORDS, PromptEdit
-from ..prompts.tokens import PromptTokens, find_words
+from ..prompts.prompt_edit import PromptEdit
+from ..prompts.tokens import PromptTokens
+from ..prompts.word_fields import find_words, split_list
 from ..source.source_check import check_edit
 from ..source.source_run import SourceRun
 from ..video.frames import Placement, place, to_float
@@ -37,15 +36,11 @@ def chosen_words(source: SourceRun, edit: PromptEdit | None, words: str) -> dict
             f"{NODE}: 'source' was inverted with a prompt that did not come from Edit Prompts, so its "
             "words are unknown; use Edit Prompts."
         )
-    phrases = [phrase.strip() for phrase in re.split(r"[,;\n]", words) if phrase.strip()]
-    if phrases:
-        return {
-            phrase: tuple(token for word in find_words(tokens, phrase, f"{NODE}: 'words'") for token in word)
-            for phrase in phrases
-        }
+    if phrases := split_list(words):
+        return {phrase: tuple(token for word in find_words(tokens, phrase) for token in word) for phrase in phrases}
     written = [word for word in tokens.words if not word.is_punctuation]
     changed = [word for word in written if edit is not None and word.indices[0] in edit.source_mask_tokens]
-    telling = [word for word in written if word.key not in FUNCTION_WORDS]
+    telling = [word for word in written if word.names_something]
     return _by_name(changed or telling or written, tokens)
 
 
