@@ -2,11 +2,11 @@
 
 import math
 
-from ..fatezero.compat import io, schema, ui
+from ..fatezero.compat import io, schema
 from ..fatezero.refusal import speaking
 from ..fatezero.report.comparison import LAYOUTS, NODE, SIDE_BY_SIDE, Compared, compare, differences, report
 from ..fatezero.video.frames import check_images
-from .shared.clip_preview import preview_clip
+from .shared.clip_preview import show_clip
 
 NAMES = ("first", "second", "third", "fourth")
 OFF, TO_FIRST = "off", "to the first"
@@ -94,5 +94,4 @@ class CompareVideos(io.ComfyNode):
         compared = Compared(clips, labels, names)
         measured = differences(compared)
         images = compare(compared, layout, measured, amplify if difference == TO_FIRST else None)
-        shown = preview_clip(images).as_dict() | ui.PreviewText(report(compared, measured)).as_dict()
-        return io.NodeOutput(images, ui=shown)
+        return io.NodeOutput(images, ui=show_clip(images, report(compared, measured)))

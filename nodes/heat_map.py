@@ -16,7 +16,7 @@ from ..fatezero.report.heat_map import (
 )
 from ..fatezero.video.frames import check_images
 from .attention_mask import AVERAGE, ONE_STEP
-from .shared.clip_preview import preview_clip
+from .shared.clip_preview import show_clip
 from .shared.wire_types import PromptEditType, SourceRunType
 
 
@@ -116,4 +116,4 @@ class AttentionHeatMap(io.ComfyNode):
         overlay, heat = overlay_clip(
             relative_heat(together, scale)[:, 0], images, size, " + ".join(chosen), strengths, opacity
         )
-        return io.NodeOutput(overlay, grid, heat, ui=preview_clip(grid if len(chosen) > 1 else overlay))
+        return io.NodeOutput(overlay, grid, heat, ui=show_clip(grid if len(chosen) > 1 else overlay))

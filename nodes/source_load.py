@@ -12,6 +12,7 @@ from ..fatezero.source.reconstruction import inverted_noise
 from ..fatezero.source.resume import FOLDER as UNFINISHED
 from ..fatezero.source.source_check import check_model
 from ..fatezero.source.source_file import read_source
+from .shared.input_file import files_inside, input_path, is_inside
 from .shared.wire_types import SourceRunType
 
 NODE = "Load Source Run"
@@ -49,11 +50,11 @@ class LoadSourceRun(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file=None):
         # A connected input arrives as None, here and in fingerprint_inputs.
-        return True if file is None or _path(file) is not None else f"{NODE}: {_missing(file)}"
+        return True if file is None or input_path(file) is not None else f"{NODE}: {_missing(file)}"
 
     @classmethod
     def fingerprint_inputs(cls, file=None, **settings):
-        path = _path(file) if file else None
+        path = input_path(file) if file else None
         if path is None:
             return ""
         facts = os.stat(path)
@@ -63,7 +64,7 @@ class LoadSourceRun(io.ComfyNode):
     @speaking(NODE)
     def execute(cls, model, file) -> io.NodeOutput:
         require_unet(model)
-        path = _path(file)
+        path = input_path(file)
         if path is None:
             raise Refusal(_missing(file))
         source = read_source(path)
@@ -82,23 +83,13 @@ def _files() -> list[str]:
         folders[:] = [
             name for name in sorted(folders) if not name.startswith(".") and os.path.join(folder, name) != unfinished
         ]
-        found += [Path(folder, name).relative_to(output).as_posix() + _OUTPUT for name in _runs(names)]
-    return found + _runs(os.listdir(folder_paths.get_input_directory()))
+        here = [Path(folder, name) for name in _runs(names)]
+        found += [path.relative_to(output).as_posix() + _OUTPUT for path in here if is_inside(output, path)]
+    return found + _runs(files_inside(folder_paths.get_input_directory()))
 
 
 def _runs(names: list[str]) -> list[str]:
     return sorted(name for name in names if name.endswith(".safetensors"))
-
-
-def _path(file: str) -> str | None:
-    """Where the file lies that `file` names, with ComfyUI's ending such as [output] or not; None if it is not there."""
-    name, folder = folder_paths.annotated_filepath(file)
-    folder = os.path.abspath(folder or folder_paths.get_input_directory())
-    path = os.path.abspath(os.path.join(folder, name))
-    try:
-        return path if os.path.commonpath((folder, path)) == folder and os.path.isfile(path) else None
-    except ValueError:  # on another drive
-        return None
 
 
 def _missing(file: str) -> str:

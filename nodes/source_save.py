@@ -3,13 +3,10 @@
 import os
 from pathlib import PurePath
 
-import folder_paths
-
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.refusal import speaking
 from ..fatezero.source.source_file import write_source
-from ..fatezero.source.tensor_file import explain_disk_errors
-from .shared.output_name import prefix_problem
+from .shared.output_name import output_place, prefix_problem
 from .shared.wire_types import SourceRunType
 
 NODE = "Save Source Run"
@@ -41,19 +38,15 @@ class SaveSourceRun(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, filename_prefix=None):
         # Before the inversion runs, not after it. A connected input arrives as None; execute checks that one.
-        return filename_prefix is None or prefix_problem(filename_prefix, NODE) or True
+        problem = None if filename_prefix is None else prefix_problem(filename_prefix)
+        return f"{NODE}: {problem}" if problem else True
 
     @classmethod
     @speaking(NODE)
     def execute(cls, source, filename_prefix) -> io.NodeOutput:
-        if prefix_problem(filename_prefix, NODE):
-            raise ValueError(prefix_problem(filename_prefix, NODE))
         height, width = source.trajectory.shape[-2:]
-        with explain_disk_errors(f"'{filename_prefix}'", "choose another 'filename prefix' or output folder"):
-            folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
-                filename_prefix, folder_paths.get_output_directory(), width * 8, height * 8
-            )
-        name = f"{filename}_{counter:05}_.safetensors"
+        folder, name, subfolder = output_place(filename_prefix, width * 8, height * 8)
+        name = f"{name}.safetensors"
         path = os.path.join(folder, name)
         write_source(path, source)
         shown = f"{PurePath(subfolder, name).as_posix()}\n{os.path.getsize(path) / 1e6:.1f} MB"

@@ -5,19 +5,23 @@ from functools import partial
 from pathlib import Path
 
 import folder_paths
+import torch
 
-from ..fatezero.compat import io, schema, ui
-from ..fatezero.refusal import speaking
+from ..fatezero.compat import io, schema
+from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.video.clip import STILL_FPS, Clip, Color, Selection
+from ..fatezero.video.formats import is_readable_name
 from ..fatezero.video.frames import FITS, check_images, placement
-from ..fatezero.video.read import STILL_FPS, Clip, Selection, read_file, read_images, read_video
-from .shared.clip_preview import preview_clip
+from ..fatezero.video.read import read_file, read_images, read_video
+from ..fatezero.video.write_limits import MOST_PIXELS
+from .shared.clip_preview import show_clip
+from .shared.input_file import files_inside, input_path
 
 NODE = "Video Load"
 GRIDS = ("8", "16", "32", "64")
 
 _DEMO = "demo/"
 _DEMO_CLIPS = Path(__file__).resolve().parent.parent / "demo" / "clips"
-_MORE_VIDEOS = (".flv", ".mkv", ".mts", ".ogv", ".ts", ".wmv")  # unknown to many systems' lists of file types
 
 
 class VideoLoad(io.ComfyNode):
@@ -76,6 +80,12 @@ class VideoLoad(io.ComfyNode):
                     tooltip="Images to take instead of the file: a batch is a clip, one image is a clip of "
                     f"one frame. They play at {STILL_FPS:g} frames per second.",
                 ),
+                io.Color.Input(
+                    "background",
+                    default="#000000",
+                    optional=True,
+                    tooltip="The colour behind transparent places. 'mask' tells where they are.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The frames, in order."),
@@ -83,15 +93,20 @@ class VideoLoad(io.ComfyNode):
                 io.Audio.Output(
                     display_name="audio", tooltip="The clip's sound during these frames; nothing if it has none."
                 ),
+                io.Mask.Output(
+                    display_name="mask", tooltip="The opacity: 1 where the clip is solid, 0 where it is transparent."
+                ),
             ],
         )
 
     @classmethod
-    def validate_inputs(cls, file=None, video=False, images=False):
+    def validate_inputs(cls, file=None, video=False, images=False, background="#000000"):
         # A connected input arrives as None, here and in fingerprint_inputs.
+        if background is not None and _color(background) is None:
+            return f"{NODE}: {_no_color(background)}"
         if file is None or video is None or images is None or _path(file) is not None:
             return True
-        return _missing(file)
+        return f"{NODE}: {_missing(file)}"
 
     @classmethod
     def fingerprint_inputs(cls, file=None, video=False, images=False, **settings):
@@ -103,36 +118,63 @@ class VideoLoad(io.ComfyNode):
 
     @classmethod
     @speaking(NODE)
-    def execute(cls, file, start, count, every_nth, width, height, fit, grid, video=None, images=None) -> io.NodeOutput:
-        for name, value, least in (
-            ("start", start, 0),
-            ("count", count, 0),
-            ("every nth", every_nth, 1),
-            ("width", width, 0),
-            ("height", height, 0),
-        ):
-            if value < least:
-                raise ValueError(f"{NODE}: '{name}' is {value}; expected a whole number of {least} or more.")
-        if video is not None and images is not None:
-            raise ValueError(f"{NODE}: both 'video' and 'images' are connected; disconnect one of them.")
+    def execute(
+        cls, file, start, count, every_nth, width, height, fit, grid, video=None, images=None, background="#000000"
+    ) -> io.NodeOutput:
+        numbers = {"start": start, "count": count, "every nth": every_nth, "width": width, "height": height}
+        _check_settings(numbers, fit, grid)
+        color = _color(background)
+        if color is None:
+            raise Refusal(_no_color(background))
         selection = Selection(start, count, every_nth)
-        place = partial(placement, size=(width, height), fit=fit, grid=int(grid))
-        if images is not None:
-            name = "'images'"
-            check_images(images, "images")
-            clip = read_images(images, name, selection, place)
-        elif video is not None:
-            name = "'video'"
-            clip = read_video(video, name, selection, place)
-        else:
-            name, path = os.path.basename(file), _path(file)
-            if path is None:
-                raise ValueError(_missing(file))
-            clip = read_file(path, name, selection, place)
-        shown = (
-            preview_clip(clip.images, clip.fps).as_dict() | ui.PreviewText(_summary(name, selection, clip)).as_dict()
+        name, clip = _read(
+            file, video, images, selection, partial(placement, size=(width, height), fit=fit, grid=int(grid)), color
         )
-        return io.NodeOutput(clip.images, clip.fps, clip.audio, ui=shown)
+        opaque = torch.ones(1, 1, 1).expand(clip.images.shape[:3])
+        mask = opaque if clip.alpha is None else clip.alpha
+        shown = show_clip(clip.images, _summary(name, selection, clip), clip.fps)
+        return io.NodeOutput(clip.images, clip.fps, clip.audio, mask, ui=shown)
+
+
+def _check_settings(numbers: dict[str, int], fit: str, grid: str) -> None:
+    """Linked values, which ComfyUI does not check."""
+    for name, value in numbers.items():
+        least = 1 if name == "every nth" else 0
+        if value < least:
+            raise Refusal(f"'{name}' is {value}; expected a whole number of {least} or more.")
+    for name, value, choices in (("fit", fit, FITS), ("grid", grid, GRIDS)):
+        if value not in choices:
+            raise Refusal(f"'{name}' is {value}; choose {', '.join(choices)}.")
+
+
+def _read(file, video, images, selection: Selection, fit, color: Color) -> tuple[str, Clip]:
+    """The clip, and what it is called in messages."""
+    if video is not None and images is not None:
+        raise Refusal("both 'video' and 'images' are connected; disconnect one of them.")
+    if images is not None:
+        check_images(images, "images")
+        return "'images'", read_images(images, "'images'", selection, fit, background=color)
+    if video is not None:
+        return "'video'", read_video(video, "'video'", selection, fit, color)
+    name, path = os.path.basename(file), _path(file)
+    if path is None:
+        raise Refusal(_missing(file))
+    return name, read_file(path, name, selection, fit, color)
+
+
+def _color(text: str) -> Color | None:
+    """Red, green and blue of 0..1 from '#rrggbb' or '#rgb'; None if it is neither."""
+    digits = str(text).strip().removeprefix("#")
+    if len(digits) == 3:
+        digits = "".join(2 * digit for digit in digits)
+    if len(digits) != 6 or not all(digit in "0123456789abcdefABCDEF" for digit in digits):
+        return None
+    red, green, blue = bytes.fromhex(digits)
+    return red / 255, green / 255, blue / 255
+
+
+def _no_color(text: str) -> str:
+    return f"'background' is '{text}'; write a colour such as #ffffff."
 
 
 def _files() -> list[str]:
@@ -145,24 +187,18 @@ def _demo_clips() -> list[str]:
 
 def _playable(folder) -> list[str]:
     """The videos and pictures in a folder, by their names' endings."""
-    names = sorted(name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)))
-    known = folder_paths.filter_files_content_types(names, ["video", "image"])
-    return [name for name in names if name in known or name.lower().endswith(_MORE_VIDEOS)]
+    return [name for name in files_inside(folder) if is_readable_name(name)]
 
 
 def _path(file: str) -> str | None:
-    """Where the clip lies that `file` names, with ComfyUI's ending such as [output] or not; None if it is not there."""
+    """Where the clip lies that `file` names; None if it is not there."""
     if file in _demo_clips():
         return str(_DEMO_CLIPS / file.removeprefix(_DEMO))
-    try:
-        path = folder_paths.get_annotated_filepath(file)
-    except ValueError:  # it leads out of ComfyUI's folders
-        return None
-    return path if os.path.isfile(path) else None
+    return input_path(file)
 
 
 def _missing(file: str) -> str:
-    return f"{NODE}: 'file' is {file}, which is not in ComfyUI's input folder; upload it or choose another one."
+    return f"'file' is {file}, which is not in ComfyUI's input folder; upload it or choose another one."
 
 
 def _summary(name: str, selection: Selection, clip: Clip) -> str:
@@ -175,4 +211,10 @@ def _summary(name: str, selection: Selection, clip: Clip) -> str:
     ]
     if count < selection.count:
         lines.append(f"The clip ends there: {selection.count} frames were asked for.")
+    if max(width, height) > MOST_PIXELS["mp4"]:
+        lines.append(
+            f"mp4 and webm hold at most {MOST_PIXELS['mp4']} pixels a side, so Video Save will make it smaller; png "
+            "keeps every size."
+        )
+    lines += clip.notes
     return "\n".join(lines)

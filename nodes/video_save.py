@@ -4,20 +4,22 @@ import json
 import math
 import os
 
-import folder_paths
 import torch
 from comfy.cli_args import args
 
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.refusal import speaking
+from ..fatezero.disk import explained_disk_errors
+from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.video.clip import FPS_RANGE
 from ..fatezero.video.frames import check_images, check_same_size
-from ..fatezero.video.write import AUDIO_LAYOUTS, png_name, write_clip
-from .shared.output_name import prefix_problem
+from ..fatezero.video.write import png_name, write_clip
+from ..fatezero.video.write_limits import GIF_FPS
+from .shared.clip_preview import with_text
+from .shared.output_name import output_place, prefix_problem
 
 NODE = "Video Save"
 FORMATS = ("mp4", "webm", "gif", "png")
-FPS_RANGE = (0.1, 240.0)
-GIF_FPS = 50.0  # players slow down gifs that ask for more
+_MOST_SAMPLES = 768_000  # a second, of sound
 
 
 class VideoSave(io.ComfyNode):
@@ -40,8 +42,8 @@ class VideoSave(io.ComfyNode):
                     min=FPS_RANGE[0],
                     max=FPS_RANGE[1],
                     step=0.001,
-                    tooltip="Frames per second; connect Video Load's to keep the clip's speed. At most "
-                    f"{GIF_FPS:g} for gif.",
+                    tooltip="Frames per second; connect Video Load's to keep the clip's speed. Of more "
+                    f"than {GIF_FPS:g}, a gif leaves frames out.",
                 ),
                 io.String.Input(
                     "filename_prefix",
@@ -82,7 +84,8 @@ class VideoSave(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, filename_prefix=None):
         # Before the edit runs, not after it. A connected input arrives as None; execute checks that one.
-        return filename_prefix is None or prefix_problem(filename_prefix, NODE) or True
+        problem = None if filename_prefix is None else prefix_problem(filename_prefix)
+        return f"{NODE}: {problem}" if problem else True
 
     @classmethod
     @speaking(NODE)
@@ -91,45 +94,44 @@ class VideoSave(io.ComfyNode):
         if compare_with is not None:
             check_images(compare_with, "compare with")
             check_same_size(images, "images", compare_with, "compare with")
-        _check_fps(fps, format)
-        if prefix_problem(filename_prefix, NODE):
-            raise ValueError(prefix_problem(filename_prefix, NODE))
+        _check_settings(fps, format, quality)
         audio = _sound(audio) if format in ("mp4", "webm") else None
         width = images.shape[2] * (1 if compare_with is None else 2)
-        folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
-            filename_prefix, folder_paths.get_output_directory(), width, images.shape[1]
-        )
-        name = f"{filename}_{counter:05}_" + ("" if format == "png" else f".{format}")
+        folder, name, subfolder = output_place(filename_prefix, width, images.shape[1])
+        name += "" if format == "png" else f".{format}"
         path = os.path.join(folder, name)
-        try:
-            write_clip(path, images, fps, compare_with, audio, _metadata(cls.hidden), quality)
-        except OSError as error:
-            raise OSError(
-                f"{NODE}: {name} could not be written ({error.strerror or error}); free space on the disk "
-                "or choose another output folder."
-            ) from error
-        return io.NodeOutput(path, ui=_preview(name, subfolder, format, len(images)))
+        with explained_disk_errors(name):
+            notes = write_clip(path, images, fps, compare_with, audio, _metadata(cls.hidden), quality)
+        shown = _preview(name, subfolder, format, len(images))
+        return io.NodeOutput(path, ui=with_text(shown.as_dict(), "\n".join(notes)) if notes else shown)
 
 
-def _check_fps(fps: float, format: str) -> None:
-    least, most = FPS_RANGE if format != "gif" else (FPS_RANGE[0], GIF_FPS)
+def _check_settings(fps: float, format: str, quality: int) -> None:
+    """Linked values, which ComfyUI does not check."""
+    least, most = FPS_RANGE
     if not (math.isfinite(fps) and least <= fps <= most):
-        raise ValueError(
-            f"{NODE}: 'fps' is {fps:g}; expected {least:g} to {most:g} for {format}; connect Video "
-            "Load's fps or type one."
-        )
+        raise Refusal(f"'fps' is {fps:g}; expected {least:g} to {most:g}; connect Video Load's fps or type one.")
+    if format not in FORMATS:
+        raise Refusal(f"'format' is {format}; choose {', '.join(FORMATS)}.")
+    if not 0 <= quality <= 100:
+        raise Refusal(f"'quality' is {quality}; choose 0 to 100.")
 
 
 def _sound(audio: dict | None) -> dict | None:
     """The AUDIO to write; None if there is none or it is empty."""
-    if audio is None or audio["waveform"].shape[-1] == 0:
+    if audio is None:
         return None
-    waveform = audio["waveform"]
-    if waveform.ndim != 3 or waveform.shape[1] not in AUDIO_LAYOUTS or not torch.isfinite(waveform).all():
-        raise ValueError(
-            f"{NODE}: 'audio' has the shape {list(waveform.shape)} or NaN in it; expected 1, 2, 6 or 8 "
-            "channels of finite samples; mix it down first."
-        )
+    try:
+        waveform, rate = audio["waveform"], audio["sample_rate"]
+        channels, samples = waveform.shape[1:]
+    except (TypeError, LookupError, AttributeError, ValueError):
+        raise Refusal("'audio' is no AUDIO of ComfyUI; connect Video Load's or that of an audio loader.") from None
+    if not (isinstance(rate, int) and 1 <= rate <= _MOST_SAMPLES):
+        raise Refusal(f"'audio' has {rate} samples a second; expected 1 to {_MOST_SAMPLES}.")
+    if 0 in (channels, samples):
+        return None
+    if not torch.isfinite(waveform).all():
+        raise Refusal("'audio' has invalid numbers (NaN or infinite); look for the node that made them.")
     return audio
 
 

@@ -213,7 +213,7 @@ def test_a_folder_that_is_none(source, tmp_path, folders):
     (folders / "output" / "fatezero").write_text("")
     with pytest.raises(OSError) as refusal:
         SaveSourceRun.execute(source, "fatezero/source")
-    check_sentence(refusal.value, "Save Source Run: 'fatezero/source' could not be written", "; choose")
+    check_sentence(refusal.value, "Save Source Run: 'filename prefix' has the folder 'fatezero', but", "; choose")
 
 
 def test_cancelling_leaves_nothing(source, tmp_path, monkeypatch):

@@ -74,7 +74,7 @@ def test_load_offers_the_input_folder_and_the_demo_clips(clip):
 
 
 def test_load_returns_frames_rate_and_sound_and_shows_them(clip, folders):
-    images, fps, audio = load(start=2, count=4, every_nth=2, width=160, grid="16").args
+    images, fps, audio, mask = load(start=2, count=4, every_nth=2, width=160, grid="16").args
     assert numbers(images) == [2, 4, 6, 8] and images.shape == (4, 96, 160, 3) and images.dtype == torch.float32
     assert fps == 4.0 and audio["waveform"].shape == (1, 1, 48000)
     shown = load(start=20).ui
@@ -183,7 +183,7 @@ def test_save_puts_the_workflow_into_the_file_unless_told_not_to(monkeypatch, di
 
 
 def test_save_takes_what_load_gives(clip):
-    images, fps, audio = load(count=16).args
+    images, fps, audio, mask = load(count=16).args
     for format in ("mp4", "webm"):
         path = save(images, fps, format=format, audio=audio, compare_with=images).args[0]
         with av.open(path) as container:
@@ -215,15 +215,21 @@ BROKEN[2, 5, 5, 1] = torch.inf
         ),
         (dict(compare_with=torch.rand(3, 16, 24, 3)), "'compare with' has 3 frames of 24x16"),
         (dict(compare_with=BROKEN), "'compare with' has invalid numbers"),
-        (dict(fps=0.0), "'fps' is 0; expected 0.1 to 240 for mp4"),
+        (dict(fps=0.0), "'fps' is 0; expected 0.01 to 1000"),
         (dict(fps=float("nan")), "'fps' is nan; expected"),
-        (dict(fps=1000.0), "'fps' is 1000; expected"),
-        (dict(fps=60.0, format="gif"), "'fps' is 60; expected 0.1 to 50 for gif"),
+        (dict(fps=1001.0), "'fps' is 1001; expected"),
+        (dict(format="exe"), "'format' is exe; choose mp4, webm, gif, png"),
+        (dict(quality=1000), "'quality' is 1000; choose 0 to 100"),
         (dict(filename_prefix=""), "'filename prefix' is ''; expected a name"),
         (dict(filename_prefix="../clip"), "'filename prefix' is '../clip'; expected a name"),
         (dict(filename_prefix="/clip"), "'filename prefix' is '/clip'; expected a name"),
-        (dict(audio={"waveform": torch.zeros(1, 5, 100), "sample_rate": 48000}), "expected 1, 2, 6 or 8 channels"),
-        (dict(audio={"waveform": torch.full((1, 1, 100), torch.nan), "sample_rate": 48000}), "finite samples"),
+        (dict(audio=torch.zeros(1, 2, 100)), "'audio' is no AUDIO of ComfyUI"),
+        (dict(audio={"waveform": torch.zeros(2, 100), "sample_rate": 48000}), "'audio' is no AUDIO of ComfyUI"),
+        (dict(audio={"waveform": torch.zeros(1, 2, 100), "sample_rate": 0}), "'audio' has 0 samples a second"),
+        (
+            dict(audio={"waveform": torch.full((1, 1, 100), torch.nan), "sample_rate": 48000}),
+            "'audio' has invalid numbers",
+        ),
     ],
 )
 def test_save_refuses_in_one_sentence(folders, settings, message):

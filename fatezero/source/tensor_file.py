@@ -5,13 +5,13 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
 from comfy.model_management import throw_exception_if_processing_interrupted
 from safetensors import SafetensorError, safe_open
 
+from ..disk import unfinished_folder
 from ..refusal import DiskRefusal
 
 # By falling size of an element: tensors lie in this order, so that each begins at a multiple of its own.
@@ -54,8 +54,7 @@ def write_tensors(path: str, tensors: dict[str, torch.Tensor], document: dict) -
 
     Needs no second copy of the tensors in memory. Raises OSError where the disk refuses; see `explain_disk_errors`.
     """
-    # The unfinished file lies beside the finished one, so that the last step is a mere renaming.
-    with TemporaryDirectory(prefix=".unfinished_", dir=os.path.dirname(path)) as folder:
+    with unfinished_folder(path) as folder:
         unfinished = os.path.join(folder, os.path.basename(path))
         order = list(DTYPES)
         names = sorted(tensors, key=lambda name: order.index(tensors[name].dtype))

@@ -1,14 +1,75 @@
 """The 'filename prefix' of nodes that write into ComfyUI's output folder."""
 
+import os
 from pathlib import PurePath
+from typing import NamedTuple
+
+import folder_paths
+
+from ...fatezero.disk import explained_disk_errors
+from ...fatezero.refusal import DiskRefusal, Refusal
+from .input_file import is_inside
+
+_LONGEST = 200  # bytes of a name; systems allow 255, and a number and an ending are added
+_MOST_FOLDERS = 32
+_EXPECTED = "expected a name, with folders before it if wanted, inside ComfyUI's output folder."
 
 
-def prefix_problem(prefix: str, node: str) -> str | None:
-    """What is wrong with a prefix, in one sentence, or None; node: the name of the node that asks."""
+class OutputPlace(NamedTuple):
+    """Where to write: the folder, the file's name without its ending, and the folder within ComfyUI's output folder."""
+
+    folder: str
+    name: str
+    subfolder: str
+
+
+def prefix_problem(prefix: str) -> str | None:
+    """What is wrong with a prefix, in one sentence, or None; can be asked before anything runs."""
+    if not isinstance(prefix, str):
+        return f"'filename prefix' is of the type {type(prefix).__name__}; {_EXPECTED}"
+    try:
+        longest = max((len(os.fsencode(part)) for part in PurePath(prefix).parts), default=0)
+    except UnicodeEncodeError as error:
+        wrong = prefix[error.start].encode("unicode_escape").decode()
+        return f"'filename prefix' has the character {wrong}, which no file name can have; leave it out."
     path = PurePath(prefix)
-    if path.name and not path.is_absolute() and ".." not in path.parts and "\0" not in prefix:
-        return None
-    return (
-        f"{node}: 'filename prefix' is '{prefix}'; expected a name, with folders before it if wanted, inside "
-        "ComfyUI's output folder."
-    )
+    if not path.name or path.is_absolute() or ".." in path.parts or "\0" in prefix:
+        return f"'filename prefix' is '{prefix}'; {_EXPECTED}"
+    if longest > _LONGEST:
+        return f"'filename prefix' has a name of {longest} bytes; shorten it to {_LONGEST} or fewer."
+    if len(path.parts) - 1 > _MOST_FOLDERS:
+        return f"'filename prefix' has {len(path.parts) - 1} folders in it; shorten it to {_MOST_FOLDERS} or fewer."
+    return _folder_problem(prefix)
+
+
+def _folder_problem(prefix: str) -> str | None:
+    """What stands in the way on the disk; names with ComfyUI's tokens such as %date% are not known yet."""
+    output, path = folder_paths.get_output_directory(), PurePath(prefix)
+    for index in range(1, len(path.parts)):
+        folder = os.path.join(output, *path.parts[:index])
+        name = "/".join(path.parts[:index])
+        if not is_inside(output, folder):
+            return f"'filename prefix' leads out of the output folder by the link '{name}'; choose another folder."
+        if os.path.exists(folder) and not os.path.isdir(folder):
+            return f"'filename prefix' has the folder '{name}', but that is a file; choose another folder."
+    return None
+
+
+def output_place(prefix: str, width: int, height: int) -> OutputPlace:
+    """Where the next file of a prefix goes; makes the folder.
+
+    Args:
+        prefix: As on the node, with ComfyUI's tokens such as %date%.
+        width, height: For the tokens %width% and %height%, in pixels.
+
+    Raises:
+        Refusal: The prefix is wrong, or the disk refuses.
+    """
+    problem = prefix_problem(prefix)
+    if problem:
+        raise (DiskRefusal if problem == _folder_problem(prefix) else Refusal)(problem)
+    with explained_disk_errors(f"the folder of '{prefix}'"):
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+            prefix, folder_paths.get_output_directory(), width, height
+        )
+    return OutputPlace(folder, f"{name}_{counter:05}_", subfolder)

@@ -1,0 +1,89 @@
+"""Writing to disk: a file appears when it is complete or not at all; what the disk refuses is said with its remedy."""
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+
+import psutil
+
+from .refusal import DiskRefusal
+
+_UNFINISHED = ".unfinished_"
+_DAY = 24 * 3600
+_REMEDIES = {
+    errno.ENOSPC: "free space on the disk or choose another output folder",
+    errno.EDQUOT: "free space on the disk or choose another output folder",
+    errno.ENAMETOOLONG: "shorten the name or have fewer folders in it",
+    errno.EACCES: "make the folder writable or choose another one",
+    errno.EPERM: "make the folder writable or choose another one",
+    errno.EROFS: "make the folder writable or choose another one",
+    errno.ENOTDIR: "choose another folder, since a file has the name of this one",
+    errno.EEXIST: "choose another folder, since a file has the name of this one",
+}
+
+
+@contextmanager
+def explained_disk_errors(what: str) -> Iterator[None]:
+    """Turns an OSError within it into a refusal that says what to do.
+
+    Args:
+        what: What is being written, as the subject of a sentence.
+
+    Raises:
+        DiskRefusal: Instead of an OSError.
+    """
+    try:
+        yield
+    except DiskRefusal:
+        raise
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "choose another name or output folder")
+        raise DiskRefusal(f"{what} could not be written ({error.strerror or error}); {remedy}.") from error
+
+
+@contextmanager
+def unfinished_folder(path: str) -> Iterator[str]:
+    """A folder beside a file that is to be written, so that the last step is a mere renaming; it goes in any case.
+
+    Args:
+        path: Where the finished file will lie.
+    """
+    with TemporaryDirectory(prefix=f"{_UNFINISHED}{os.getpid()}_", dir=os.path.dirname(path)) as folder:
+        yield folder
+
+
+def remove_unfinished(folder: str, seconds: float = 2.0) -> None:
+    """Removes what writing has left behind where ComfyUI was killed: older than a day, and of no living process.
+
+    Never raises; what it does not get to is found the next time.
+
+    Args:
+        folder: Is looked through with all folders in it, links not followed.
+        seconds: Time that it may take.
+    """
+    end = time.monotonic() + seconds
+    for at, folders, _ in os.walk(folder):
+        if time.monotonic() > end:
+            return
+        for name in [name for name in folders if name.startswith(_UNFINISHED)]:
+            folders.remove(name)
+            if _is_abandoned(os.path.join(at, name)):
+                shutil.rmtree(os.path.join(at, name), ignore_errors=True)
+
+
+def _is_abandoned(path: str) -> bool:
+    """Whether a folder of `unfinished_folder` is old and its process, whose number it has in its name, gone."""
+    try:
+        made = os.stat(path, follow_symlinks=False).st_mtime
+        number = os.path.basename(path).removeprefix(_UNFINISHED).split("_")[0]
+        if time.time() - made < _DAY:
+            return False
+        return not number.isdecimal() or psutil.Process(int(number)).create_time() > made
+    except (psutil.NoSuchProcess, OverflowError):
+        return True
+    except (OSError, psutil.Error):
+        return False

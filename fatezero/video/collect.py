@@ -1,0 +1,85 @@
+"""Pictures, one after the other, into the one tensor that becomes the clip."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from typing import Any
+
+import torch
+from comfy.utils import ProgressBar
+
+from ..refusal import Refusal
+from .clip import STILL_FPS, Clip, Color, Fit, playable_rate
+from .memory import allocate
+from .picture import Picture, placed
+
+_FILLED = "Transparent places are filled with 'background'; 'mask' has the opacity."
+
+
+@dataclass(frozen=True)
+class Collected:
+    """images: [n, H, W, 3]; alpha: [n, H, W] or None; seconds: the frames' times in the clip, None if unknown;
+    source_size: (width, height) of the first picture."""
+
+    images: torch.Tensor
+    alpha: torch.Tensor | None
+    seconds: list[float | None]
+    source_size: tuple[int, int]
+
+    def clip(self, fps: float, audio: dict[str, Any] | None = None, notes: Iterable[str] = ()) -> Clip:
+        """The clip of these frames."""
+        all_notes = [*notes] + [_FILLED] * (self.alpha is not None)
+        return Clip(self.images, playable_rate(fps, all_notes), audio, self.source_size, self.alpha, tuple(all_notes))
+
+
+def collect(pictures: Iterable[Picture], expected: int, name: str, fit: Fit, background: Color) -> Collected:
+    """Places pictures; a damaged file may have fewer than expected.
+
+    Args:
+        pictures: In order.
+        expected: How many at most.
+        name: What the clip is called in a message.
+        fit: Places a source of a given size; all pictures go where the first one does.
+        background: Fills what is transparent.
+
+    Raises:
+        Refusal: There is no picture, or the result does not fit in the free memory.
+    """
+    seconds: list[float | None] = []
+    images, alpha, where, source_size = torch.empty(0), None, None, (0, 0)
+    progress = ProgressBar(expected)
+    for index, picture in enumerate(islice(pictures, expected)):
+        if where is None:
+            source_size, where = picture.size, fit(picture.size)
+            images = allocate(expected, where.target)
+        images[index], opacity = placed(picture, where, background)
+        if opacity is not None:
+            if alpha is None:
+                alpha = torch.ones(images.shape[:3])
+            alpha[index] = opacity
+        seconds.append(picture.seconds)
+        progress.update_absolute(len(seconds))
+    if not seconds:
+        raise Refusal(f"no frame of {name} could be decoded from 'start' on; choose an earlier start or another file.")
+    return Collected(images[: len(seconds)], None if alpha is None else alpha[: len(seconds)], seconds, source_size)
+
+
+def frame_rate(seconds: list[float | None], nominal: float | None, tick: float | Fraction) -> float:
+    """The rate at which frames take as long as in the clip.
+
+    The nominal one where their times agree with it, to the rounding of time stamps, and otherwise (variable frame rate,
+    wrong header) their mean rate.
+
+    Args:
+        seconds: The frames' times.
+        nominal: The rate that the file gives, if any.
+        tick: The unit of its time stamps, in seconds.
+    """
+    known = [time for time in seconds if time is not None]
+    if len(seconds) < 2 or len(known) < len(seconds):
+        return nominal or STILL_FPS
+    span, steps = known[-1] - known[0], len(known) - 1
+    if nominal and abs(span - steps / nominal) <= max(2 * tick, 0.002):
+        return nominal
+    return steps / span if span > 0 else STILL_FPS
