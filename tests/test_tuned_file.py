@@ -6,7 +6,6 @@ import os
 import folder_paths
 import pytest
 import torch
-from golden_tuned_unet import NEUTRAL, base_model, evaluate, golden_tensors, tuned_state, tuned_tensors
 from safetensors.torch import load_file, save_file
 
 from edit_cases import small_model
@@ -19,6 +18,7 @@ from fatezero_pack.fatezero.tuning.tuned_state import TunedState, checkpoint_fin
 from fatezero_pack.nodes.shared import tuned_folder
 from fatezero_pack.nodes.tuned_load import LoadTunedModel
 from fatezero_pack.nodes.tuned_save import SaveTunedModel
+from golden_tuned_unet import NEUTRAL, base_model, evaluate, golden_tensors, tuned_state, tuned_tensors
 from golden_unet import relative
 
 LIKE_TUNED = {"fatezero": "FateZero layout", "tav": "Tune-A-Video layout"}

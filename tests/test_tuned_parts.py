@@ -3,7 +3,6 @@
 import comfy.model_management
 import pytest
 import torch
-from golden_tuned_unet import CASES, base_model, evaluate, golden_tensors, inflated, tuned_state
 
 from fatezero_pack.fatezero.network import temporal_attention
 from fatezero_pack.fatezero.network.chunked_sampling import ChunkedRun
@@ -18,6 +17,7 @@ from fatezero_pack.fatezero.tuning.tuned_state import (
     tuned_state_of,
     untuned_model,
 )
+from golden_tuned_unet import CASES, base_model, evaluate, golden_tensors, inflated, tuned_state
 from golden_unet import relative
 
 # The cases of videos, and what is set to zero where a kind of part is left out.

@@ -108,7 +108,7 @@ def active_temporal_parts(network, parts: nn.Module, transformer_options: dict) 
             if name.endswith((ATTENTION, CONVOLUTION)):
                 host = comfy.utils.get_attr(network, name.rpartition(".")[0])
                 followed = _block_followed_by if name.endswith(ATTENTION) else _convolution_followed_by
-                _set_forward(undo, host, followed(host, part, transformer_options))
+                set_forward(undo, host, followed(host, part, transformer_options))
         yield
 
 
@@ -139,7 +139,7 @@ def _convolution_followed_by(convolution, temporal, call_options: dict):
     return convolution_then_temporal
 
 
-def _set_forward(undo: ExitStack, module: nn.Module, forward) -> None:
+def set_forward(undo: ExitStack, module: nn.Module, forward) -> None:
     """Gives a module another `forward` until the stack is unwound."""
     own = vars(module)
     undo.callback(own.__setitem__, "forward", own["forward"]) if "forward" in own else undo.callback(own.pop, "forward")

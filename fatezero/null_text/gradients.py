@@ -61,6 +61,8 @@ class WeightCopies:
         """A weight function of ComfyUI's, after all others (LoRA); place: 0 for the weight, 1 for the bias."""
 
         def copied(weight):
+            if weight.requires_grad:  # what is tuned, already a tensor of its own
+                return weight
             copy = weight.detach().clone()
             self.copies[copy.data_ptr()] = weakref.ref(copy), module, place
             return copy

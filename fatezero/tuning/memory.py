@@ -1,0 +1,85 @@
+"""What a tuning takes in memory, known from shapes before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import comfy.model_management
+import torch
+
+from ..refusal import Refusal
+from .layouts import TRAINED_QUERIES, temporal_names, unet_names
+from .settings import Tuning
+
+# Values that a step holds at its peak beside the weights, per cell of the clip's latent and per channel of the UNet's
+# finest level: counted for SD 1.5 with FateZero's parts and key frames, attention that keeps no probabilities.
+VALUES_PER_CELL = {True: 76, False: 428}
+STATE_BYTES = 16  # of each trained value: itself, its gradient and AdamW's two averages, in float32
+AUTO, ON, OFF = "auto", "on", "off"
+
+
+@dataclass(frozen=True)
+class TuningMemory:
+    """Bytes for the trained weights and for a step's activations, and whether blocks compute twice to save them."""
+
+    state: int
+    activations: int
+    checkpoint: bool
+
+    @property
+    def total(self) -> int:
+        return self.state + self.activations
+
+    def __str__(self) -> str:
+        blocks = "blocks computed twice" if self.checkpoint else "no block computed twice"
+        return (
+            f"about {self.total / 2**30:.1f} GB beside the model: {self.state / 2**30:.1f} for the trained weights, "
+            f"{self.activations / 2**30:.1f} for a step ({blocks})"
+        )
+
+
+def trained_values(model, settings: Tuning) -> int:
+    """How many values are trained: queries, temporal attention and, by rank, temporal convolutions."""
+    network = model.model.diffusion_model
+    shapes = {name: weight.shape for name, weight in network.state_dict().items()}
+    unet = unet_names(network, model.model.model_config.unet_config)
+    count = sum(shapes[ours].numel() for name, ours in unet.items() if name.endswith(TRAINED_QUERIES))
+    for ours in temporal_names(unet, settings.layout).values():
+        host, _, part = ours.rpartition(".temporal_")
+        if part == "attention.to_out.weight":
+            width = shapes[f"{host}.norm1.weight"][0]
+            count += 4 * width * width + width
+        elif part == "convolution.down.weight" and settings.rank:
+            channels = shapes[f"{host}.weight"][0]
+            count += 6 * channels * settings.effective_rank(channels)
+    return count
+
+
+def plan_memory(model, latent: torch.Tensor, settings: Tuning, checkpointing: str) -> TuningMemory:
+    """What a tuning will take, with blocks computed twice where that was chosen or, when automatic, where it must be.
+
+    Args:
+        model: ModelPatcher of SD 1.x or 2.x.
+        latent: The clip [n, c, h, w].
+        settings: Of the tuning.
+        checkpointing: AUTO, ON or OFF.
+    Raises: Refusal where even that does not fit the device's memory, less what ComfyUI keeps free.
+    """
+    state = STATE_BYTES * trained_values(model, settings)
+    frames, _, height, width = latent.shape
+    cells = frames * height * width * model.model.model_config.unet_config["model_channels"]
+    itemsize = model.model.get_dtype_inference().itemsize
+    activations = {kept: values * cells * itemsize for kept, values in VALUES_PER_CELL.items()}
+    device = model.load_device
+    free = comfy.model_management.get_total_memory(device) - comfy.model_management.minimum_inference_memory()
+    if checkpointing == AUTO:
+        checkpoint = state + activations[False] + model.model_size() > free
+    else:
+        checkpoint = checkpointing == ON
+    memory = TuningMemory(state, activations[checkpoint], checkpoint)
+    if memory.total > free:
+        raise Refusal(
+            f"{frames} frames of {width * 8}x{height * 8} take {memory}, but the device has {free / 2**30:.1f} GB; use "
+            "fewer frames or smaller pictures" + ("." if checkpoint else ", or set 'checkpointing' to on.")
+        )
+    return memory
