@@ -22,6 +22,7 @@ class FateZeroExtension(ComfyExtension):
         from .shared.tuned_folder import register_folder
         from .source_load import LoadSourceRun
         from .source_save import SaveSourceRun
+        from .tune import TuneVideoModel
         from .tuned_load import LoadTunedModel
         from .tuned_save import SaveTunedModel
         from .video_load import VideoLoad
@@ -32,6 +33,7 @@ class FateZeroExtension(ComfyExtension):
             VideoLoad,
             LoadDemoModel,
             EditPrompts,
+            TuneVideoModel,
             LoadTunedModel,
             SaveTunedModel,
             InflateUNet,

@@ -1,12 +1,27 @@
 """Tuning on a clip: the official codes' steps, and the model given in as it was."""
 
-import comfy.model_management
-import pytest
+from dataclasses import replace
 
-from fatezero_pack.fatezero.tuning.settings import PRESETS
-from fatezero_pack.fatezero.tuning.tuned_state import tuned_model
+import comfy.model_management
+import comfy.samplers
+import pytest
+import torch
+from comfy.model_base import ModelType
+
+from edit_cases import SMALL_UNET, clip_latent, conditioning, prompt_edit, small_model
+from fatezero_pack.fatezero.network.model_identity import fingerprint
+from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate, inflation_of
+from fatezero_pack.fatezero.refusal import Refusal
+from fatezero_pack.fatezero.tuning.first_weights import first_state
+from fatezero_pack.fatezero.tuning.layouts import FATEZERO
+from fatezero_pack.fatezero.tuning.memory import plan_memory
+from fatezero_pack.fatezero.tuning.settings import PRESETS, Tuning
+from fatezero_pack.fatezero.tuning.tune import tune
+from fatezero_pack.fatezero.tuning.tuned_state import tuned_model, tuned_state_of
 from fatezero_pack.fatezero.tuning.tuning_run import TuningRun
-from golden_tuned_unet import CASES, base_model, golden_tensors, tuned_state
+from fatezero_pack.nodes.tune import TuneVideoModel
+from golden_tuned_unet import CASES, base_model, evaluate, golden_tensors, tuned_state
+from golden_unet import UNET_CONFIG, patcher, randomise, relative, sd15_model
 
 PRESET_OF = {"fatezero": "FateZero", "tav": "Tune-A-Video"}
 # With 32 channels in 32 groups the last norm takes this bias out again: its gradient is rounding (golden_tuned/README).
@@ -49,3 +64,195 @@ def test_five_steps(which, checkpoint):
         if not (name.startswith(WITHOUT_EFFECT) and name.endswith("bias")):
             ours = (after[name].double() - before[name].double()).norm()
             assert abs(float(ours) / change - 1) <= 1e-2, name
+
+
+CONDITIONING = conditioning(prompt_edit().source)
+SMALL = Tuning(FATEZERO, 4, ("-1", "first"), steps=6, learning_rate=1e-3)
+
+
+def state_bytes(model):
+    return {name: weight.clone() for name, weight in model.model.state_dict().items()}
+
+
+def unchanged(model, before) -> bool:
+    """Whether a model holds its weights and nothing else, once ComfyUI has loaded it in a tuned one's place."""
+    loaded(model)
+    network = model.model.diffusion_model
+    left = any(
+        "forward" in vars(module) or vars(module).get("weight_function") or vars(module).get("bias_function")
+        for module in network.modules()
+    )
+    now = model.model.state_dict()
+    no_gradients = all(parameter.grad is None for parameter in network.parameters())
+    return not left and no_gradients and all(torch.equal(weight, now[name]) for name, weight in before.items())
+
+
+def tune_small(model, settings=SMALL, **options):
+    return tune(model, CONDITIONING, clip_latent(3, 8, 8), settings, **options)
+
+
+@pytest.fixture(scope="module")
+def tuned_small():
+    """(base, what it was, tuned, progress)"""
+    model = small_model()
+    before = state_bytes(model)
+    return model, before, *tune_small(model)
+
+
+def test_a_tuning(tuned_small):
+    model, before, tuned, progress = tuned_small
+    assert unchanged(model, before) and fingerprint(tuned) != fingerprint(model)
+    assert len(progress.losses) == 6 and set(progress.watched) == set(range(7))
+    assert progress.watched[progress.best_step] < progress.watched[0]
+    state = tuned_state_of(tuned)
+    assert (state.frames, state.steps, state.prompt) == (3, progress.best_step, "a silver jeep on a road")
+    assert state.base == fingerprint(model) and inflation_of(tuned).key_frames == ("-1", "first")
+    changed = [name for name in state.tensors if name.endswith("to_q.weight") and "attn_temporal" not in name]
+    assert len(changed) == 14
+
+
+def test_one_seed_one_file(tuned_small):
+    *_, tuned, _ = tuned_small
+    again, _ = tune_small(small_model())
+    other, _ = tune_small(small_model(), replace(SMALL, seed=1))
+    states = [tuned_state_of(model).tensors for model in (tuned, again, other)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not all(torch.equal(states[0][name], states[2][name]) for name in states[0])
+
+
+def test_the_first_state_changes_nothing():
+    """Temporal parts start at zero: the model is the checkpoint with key frames and joint norms."""
+    model = small_model()
+    untuned = inflate(model, Inflation(("-1", "first"), normalise_across_frames=True))
+    clip, embedding = clip_latent(3, 8, 8).transpose(0, 1)[None], CONDITIONING[0][0]
+    first = tuned_model(model, first_state(model, SMALL))
+    assert relative(evaluate(first, clip, 500, embedding), evaluate(untuned, clip, 500, embedding)) < 1e-6
+
+
+def test_cancel(monkeypatch):
+    model = small_model()
+    before = state_bytes(model)
+
+    def cancel(step, loss):
+        comfy.model_management.interrupt_current_processing()
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        tune_small(model, on_loss=cancel)
+    assert unchanged(model, before)
+
+
+@pytest.mark.parametrize("error, raised", [(ValueError("x"), ValueError), (MemoryError(), None)])
+def test_an_error(error, raised):
+    model = small_model()
+    before = state_bytes(model)
+
+    def fail(step, loss):
+        raise error
+
+    with pytest.raises(raised or comfy.model_management.OOM_EXCEPTION):
+        tune_small(model, on_loss=fail)
+    assert unchanged(model, before)
+
+
+def test_going_on(tuned_small):
+    """A tuned model is tuned further: it begins where the first tuning ended."""
+    model, before, tuned, progress = tuned_small
+    further, second = tune_small(tuned)
+    assert second.watched[0] == pytest.approx(progress.watched[progress.best_step], rel=1e-4)
+    assert tuned_state_of(further).steps == progress.best_step + second.best_step and unchanged(model, before)
+
+
+def test_lora_stays_apart():
+    """Tuned under a LoRA on the queries, the state is that of the checkpoint: the LoRA still adds to it."""
+    model = small_model()
+    name = "diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.weight"
+    weight = model.model.state_dict()[name]
+    with_lora = model.clone()
+    with_lora.add_patches({name: ("diff", (torch.ones_like(weight) * 0.05,))})
+    tuned, progress = tune_small(with_lora)
+    key = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+    moved = (tuned_state_of(tuned).tensors[key] - weight).abs().max()
+    assert 0 < float(moved) <= 1.1 * SMALL.steps * SMALL.learning_rate
+    assert [patch[1][0] for patch in tuned.patches[name]] == ["set", "diff"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype):
+    network = sd15_model({**UNET_CONFIG, **SMALL_UNET}, dtype=dtype)
+    randomise(network.diffusion_model)
+    network.to(dtype)
+    model = patcher(network)
+    tuned, progress = tune_small(model)
+    assert progress.watched[progress.best_step] < progress.watched[0]
+    assert {tensor.dtype for tensor in tuned_state_of(tuned).tensors.values()} == {torch.float32}
+
+
+def test_v_prediction():
+    """The target is v, and the clip that is shown is the one that the prediction stands for."""
+    model = small_model(model_type=ModelType.V_PREDICTION)
+    state = first_state(model, SMALL)
+    working = loaded(tuned_model(model, state))
+    latent = clip_latent(3, 8, 8)
+    run = TuningRun(working, state, CONDITIONING[0][0], latent, SMALL)
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(1))
+    drawn, loss = run.drawn(600, noise)
+    sigma = model.get_model_object("model_sampling").sigmas[600]
+    noised = model.model.process_latent_in(latent) + sigma * noise
+    guider = comfy.samplers.CFGGuider(working)
+    guider.inner_set_conds({"positive": CONDITIONING})
+    seen = []
+
+    def one_call(model, x, sigmas, extra_args=None, **options):
+        seen.append(model(noised, sigma * x.new_ones(len(x)), **extra_args))
+        return x
+
+    guider.sample(noise, latent, comfy.samplers.KSAMPLER(one_call), torch.tensor([1.0, 0.0]), disable_pbar=True)
+    assert relative(drawn, seen[0]) < 1e-4 and loss > 0
+    assert tune_small(model)[1].best_step > 0
+
+
+def test_memory_is_told():
+    model, latent = small_model(), clip_latent(3, 8, 8)
+    memory = plan_memory(model, latent, SMALL, "on")
+    state = first_state(model, SMALL)
+    run = TuningRun(loaded(tuned_model(model, state)), state, CONDITIONING[0][0], latent, SMALL)
+    assert memory.state == 16 * sum(parameter.numel() for parameter in run.weights.parameters.values())
+    assert memory.checkpoint and plan_memory(model, latent, SMALL, "off").activations > 5 * memory.activations
+    with pytest.raises(Refusal, match="take about .* GB beside the model.*use fewer frames"):
+        plan_memory(model, torch.empty(10**6, 4, 512, 512, device="meta"), SMALL, "on")
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"learning_rate": float("nan")}, "'learning rate' is nan"),
+        ({"steps": -1}, "'steps' is -1"),
+        ({"rank": 0}, "'rank' is 0"),
+    ],
+)
+def test_settings_are_checked(options, said):
+    with pytest.raises(Refusal, match=said):
+        tune_small(small_model(), replace(SMALL, **options))
+
+
+def test_inputs_are_checked(tuned_small):
+    latent = clip_latent(2, 8, 8)
+    small = small_model()
+    for model, source, frames, said in (
+        (small, CONDITIONING, latent[:0], "'latent' holds no frames"),
+        (small, CONDITIONING * 2, latent, "'source' holds 2 conditionings"),
+        (small, [[CONDITIONING[0][0], {"start_percent": 0.2}]], latent, "'source' carries 'start_percent'"),
+        (small, [[CONDITIONING[0][0][..., :3], {}]], latent, "'source' has 3 channels"),
+        (tuned_small[2], CONDITIONING, latent, "tuned in the FateZero layout already"),
+    ):
+        with pytest.raises(Refusal, match=said):
+            tune(model, source, frames, PRESETS["Tune-A-Video"])
+
+
+def test_node():
+    model = small_model()
+    tuned, curve, report = TuneVideoModel.execute(
+        model, CONDITIONING, {"samples": clip_latent(2, 8, 8)}, "FateZero", 3, 1e-3, 0, 4
+    ).result
+    assert tuned_state_of(tuned).frames == 2 and curve.shape[-1] == 3
+    assert "FateZero layout" in report and "loss for always the same noise" in report

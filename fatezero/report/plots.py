@@ -18,7 +18,8 @@ COLORS = ("#d55e00", "#0072b2", "#009e73")  # told apart by the color-blind, too
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves on one pair of axes: title with the unit, and for each label a value per frame (NaN leaves a gap).
+    """Curves on one pair of axes: title with the unit, and for each label a value per frame, or whatever the
+    axis says (NaN leaves a gap).
 
     first_frame: the frame of the first value; limits: what the vertical axis shows at least; span: how much it covers
     at least, so that noise does not look like news.
@@ -29,6 +30,7 @@ class Panel:
     first_frame: int = 0
     limits: tuple[float, float] | None = None
     span: float = 0.0
+    axis: str = "frame"
 
 
 def draw_panels(panels: list[Panel]) -> torch.Tensor:
@@ -62,7 +64,7 @@ def _draw(panel: Panel) -> Image.Image:
         x, y = place(frame, ticks[0])
         _line(draw, [(x, y), (x, y + 4)], TEXT, 1)
         _text(draw, (x, y + 7), str(frame), 13, "mt")
-    _text(draw, ((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6), "frame", 13, "mb")
+    _text(draw, ((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6), panel.axis, 13, "mb")
     legend = LEFT
     for color, (label, values) in zip(COLORS, panel.curves.items()):
         for piece in finite_pieces(values):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import comfy.model_management
 import torch
 
+from ..network.chunked_sampling import is_out_of_memory
 from ..network.option_keys import TOKENS
 from .first_weights import first_state
 from .memory import AUTO, TuningMemory, plan_memory
@@ -71,6 +72,13 @@ def tune(
         run = TuningRun(working, start, conditioning[0][0], latent, settings, memory.checkpoint)
         progress = TuningProgress(memory)
         best = _optimize(run, progress, callback, on_loss)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        advice = "use fewer frames or smaller pictures" if memory.checkpoint else "set 'checkpointing' to on"
+        raise comfy.model_management.OOM_EXCEPTION(
+            f"memory ran out, of which a step takes {memory}; {advice}."
+        ) from error
     finally:
         for patcher in patchers:
             patcher.cleanup()

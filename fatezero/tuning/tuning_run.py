@@ -115,7 +115,7 @@ class TuningRun:
         return predicted, noise
 
     def drawn(self, timestep: int, noise: torch.Tensor) -> tuple[torch.Tensor, float]:
-        """The clip as the model sees it through some noise, [n, c, h, w] in its own scale, and the loss; no gradient."""
+        """The clip as the model sees it through some noise, [n, c, h, w] in its own scale, and the loss."""
         with self.recording(), torch.no_grad():
             predicted, target = self.predict(timestep, noise.clone().to(self.device))
             missed = predicted - target

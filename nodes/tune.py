@@ -1,0 +1,132 @@
+"""Tune Video Model: a checkpoint learns to draw one clip, which frees the shape of edits."""
+
+import latent_preview
+import torch
+
+from ..fatezero.compat import io, schema, show_text, ui
+from ..fatezero.refusal import speaking
+from ..fatezero.report.plots import Panel, draw_panels
+from ..fatezero.tuning.memory import AUTO, OFF, ON
+from ..fatezero.tuning.settings import PRESETS, chosen
+from ..fatezero.tuning.tune import TuningProgress, tune
+from ..fatezero.tuning.tuned_state import tuned_state_of
+
+NODE = "Tune Video Model"
+
+
+class TuneVideoModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="FateZeroTune",
+            display_name=NODE,
+            category="FateZero",
+            description="Tunes the model on one clip, so that it draws the clip's motion from the prompt "
+            "(Tune-A-Video): attention along the frames is added and learnt, as FateZero and Video-P2P want it for "
+            "edits of shape. Takes minutes; the model given in is unchanged.",
+            search_aliases=["tune-a-video", "train", "one-shot", "fine-tune", "video-p2p", "fatezero"],
+            inputs=[
+                io.Model.Input("model", tooltip="SD 1.x or SD 2.x, or a tuned model to go on with. No Inflate UNet."),
+                io.Conditioning.Input("source", tooltip="The prompt that describes the clip, from Edit Prompts."),
+                io.Latent.Input("latent", tooltip="The clip from VAE Encode, one latent per frame."),
+                io.Combo.Input(
+                    "preset",
+                    options=list(PRESETS),
+                    default="Tune-A-Video",
+                    tooltip="What is trained, the key frames, and the published steps and learning rate. FateZero adds "
+                    "convolutions along the frames; Video-P2P looks at the first frame alone.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=100000,
+                    tooltip="Steps of the optimizer; 0 takes the preset's (Tune-A-Video 500, FateZero 200, Video-P2P "
+                    "300). More remember the clip better and leave less room for the edit.",
+                ),
+                io.Float.Input(
+                    "learning_rate",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=1e-6,
+                    round=1e-8,
+                    tooltip="Constant; 0 takes the preset's (3e-5; FateZero 1e-5).",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**63 - 1,
+                    control_after_generate=True,
+                    tooltip="Of the first weights, the noise and its levels: the same seed gives the same model.",
+                ),
+                io.Int.Input(
+                    "rank",
+                    default=0,
+                    min=0,
+                    max=1280,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Of FateZero's temporal convolutions; 0 takes the published 160. Others have none.",
+                ),
+                io.Combo.Input(
+                    "checkpointing",
+                    options=[AUTO, ON, OFF],
+                    default=AUTO,
+                    optional=True,
+                    advanced=True,
+                    tooltip="on: a fifth of the memory for a third more time, with the same result. auto: where the "
+                    "memory asks for it.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The tuned model, with its key frames and norms."),
+                io.Image.Output(display_name="loss curve", tooltip="The loss of every step, smoothed."),
+                io.String.Output(display_name="report", tooltip="What was tuned, the memory, and the loss."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    @speaking(NODE)
+    def execute(
+        cls, model, source, latent, preset, steps=0, learning_rate=0.0, seed=0, rank=0, checkpointing=AUTO
+    ) -> io.NodeOutput:
+        settings = chosen(preset, steps, learning_rate, rank, seed)
+
+        def show_loss(step: int, loss: float) -> None:
+            show_text(cls, f"step {step + 1} of {settings.steps}: loss {loss:.4f}")
+
+        tuned, progress = tune(
+            model,
+            source,
+            latent["samples"],
+            settings,
+            checkpointing=checkpointing,
+            callback=latent_preview.prepare_callback(model, settings.steps),
+            on_loss=show_loss,
+        )
+        curve, report = _loss_curve(progress), f"{tuned_state_of(tuned).summary()}\n{_report(progress)}"
+        return io.NodeOutput(tuned, curve, report, ui=ui.PreviewImage(curve, cls=cls))
+
+
+def _loss_curve(progress: TuningProgress) -> torch.Tensor:
+    """Each step's loss, averaged over the last tenth of the steps so far, since noise levels differ much."""
+    losses = torch.tensor(progress.losses)
+    window = max(1, len(losses) // 10)
+    sums = torch.cat([torch.zeros(1), losses.cumsum(0)])
+    ends = torch.arange(1, len(losses) + 1)
+    starts = (ends - window).clamp(min=0)
+    return draw_panels(
+        [Panel("loss", {"loss": (sums[ends] - sums[starts]) / (ends - starts)}, first_frame=1, axis="step")]
+    )
+
+
+def _report(progress: TuningProgress) -> str:
+    first, best = progress.watched[0], progress.watched[progress.best_step]
+    return (
+        f"{progress.memory}\n"
+        f"loss for always the same noise: {first:.4f} before, {best:.4f} at the best, which is kept (after step "
+        f"{progress.best_step} of {len(progress.losses)})"
+    )
