@@ -71,7 +71,7 @@ def made_once(reuse: bool, digest: Callable[[], str], conditioning: list, make: 
     if found is not None:
         return found, "found again: this session made it before, so that nothing had to be computed"
     made = replace(make(), digest=name)
-    problem = keep(made)
+    problem = keep(name, made)
     return made, problem
 
 
@@ -95,9 +95,9 @@ def find(digest: str, conditioning: list) -> KeptRun | None:
     return KeptRun(run, details, digest)
 
 
-def keep(made: KeptRun) -> str | None:
+def keep(digest: str, made: KeptRun) -> str | None:
     """Keeps a run for the session; returns what stood against it, in words, or None."""
-    entry = _entry(made.digest)
+    entry = _entry(digest)
     unfinished = entry.with_name(f".unfinished_{uuid.uuid4().hex}")
     try:
         _make_room(entry.parent, made.run.trajectory.nbytes + made.run.word_maps.nbytes)
@@ -110,7 +110,7 @@ def keep(made: KeptRun) -> str | None:
         return f"made anew whenever a prompt changes, since the temp folder cannot keep it ({error})"
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    _living[made.digest] = made.run
+    _living[digest] = made.run
     return None
 
 
