@@ -9,10 +9,11 @@ import latent_preview
 from ..fatezero.compat import io, schema, show_text, ui
 from ..fatezero.network.chunked_sampling import ChunkedRun
 from ..fatezero.network.model_identity import Unrecognised
+from ..fatezero.network.without_guidance import without_guidance
 from ..fatezero.refusal import Refusal, speaking
 from ..fatezero.source.digest import inversion_digest
 from ..fatezero.source.inversion import invert
-from ..fatezero.source.inversion_check import check_inversion
+from ..fatezero.source.inversion_check import check_inversion, check_no_mask
 from ..fatezero.source.reconstruction import inverted_noise, reconstruct, reconstruction_error
 from ..fatezero.source.resume import FOLDER, UnfinishedInversion
 from ..fatezero.source.schedule import OFFICIAL, inversion_sigmas
@@ -125,6 +126,8 @@ class Invert(io.ComfyNode):
     ) -> io.NodeOutput:
         samples = latent["samples"]
         check_inversion(model, source, samples)
+        check_no_mask(latent)
+        model = without_guidance(model)
         sigmas = inversion_sigmas(model, schedule, steps)
         settings = {"sigmas": sigmas, "label": LABELS[evaluate_at], "refinement": refinement}
         callback = latent_preview.prepare_callback(model, len(sigmas) - 1)

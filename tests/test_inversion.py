@@ -216,3 +216,40 @@ def test_sigmas_rise_for_every_scheduler():
             assert schedule in str(refused) and "repeats" in str(refused)
             continue
         assert (sigmas[1:] > sigmas[:-1]).all()
+
+
+def guided(model):
+    """The model with a function of every kind that guidance nodes add, each of which would spoil an inversion."""
+    model = model.clone()
+    model.set_model_sampler_cfg_function(lambda args: args["cond"] * 2, disable_cfg1_optimization=True)
+    model.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * 2, disable_cfg1_optimization=True)
+    model.set_model_sampler_pre_cfg_function(lambda args: [out * 2 for out in args["conds_out"]])
+    return model
+
+
+def test_guidance_has_no_part_in_an_inversion():
+    model = small_model()
+    options = guided(model).model_options
+    plain, spoilt = inverted(model, EDIT), guided(model)
+    run = inverted(spoilt, EDIT)
+    assert torch.equal(run.trajectory, plain.trajectory)
+    assert torch.equal(reconstruct(spoilt, run, disable_pbar=True), reconstruct(model, plain, disable_pbar=True))
+    assert spoilt.model_options.keys() == options.keys()  # the model that was given keeps its guidance
+
+
+@pytest.mark.parametrize("node", ["EasyCache", "LazyCache"])
+def test_what_skips_calls_has_no_part_in_an_inversion(node):
+    from comfy_extras import nodes_easycache
+
+    model = small_model()
+    cached = getattr(nodes_easycache, f"{node}Node").execute(model, 0.5, 0.0, 1.0, False).result[0]
+    with CallCounter(model) as counter:
+        run = inverted(cached, EDIT, steps=6)
+    assert counter.calls == 6
+    assert torch.equal(run.trajectory, inverted(model, EDIT, steps=6).trajectory)
+
+
+def test_a_noise_mask_is_refused():
+    latent = {"samples": clip_latent(), "noise_mask": torch.ones(1, 16, 16)}
+    with pytest.raises(ValueError, match="^DDIM Invert.*'latent' carries a noise mask"):
+        Invert.execute(small_model(), conditioning(EDIT.source), latent, 2, OFFICIAL)

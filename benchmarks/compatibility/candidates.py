@@ -25,7 +25,22 @@ ACTING = {
 }
 # What only other kinds of model read, or what needs files and devices that are not here.
 OTHER_KINDS = (
-    *("Wan", "WAN", "wan", "LTXV", "Flux", "SD3", "Qwen", "Hunyuan", "Chroma", "Cosmos", "Mochi", "Aura", "Krea", "SD35"),
+    *(
+        "Wan",
+        "WAN",
+        "wan",
+        "LTXV",
+        "Flux",
+        "SD3",
+        "Qwen",
+        "Hunyuan",
+        "Chroma",
+        "Cosmos",
+        "Mochi",
+        "Aura",
+        "Krea",
+        "SD35",
+    ),
     *("HiDream", "MiniMax", "StableCascade", "TripoSplat", "ARVideo", "ScaleROPE", "ModelNoiseScale", "DiT"),
 )
 

@@ -75,7 +75,9 @@ class Bench:
         """The model with the node before or after Inflate."""
         model = apply(self.model) if place == BEFORE else self.model
         if self.key_frames:
-            model = InflateUNet.execute(model, CUSTOM, custom_key_frames=self.key_frames, frames_at_once=at_once).result[0]
+            model = InflateUNet.execute(
+                model, CUSTOM, custom_key_frames=self.key_frames, frames_at_once=at_once
+            ).result[0]
         return apply(model) if place == AFTER else model
 
     def inverted(self, apply, place: str = AFTER, at_once: int = 0):
@@ -151,7 +153,9 @@ def _inversion(bench: Bench, apply, cell: Cell):
 def _edit(bench: Bench, apply, cell: Cell, inversion) -> None:
     edit = bench.edited(apply, AFTER, inversion)
     cell.effects["edit"] = difference(edit, bench.edit)
-    cell.numbers["order at edit"] = max(difference(bench.edited(apply, place, inversion), edit) for place in (BEFORE, LAST))
+    cell.numbers["order at edit"] = max(
+        difference(bench.edited(apply, place, inversion), edit) for place in (BEFORE, LAST)
+    )
     cell.numbers["second run"] = difference(bench.edited(apply, AFTER, inversion), edit)
     shut = bench.edited(apply, AFTER, inversion, shut=True)
     cell.numbers["windows shut = node alone"] = difference(shut, bench.alone(apply, inversion))

@@ -36,7 +36,9 @@ def as_rows(found: dict[str, Cell]) -> list[str]:
     """The table in Markdown, a node a line."""
     rows = ["| node | verdict | moves the inversion | moves the edit | |", "|---|---|---|---|---|"]
     for name, cell in found.items():
-        effects = " | ".join(f"{cell.effects[stage]:.2g}" if stage in cell.effects else "" for stage in ("inversion", "edit"))
+        effects = " | ".join(
+            f"{cell.effects[stage]:.2g}" if stage in cell.effects else "" for stage in ("inversion", "edit")
+        )
         text = detail(cell).replace("|", "/").replace("\n", " ")
         rows.append(f"| {name} | {verdict(cell)} | {effects} | {text} |")
     return rows

@@ -15,6 +15,7 @@ from ..network.option_keys import INVERSION, TOKENS
 from ..network.unet_attention import downsampling, install_hooks, plain_attention
 from ..network.unet_check import prediction_type
 from ..network.unet_inflation import inflation_of
+from ..network.without_guidance import without_guidance
 from ..network.word_maps import layer_word_maps, mask_downsampling
 from .resume import UnfinishedInversion
 from .schedule import rescaled
@@ -117,6 +118,8 @@ def invert(
 ) -> SourceRun:
     """Inverts a clip under its source prompt, without guidance, and keeps the trajectory and the word maps.
 
+    Other nodes' guidance has no part in it (`without_guidance`).
+
     Args:
         model: ModelPatcher, inflated or not; it is not changed.
         conditioning: The source CONDITIONING.
@@ -129,7 +132,7 @@ def invert(
         disable_pbar: Whether to hide the progress bar.
         unfinished: Where the steps of the same inversion lie: those found are not made again, the others are added.
     """
-    model = model.clone()
+    model = without_guidance(model)
     tokens = conditioning[0][1].get(TOKENS)
     clean = rescaled(latent.float(), 0.0, float(sigmas[0]))
     capture = WordMapCapture(latent.shape, None if tokens is None else tokens.end + 1)

@@ -20,6 +20,15 @@ def check_inversion(model, conditioning, samples) -> None:
     check_conditioning(model, conditioning)
 
 
+def check_no_mask(latent: dict) -> None:
+    """Refuses a LATENT that is to be inpainted: an inversion runs over the whole picture."""
+    if latent.get("noise_mask") is not None:
+        raise Refusal(
+            "'latent' carries a noise mask (Set Latent Noise Mask, VAE Encode (for Inpainting)), but an inversion runs "
+            "over the whole picture; use VAE Encode, and connect the mask to 'mask' of Attention Blend."
+        )
+
+
 def check_conditioning(model, conditioning) -> None:
     """One plain prompt of the model's own text encoder."""
     if len(conditioning) != 1:

@@ -4,6 +4,7 @@ import comfy.model_management
 import comfy.samplers
 import torch
 
+from ..network.without_guidance import without_guidance
 from .schedule import rescaled
 from .source_run import SourceRun
 
@@ -24,7 +25,7 @@ def reconstruct(
     Returns:
         The clip's latent as a VAE takes it, [n, c, h, w].
     """
-    guider = comfy.samplers.CFGGuider(model)
+    guider = comfy.samplers.CFGGuider(without_guidance(model) if negative is None else model)
     guider.inner_set_conds({"positive": source.conditioning, **({} if negative is None else {"negative": negative})})
     guider.set_cfg(cfg)
     return clean_samples(
