@@ -140,12 +140,12 @@ def test_word_maps_are_averages_of_probabilities():
 
 def test_node_returns_noise_sigmas_and_error():
     model = small_model()
-    latent = {"samples": clip_latent(), "noise_mask": torch.ones(1, 16, 16), "batch_index": [0, 1], "kept": "yes"}
+    latent = {"samples": clip_latent(), "batch_index": [0, 1], "kept": "yes"}
     noise, source, sigmas, report = Invert.execute(
         model, conditioning(EDIT.source), latent, 3, OFFICIAL, refinement=3, report_error=True
     ).result
     assert torch.equal(noise["samples"], inverted_noise(model, source))
-    assert set(noise) == {"samples", "kept"} and "noise_mask" in latent
+    assert set(noise) == {"samples", "kept"} and "batch_index" in latent
     assert torch.equal(sigmas, source.sigmas.flip(0))
     assert EDIT.source.text in report and "reconstruction error" in report
     assert torch.equal(latent["samples"], clip_latent())

@@ -1,6 +1,6 @@
 """A model as an inversion needs it: one conditioning in, one prediction out, at every step."""
 
-# In model_options: what other nodes do with the predictions of several conditionings (PAG, APG, PerpNeg, RescaleCFG ...).
+# In model_options: what other nodes do with several predictions (PAG, APG, PerpNeg, RescaleCFG ...).
 GUIDANCE = (
     "sampler_cfg_function",
     "sampler_pre_cfg_function",
