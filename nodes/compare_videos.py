@@ -3,11 +3,12 @@
 import math
 
 from ..fatezero.compat import io, schema
-from ..fatezero.refusal import speaking
-from ..fatezero.report.comparison import LAYOUTS, NODE, SIDE_BY_SIDE, Compared, compare, differences, report
+from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.report.comparison import LAYOUTS, SIDE_BY_SIDE, Compared, compare, differences, report
 from ..fatezero.video.frames import check_images
 from .shared.clip_preview import show_clip
 
+NODE = "Compare Videos"
 NAMES = ("first", "second", "third", "fourth")
 OFF, TO_FIRST = "off", "to the first"
 
@@ -76,11 +77,9 @@ class CompareVideos(io.ComfyNode):
         fourth=None,
     ) -> io.NodeOutput:
         if layout not in LAYOUTS:
-            raise ValueError(f"{NODE}: 'layout' is {layout}; choose {', '.join(LAYOUTS)}.")
+            raise Refusal(f"'layout' is {layout}; choose {', '.join(LAYOUTS)}.")
         if not (math.isfinite(amplify) and amplify > 0):
-            raise ValueError(
-                f"{NODE}: 'amplify' is {amplify:g}; expected a number above 0; 1 shows the differences as they are."
-            )
+            raise Refusal(f"'amplify' is {amplify:g}; expected a number above 0; 1 shows the differences as they are.")
         given = [
             (name, clip, label)
             for name, clip, label in zip(

@@ -1,9 +1,9 @@
 """Composite Outside Mask: the edit inside the mask, the original's own pixels outside it."""
 
 from ..fatezero.compat import io, schema
-from ..fatezero.masks.composite import composite, feather_mask
-from ..fatezero.masks.mask_pictures import checked_mask, grow_mask
-from ..fatezero.refusal import speaking
+from ..fatezero.masks.composite import composite
+from ..fatezero.masks.mask_pictures import checked_mask, feather_mask, grow_mask
+from ..fatezero.refusal import Refusal, speaking
 from ..fatezero.video.frames import check_images, check_same_size
 
 NODE = "Composite Outside Mask"
@@ -52,8 +52,8 @@ class CompositeOutsideMask(io.ComfyNode):
         check_images(original, "original")
         check_images(edited, "edited")
         check_same_size(original, "original", edited, "edited")
-        mask = checked_mask(mask, original, "original", NODE)
+        mask = checked_mask(mask, original, "original")
         if feather < 0:
-            raise ValueError(f"{NODE}: 'feather' is {feather}; expected 0 or more pixels.")
+            raise Refusal(f"'feather' is {feather}; expected 0 or more pixels.")
         mask = feather_mask(grow_mask(mask, grow), feather)
         return io.NodeOutput(composite(original[..., :3], edited[..., :3], mask), mask)

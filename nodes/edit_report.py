@@ -76,7 +76,7 @@ class EditReport(io.ComfyNode):
         check_images(before, "before")
         check_images(after, "after")
         check_same_size(before, "before", after, "after")
-        mask = None if mask is None else checked_mask(mask, before, "before", NODE)
+        mask = None if mask is None else checked_mask(mask, before, "before")
         settings, cfg = read_mark(made_by)
         measured = measure(before[..., :3], after[..., :3].to(before.device), mask, edit, clip, clip_vision)
         notes = [f"! {sentence}" for sentence in explain(measured, edit, source, settings, cfg)]

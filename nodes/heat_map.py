@@ -1,13 +1,12 @@
 """Attention Heat-Map: where, and how strongly, the model saw each word of the source prompt."""
 
 from ..fatezero.compat import io, schema
-from ..fatezero.refusal import speaking
+from ..fatezero.masks.source_mask import clip_size
+from ..fatezero.refusal import Refusal, speaking
 from ..fatezero.report.heat_map import (
     EACH_FRAME,
-    NODE,
     WHOLE_CLIP,
     chosen_words,
-    clip_size,
     grid_clip,
     overlay_clip,
     percent,
@@ -18,6 +17,8 @@ from ..fatezero.video.frames import check_images
 from .attention_mask import AVERAGE, ONE_STEP
 from .shared.clip_preview import show_clip
 from .shared.wire_types import PromptEditType, SourceRunType
+
+NODE = "Attention Heat-Map"
 
 
 class AttentionHeatMap(io.ComfyNode):
@@ -96,13 +97,13 @@ class AttentionHeatMap(io.ComfyNode):
     @speaking(NODE)
     def execute(cls, source, words, when, step, scale=EACH_FRAME, opacity=0.6, edit=None, images=None) -> io.NodeOutput:
         if not 0 <= opacity <= 1:
-            raise ValueError(f"{NODE}: 'opacity' is {opacity}; choose a value from 0 to 1.")
+            raise Refusal(f"'opacity' is {opacity}; choose a value from 0 to 1.")
         size = clip_size(source)
         if images is not None:
             check_images(images, "images")
             if images.shape[:3] != (source.frames, size[1], size[0]):
-                raise ValueError(
-                    f"{NODE}: 'images' are {images.shape[0]} frames of {images.shape[2]}x"
+                raise Refusal(
+                    f"'images' are {images.shape[0]} frames of {images.shape[2]}x"
                     f"{images.shape[1]} but the source has {source.frames} of {size[0]}x{size[1]}; "
                     "connect the clip that was inverted."
                 )

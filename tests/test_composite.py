@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from fatezero_pack.fatezero.masks.composite import composite, feather_mask
+from fatezero_pack.fatezero.masks.composite import composite
+from fatezero_pack.fatezero.masks.mask_pictures import feather_mask
 from fatezero_pack.nodes.composite import CompositeOutsideMask
 
 

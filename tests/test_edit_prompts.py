@@ -308,7 +308,7 @@ def test_windows_of_other_keyboards(text):
 def test_a_colon_within_the_words_is_no_missing_comma():
     edit = edit_of("a 16:9 photo", "a 16:9 3 photo", emphasis="16:9 photo:2", windows="9:0.5")
     assert [edit.emphasis[word.indices[0]].item() for word in edit.target.words] == [1, 2, 1, 2, 1, 2]
-    assert [word.text for word in edit.target.words if edit.has_window(word.indices[0])] == ["9"]
+    assert [word.text for word in edit.target.words if edit.own_window(word.indices[0])] == ["9"]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from fatezero_pack.fatezero.report.clip_embeddings import (
     text_projection,
 )
 from fatezero_pack.fatezero.report.diagnosis import explain, used_mask_share
-from fatezero_pack.fatezero.report.edit_report import measure, panels, table
+from fatezero_pack.fatezero.report.edit_report import PromptScores, measure, panels, table
 from fatezero_pack.fatezero.report.plots import (
     HEIGHT,
     WIDTH,
@@ -184,14 +184,8 @@ def test_without_settings_it_says_how_to_get_them():
 
 
 def scored(change, target_before, target_after, source_before=0.25):
-    shown = measure(*clips(change))
-    return replace(
-        shown,
-        target_score=torch.tensor([target_after]),
-        target_score_before=torch.tensor([target_before]),
-        source_score=torch.tensor([0.2]),
-        source_score_before=torch.tensor([source_before]),
-    )
+    scores = [torch.tensor([score]) for score in (target_after, target_before, 0.2, source_before, 0.0)]
+    return replace(measure(*clips(change)), scores=PromptScores(*scores))
 
 
 def test_clip_scores_tell_a_change_in_another_direction():
@@ -360,7 +354,7 @@ def test_every_measure_appears_with_a_whole_clip(vision):
         "Object Semantic Variance",
     ):
         assert f"\n{name}" in text
-    assert measured.target_score.shape == (3,) and measured.neighbours.shape == (2,)
+    assert measured.scores.target.shape == (3,) and measured.neighbours.after.shape == (2,)
     assert len(panels(measured)) == 4
     single = measure(*clips(0.4, frames=1), None, prompt_edit(), text_encoder(), vision())
     assert single.neighbours is None and "Tem-Con" not in table(single)
@@ -420,7 +414,7 @@ def test_lpips_takes_its_weights_from_the_models_folder(lpips_folder, monkeypatc
 def test_a_file_that_is_not_lpips_is_refused(lpips_folder):
     file = lpips_folder / lpips_module.FILE
     save_model(torch.nn.Linear(2, 2), str(file))
-    with pytest.raises(ValueError, match="Edit Report: lpips_alex.safetensors does not hold the weights of LPIPS"):
+    with pytest.raises(ValueError, match="^lpips_alex.safetensors does not hold the weights of LPIPS"):
         lpips_module.lpips_distance(*clips())
     file.write_bytes(b"not safetensors")
     with pytest.raises(ValueError, match="make it again"):

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from costs import seconds
 
 from edit_cases import inverted, prompt_edit, small_model
 from fatezero_pack.fatezero.masks import mask_pictures
@@ -182,3 +184,69 @@ def test_words_of_the_edit_are_the_default(run):
     assert not torch.equal(source_mask(run, edit, "jeep", 0.9, None), source_mask(run, edit, "", 0.9, None))
     both = source_mask(run, edit, "silver jeep", 0.9, None)
     assert torch.equal(both, source_mask(run, edit, " jeep , silver", 0.9, None))
+
+
+# Grown and feathered masks, against the whole square at each place.
+
+
+def whole_square_max(mask, radius):
+    padded = F.pad(mask[:, None], (radius,) * 4, mode="replicate")
+    return F.max_pool2d(padded, 2 * radius + 1, 1)[:, 0]
+
+
+def whole_square_mean(mask, radius):
+    padded = F.pad(mask[:, None].double(), (radius,) * 4, mode="replicate")
+    return F.avg_pool2d(padded, 2 * radius + 1, 1)[:, 0].float()
+
+
+def some_mask(height, width):
+    generator = torch.Generator().manual_seed(height * width)
+    soft = torch.rand(2, height, width, generator=generator)
+    return torch.stack([soft[0], (soft[1] > 0.9).float(), torch.zeros(height, width)])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (8, 8), (17, 30)])
+@pytest.mark.parametrize("pixels", [1, 2, 3, 5, 8, 40])
+def test_growing_and_feathering_are_those_of_the_whole_square(size, pixels):
+    mask = some_mask(*size)
+    assert torch.equal(mask_pictures.grow_mask(mask, pixels), whole_square_max(mask, pixels))
+    assert torch.equal(mask_pictures.grow_mask(mask, -pixels), -whole_square_max(-mask, pixels))
+    feathered = mask_pictures.feather_mask(mask, pixels)
+    expected = whole_square_mean(whole_square_mean(mask, pixels // 2), pixels - pixels // 2)
+    torch.testing.assert_close(feathered, expected, rtol=0, atol=1e-6)
+    assert torch.equal(feathered == 0, expected == 0) and feathered.dtype == torch.float32
+
+
+@pytest.mark.parametrize("change", [mask_pictures.grow_mask, mask_pictures.feather_mask])
+def test_a_radius_costs_nearly_nothing(change):
+    """At the square of the radius 128 pixels cost 900 times as much as 4, at the radius 28 times."""
+    mask = torch.rand(1, 256, 256)
+    assert seconds(lambda: change(mask, 128)) < 12 * seconds(lambda: change(mask, 4))
+
+
+def test_half_precision_and_bounds_stay():
+    mask = some_mask(12, 12).half()
+    for changed in (mask_pictures.grow_mask(mask, 3), mask_pictures.feather_mask(mask, 3)):
+        assert changed.dtype == torch.float16 and changed.min() >= 0 and changed.max() <= 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda mask: mask_pictures.grow_mask(mask, 2),
+        lambda mask: mask_pictures.feather_mask(mask, 2),
+        lambda mask: mask_pictures.smooth_mask(mask, 2),
+    ],
+)
+def test_it_can_be_cancelled_between_frames(change, monkeypatch):
+    checks = []
+
+    def cancel():
+        checks.append(len(checks))
+        if len(checks) == 2:
+            raise InterruptedError
+
+    monkeypatch.setattr(mask_pictures, "throw_exception_if_processing_interrupted", cancel)
+    with pytest.raises(InterruptedError):
+        change(torch.rand(5, 8, 8))
+    assert len(checks) == 2

@@ -1,56 +1,111 @@
-"""Masks as pictures: checked, resized, grown, smoothed over time and drawn over a clip."""
+"""Masks as pictures: checked, resized, grown, feathered, smoothed over time and drawn over a clip."""
+
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
+from comfy.model_management import throw_exception_if_processing_interrupted
+
+from ..refusal import Refusal
+from .sliding import sliding_max, sliding_mean
 
 
-def checked_mask(mask: torch.Tensor, images: torch.Tensor, name: str, node: str) -> torch.Tensor:
-    """The mask as float [1 or n, H, W] of 0..1, if it suits the images [n, H, W, 3] of a node's input `name`."""
+def checked_mask(mask: torch.Tensor, images: torch.Tensor, name: str) -> torch.Tensor:
+    """A mask in the form that the other functions here expect.
+
+    Args:
+        mask: The node's 'mask'; [H, W] or [1 or n, H, W].
+        images: The clip that it is for, [n, H, W, 3].
+        name: The input of the images, as on the node.
+
+    Returns:
+        float32 [1 or n, H, W], clamped to 0..1.
+
+    Raises:
+        Refusal: For another size or number of frames, and for NaN.
+    """
     mask = mask[None] if mask.ndim == 2 else mask
     frames, height, width = images.shape[:3]
     if mask.ndim != 3 or mask.shape[1:] != (height, width):
         found = "x".join(str(side) for side in reversed(mask.shape[1:]))
-        raise ValueError(f"{node}: 'mask' is {found} but '{name}' is {width}x{height}; resize the mask to that size.")
+        raise Refusal(f"'mask' is {found} but '{name}' is {width}x{height}; resize the mask to that size.")
     if len(mask) not in (1, frames):
-        raise ValueError(
-            f"{node}: 'mask' has {len(mask)} frames but '{name}' has {frames}; connect one mask, or one for each frame."
+        raise Refusal(
+            f"'mask' has {len(mask)} frames but '{name}' has {frames}; connect one mask, or one for each frame."
         )
     if not torch.isfinite(mask).all():
-        raise ValueError(f"{node}: 'mask' has invalid numbers (NaN or infinite); look for the node that made them.")
+        raise Refusal("'mask' has invalid numbers (NaN or infinite); look for the node that made them.")
     return mask.float().clamp(0, 1)
 
 
 def resize_mask(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """A mask [n, H, W] of values 0..1 at another size, averaged over the area; [n, height, width]."""
+    """A mask [n, H, W] of 0..1 at another size (height, width), averaged over the area; [n, height, width].
+
+    >>> resize_mask(torch.tensor([[[1., 0], [0, 0]]]), (1, 1))
+    tensor([[[0.2500]]])
+    """
     if tuple(mask.shape[-2:]) == tuple(size):
         return mask
     return F.interpolate(mask[:, None].float(), size=size, mode="area")[:, 0]
 
 
 def grow_mask(mask: torch.Tensor, pixels: int) -> torch.Tensor:
-    """Grows (or, for negative pixels, shrinks) a mask [n, H, W] by a square of that radius."""
-    radius = abs(pixels)
-    if radius == 0:
+    """Grows (or, for negative pixels, shrinks) a mask [n, H, W] by a square of that radius.
+
+    >>> grow_mask(torch.tensor([[[0., 0, 0, 1]]]), 2)
+    tensor([[[0., 1., 1., 1.]]])
+    """
+    if pixels == 0:
         return mask
-    padded = F.pad(mask[:, None], (radius,) * 4, mode="replicate")
-    window = 2 * radius + 1
-    pooled = F.max_pool2d(padded, window, 1) if pixels > 0 else -F.max_pool2d(-padded, window, 1)
-    return pooled[:, 0]
+    if pixels < 0:
+        return _each_frame(mask, lambda frame: -sliding_max(-frame, -pixels))
+    return _each_frame(mask, lambda frame: sliding_max(frame, pixels))
+
+
+def feather_mask(mask: torch.Tensor, pixels: int) -> torch.Tensor:
+    """Softens the edge of a mask [n, H, W] of 0..1 into a ramp of `pixels` to each side.
+
+    Two box blurs that reach that far together, so that what is 0 beyond their reach stays exactly 0.
+    """
+    first, second = pixels // 2, pixels - pixels // 2
+    return _each_frame(mask, lambda frame: sliding_mean(sliding_mean(frame, first), second).clamp(0, 1))
 
 
 def smooth_mask(mask: torch.Tensor, frames: int) -> torch.Tensor:
-    """Averages a mask [n, H, W] over `frames` neighbours on each side, ends repeated; frames 0 leaves it as it is."""
+    """Averages a mask [n, H, W] over `frames` neighbours on each side, ends repeated; 0 leaves it as it is.
+
+    >>> smooth_mask(torch.tensor([0., 3, 0]).view(3, 1, 1), 1).flatten()
+    tensor([1., 1., 1.])
+    """
     if frames == 0:
         return mask
-    index = torch.arange(mask.shape[0], device=mask.device)
-    window = [mask[(index + offset).clamp(0, mask.shape[0] - 1)] for offset in range(-frames, frames + 1)]
-    return torch.stack(window).mean(dim=0)
+    windows = (torch.arange(index - frames, index + frames + 1).clamp(0, len(mask) - 1) for index in range(len(mask)))
+    return _each_frame((mask[window.to(mask.device)] for window in windows), lambda window: window.mean(dim=0))
 
 
 def overlay(images: torch.Tensor, mask: torch.Tensor, color=(1.0, 0.1, 0.1), strength: float = 0.5) -> torch.Tensor:
-    """Images [n, H, W, 3] of 0..1 with the mask [n, H, W] tinted in; a new tensor."""
+    """Images with a mask tinted in.
+
+    Args:
+        images: [n, H, W, 3] of 0..1.
+        mask: [1 or n, H, W] of 0..1.
+        color: Of the tint; red, green and blue of 0..1.
+        strength: How much of the picture the tint hides, 0..1.
+
+    Returns:
+        A new tensor of the images' shape.
+    """
     result = images.clone()
     tint = torch.tensor(color, dtype=images.dtype, device=images.device)
     for frame, weight in zip(result, mask.expand(len(images), -1, -1)):  # one by one: a long clip has no room to spare
         frame.lerp_(tint.expand_as(frame), weight[..., None] * strength)
     return result
+
+
+def _each_frame(frames: Iterable[torch.Tensor], change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """The frames, each changed by itself; a person can cancel in between."""
+    changed = []
+    for frame in frames:
+        throw_exception_if_processing_interrupted()
+        changed.append(change(frame))
+    return torch.stack(changed)

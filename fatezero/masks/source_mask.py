@@ -4,56 +4,90 @@ import torch
 import torch.nn.functional as F
 
 from ..prompts.prompt_edit import PromptEdit
+from ..prompts.tokens import PromptTokens
 from ..prompts.word_fields import find_words, split_list
+from ..refusal import Refusal
 from ..source.source_check import check_edit
 from ..source.source_run import SourceRun
 from .word_masks import heat_mask, words_heat
 
-NODE = "Attention Mask"
 PIXELS_PER_LATENT = 8
 
 
 def source_mask(
     source: SourceRun, edit: PromptEdit | None, words: str, threshold: float, step: int | None
 ) -> torch.Tensor:
-    """Where words of the source prompt are, float32 [n, H, W] of 0 and 1 at the clip's size.
+    """Where words of the source prompt are.
 
-    words: separated by commas, empty for the edit's own; threshold: tau of Eq. 6; step: a denoising step, or None for
-    the average of all. Between the 16x16 attention cells the map is interpolated, so that edges are round, not square.
+    Between the 16x16 attention cells the map is interpolated, so that edges are round, not square.
+
+    Args:
+        source: The inverted clip.
+        edit: For its words to mask, where `words` is empty.
+        words: Words of the source prompt, separated by commas.
+        threshold: tau of FateZero Eq. 6, see `heat_mask`.
+        step: A denoising step (0 is the noisiest), or None for the average of all.
+
+    Returns:
+        float32 [n, H, W] of 0 and 1 at the clip's size.
+
+    Raises:
+        Refusal: For words that the prompt does not have, and for a threshold or step out of range.
     """
     if not 0 <= threshold <= 1:
-        raise ValueError(f"{NODE}: 'threshold' is {threshold}; choose a value from 0 to 1.")
-    maps = source.word_maps.mean(dim=0) if step is None else step_maps(source, step)
-    _, _, height, width = source.trajectory.shape[1:]
-    heat = words_heat(maps, word_tokens(source, edit, words), maps.shape[-2:])
-    size = height * PIXELS_PER_LATENT, width * PIXELS_PER_LATENT
-    heat = F.interpolate(heat[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+        raise Refusal(f"'threshold' is {threshold}; choose a value from 0 to 1.")
+    maps = maps_at(source, step)
+    height, width = maps.shape[-2:]
+    heat = words_heat(maps, _word_tokens(source, edit, words), (height, width))
+    heat = F.interpolate(heat[:, None], size=clip_size(source)[::-1], mode="bilinear", align_corners=False)[:, 0]
     return heat_mask(heat, threshold)
 
 
-def step_maps(source: SourceRun, step: int, node: str = NODE) -> torch.Tensor:
-    """The word maps of one denoising step; ValueError when there are fewer steps. node: the name of who asks."""
+def clip_size(source: SourceRun) -> tuple[int, int]:
+    """Width and height of the clip that was inverted, in pixels."""
+    height, width = source.trajectory.shape[-2:]
+    return width * PIXELS_PER_LATENT, height * PIXELS_PER_LATENT
+
+
+def maps_at(source: SourceRun, step: int | None) -> torch.Tensor:
+    """The word maps [n, T, h', w'] of a denoising step (0 is the noisiest), or for None the average of all.
+
+    Raises:
+        Refusal: When there are fewer steps.
+    """
+    if step is None:
+        return source.word_maps.mean(dim=0)
     if not 0 <= step < source.steps:
-        raise ValueError(
-            f"{node}: 'step' is {step} but the source was inverted in {source.steps} steps; choose 0 to "
-            f"{source.steps - 1}."
+        raise Refusal(
+            f"'step' is {step} but the source was inverted in {source.steps} steps; choose 0 to {source.steps - 1}."
         )
     return source.word_maps[source.steps - 1 - step]
 
 
-def word_tokens(source: SourceRun, edit: PromptEdit | None, words: str) -> list[int]:
-    """Token positions of the words to mask; ValueError when there are none."""
+def source_prompt(source: SourceRun, edit: PromptEdit | None) -> PromptTokens:
+    """The prompt that was inverted.
+
+    Raises:
+        Refusal: When the edit starts from another one, or when neither knows its words.
+    """
+    if edit is not None:
+        check_edit(edit, source)
+    if source.tokens is not None:
+        return source.tokens
+    if edit is None:
+        raise Refusal(
+            "'source' was inverted with a prompt that did not come from Edit Prompts, so its words are unknown; use "
+            "Edit Prompts."
+        )
+    return edit.source
+
+
+def _word_tokens(source: SourceRun, edit: PromptEdit | None, words: str) -> list[int]:
+    """Token positions of the words named, or of the edit's words to mask."""
     if split_list(words):
-        if source.tokens is None:
-            raise ValueError(
-                f"{NODE}: 'source' was inverted with a prompt that did not come from Edit Prompts, so its "
-                "words are unknown; use Edit Prompts."
-            )
-        return [token for word in find_words(source.tokens, words, "words") for token in word]
+        return [token for word in find_words(source_prompt(source, edit), words) for token in word]
     if edit is not None:
         check_edit(edit, source)
     if edit is None or not edit.source_mask_tokens:
-        raise ValueError(
-            f"{NODE}: 'words' is empty and no edit with changed words is connected; name words of the source prompt."
-        )
+        raise Refusal("'words' is empty and no edit with changed words is connected; name words of the source prompt.")
     return list(edit.source_mask_tokens)

@@ -11,19 +11,44 @@ AUTOMATIC = 0.0  # as a threshold: one for each frame, by itself (a real thresho
 def words_mask(word_maps: torch.Tensor, tokens, size: tuple[int, int], threshold: float) -> torch.Tensor:
     """One binary mask per frame from the attention that some words get.
 
-    word_maps: [n, T, h, w]; tokens: indices of the words' tokens; size: (height, width) of the mask; threshold: tau,
-    0..1, compared with the map divided by its maximum in the frame (strictly greater; 1 gives an empty mask), or
-    AUTOMATIC. Returns float32 [n, height, width] of 0 and 1; empty where no token is given.
     Source: FateZero Eq. 6; as the official code: sum over tokens, 3x3 max-pool, nearest resize, normalise, threshold.
+
+    Args:
+        word_maps: [n, T, h, w].
+        tokens: Positions of the words' tokens.
+        size: (height, width) of the mask.
+        threshold: tau, 0..1, or AUTOMATIC. The map, divided by its maximum in the frame, must be strictly greater; 1
+            gives an empty mask.
+
+    Returns:
+        float32 [n, height, width] of 0 and 1; empty where no token is given.
+
+    >>> words_mask(torch.eye(2).view(1, 1, 2, 2), [0], (2, 2), 1.0).sum()
+    tensor(0.)
     """
     return heat_mask(words_heat(word_maps, tokens, size), threshold)
 
 
 def words_heat(word_maps: torch.Tensor, tokens, size: tuple[int, int]) -> torch.Tensor:
-    """The attention map that `words_mask` thresholds, 0..1 in each frame; float32 [n, height, width].
+    """The attention map that `words_mask` thresholds.
 
     Maps of fewer than 16 cells are first brought to 16 on their shorter side, so that the max-pool widens by no more of
     the frame than in the official code.
+
+    Args:
+        word_maps: [n, T, h, w].
+        tokens: Positions of the words' tokens.
+        size: (height, width) of the result.
+
+    Returns:
+        float32 [n, height, width] of 0..1; the maximum of each frame is 1, unless all is 0.
+
+    >>> maps = torch.zeros(1, 1, 16, 16)
+    >>> maps[0, 0, 0, 0] = 0.2
+    >>> words_heat(maps, [0], (16, 16))[0, :3, :3]
+    tensor([[1., 1., 0.],
+            [1., 1., 0.],
+            [0., 0., 0.]])
     """
     frames, height, width = word_maps.shape[0], *word_maps.shape[-2:]
     if len(tokens) == 0:
@@ -36,15 +61,22 @@ def words_heat(word_maps: torch.Tensor, tokens, size: tuple[int, int]) -> torch.
 
 
 def heat_mask(heat: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Where the heat [n, h, w] of 0..1 is above a threshold, or where AUTOMATIC is above the one of its frame."""
+    """Where the heat [n, h, w] of 0..1 is above a threshold, or where AUTOMATIC is above the one of its frame.
+
+    >>> heat_mask(torch.tensor([[[0.2, 0.8]]]), 0.5)
+    tensor([[[0., 1.]]])
+    """
     return (heat > (automatic_thresholds(heat) if threshold == AUTOMATIC else threshold)).float()
 
 
 def automatic_thresholds(heat: torch.Tensor) -> torch.Tensor:
     """The heat that parts each frame's places best into two groups; [n, 1, 1].
 
-    Best: the greatest variance between the groups, w(1 - w)(m_1 - m_0)² with the share w and the means m. A frame of one
-    value gets that value, and so an empty mask. Source: Otsu 1979.
+    Best: the greatest variance between the groups, w(1 - w)(m_1 - m_0)² with the share w and the means m. A frame of
+    one value gets that value, and so an empty mask. Source: Otsu 1979.
+
+    >>> automatic_thresholds(torch.tensor([[[0.1, 0.2], [0.8, 0.9]]])).item()
+    0.20000000298023224
     """
     values = heat.flatten(1).double().sort(dim=1).values
     count = values.shape[1]

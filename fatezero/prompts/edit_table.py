@@ -63,7 +63,7 @@ def _remarks(edit: PromptEdit, row: Row) -> tuple[str, ...]:
     """The emphasis and the window of a row's target words, and a kept word's weight where it changed."""
     tokens = [token for word in row.target for token in word.indices]
     factors = [f"x{edit.emphasis[token].item():g}" for token in tokens if edit.emphasis[token] != 1]
-    windows = [_steps(edit.window(token)) for token in tokens if edit.has_window(token)]
+    windows = [_steps(window) for token in tokens if (window := edit.own_window(token))]
     weights = [f"weight {change}"] if (change := _weights(edit, row)) else []
     return tuple(dict.fromkeys(factors + windows + weights))
 
@@ -140,12 +140,11 @@ def _letters(word: Word) -> str:
 
 def _on_emphasis(edit: PromptEdit) -> list[str]:
     """Emphasis that acts in a part of the steps only."""
-    limited = [
-        word for word in edit.target.words if edit.emphasis[word.indices[0]] != 1 and edit.has_window(word.indices[0])
-    ]
+    emphasised = [word for word in edit.target.words if edit.emphasis[word.indices[0]] != 1]
     return [
-        f"The emphasis of '{word.text}' acts only in its window: {_steps(edit.window(word.indices[0]))}."
-        for word in limited
+        f"The emphasis of '{word.text}' acts only in its window: {_steps(window)}."
+        for word in emphasised
+        if (window := edit.own_window(word.indices[0]))
     ]
 
 

@@ -10,8 +10,6 @@ from .edit_table import edit_table
 from .tokens import PromptTokens
 from .word_fields import find_words, read_factors, read_windows
 
-WHOLE_WINDOW = (0.0, 1.0)
-
 
 @dataclass(frozen=True, eq=False)
 class PromptEdit:
@@ -41,13 +39,9 @@ class PromptEdit:
     rows: tuple[Row, ...]
     version: int = 1
 
-    def window(self, token: int) -> tuple[float, float]:
-        """The window of a target token; (0, 1) when it has none of its own."""
-        return self._own_windows.get(token, WHOLE_WINDOW)
-
-    def has_window(self, token: int) -> bool:
-        """Whether a target token has a window that leaves out some steps."""
-        return self.window(token) != WHOLE_WINDOW
+    def own_window(self, token: int) -> tuple[float, float] | None:
+        """The window of a target token, (start, end); None when it has none of its own."""
+        return self._own_windows.get(token)
 
     @cached_property
     def _own_windows(self) -> dict[int, tuple[float, float]]:

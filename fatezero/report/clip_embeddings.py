@@ -25,10 +25,15 @@ _FAMILIES = {
 
 
 def image_embeddings(clip_vision, images: torch.Tensor, batch: int = 16) -> torch.Tensor:
-    """One embedding of length 1 for each frame; float32 [n, d].
+    """One embedding of length 1 for each frame.
 
-    clip_vision: ComfyUI's CLIP_VISION (CLIP, DINO; of SigLIP the mean of its tokens); images: [n, H, W, 3] of 0..1,
-    scaled and cut to their middle square as CLIP was trained; batch: frames encoded together.
+    Args:
+        clip_vision: ComfyUI's CLIP_VISION (CLIP, DINO; of SigLIP the mean of its tokens).
+        images: [n, H, W, 3] of 0..1, which are scaled and cut to their middle square as CLIP was trained.
+        batch: How many frames are encoded together.
+
+    Returns:
+        float32 [n, d].
     """
     embeddings = []
     for start in range(0, len(images), batch):
@@ -45,6 +50,7 @@ def text_embeddings(clip, texts: list[str]) -> torch.Tensor:
     leaves out for SD 1.x. Only for a clip of which `comparison_problem` has found nothing to say.
     """
     projection = text_projection(clip)
+    assert projection is not None, "asked without comparison_problem"
     pooled = [
         clip.encode_from_tokens(clip.tokenize(text), return_pooled="unprojected", return_dict=True)["pooled_output"]
         .float()

@@ -1,6 +1,7 @@
 """Clips beside each other, frame by frame, with labels, and what differs between them made visible."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,6 @@ from ..video.memory import allocate
 from .labels import LabelledGrid, write_on
 from .metrics import change
 
-NODE = "Compare Videos"
 SIDE_BY_SIDE, STACKED, GRID, SPLIT = LAYOUTS = ("side by side", "stacked", "grid", "split")
 EDGE = 0.95  # grey level of the line between the parts of a split picture
 
@@ -20,7 +20,10 @@ EDGE = 0.95  # grey level of the line between the parts of a split picture
 class Compared:
     """What is compared: clips [n or 1, H, W, 3 or 4] of 0..1; a single picture is held.
 
-    labels: what is written above them; names: what the node calls them.
+    Attributes:
+        clips: In the order in which they are shown.
+        labels: What is written above them.
+        names: What the node calls them.
     """
 
     clips: tuple[torch.Tensor, ...]
@@ -64,17 +67,27 @@ def differences(compared: Compared) -> list[torch.Tensor]:
 
 
 def compare(compared: Compared, layout: str, measured: list[torch.Tensor], amplify: float | None) -> torch.Tensor:
-    """The clips in one picture per frame; IMAGE [frames, H', W', 3], a new tensor.
+    """The clips in one picture per frame.
 
-    layout: one of LAYOUTS (split: each clip fills its own part of one picture, from left to right); measured: from
-    `differences`; amplify: by what the absolute differences to the first clip are multiplied, shown in pictures of
-    their own after the clips, or None for none.
+    Args:
+        compared: The clips.
+        layout: One of LAYOUTS; in a split picture each clip fills its own part, from left to right.
+        measured: From `differences`.
+        amplify: By what the absolute differences to the first clip are multiplied. They are shown in pictures of their
+            own after the clips; None for none.
+
+    Returns:
+        IMAGE [frames, H', W', 3], a new tensor.
+
+    Raises:
+        Refusal: When it does not fit into memory.
     """
     clips = range(len(compared.clips))
     shown = 1 if layout == SPLIT else len(clips)
     cells = shown + (len(clips) - 1) * (amplify is not None)
     fitted = [_fitted(clip, compared.size, layout) for clip in compared.clips]
-    size = compared.size if layout == SPLIT else tuple(max(sides) for sides in zip(*fitted))
+    widths, heights = zip(*fitted)
+    size = compared.size if layout == SPLIT else (max(widths), max(heights))
     grid = LabelledGrid(_columns(layout, cells), cells, size)
     result = allocate(compared.frames, grid.total, "compare shorter, smaller or fewer clips")
     for index, canvas in enumerate(result.zero_()):
@@ -86,13 +99,13 @@ def compare(compared: Compared, layout: str, measured: list[torch.Tensor], ampli
                 bar, cell = grid.place(canvas, clip)
                 _paste(cell, place(compared.frame(clip, index), Placement(fitted[clip], fitted[clip])))
                 write_on(bar, compared.labels[clip])
-        for clip in clips[1:] if amplify is not None else ():
-            bar, cell = grid.place(canvas, shown + clip - 1)
-            difference = (compared.aligned(clip, index) - compared.aligned(0, index)).abs()
-            _paste(cell, difference.mul_(amplify).clamp_(0, 1))
-            write_on(
-                bar, f"{compared.called(clip)} - {compared.called(0)}, x{amplify:g}", levels(measured[clip - 1][index])
-            )
+        if amplify is not None:
+            for clip in clips[1:]:
+                bar, cell = grid.place(canvas, shown + clip - 1)
+                difference = (compared.aligned(clip, index) - compared.aligned(0, index)).abs()
+                _paste(cell, difference.mul_(amplify).clamp_(0, 1))
+                title = f"{compared.called(clip)} - {compared.called(0)}, x{amplify:g}"
+                write_on(bar, title, levels(measured[clip - 1][index]))
     return result
 
 
@@ -127,25 +140,34 @@ def _paste(cell: torch.Tensor, picture: torch.Tensor) -> None:
 
 def report(compared: Compared, measured: list[torch.Tensor]) -> str:
     """How much each clip differs from the first, and where clips do not fit each other, a line each."""
-    lines = []
+    return "\n".join([*_differing(compared, measured), *_of_other_lengths(compared), *_of_other_sizes(compared)])
+
+
+def _differing(compared: Compared, measured: list[torch.Tensor]) -> Iterator[str]:
     for clip, values in enumerate(measured, start=1):
         found = "the same" if not values.any() else levels(values.mean())
         if len(values) > 1 and values.any():
             found += f" on average, most in frame {int(values.argmax())}: {levels(values.max())}"
-        lines.append(f"{compared.called(clip)} - {compared.called(0)}: {found}")
+        yield f"{compared.called(clip)} - {compared.called(0)}: {found}"
+
+
+def _of_other_lengths(compared: Compared) -> Iterator[str]:
     for name, clip in zip(compared.names, compared.clips):
         if len(clip) == 1 < compared.frames:
-            lines.append(f"'{name}' is one picture and is held.")
+            yield f"'{name}' is one picture and is held."
         elif len(clip) > compared.frames:
-            lines.append(f"'{name}' has {len(clip)} frames; compared are {compared.frames}, those of the shortest.")
+            yield f"'{name}' has {len(clip)} frames; compared are {compared.frames}, those of the shortest."
+
+
+def _of_other_sizes(compared: Compared) -> Iterator[str]:
+    first_width, first_height = compared.size
     for name, clip in zip(compared.names, compared.clips):
-        size = clip.shape[2], clip.shape[1]
-        if size != compared.size:
-            lines.append(
-                f"'{name}' is {size[0]}x{size[1]}; it was scaled to the first's {compared.size[0]}x"
-                f"{compared.size[1]} to measure, and cut where its aspect is another."
+        height, width = clip.shape[1:3]
+        if (width, height) != compared.size:
+            yield (
+                f"'{name}' is {width}x{height}; it was scaled to the first's {first_width}x{first_height} to measure, "
+                "and cut where its aspect is another."
             )
-    return "\n".join(lines)
 
 
 def levels(value: torch.Tensor) -> str:

@@ -7,7 +7,8 @@ import torch
 from ..edit.settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
 from ..masks.mask_pictures import resize_mask
 from ..masks.word_masks import AUTOMATIC, words_mask
-from ..prompts.alignment import KEPT, SWAP, align
+from ..prompts.alignment import KEPT, SWAP
+from ..prompts.edit_table import changed_weights
 from ..prompts.prompt_edit import PromptEdit
 from ..prompts.window import Window
 from ..source.source_run import SourceRun
@@ -31,12 +32,21 @@ def explain(
     settings: BlendSettings | None = None,
     cfg: float | None = None,
 ) -> list[str]:
-    """What is wrong with an edit for certain, and when it had little effect, what may hold it back; sentences.
+    """What is wrong with an edit for certain, and when it had little effect, what may hold it back.
 
-    measured: what it did; edit: its prompts; source: the inverted clip, for the masks that its words make; settings,
-    cfg: what it was made with. What is None is not judged.
+    What is None is not judged.
+
+    Args:
+        measured: What the edit did.
+        edit: Its prompts.
+        source: The inverted clip, for the masks that its words make.
+        settings: What it was made with.
+        cfg: The guidance that it was made with.
+
+    Returns:
+        Sentences, each with what to turn.
     """
-    share = used_mask_share(source, edit, settings) if settings is not None else measured.mask_share
+    share = _used_or_measured_share(measured, edit, source, settings)
     if math.isnan(measured.strongest_change):
         return [
             "'mask' of Edit Report is empty in every frame, so that no change was measured inside it; connect the "
@@ -60,18 +70,38 @@ def explain(
     return [verdict, *sentences, *causes]
 
 
+def _used_or_measured_share(
+    measured: Measured, edit: PromptEdit | None, source: SourceRun | None, settings: BlendSettings | None
+) -> torch.Tensor | None:
+    """The share of the mask that the edit was made with; without its settings, that of the mask given to the report."""
+    if settings is not None:
+        return used_mask_share(source, edit, settings)
+    return None if measured.outside is None else measured.outside.share
+
+
 def used_mask_share(source: SourceRun | None, edit: PromptEdit | None, settings: BlendSettings) -> torch.Tensor | None:
-    """How much of each frame the edit's own mask covers, 0..1, averaged over the steps; [n], or None when unknown."""
+    """How much of each frame the edit's own mask covers.
+
+    Args:
+        source: The inverted clip, for a mask of words.
+        edit: The words.
+        settings: Where the mask comes from, and the mask that was drawn.
+
+    Returns:
+        0..1 for each frame, averaged over the steps, [1 or n]; None where there is no mask or it is unknown.
+    """
     mask = torch.ones(1, 1, 1)
     if reads_words(settings):
         if source is None or edit is None:
             return None
-        size = source.word_maps.shape[-2:]
-        masks = [words_mask(maps, edit.source_mask_tokens, size, settings.threshold) for maps in source.word_maps]
+        height, width = source.word_maps.shape[-2:]
+        masks = [
+            words_mask(maps, edit.source_mask_tokens, (height, width), settings.threshold) for maps in source.word_maps
+        ]
         mask = torch.stack(masks).mean(dim=0)
-    if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
+    if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK) and settings.mask is not None:
         drawn = settings.mask.float().cpu()
-        mask = mask * (drawn if mask.shape[-1] == 1 else resize_mask(drawn, mask.shape[-2:]))
+        mask = mask * (drawn if mask.shape[-1] == 1 else resize_mask(drawn, (mask.shape[-2], mask.shape[-1])))
     return None if settings.mask_from == NO_MASK else mask.mean(dim=(1, 2))
 
 
@@ -83,8 +113,8 @@ def _verdict(measured: Measured) -> str | None:
             f"The edit had little effect: even where it changed most, the colours moved by {255 * change:.0f} of "
             f"255 levels (an edit that shows moves them by {255 * LITTLE_CHANGE:.0f} or more)."
         )
-    if measured.target_score is not None and not _is_foreign(measured):
-        after, before = mean(measured.target_score), mean(measured.target_score_before)
+    if measured.scores is not None and not _is_foreign(measured):
+        after, before = mean(measured.scores.target), mean(measured.scores.target_before)
         if after <= before:
             return (
                 f"The picture changed, but not towards the target prompt: its CLIP score was {before:.3f} before "
@@ -97,9 +127,10 @@ def _of_the_mask(share: torch.Tensor | None, settings: BlendSettings | None) -> 
     """Frames in which the mask is empty or covers everything."""
     if share is None:
         return []
-    by_words = settings is not None and reads_words(settings)
-    smaller, larger = ("draw a smaller mask", "draw a larger mask") if not by_words else _threshold_advice(settings)
-    elsewhere = ", or name in 'mask words' of Edit Prompts what the clip shows more plainly" if by_words else ""
+    smaller, larger, elsewhere = "draw a smaller mask", "draw a larger mask", ""
+    if settings is not None and reads_words(settings):
+        smaller, larger = _threshold_advice(settings)
+        elsewhere = ", or name in 'mask words' of Edit Prompts what the clip shows more plainly"
     sentences = []
     empty, full = (share < EMPTY_MASK).nonzero().flatten(), (share > FULL_MASK).nonzero().flatten()
     if len(empty):
@@ -116,8 +147,10 @@ def _of_the_mask(share: torch.Tensor | None, settings: BlendSettings | None) -> 
 def _threshold_advice(settings: BlendSettings) -> tuple[str, str]:
     """How to make a mask of words smaller, and how to make it larger."""
     if settings.threshold == AUTOMATIC:
-        return tuple(f"set 'mask threshold' to {value} instead of 0 (automatic)" for value in (0.7, 0.3))
-    return tuple(f"{verb} 'mask threshold' ({settings.threshold:g})" for verb in ("raise", "lower"))
+        smaller, larger = (f"set 'mask threshold' to {value} instead of 0 (automatic)" for value in (0.7, 0.3))
+    else:
+        smaller, larger = (f"{verb} 'mask threshold' ({settings.threshold:g})" for verb in ("raise", "lower"))
+    return smaller, larger
 
 
 def _of_the_emphasis(edit: PromptEdit | None, settings: BlendSettings | None) -> list[str]:
@@ -148,25 +181,19 @@ def _of_the_scores(measured: Measured) -> list[str]:
 
 
 def _is_foreign(measured: Measured) -> bool:
-    if measured.target_score is None:
+    if measured.scores is None:
         return False
-    return max(mean(measured.source_score_before), mean(measured.target_score)) < FOREIGN_SCORE
+    return max(mean(measured.scores.source_before), mean(measured.scores.target)) < FOREIGN_SCORE
 
 
 def _of_the_words(edit: PromptEdit | None) -> list[str]:
     """Prompts that differ in nothing that can be seen, and new words that were weakened."""
     if edit is None:
         return ["Connect 'edit' to have the words judged."]
-    rows = [row for row in align(edit.source, edit.target, edit.mode).rows if row.kind != KEPT]
+    rows = [row for row in edit.rows if row.kind != KEPT]
     words = [word for row in rows for word in (*row.source, *row.target) if not word.is_punctuation]
     if not rows:
-        emphasised = [word.text for word in edit.target.words if edit.emphasis[word.indices[0]] != 1]
-        if emphasised:
-            return [
-                f"The prompts are the same but for the emphasis of {_quoted(emphasised)}; move it further from 1 "
-                "in Edit Prompts."
-            ]
-        return ["The prompts are the same; change words in 'target prompt' of Edit Prompts."]
+        return [_of_the_same_words(edit)]
     if not words:
         return ["The prompts differ only in punctuation; change words in 'target prompt' of Edit Prompts."]
     if not any(word.names_something for word in words):
@@ -180,6 +207,22 @@ def _of_the_words(edit: PromptEdit | None) -> list[str]:
         if weakened
         else []
     )
+
+
+def _of_the_same_words(edit: PromptEdit) -> str:
+    """Prompts of the same words, which an edit can only strengthen or weaken."""
+    emphasised = [word.text for word in edit.target.words if edit.emphasis[word.indices[0]] != 1]
+    if emphasised:
+        return (
+            f"The prompts are the same but for the emphasis of {_quoted(emphasised)}; move it further from 1 in Edit "
+            "Prompts."
+        )
+    if weights := changed_weights(edit):
+        return (
+            f"The prompts are the same but for weights, {', '.join(weights)}, which change little here; write the word "
+            "in 'emphasis' of Edit Prompts."
+        )
+    return "The prompts are the same; change words in 'target prompt' of Edit Prompts."
 
 
 def _of_the_windows(edit: PromptEdit | None, settings: BlendSettings | None) -> list[str]:
@@ -197,7 +240,7 @@ def _of_the_windows(edit: PromptEdit | None, settings: BlendSettings | None) -> 
         return sentences
     held = [
         word.text
-        for row in align(edit.source, edit.target, edit.mode).rows
+        for row in edit.rows
         if row.kind != KEPT
         for word in row.target
         if _duration(_cross_window(edit, settings, word.indices[0])) >= LONG_WINDOW
@@ -228,8 +271,8 @@ def _of_the_sampling(source: SourceRun | None, cfg: float | None) -> list[str]:
 
 def _cross_window(edit: PromptEdit, settings: BlendSettings, token: int) -> Window:
     """When a target token uses the source's cross-attention: in its own window or else in that of the settings."""
-    own = next((Window(start, end) for tokens, start, end in edit.windows if token in tokens), None)
-    return own or settings.cross_window
+    own = edit.own_window(token)
+    return settings.cross_window if own is None else Window(*own)
 
 
 def _duration(window: Window) -> float:

@@ -1,201 +1,247 @@
 """What an edit did to a clip in numbers: measured frame by frame, as a table and as curves."""
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 
+from ..prompts.prompt_edit import PromptEdit
 from . import metrics
 from .clip_embeddings import comparison_problem, image_embeddings, text_embeddings
 from .lpips_distance import lpips_distance, lpips_problem
 from .plots import Panel
 
 
+class OutsideMask(NamedTuple):
+    """What concerns the mask, per frame [n]: the share of the picture that it covers, and what changed outside it."""
+
+    share: torch.Tensor
+    change: torch.Tensor
+    psnr: torch.Tensor
+
+
+class PromptScores(NamedTuple):
+    """CLIP scores of the clip after and before the edit with both prompts, and Frame-Acc; per frame [n]."""
+
+    target: torch.Tensor
+    target_before: torch.Tensor
+    source: torch.Tensor
+    source_before: torch.Tensor
+    frame_accuracy: torch.Tensor
+
+
+class BothClips(NamedTuple):
+    """A measure of the clip after the edit, and the same of the clip before it."""
+
+    after: torch.Tensor
+    before: torch.Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class Measured:
     """The measures of an edit; tensors hold a value per frame, 0..1 or dB as in `metrics`, None what was not measured.
 
-    change_inside, change_outside, psnr_outside: against the clip before, inside and outside the mask (without a mask
-    inside is the whole picture, and there is no outside); strongest_change: where it changed most; target_score,
-    source_score: CLIP scores of the prompts, neighbours: Tem-Con, object_variance: OSV, each of the clip after, and
-    .._before of the clip before; frame_accuracy: Frame-Acc; lpips: to the clip before; left_out: why what is None is.
+    Attributes:
+        size: (frames, height, width).
+        strongest_change: How much the clip changed where it changed most.
+        change_inside, psnr_inside: Against the clip before, inside the mask; without a mask, of the whole picture.
+        outside: What concerns the mask.
+        lpips: LPIPS to the clip before.
+        scores: How the frames fit the prompts.
+        neighbours: Tem-Con.
+        object_variance: Object Semantic Variance, one number for each clip.
+        left_out: Why what is None is.
     """
 
     size: tuple[int, int, int]
     strongest_change: float
     change_inside: torch.Tensor
     psnr_inside: torch.Tensor
-    mask_share: torch.Tensor | None = None
-    change_outside: torch.Tensor | None = None
-    psnr_outside: torch.Tensor | None = None
+    outside: OutsideMask | None = None
     lpips: torch.Tensor | None = None
-    target_score: torch.Tensor | None = None
-    target_score_before: torch.Tensor | None = None
-    source_score: torch.Tensor | None = None
-    source_score_before: torch.Tensor | None = None
-    frame_accuracy: torch.Tensor | None = None
-    neighbours: torch.Tensor | None = None
-    neighbours_before: torch.Tensor | None = None
-    object_variance: float | None = None
-    object_variance_before: float | None = None
+    scores: PromptScores | None = None
+    neighbours: BothClips | None = None
+    object_variance: BothClips | None = None
     left_out: tuple[str, ...] = ()
 
 
 def measure(
-    before: torch.Tensor, after: torch.Tensor, mask: torch.Tensor | None = None, edit=None, clip=None, clip_vision=None
+    before: torch.Tensor,
+    after: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    edit: PromptEdit | None = None,
+    clip: Any = None,
+    clip_vision: Any = None,
 ) -> Measured:
     """Measures an edit with what there is.
 
-    before, after: [n, H, W, 3] of 0..1, alike; mask: [1 or n, H, W] of 0..1, where the edit was wanted; edit: the
-    PromptEdit, for its prompts; clip, clip_vision: ComfyUI's CLIP and CLIP_VISION, a pair that was trained together.
+    Args:
+        before: The clip before the edit, [n, H, W, 3] of 0..1.
+        after: The clip after it, of the same shape.
+        mask: Where the edit was wanted, [1 or n, H, W] of 0..1.
+        edit: For its prompts.
+        clip: ComfyUI's CLIP, trained together with `clip_vision`.
+        clip_vision: ComfyUI's CLIP_VISION.
+
+    Returns:
+        The measures, and why some are left out.
+
+    Raises:
+        Refusal: For a file of LPIPS that holds something else.
     """
-    found, left_out = {}, []
-    if mask is not None:
-        mask = mask.to(before.device)
-        found["mask_share"] = mask.mean(dim=(1, 2)).expand(len(before)).cpu()
-        found["change_outside"] = metrics.change(before, after, 1 - mask).cpu()
-        found["psnr_outside"] = metrics.psnr(before, after, 1 - mask).cpu()
-    problem = lpips_problem(before)
-    if problem:
-        left_out.append(problem)
-    else:
-        found["lpips"] = lpips_distance(before, after)
+    left_out: list[str] = []
+    lpips, scores, neighbours, variance = _lpips(before, after, left_out), None, None, None
     if clip_vision is None:
         left_out.append("CLIP score, Frame-Acc, Tem-Con and Object Semantic Variance need 'clip vision'.")
     else:
-        embeddings = image_embeddings(clip_vision, before), image_embeddings(clip_vision, after)
-        found |= _compared_frames(*embeddings)
-        found |= _compared_with_prompts(*embeddings, edit, clip, clip_vision, left_out)
-        found |= _compared_objects(before, after, mask, clip_vision, left_out)
+        embeddings = BothClips(image_embeddings(clip_vision, after), image_embeddings(clip_vision, before))
+        neighbours = _neighbours(embeddings)
+        scores = _prompt_scores(embeddings, edit, clip, clip_vision, left_out)
+        variance = _object_variance(BothClips(after, before), mask, clip_vision, left_out)
+    frames, height, width = before.shape[:3]
     return Measured(
-        size=tuple(before.shape[:3]),
+        size=(frames, height, width),
         strongest_change=metrics.strongest_change(before, after, mask),
         change_inside=metrics.change(before, after, mask).cpu(),
         psnr_inside=metrics.psnr(before, after, mask).cpu(),
+        outside=None if mask is None else _outside(before, after, mask.to(before.device)),
+        lpips=lpips,
+        scores=scores,
+        neighbours=neighbours,
+        object_variance=variance,
         left_out=tuple(left_out),
-        **found,
     )
 
 
-def _compared_frames(before: torch.Tensor, after: torch.Tensor) -> dict:
-    """Tem-Con of both clips, from their embeddings; nothing for a single frame, which has no neighbour."""
-    if len(before) == 1:
-        return {}
-    return {
-        "neighbours": metrics.temporal_consistency(after),
-        "neighbours_before": metrics.temporal_consistency(before),
-    }
+def _outside(before: torch.Tensor, after: torch.Tensor, mask: torch.Tensor) -> OutsideMask:
+    share = mask.mean(dim=(1, 2)).expand(len(before)).cpu()
+    change, psnr = metrics.change(before, after, 1 - mask), metrics.psnr(before, after, 1 - mask)
+    return OutsideMask(share, change.cpu(), psnr.cpu())
 
 
-def _compared_with_prompts(before, after, edit, clip, clip_vision, left_out: list[str]) -> dict:
-    """CLIP scores and Frame-Acc, from embeddings."""
+def _lpips(before: torch.Tensor, after: torch.Tensor, left_out: list[str]) -> torch.Tensor | None:
+    problem = lpips_problem(before)
+    if problem:
+        left_out.append(problem)
+        return None
+    return lpips_distance(before, after)
+
+
+def _neighbours(embeddings: BothClips) -> BothClips | None:
+    """Tem-Con of both clips; None for a single frame, which has no neighbour."""
+    return BothClips(*map(metrics.temporal_consistency, embeddings)) if len(embeddings.after) > 1 else None
+
+
+def _prompt_scores(
+    embeddings: BothClips, edit: PromptEdit | None, clip: Any, clip_vision: Any, left_out: list[str]
+) -> PromptScores | None:
+    """CLIP scores and Frame-Acc, from the frames' embeddings."""
     if edit is None or clip is None:
         left_out.append("CLIP score and Frame-Acc need 'edit' and 'clip'.")
-        return {}
+        return None
     problem = comparison_problem(clip, clip_vision)
     if problem:
         left_out.append(f"CLIP score and Frame-Acc: {problem}")
-        return {}
+        return None
     source, target = text_embeddings(clip, [edit.source.text, edit.target.text])
-    return {
-        "target_score": metrics.clip_score(after, target),
-        "target_score_before": metrics.clip_score(before, target),
-        "source_score": metrics.clip_score(after, source),
-        "source_score_before": metrics.clip_score(before, source),
-        "frame_accuracy": metrics.frame_accuracy(after, source, target),
-    }
+    return PromptScores(
+        target=metrics.clip_score(embeddings.after, target),
+        target_before=metrics.clip_score(embeddings.before, target),
+        source=metrics.clip_score(embeddings.after, source),
+        source_before=metrics.clip_score(embeddings.before, source),
+        frame_accuracy=metrics.frame_accuracy(embeddings.after, source, target),
+    )
 
 
-def _compared_objects(before, after, mask, clip_vision, left_out: list[str]) -> dict:
-    """OSV of both clips, of what is inside the mask."""
+def _object_variance(
+    clips: BothClips, mask: torch.Tensor | None, clip_vision: Any, left_out: list[str]
+) -> BothClips | None:
+    """Object Semantic Variance of both clips, of what is inside the mask."""
     if mask is None:
         left_out.append("Object Semantic Variance needs 'mask'.")
-        return {}
-    pictures, _ = metrics.object_pictures(after, mask)
-    if len(pictures) < 2:
+        return None
+    after, before = (metrics.object_pictures(clip, mask)[0] for clip in clips)
+    if len(after) < 2:
         left_out.append("Object Semantic Variance needs a mask that is not empty in at least two frames.")
-        return {}
-    pictures_before, _ = metrics.object_pictures(before, mask)
-    variance, variance_before = (
-        metrics.object_semantic_variance(image_embeddings(clip_vision, clip)) for clip in (pictures, pictures_before)
-    )
-    return {"object_variance": variance, "object_variance_before": variance_before}
+        return None
+    features = (image_embeddings(clip_vision, pictures) for pictures in (after, before))
+    return BothClips(*(torch.tensor(metrics.object_semantic_variance(feature)) for feature in features))
 
 
 def table(measured: Measured) -> str:
     """The measures, a line each, of the clip after and of the clip before the edit; then what was left out and why."""
     frames, height, width = measured.size
     head = f"{frames} frame{'s' * (frames > 1)} of {width}x{height}"
-    if measured.mask_share is not None:
-        head += f", the mask is {metrics.mean(measured.mask_share):.1%} of the picture"
-    inside = "whole picture" if measured.mask_share is None else "inside mask"
+    if measured.outside is not None:
+        head += f", the mask is {metrics.mean(measured.outside.share):.1%} of the picture"
     lines = [head, f"{'':29}{'after':>8}{'before':>8}"]
-    for name, form, after, before in (
-        (f"change, {inside}", _levels, measured.change_inside, None),
-        ("change, outside mask", _levels, measured.change_outside, None),
-        ("strongest change", _levels, measured.strongest_change, None),
-        (f"PSNR, {inside}", _decibels, _differing(measured.psnr_inside), None),
-        ("PSNR, outside mask", _decibels, _differing(measured.psnr_outside), None),
-        ("LPIPS", _three, measured.lpips, None),
-        ("CLIP score, target prompt", _three, measured.target_score, measured.target_score_before),
-        ("CLIP score, source prompt", _three, measured.source_score, measured.source_score_before),
-        ("Frame-Acc", _percent, measured.frame_accuracy, None),
-        ("Tem-Con", _three, measured.neighbours, measured.neighbours_before),
-        ("Object Semantic Variance", _four, measured.object_variance, measured.object_variance_before),
-    ):
-        if after is not None and not math.isnan(_mean(after)):
-            shown = form(_mean(after)), "" if before is None else form(_mean(before))
+    for name, form, after, before in _rows(measured):
+        value = metrics.mean(after)
+        if not math.isnan(value):
+            shown = form(value), "" if before is None else form(metrics.mean(before))
             lines.append("{:29}{:>8}{:>8}".format(name, *shown).rstrip())
     return "\n".join([*lines, *(f"Left out: {sentence}" for sentence in measured.left_out)])
 
 
+Row = tuple[str, Callable[[float], str], torch.Tensor, torch.Tensor | None]
+
+
+def _rows(measured: Measured) -> Iterator[Row]:
+    """(name, how its numbers are written, values after, values before or None) of what was measured."""
+    inside = "whole picture" if measured.outside is None else "inside mask"
+    yield f"change, {inside}", _levels, measured.change_inside, None
+    if measured.outside is not None:
+        yield "change, outside mask", _levels, measured.outside.change, None
+    yield "strongest change", _levels, torch.tensor(measured.strongest_change), None
+    yield f"PSNR, {inside}", _decibels, _differing(measured.psnr_inside), None
+    if measured.outside is not None:
+        yield "PSNR, outside mask", _decibels, _differing(measured.outside.psnr), None
+    if measured.lpips is not None:
+        yield "LPIPS", _three, measured.lpips, None
+    if measured.scores is not None:
+        yield "CLIP score, target prompt", _three, measured.scores.target, measured.scores.target_before
+        yield "CLIP score, source prompt", _three, measured.scores.source, measured.scores.source_before
+        yield "Frame-Acc", _percent, measured.scores.frame_accuracy, None
+    if measured.neighbours is not None:
+        yield "Tem-Con", _three, *measured.neighbours
+    if measured.object_variance is not None:
+        yield "Object Semantic Variance", _four, *measured.object_variance
+
+
 def panels(measured: Measured) -> list[Panel]:
     """The curves of the measures over the frames."""
-    changes = {"whole picture": measured.change_inside}
-    if measured.change_outside is not None:
-        changes = {"inside the mask": measured.change_inside, "outside the mask": measured.change_outside}
-    changes = {label: 255 * values for label, values in changes.items()}
-    shown = [Panel("Change against the clip before, levels of 255", changes, limits=(0.0, 10.0))]
-    if measured.psnr_outside is None:
-        shown.append(Panel("PSNR, dB", {"whole picture": measured.psnr_inside}, span=4))
-    else:
-        shown.append(
-            Panel("PSNR outside the mask, dB (higher: kept better)", {"outside": measured.psnr_outside}, span=4)
-        )
-        shown.append(Panel("Mask, % of the picture", {"mask": 100 * measured.mask_share}, limits=(0.0, 10.0)))
-    if measured.target_score is not None:
-        shown.append(
-            Panel(
-                "CLIP score, cosine -1 to 1 (higher: fits better)",
-                {"target prompt": measured.target_score, "source prompt": measured.source_score},
-                span=0.05,
-            )
-        )
+    outside = measured.outside
+    changes = {"whole picture" if outside is None else "inside the mask": 255 * measured.change_inside}
+    if outside is not None:
+        changes["outside the mask"] = 255 * outside.change
+    first = Panel("Change against the clip before, levels of 255", changes, limits=(0.0, 10.0))
+    shown = [Panel("PSNR, dB", {"whole picture": measured.psnr_inside}, span=4)]
+    if outside is not None:
+        shown = [
+            Panel("PSNR outside the mask, dB (higher: kept better)", {"outside": outside.psnr}, span=4),
+            Panel("Mask, % of the picture", {"mask": 100 * outside.share}, limits=(0.0, 10.0)),
+        ]
+    if measured.scores is not None:
+        scores = {"target prompt": measured.scores.target, "source prompt": measured.scores.source}
+        shown.append(Panel("CLIP score, cosine -1 to 1 (higher: fits better)", scores, span=0.05))
     if measured.neighbours is not None:
-        shown.append(
-            Panel(
-                "Similarity to the frame before it, cosine -1 to 1",
-                {"after": measured.neighbours, "before the edit": measured.neighbours_before},
-                first_frame=1,
-                limits=(0.98, 1.0),
-            )
-        )
+        similarities = {"after": measured.neighbours.after, "before the edit": measured.neighbours.before}
+        title = "Similarity to the frame before it, cosine -1 to 1"
+        shown.append(Panel(title, similarities, first_frame=1, limits=(0.98, 1.0)))
     if measured.lpips is not None:
         shown.append(Panel("LPIPS to the clip before (0: the same)", {"LPIPS": measured.lpips}, limits=(0.0, 0.1)))
-    return shown[:1] + [panel for panel in shown[1:] if any(map(_has_values, panel.curves.values()))]
+    return [first, *(panel for panel in shown if any(map(_has_values, panel.curves.values())))]
 
 
 def _has_values(values: torch.Tensor) -> bool:
     return bool(torch.isfinite(values).any())
 
 
-def _mean(values) -> float:
-    return metrics.mean(values) if isinstance(values, torch.Tensor) else values
-
-
-def _differing(values: torch.Tensor | None) -> torch.Tensor | None:
+def _differing(values: torch.Tensor) -> torch.Tensor:
     """PSNR without the frames in which nothing differs, whose infinity would hide the others."""
-    return values if values is None or not torch.isfinite(values).any() else values[torch.isfinite(values)]
+    return values[torch.isfinite(values)] if torch.isfinite(values).any() else values
 
 
 def _levels(value: float) -> str:

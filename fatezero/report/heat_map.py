@@ -1,21 +1,22 @@
 """Heat maps: where in each frame, and how strongly, the model saw the words of the source prompt."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from comfy.model_management import throw_exception_if_processing_interrupted
 
-from ..masks.source_mask import PIXELS_PER_LATENT, step_maps
+from ..masks.source_mask import maps_at, source_prompt
 from ..prompts.prompt_edit import PromptEdit
-from ..prompts.tokens import PromptTokens
+from ..prompts.tokens import Word
 from ..prompts.word_fields import find_words, split_list
-from ..source.source_check import check_edit
+from ..refusal import Refusal
 from ..source.source_run import SourceRun
 from ..video.frames import Placement, place, to_float
 from ..video.memory import allocate
 from .labels import LabelledGrid, bar_height, write_on
 
-NODE = "Attention Heat-Map"
 EACH_FRAME, WHOLE_CLIP = "each frame by itself", "whole clip"
 GRID_LIMIT = (1920, 1080)  # width and height that the cells of a grid share
 LUMINANCE = (0.299, 0.587, 0.114)  # how bright red, green and blue look (BT.601)
@@ -23,31 +24,34 @@ SMALLER_CLIP = "invert a shorter or smaller clip"
 
 
 def chosen_words(source: SourceRun, edit: PromptEdit | None, words: str) -> dict[str, tuple[int, ...]]:
-    """The words to show and the token positions of each; a word that the prompt repeats comes once.
+    """The words to show; a word that the prompt repeats comes once.
 
-    words: separated by commas (what stands between two commas is shown as one); empty for those to mask of `edit`, or
-    without any for all of the prompt but articles, prepositions and the like. Raises ValueError for unknown words.
+    Args:
+        source: The inverted clip.
+        edit: For its words to mask, where `words` is empty.
+        words: Separated by commas; what stands between two commas is shown as one. Empty for those of `edit`, or
+            without any for all of the prompt but articles, prepositions and the like.
+
+    Returns:
+        Names, and the token positions of each.
+
+    Raises:
+        Refusal: For words that the prompt does not have, and for a prompt without words.
     """
-    if edit is not None:
-        check_edit(edit, source)
-    tokens = source.tokens or (edit and edit.source)
-    if tokens is None:
-        raise ValueError(
-            f"{NODE}: 'source' was inverted with a prompt that did not come from Edit Prompts, so its "
-            "words are unknown; use Edit Prompts."
-        )
+    prompt = source_prompt(source, edit)
     if phrases := split_list(words):
-        return {phrase: tuple(token for word in find_words(tokens, phrase) for token in word) for phrase in phrases}
-    written = [word for word in tokens.words if not word.is_punctuation]
-    changed = [word for word in written if edit is not None and word.indices[0] in edit.source_mask_tokens]
+        return {phrase: tuple(token for word in find_words(prompt, phrase) for token in word) for phrase in phrases}
+    written = prompt.named_words
+    if not written:
+        raise Refusal(f'the source prompt "{prompt.text}" has no words; describe the clip in words.')
+    masked = set() if edit is None else set(edit.source_mask_tokens)
+    changed = [word for word in written if word.indices[0] in masked]
     telling = [word for word in written if word.names_something]
-    return _by_name(changed or telling or written, tokens)
+    return _by_name(changed or telling or written)
 
 
-def _by_name(words: list, tokens: PromptTokens) -> dict[str, tuple[int, ...]]:
-    if not words:
-        raise ValueError(f'{NODE}: the source prompt "{tokens.text}" has no words; describe the clip in words.')
-    found = {}
+def _by_name(words: Sequence[Word]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[str, tuple[int, ...]]] = {}
     for word in words:
         name, indices = found.get(word.key, (word.text, ()))
         found[word.key] = name, indices + word.indices
@@ -55,11 +59,20 @@ def _by_name(words: list, tokens: PromptTokens) -> dict[str, tuple[int, ...]]:
 
 
 def word_attention(source: SourceRun, words: list[tuple[int, ...]], step: int | None) -> torch.Tensor:
-    """How much of its attention each place gives to each of some words; float32 [n, words, h', w'] of 0..1.
+    """How much of its attention each place gives to each of some words.
 
-    words: token positions of each; step: a denoising step, or None for the average of all.
+    Args:
+        source: The inverted clip.
+        words: The token positions of each word.
+        step: A denoising step (0 is the noisiest), or None for the average of all.
+
+    Returns:
+        float32 [n, words, h', w'] of 0..1.
+
+    Raises:
+        Refusal: When there are fewer steps.
     """
-    maps = source.word_maps.mean(dim=0) if step is None else step_maps(source, step, NODE)
+    maps = maps_at(source, step)
     return torch.stack([maps[:, list(tokens)].float().sum(dim=1) for tokens in words], dim=1).cpu()
 
 
@@ -67,12 +80,6 @@ def relative_heat(attention: torch.Tensor, scale: str) -> torch.Tensor:
     """Attention [n, words, h', w'] divided by the strongest in the frame and word, or in the clip and all words."""
     strongest = attention.amax() if scale == WHOLE_CLIP else attention.amax(dim=(2, 3), keepdim=True)
     return attention / strongest.clamp_min(torch.finfo(torch.float32).tiny)
-
-
-def clip_size(source: SourceRun) -> tuple[int, int]:
-    """Width and height of the clip that was inverted, in pixels."""
-    height, width = source.trajectory.shape[-2:]
-    return width * PIXELS_PER_LATENT, height * PIXELS_PER_LATENT
 
 
 def overlay_clip(
@@ -85,8 +92,19 @@ def overlay_clip(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The clip with one word's heat in colours and its name written on it, and the heat at that size.
 
-    heat: [n, h', w'] of 0..1; images: [n, H, W, 3], None for black; size: W, H; values: a text per frame, such as how
-    strong the word is. Returns IMAGE [n, H, W, 3] and MASK [n, H, W], new tensors.
+    Args:
+        heat: [n, h', w'] of 0..1.
+        images: [n, H, W, 3], or None for black.
+        size: (W, H).
+        label: The word.
+        values: A text for each frame, such as how strong the word is.
+        opacity: How much the colours hide of the clip, 0..1.
+
+    Returns:
+        IMAGE [n, H, W, 3] and MASK [n, H, W], new tensors.
+
+    Raises:
+        Refusal: When they do not fit into memory.
     """
     width, height = size
     result = allocate(len(heat), size, SMALLER_CLIP)
@@ -108,10 +126,23 @@ def grid_clip(
     values: list[list[str]],
     opacity: float,
 ) -> torch.Tensor:
-    """Every word's heat in a cell of its own, after the plain frame if there are images; IMAGE [n, H', W', 3].
+    """Every word's heat in a cell of its own, after the plain frame if there are images.
 
-    heat: [n, words, h', w'] of 0..1; images: [n, H, W, 3] or None; size: W, H; values: a text per frame and word. Cells
-    are as large as the clip, or smaller where the grid would grow beyond the size of a full HD picture.
+    Cells are as large as the clip, or smaller where the grid would grow beyond the size of a full HD picture.
+
+    Args:
+        heat: [n, words, h', w'] of 0..1.
+        images: [n, H, W, 3], or None for black.
+        size: (W, H).
+        labels: The words.
+        values: A text for each frame and word.
+        opacity: How much the colours hide of the clip, 0..1.
+
+    Returns:
+        IMAGE [n, H', W', 3], a new tensor.
+
+    Raises:
+        Refusal: When it does not fit into memory.
     """
     grid = fitting_grid(len(labels) + (images is not None), size)
     result = allocate(len(heat), grid.total, SMALLER_CLIP)
@@ -140,7 +171,7 @@ def fitting_grid(cells: int, size: tuple[int, int]) -> LabelledGrid:
 
     columns = max(range(1, cells + 1), key=lambda columns: (scale(columns), -(-cells % columns)))
     shrink = min(1.0, scale(columns))
-    return LabelledGrid(columns, cells, tuple(max(1, int(side * shrink)) for side in size))
+    return LabelledGrid(columns, cells, (max(1, int(size[0] * shrink)), max(1, int(size[1] * shrink))))
 
 
 def enlarged(heat: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -160,7 +191,17 @@ def heat_colors() -> torch.Tensor:
 
 
 def colored(heat: torch.Tensor, picture: torch.Tensor | None, palette: torch.Tensor, opacity: float) -> torch.Tensor:
-    """Heat [H, W] in colours over a picture [H, W, 3], which turns grey so that only heat has colour; alone on None."""
+    """Heat in colours over a picture, which turns grey so that only heat has colour.
+
+    Args:
+        heat: [H, W] of 0..1.
+        picture: [H, W, 3], or None for the colours alone.
+        palette: From `heat_colors`.
+        opacity: How much the colours hide of the picture, 0..1.
+
+    Returns:
+        [H, W, 3] of 0..1.
+    """
     colors = palette[(heat * 255).round().long()]
     if picture is None:
         return colors

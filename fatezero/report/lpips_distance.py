@@ -10,6 +10,8 @@ import comfy.model_management
 import folder_paths
 import torch
 
+from ..refusal import Refusal
+
 FILE = "lpips_alex.safetensors"
 FOLDER = "lpips"
 SMALLEST = 32  # pixels; AlexNet's last layers have nothing to see in less
@@ -34,14 +36,26 @@ def lpips_problem(images: torch.Tensor) -> str | None:
 
 
 def lpips_distance(before: torch.Tensor, after: torch.Tensor, path: str | None = None, batch: int = 8) -> torch.Tensor:
-    """LPIPS (v0.1, AlexNet) of two clips, per frame; float32 [n], 0 for equal pictures. Video-P2P averages the frames.
+    """LPIPS (v0.1, AlexNet) of two clips; Video-P2P averages it over the frames.
 
     d = sum over layers l of the mean over places of |w_l (f_l(before) - f_l(after))|², f of length 1 per place.
     Source: Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric (2018).
-    before, after: [n, H, W, 3] of 0..1, at least 32 pixels wide and high; path: the weights, by default `weights_path`.
-    Raises ValueError for a file that does not hold the whole net.
+
+    Args:
+        before: [n, H, W, 3] of 0..1, at least 32 pixels wide and high.
+        after: The same.
+        path: The file of the weights; by default `weights_path`.
+        batch: How many frames are measured together.
+
+    Returns:
+        A value for each frame, float32 [n]; 0 for equal pictures.
+
+    Raises:
+        Refusal: For a file that does not hold the whole net.
     """
-    net = _load(path or weights_path())
+    path = path or weights_path()
+    assert path is not None, "asked without lpips_problem"
+    net = _load(path)
     distances = []
     for start in range(0, len(before), batch):
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -60,8 +74,8 @@ def _load(path: str):
     try:
         safetensors.torch.load_model(net, path)
     except (RuntimeError, safetensors.SafetensorError) as error:
-        raise ValueError(
-            f"Edit Report: {os.path.basename(path)} does not hold the weights of LPIPS with AlexNet; make "
+        raise Refusal(
+            f"{os.path.basename(path)} does not hold the weights of LPIPS with AlexNet; make "
             "it again as this node's help says."
         ) from error
     return net

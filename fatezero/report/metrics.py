@@ -13,10 +13,21 @@ def mean(values: torch.Tensor) -> float:
 
 
 def change(before: torch.Tensor, after: torch.Tensor, region: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean absolute difference of the colours, sum w·|after - before| / sum w, per frame; [n] of 0..1.
+    """Mean absolute difference of the colours, sum w·|after - before| / sum w.
 
-    before, after: [n, H, W, 3] of 0..1; region: w, [1 or n, H, W] of 0..1, None for the whole picture. NaN in frames
-    where the region is empty. Raises ValueError for sizes that differ and for numbers that are not finite.
+    Args:
+        before: [n, H, W, 3] of 0..1.
+        after: The same.
+        region: w, [1 or n, H, W] of 0..1; None for the whole picture.
+
+    Returns:
+        A value for each frame, [n] of 0..1; NaN where the region is empty.
+
+    Raises:
+        ValueError: For sizes that differ and for numbers that are not finite.
+
+    >>> change(torch.zeros(1, 2, 2, 3), torch.full((1, 2, 2, 3), 0.5))
+    tensor([0.5000])
     """
     _check_clips(before, after, region)
     return _over_region(torch.abs, before, after, region)
@@ -27,28 +38,53 @@ def strongest_change(
 ) -> float:
     """How much the clip changed where it changed most: small things count, and the noise of a VAE does not.
 
-    The difference of the colours is averaged in cells of `cell` pixels (a latent's), its size over the channels taken,
-    and averaged over the `share` of all the cells in the region (those at least half inside) that changed most.
-    Returns 0..1; NaN for an empty region. Arguments and errors as `change`.
+    The difference of the colours is averaged in cells, its size over the channels taken, and averaged over those of
+    the cells in the region (at least half inside) that changed most.
+
+    Args:
+        before: [n, H, W, 3] of 0..1.
+        after: The same.
+        region: [1 or n, H, W] of 0..1; None for the whole picture.
+        cell: Side of a cell in pixels; 8 is a latent's.
+        share: How many of the cells count, 0..1.
+
+    Returns:
+        0..1; NaN for an empty region.
+
+    Raises:
+        ValueError: As `change`.
     """
     _check_clips(before, after, region)
     cell = min(cell, *before.shape[1:3])
-    cells = []
+    found = []
     for index, difference in enumerate(_differences(before, after)):
         difference = F.avg_pool2d(difference.movedim(-1, 0), cell).abs().mean(dim=0)
         if region is not None:
             frame = region[index % len(region)].to(difference)
             difference = difference[F.avg_pool2d(frame[None], cell)[0] >= 0.5]
-        cells.append(difference.flatten())
-    cells = torch.cat(cells)
+        found.append(difference.flatten())
+    cells = torch.cat(found)
     return float(cells.topk(max(1, round(share * len(cells)))).values.mean()) if len(cells) else float("nan")
 
 
 def psnr(before: torch.Tensor, after: torch.Tensor, region: torch.Tensor | None = None) -> torch.Tensor:
-    """Peak signal-to-noise ratio, -10 log10(sum w·(after - before)² / sum w), per frame; [n] in dB.
+    """Peak signal-to-noise ratio, -10 log10(sum w·(after - before)² / sum w).
 
-    Infinite where nothing differs; NaN in frames where the region is empty. Over the region outside an edit this is
-    Video-P2P's masked PSNR (authors' eq. 14: of the regions that must not change). Arguments and errors as `change`.
+    Over the region outside an edit this is Video-P2P's masked PSNR (authors' eq. 14: of the regions that should stay).
+
+    Args:
+        before: [n, H, W, 3] of 0..1.
+        after: The same.
+        region: w, [1 or n, H, W] of 0..1; None for the whole picture.
+
+    Returns:
+        A value for each frame, [n] in dB; infinite where nothing differs, NaN where the region is empty.
+
+    Raises:
+        ValueError: As `change`.
+
+    >>> psnr(torch.zeros(1, 2, 2, 3), torch.full((1, 2, 2, 3), 0.5))
+    tensor([6.0206])
     """
     _check_clips(before, after, region)
     return -10 * torch.log10(_over_region(torch.square, before, after, region))
@@ -59,6 +95,9 @@ def clip_score(images: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
 
     images: [n, d]; text: [d]. Video-P2P's CLIP score, averaged over the frames; some papers print it times 100.
     Raises ValueError for other shapes and for numbers that are not finite.
+
+    >>> clip_score(torch.tensor([[2., 0], [0, 1]]), torch.tensor([1., 0]))
+    tensor([1., 0.])
     """
     _check_embeddings(images)
     _check_embeddings(text[None], images.shape[1])
@@ -69,15 +108,32 @@ def temporal_consistency(images: torch.Tensor) -> torch.Tensor:
     """Cosine of the CLIP embeddings of neighbouring frames, cos(e_i, e_(i+1)); [n - 1] of -1..1.
 
     images: [n, d]; empty for one frame. Its mean is FateZero's Tem-Con (there with ViT-B/32). Errors as `clip_score`.
+
+    >>> temporal_consistency(torch.tensor([[2., 0], [1, 0], [0, 1]]))
+    tensor([1., 0.])
     """
     _check_embeddings(images)
     return F.cosine_similarity(images[1:].float(), images[:-1].float(), dim=-1)
 
 
 def frame_accuracy(images: torch.Tensor, source_text: torch.Tensor, target_text: torch.Tensor) -> torch.Tensor:
-    """1 for each frame at least as near to the target prompt as to the source prompt, else 0; [n].
+    """Which frames are at least as near to the target prompt as to the source prompt.
 
-    images: [n, d]; texts: [d]. Its mean is FateZero's Frame-Acc; as in its code a tie counts. Errors as `clip_score`.
+    The mean is FateZero's Frame-Acc; as in its code a tie counts.
+
+    Args:
+        images: The frames' embeddings, [n, d].
+        source_text: The source prompt's, [d].
+        target_text: The target prompt's, [d].
+
+    Returns:
+        1 or 0 for each frame, float32 [n].
+
+    Raises:
+        ValueError: As `clip_score`.
+
+    >>> frame_accuracy(torch.tensor([[2., 1], [1, 2]]), torch.tensor([1., 0]), torch.tensor([0., 1]))
+    tensor([0., 1.])
     """
     return (clip_score(images, target_text) >= clip_score(images, source_text)).float()
 
@@ -88,6 +144,9 @@ def object_semantic_variance(features: torch.Tensor) -> float:
     OSV = sum_c 1/n sum_i (f_ic - mean_c)². features: [n, d], one row per frame. Source: Video-P2P (authors' eq. 15).
     They do not name the network; with features of length 1, as the Edit Report takes them, 1 - |mean|² of 0..1.
     Raises ValueError as `clip_score`.
+
+    >>> object_semantic_variance(torch.tensor([[1., 0], [-1, 0]]))
+    1.0
     """
     _check_embeddings(features)
     return float(features.double().var(dim=0, correction=0).sum())
@@ -116,9 +175,9 @@ def _cut_out(image: torch.Tensor, mask: torch.Tensor, box, side: int) -> torch.T
     (top, bottom), (left, right) = box
     weight = mask[top:bottom, left:right, None]
     picture = image[top:bottom, left:right, :3] * weight + 0.5 * (1 - weight)
-    spare = abs((bottom - top) - (right - left))
-    padding = (spare // 2, spare - spare // 2)
-    padding = (0, 0, *padding, 0, 0) if bottom - top > right - left else (0, 0, 0, 0, *padding)
+    spare = (bottom - top) - (right - left)  # how much higher than wide
+    before, after = abs(spare) // 2, abs(spare) - abs(spare) // 2
+    padding = (0, 0, before, after, 0, 0) if spare > 0 else (0, 0, 0, 0, before, after)
     picture = F.pad(picture, padding, value=0.5).movedim(-1, 0)[None]
     return F.interpolate(picture, (side, side), mode="bilinear", antialias=True)[0].movedim(0, -1)
 

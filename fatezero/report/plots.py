@@ -65,7 +65,7 @@ def _draw(panel: Panel) -> Image.Image:
         _line(draw, [(x, y), (x, y + 4)], TEXT, 1)
         _text(draw, (x, y + 7), str(frame), 13, "mt")
     _text(draw, ((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6), panel.axis, 13, "mb")
-    legend = LEFT
+    legend = float(LEFT)
     for color, (label, values) in zip(COLORS, panel.curves.items()):
         for piece in finite_pieces(values):
             points = [place(first + index, value) for index, value in piece]
@@ -81,8 +81,8 @@ def _draw(panel: Panel) -> Image.Image:
 
 def vertical_ticks(panel: Panel) -> list[float]:
     """Four to eight round numbers that span the finite values of a panel and its limits."""
-    values = torch.cat([curve.flatten().double() for curve in panel.curves.values()])
-    values = values[torch.isfinite(values)].tolist() + list(panel.limits or ())
+    curves = torch.cat([curve.flatten().double() for curve in panel.curves.values()])
+    values = [*curves[torch.isfinite(curves)].tolist(), *(panel.limits or ())]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     spare = max(panel.span, 1e-3 * max(abs(low), abs(high)), 1e-6) - (high - low)
     if spare > 0:
@@ -107,7 +107,7 @@ def frame_ticks(first: int, last: int) -> list[int]:
 
 def finite_pieces(values: torch.Tensor) -> list[list[tuple[int, float]]]:
     """The stretches of finite values as (index, value)."""
-    pieces = [[]]
+    pieces: list[list[tuple[int, float]]] = [[]]
     for index, value in enumerate(values.tolist()):
         if math.isfinite(value):
             pieces[-1].append((index, value))
