@@ -1,38 +1,59 @@
-"""Fixtures with real ComfyUI servers that have the pack, and the tests' own nodes, linked in.
+"""Fixtures with real ComfyUI servers that have the pack as the Comfy Registry gives it out.
 
 conftest.py imports them. Not called server.py: ComfyUI has a module of that name, and its nodes import it.
 """
 
 import os
+import shutil
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from pathspec import GitIgnoreSpec
 
 from tools.comfyui_server import ComfyUIServer
 
-TESTS = Path(__file__).resolve().parent
-PACKS = {"fatezero": TESTS.parent, "testing_nodes": TESTS / "testing_nodes"}
-
-
-def comfyui_server(version, base, *arguments):
-    """A ComfyUI on the CPU, not started yet; `version` is the variable with its folder, COMFYUI_PATH or .._OLD."""
-    packs = {name: folder for name, folder in PACKS.items() if folder.is_dir()}
-    return ComfyUIServer(os.environ[version], sys.executable, base, packs, ["--cpu", *arguments])
+PACK = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
+def archive(tmp_path_factory):
+    """The folder of the pack as an archive of the Comfy Registry holds it: what git knows, without .comfyignore."""
+    folder = tmp_path_factory.mktemp("archive") / "fatezero"
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    known = subprocess.run(command, cwd=PACK, capture_output=True, text=True, check=True).stdout.splitlines()
+    left_out = GitIgnoreSpec.from_lines((PACK / ".comfyignore").read_text(encoding="utf-8").splitlines())
+    for name in left_out.match_files(known, negate=True):
+        if (PACK / name).exists():  # git still knows a file whose removal is not committed
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PACK / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def new_server(archive, tmp_path_factory):
+    """new_server("COMFYUI_PATH", ...) is a ComfyUI on the CPU, not started yet; COMFYUI_PATH_OLD names the oldest."""
+
+    def make(version, *arguments):
+        base = tmp_path_factory.mktemp("comfyui")
+        return ComfyUIServer(os.environ[version], sys.executable, base, {"fatezero": archive}, ["--cpu", *arguments])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def server(new_server):
     """The newest supported ComfyUI, running with its defaults and shared by all tests."""
-    with comfyui_server("COMFYUI_PATH", tmp_path_factory.mktemp("comfyui")) as running:
+    with new_server("COMFYUI_PATH") as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def old_server(tmp_path_factory):
+def old_server(new_server):
     """The oldest supported ComfyUI, running with its defaults and shared by all tests."""
-    with comfyui_server("COMFYUI_PATH_OLD", tmp_path_factory.mktemp("comfyui_old")) as running:
+    with new_server("COMFYUI_PATH_OLD") as running:
         yield running
 
 
@@ -43,9 +64,7 @@ def either_server(request):
 
 
 @pytest.fixture
-def start_server(tmp_path_factory):
+def start_server(new_server):
     """start_server("--cache-none", ...) is a newest ComfyUI with further arguments, stopped when the test ends."""
     with ExitStack() as servers:
-        yield lambda *arguments: servers.enter_context(
-            comfyui_server("COMFYUI_PATH", tmp_path_factory.mktemp("comfyui"), *arguments)
-        )
+        yield lambda *arguments: servers.enter_context(new_server("COMFYUI_PATH", *arguments))
