@@ -21,10 +21,12 @@ SERVERS = {"server", "old_server", "either_server", "start_server"}
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
-    """Marks `server` what asks for one."""
+    """Marks `server` what asks for one; puts long files first, so that no process is left alone with one at the end."""
     for item in items:
         if SERVERS.intersection(item.fixturenames):
             item.add_marker("server")
+    long = {item.path for item in items if item.get_closest_marker("server") or item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session", autouse=True)

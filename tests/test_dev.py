@@ -87,6 +87,23 @@ def test_a_further_argument_that_means_nothing_is_refused(command):
     assert answer.returncode == 2 and f"{command} takes no further arguments, found --fast" in answer.stderr
 
 
+@pytest.mark.parametrize(
+    "further, shared", [((), True), (("-m", "not slow"), True), (("-k", "mask", "tests/test_masks.py::test_x"), False)]
+)
+def test_all_tests_share_the_cores_and_named_ones_run_in_one_process(monkeypatch, further, shared):
+    called = []
+    monkeypatch.setattr(commands, "environment", lambda: "python")
+    monkeypatch.setattr(commands, "comfyui", lambda version: version)
+    monkeypatch.setattr(commands, "_run_module", lambda *arguments: called.append(arguments))
+    commands.test(None, list(further))
+    ((python, arguments, variables),) = called
+    assert (
+        python == "python" and arguments[0] == "pytest" and tuple(arguments[len(arguments) - len(further) :]) == further
+    )
+    assert ("-n" in arguments) == shared
+    assert variables["COMFYUI_PATH"] == environment.NEWEST and variables["COMFYUI_PATH_OLD"] == environment.OLDEST
+
+
 # --- the environment ---
 
 

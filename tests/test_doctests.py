@@ -11,10 +11,6 @@ FILES = sorted(file for folder in ("fatezero", "nodes") for file in (PACK / fold
 EXAMPLES = [file.relative_to(PACK) for file in FILES if ">>> " in file.read_text(encoding="utf-8")]
 
 
-def test_the_maths_has_examples():
-    assert EXAMPLES
-
-
 @pytest.mark.parametrize("file", EXAMPLES, ids=str)
 def test_examples(file):
     module = importlib.import_module(".".join(["fatezero_pack", *file.with_suffix("").parts]))

@@ -1,7 +1,8 @@
 """A new target costs the edit only: one inversion and one null text, over HTTP, in every cache mode of ComfyUI."""
 
 import pytest
-from test_workflows import nodes, shipped, shortened
+
+from workflow_runs import nodes, shipped, shortened
 
 INVERT, NULL_TEXT, PROMPTS = "FateZeroInvert", "FateZeroNullText", "FateZeroEditPrompts"
 TARGETS = [f"a {color} circle on green grass" for color in ("blue", "yellow", "purple", "orange", "white")]

@@ -24,13 +24,6 @@ from golden_unet import relative
 LIKE_TUNED = {"fatezero": "FateZero layout", "tav": "Tune-A-Video layout"}
 
 
-@pytest.fixture(autouse=True)
-def inference_mode():
-    """As ComfyUI executes nodes."""
-    with torch.inference_mode():
-        yield
-
-
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     """ComfyUI's output folder and a models folder of the test's own."""

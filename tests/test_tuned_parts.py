@@ -27,13 +27,6 @@ EPS_CASES = [
 ZEROED = {"without_temporal_attention": (".attn_temp", ".to_out.0."), "without_temporal_conv": ("conv_temporal.up",)}
 
 
-@pytest.fixture(autouse=True)
-def inference_mode():
-    """As ComfyUI executes nodes."""
-    with torch.inference_mode():
-        yield
-
-
 @pytest.fixture(scope="module")
 def models():
     """{which: (base, tuned)}"""

@@ -121,10 +121,19 @@ def format_code(_, further):
 
 
 def test(_, further):
-    """Runs pytest with both ComfyUI versions; returns its exit status."""
+    """Runs pytest with both ComfyUI versions; returns its exit status.
+
+    In a process per core (each with servers of its own, so at most four), or in one when `further` names files. One
+    thread in each: the tests' tensors are so small that torch's threads cost more than they bring.
+    """
     python = environment()
-    paths = {"COMFYUI_PATH": comfyui(NEWEST), "COMFYUI_PATH_OLD": comfyui(OLDEST)}
-    return _run_module(python, ["pytest", *further], paths)
+    named = any(argument.partition("::")[0].endswith(".py") for argument in further)
+    processes = (
+        [] if named else ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile", "--no-loadscope-reorder"]
+    )
+    variables = {"COMFYUI_PATH": comfyui(NEWEST), "COMFYUI_PATH_OLD": comfyui(OLDEST)}
+    variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
+    return _run_module(python, ["pytest", *processes, *further], variables)
 
 
 def bench(options, further):
@@ -160,9 +169,9 @@ def _run_all(*modules):
     return int(any(statuses))
 
 
-def _run_module(python, arguments, paths=None):
-    """Runs `python -m` in this folder, with environment variables that name folders; returns its exit status."""
-    variables = {name: str(path) for name, path in (paths or {}).items()}
+def _run_module(python, arguments, variables=None):
+    """Runs `python -m` in this folder, with further environment variables; returns its exit status."""
+    variables = {name: str(value) for name, value in (variables or {}).items()}
     process = subprocess.Popen([str(python), "-m", *arguments], cwd=ROOT, env={**os.environ, **variables})
     try:
         return process.wait()
