@@ -1,9 +1,12 @@
 """Attention Blend: a model that fuses the source's attention into an edit under any deterministic sampler."""
 
+from functools import partial
+
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.edit_run import blend_attention
 from ..fatezero.network.unet_check import require_unet
 from ..fatezero.refusal import speaking
+from ..fatezero.voice import Voice
 from .shared.blend_inputs import blend_inputs, price, read_settings
 from .shared.made_by import mark
 from .shared.wire_types import PromptEditType, SourceRunType
@@ -41,7 +44,8 @@ class AttentionBlend(io.ComfyNode):
     def execute(cls, model, source, edit, preset=None, **options) -> io.NodeOutput:
         require_unet(model)
         settings = read_settings(source, edit, preset, **options)
-        show_text(cls, price(model, source, edit, settings))
-        blended = blend_attention(model, source, edit, settings)
-        blended.model_options.update(mark(settings))
+        voice = Voice(NODE, partial(show_text, cls))
+        voice.tell(price(model, source, edit, settings))
+        blended = blend_attention(model, source, edit, settings, voice)
+        blended.model_options.update(mark(settings, voice=voice))
         return io.NodeOutput(blended)

@@ -1,12 +1,15 @@
 """Attention Blend Sampler: the edit in one node, from the inverted noise to the edited latent."""
 
+from functools import partial
+
 import latent_preview
 
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.sampling import sample_edit
 from ..fatezero.network.unet_check import require_unet
 from ..fatezero.refusal import speaking
-from .shared.blend_inputs import blend_inputs, price, read_settings
+from ..fatezero.voice import Voice
+from .shared.blend_inputs import blend_inputs, read_settings
 from .shared.made_by import mark
 from .shared.wire_types import PromptEditType, SourceRunType
 
@@ -52,7 +55,7 @@ class AttentionBlendSampler(io.ComfyNode):
     def execute(cls, model, source, edit, positive, negative, cfg, preset=None, **options) -> io.NodeOutput:
         require_unet(model)
         settings = read_settings(source, edit, preset, **options)
-        show_text(cls, price(model, source, edit, settings))
+        voice = Voice(NODE, partial(show_text, cls))
         samples = sample_edit(
             model,
             source,
@@ -62,5 +65,6 @@ class AttentionBlendSampler(io.ComfyNode):
             negative,
             cfg,
             callback=latent_preview.prepare_callback(model, source.steps),
+            voice=voice,
         )
-        return io.NodeOutput({"samples": samples, **mark(settings, cfg)})
+        return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice)})

@@ -77,10 +77,10 @@ class EditReport(io.ComfyNode):
         check_images(after, "after")
         check_same_size(before, "before", after, "after")
         mask = None if mask is None else checked_mask(mask, before, "before")
-        settings, cfg = read_mark(made_by)
+        settings, cfg, run = read_mark(made_by)
         measured = measure(before[..., :3], after[..., :3].to(before.device), mask, edit, clip, clip_vision)
         notes = [f"! {sentence}" for sentence in explain(measured, edit, source, settings, cfg)]
-        report = "\n".join([*notes, *[""] * bool(notes), table(measured)])
+        report = "\n".join([*notes, *[""] * bool(notes), table(measured), *[f"\nhow the edit ran: {run}"] * bool(run)])
         plot = draw_panels(panels(measured))
         shown = {**ui.PreviewImage(plot, cls=cls).as_dict(), **ui.PreviewText(report).as_dict()}
         return io.NodeOutput(report, plot, ui=shown)

@@ -1,11 +1,14 @@
 """Inflate UNet to ST-Attention: self-attention that spans the key frames of a clip."""
 
-from ..fatezero.compat import io, schema
+from functools import partial
+
+from ..fatezero.compat import io, schema, show_text
 from ..fatezero.network.chunked_sampling import sampled_in_chunks
 from ..fatezero.network.key_frames import CHOICES, parse_key_frames
 from ..fatezero.network.unet_check import require_unet
 from ..fatezero.network.unet_inflation import Inflation, inflate
 from ..fatezero.refusal import speaking
+from ..fatezero.voice import Voice
 
 NODE = "Inflate UNet to ST-Attention"
 CUSTOM = "custom"
@@ -69,6 +72,7 @@ class InflateUNet(io.ComfyNode):
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The inflated model; the one given in is unchanged.")
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -83,9 +87,6 @@ class InflateUNet(io.ComfyNode):
         frames_at_once=0,
     ) -> io.NodeOutput:
         require_unet(model)
-        try:
-            entries = parse_key_frames(CHOICES.get(key_frames, custom_key_frames))
-        except ValueError as problem:
-            raise ValueError(f"{NODE}: {problem}") from None
+        entries = parse_key_frames(CHOICES.get(key_frames, custom_key_frames))
         inflated = inflate(model, Inflation(entries, minimum_width, normalise_across_frames))
-        return io.NodeOutput(sampled_in_chunks(inflated, frames_at_once, NODE))
+        return io.NodeOutput(sampled_in_chunks(inflated, frames_at_once, Voice(NODE, partial(show_text, cls))))

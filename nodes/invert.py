@@ -1,13 +1,13 @@
 """DDIM Invert + Store Attention: from the clip's latents to the noise that draws it again."""
 
 import os
+from functools import partial
 
 import comfy.samplers
 import folder_paths
 import latent_preview
 
 from ..fatezero.compat import io, schema, show_text, ui
-from ..fatezero.network.chunked_sampling import ChunkedRun
 from ..fatezero.network.model_identity import Unrecognised
 from ..fatezero.network.without_guidance import without_guidance
 from ..fatezero.refusal import Refusal, speaking
@@ -19,6 +19,7 @@ from ..fatezero.source.resume import FOLDER, UnfinishedInversion
 from ..fatezero.source.schedule import OFFICIAL, inversion_sigmas
 from ..fatezero.source.session import KeptRun, made_once
 from ..fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL
+from ..fatezero.voice import Voice
 from .shared.reuse import REUSE
 from .shared.wire_types import SourceRunType
 
@@ -131,16 +132,14 @@ class Invert(io.ComfyNode):
         sigmas = inversion_sigmas(model, schedule, steps)
         settings = {"sigmas": sigmas, "label": LABELS[evaluate_at], "refinement": refinement}
         callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
-        frames = ChunkedRun(model, NODE).describe(samples.shape)
-        show_text(cls, frames)
-
         unfinished = _unfinished(model, source, samples, settings) if resume else None
 
         def make() -> KeptRun:
-            run = invert(model, source, samples, **settings, callback=callback, unfinished=unfinished)
+            voice = Voice(NODE, partial(show_text, cls))
+            run = invert(model, source, samples, **settings, callback=callback, unfinished=unfinished, tell=voice.tell)
             continued = unfinished is not None and unfinished.finished
             note = [f"continued after step {unfinished.finished} of {run.steps}"] if continued else []
-            return KeptRun(run, {"lines": [frames, *note]})
+            return KeptRun(run, {"lines": [voice.text, *note]})
 
         kept, note = made_once(reuse, lambda: inversion_digest(model, source, samples, **settings), source, make)
         run = kept.run

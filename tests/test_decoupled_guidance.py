@@ -74,7 +74,7 @@ def test_embeddings_of_each_frame_in_chunks(model, source):
     drift = torch.randn(3, 1, 64, generator=torch.Generator().manual_seed(1))
     per_frame = with_embeddings(source, negative()[0][0] + drift)
     whole = edited(model, per_frame, EDIT, SETTINGS)
-    assert relative(edited(sampled_in_chunks(model, 1, "Test"), per_frame, EDIT, SETTINGS), whole) < 1e-4
+    assert relative(edited(sampled_in_chunks(model, 1), per_frame, EDIT, SETTINGS), whole) < 1e-4
     assert relative(edited(model, with_embeddings(source, negative()[0][0]), EDIT, SETTINGS), whole) > 1e-3
 
 

@@ -8,7 +8,7 @@ import torch
 
 from edit_cases import clip_latent, conditioning, edited, inverted, prompt_edit, random_controlnet, sampled, small_model
 from fatezero_pack.fatezero.edit.settings import RECONSTRUCTION, WORDS, BlendSettings
-from fatezero_pack.fatezero.network import chunked_sampling
+from fatezero_pack.fatezero.network import chunk_size
 from fatezero_pack.fatezero.network.chunked_sampling import ChunkedRun, sampled_in_chunks
 from fatezero_pack.fatezero.network.frame_chunks import plan_chunks, spread_frames
 from fatezero_pack.fatezero.network.key_frames import key_frame_indices, parse_key_frames
@@ -40,7 +40,7 @@ def looked_at(plan, frames):
     for chunk in plan.chunks:
         pool = chunk.frames + along
         assert chunk.pool == pool
-        for place, frame in enumerate(chunk.frames[: chunk.own]):
+        for place, frame in enumerate(chunk.frames[: chunk.own_count]):
             assert frame not in found
             found[frame] = [pool[key] for key in chunk.keys[place]]
         if chunk.carry is not None:
@@ -94,7 +94,7 @@ def test_spread_frames():
 def models(entries: str, at_once: int, **inflation):
     """The same inflated model for whole clips and for chunks."""
     inflated = inflate(small_model(), Inflation(parse_key_frames(entries), **inflation))
-    return sampled_in_chunks(inflated, 100, "Inflate"), sampled_in_chunks(inflated, at_once, "Inflate")
+    return sampled_in_chunks(inflated, 100), sampled_in_chunks(inflated, at_once)
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
@@ -170,7 +170,7 @@ def test_a_model_with_injected_modules_keeps_its_clip_whole():
     model = small_model()
     model.set_injections("motion", [comfy.model_patcher.PatcherInjection(lambda patcher: None, lambda patcher: None)])
     shape = (400, 4, 64, 64)
-    run = ChunkedRun(model, "Test")
+    run = ChunkedRun(model)
     assert run.wanted_at_once(shape) == 400
     calls = []
 
@@ -179,10 +179,10 @@ def test_a_model_with_injected_modules_keeps_its_clip_whole():
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
     with pytest.raises(torch.cuda.OutOfMemoryError, match="^CUDA out of memory"):
-        run.within_memory(model.model, torch.zeros(4, 4, 8, 8), full)
+        run.within_memory(torch.zeros(4, 4, 8, 8), full)
     assert len(calls) == 1
-    assert ChunkedRun(sampled_in_chunks(model, 5, "Test"), "Test").wanted_at_once(shape) == 5
-    assert ChunkedRun(small_model(), "Test").wanted_at_once(shape) == 8
+    assert ChunkedRun(sampled_in_chunks(model, 5)).wanted_at_once(shape) == 5
+    assert ChunkedRun(small_model()).wanted_at_once(shape) == 8
 
 
 # Memory.
@@ -218,7 +218,7 @@ def test_comfyui_makes_room_for_a_chunk_and_not_for_the_clip(monkeypatch):
 
 def test_the_automatic_chunk_fits_into_free_memory(monkeypatch):
     model = inflate(small_model(), Inflation(("current", "middle")))
-    monkeypatch.setattr(chunked_sampling, "AUTOMATIC_CELLS", 6 * 16 * 16)
+    monkeypatch.setattr(chunk_size, "AUTOMATIC_CELLS", 6 * 16 * 16)
     monkeypatch.setattr(
         comfy.model_management,
         "get_free_memory",
@@ -263,7 +263,7 @@ def test_out_of_memory_with_one_frame_says_what_to_do():
 
     chunked.set_model_attn1_output_patch(full)
     with pytest.raises(
-        comfy.model_management.OOM_EXCEPTION, match="DDIM Invert.* one frame of 128x128 at a time; use a"
+        comfy.model_management.OOM_EXCEPTION, match="^memory ran out with one frame of 128x128 at a time; use a"
     ):
         inverted(chunked, prompt_edit(), clip_latent(FRAMES))
 
@@ -300,9 +300,9 @@ def inversion_error(entries: str, at_once: int, frames: int = 12, **inflation) -
 def test_what_is_not_exact_is_near(entries, inflation):
     error = inversion_error(entries, 4, **inflation)
     assert 1e-6 < error < 0.05
-    text = ChunkedRun(models(entries, 4, **inflation)[1], "Test").describe((12, 4, 16, 16))
+    text = ChunkedRun(models(entries, 4, **inflation)[1]).describe((12, 4, 16, 16))
     assert "not quite as all at once: " in text
-    assert ChunkedRun(models(entries, 12, **inflation)[1], "Test").describe((12, 4, 16, 16)) == "all frames at once"
+    assert ChunkedRun(models(entries, 12, **inflation)[1]).describe((12, 4, 16, 16)) == "all frames at once"
 
 
 def test_norms_with_the_clips_own_statistics_are_the_joint_norm():

@@ -7,6 +7,7 @@ from comfy.sd1_clip import SD1Tokenizer
 
 from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.settings import CACHE, NO_MASK, REPLAY, WORDS, BlendSettings
+from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
 from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
@@ -28,7 +29,8 @@ def golden(request):
     """A golden case with its inverted source run."""
     case = golden_case(request.param)
     key_frames = parse_key_frames(",".join(KEY_FRAMES[frame] for frame in case["sc"]))
-    model = inflate(golden_model(), Inflation(key_frames, normalise_across_frames=True))
+    inflation = Inflation(key_frames, normalise_across_frames=True)
+    model = sampled_in_chunks(inflate(golden_model(), inflation), 100)  # chunks would have other norms
     edit = edit_of(case["case"])
     conditioning = [[case["emb_source"][1:], {"fatezero_tokens": edit.source}]]
     latent = model.model.process_latent_out(case["trajectory"][0])

@@ -15,7 +15,7 @@ from edit_cases import (
     sampled,
     small_model,
 )
-from fatezero_pack.fatezero.edit import edit_run as blend
+from fatezero_pack.fatezero.edit import source_branch
 from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.settings import CACHE, FAST_RECONSTRUCTION, RECONSTRUCTION, WORDS, BlendSettings
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
@@ -36,7 +36,7 @@ def apart(monkeypatch):
 
     def run(work):
         with monkeypatch.context() as patched:
-            patched.setattr(blend, "can_join", lambda source, conds: False)
+            patched.setattr(source_branch, "can_join", lambda source, conds: False)
             return work()
 
     return run
@@ -63,7 +63,7 @@ def calls(model, work) -> int:
 )
 def test_joined_is_apart(entries, at_once, across_frames, settings, apart):
     inflated = inflate(small_model(), Inflation(parse_key_frames(entries), normalise_across_frames=across_frames))
-    model = sampled_in_chunks(inflated, at_once, "Test")
+    model = sampled_in_chunks(inflated, at_once)
     source = inverted(model, EDIT, clip_latent(5), steps=STEPS)
     together = edited(model, source, EDIT, settings)
     assert relative(together, apart(lambda: edited(model, source, EDIT, settings))) < 1e-5

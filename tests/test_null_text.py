@@ -24,7 +24,7 @@ from edit_cases import (
     snapshot,
     with_lora,
 )
-from fatezero_pack.fatezero.network import chunked_sampling
+from fatezero_pack.fatezero.network import chunk_size
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
 from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
@@ -32,7 +32,6 @@ from fatezero_pack.fatezero.null_text import gradients as gradients_file
 from fatezero_pack.fatezero.null_text import optimization
 from fatezero_pack.fatezero.null_text.gradients import DenoiseChunk, Passage, embedding_gradient, gradients, pass_chunk
 from fatezero_pack.fatezero.null_text.optimization import (
-    NODE,
     Optimization,
     negative_prompt_inversion,
     null_text_conditioning,
@@ -41,7 +40,14 @@ from fatezero_pack.fatezero.null_text.optimization import (
 from fatezero_pack.fatezero.source.reconstruction import reconstruct, reconstruction_psnr
 from fatezero_pack.fatezero.source.source_file import read_source, write_source
 from fatezero_pack.fatezero.source.source_run import SourceRun
-from fatezero_pack.nodes.null_text import FROM_NEGATIVE, NEGATIVE_PROMPT, OPTIMIZED, PER_FRAME, NullTextOptimization
+from fatezero_pack.nodes.null_text import (
+    FROM_NEGATIVE,
+    NEGATIVE_PROMPT,
+    NODE,
+    OPTIMIZED,
+    PER_FRAME,
+    NullTextOptimization,
+)
 from golden_unet import golden_model, relative
 from oracles.published_null_text import published_null_text
 from sdxl_cases import sdxl_conditioning
@@ -197,7 +203,7 @@ def test_the_gradient_of_chunks_is_that_of_the_clip(key_frames, monkeypatch):
     monkeypatch.setattr(optimization, "embedding_gradient", recorded)
     for at_once in (5, 2, 1):
         with pytest.raises(Enough):
-            optimized(sampled_in_chunks(model, at_once, NODE), source)
+            optimized(sampled_in_chunks(model, at_once), source)
     assert found.keys() == {5, 2, 1}
     assert relative(found[2], found[5]) < 1e-3 and relative(found[1], found[5]) < 1e-3
 
@@ -206,14 +212,14 @@ def test_what_is_carried_along_matters_for_the_gradient(monkeypatch):
     """Dropping the gradient through the key frames' hidden states would change it noticeably."""
     model = inflate(small_model(), Inflation(("middle",)))
     source = inverted(model, EDIT, clip_latent(5), steps=2)
-    exact = optimized(sampled_in_chunks(model, 1, NODE), source)[0].null_text.embeddings
+    exact = optimized(sampled_in_chunks(model, 1), source)[0].null_text.embeddings
 
     def dropped(*arguments):
         part, carried, _ = pass_chunk(*arguments)
         return Passage(part, {name: tensor.detach().requires_grad_() for name, tensor in carried.items()}, {})
 
     monkeypatch.setattr(gradients_file, "pass_chunk", dropped)
-    approximate = optimized(sampled_in_chunks(model, 1, NODE), source)[0].null_text.embeddings
+    approximate = optimized(sampled_in_chunks(model, 1), source)[0].null_text.embeddings
     start = negative()[0][0]
     assert relative(approximate - start, exact - start) > 0.05
 
@@ -282,11 +288,11 @@ def test_memory_that_runs_out_is_met_with_smaller_chunks(source, monkeypatch):
     monkeypatch.setattr(DenoiseChunk, "differentiate", no_memory)
     with pytest.raises(
         comfy.model_management.OOM_EXCEPTION,
-        match=r"^Null-Text Optimization: memory ran out with one frame of 128x128 at a time, which "
+        match=r"^memory ran out with one frame of 128x128 at a time, which "
         r"takes about [\d.]+ GB beside the model; use a smaller picture",
     ):
         optimized(model, source)
-    assert chunked_sampling.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert chunk_size.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
 
 
 def test_lora_and_controlnet_take_part(source):

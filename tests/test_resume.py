@@ -101,9 +101,9 @@ def check_same(result, expected):
 
 def test_goes_on_with_fewer_frames_at_once(model, callbacks, output):
     """After running out of memory a person lowers the number: the steps that are done stay done."""
-    cancelled(callbacks, sampled_in_chunks(model, 2, "Inflate"))
+    cancelled(callbacks, sampled_in_chunks(model, 2))
     assert len(kept(output)) == 4
-    result = node(sampled_in_chunks(model, 1, "Inflate"))
+    result = node(sampled_in_chunks(model, 1))
     assert "continued after step 4" in result[3]
 
 
@@ -112,7 +112,7 @@ def test_goes_on_with_fewer_frames_at_once(model, callbacks, output):
 )
 @pytest.mark.parametrize("frames_at_once", [0, 1])
 def test_goes_on_where_it_stopped(model, callbacks, output, options, frames_at_once):
-    model = sampled_in_chunks(model, frames_at_once, "Inflate UNet to ST-Attention")
+    model = sampled_in_chunks(model, frames_at_once)
     with CallCounter(model) as whole:
         expected = node(model, resume=False, **options)
     assert not kept(output)
@@ -254,7 +254,7 @@ def test_the_digest_knows_all_that_matters(model):
     ]
     digests = [digest(model, source) for source in conditionings]
     digests += [digest(other, conditioning(EDIT.source)) for other in (small_model(), zero_snr)]
-    assert digest(sampled_in_chunks(model, 1, ""), conditioning(EDIT.source)) == digests[0]
+    assert digest(sampled_in_chunks(model, 1), conditioning(EDIT.source)) == digests[0]
     digests += [digest(model, conditioning(EDIT.source), CURRENT_LABEL)]
     assert len(set(digests)) == len(digests)
     assert digest(inflate(small_model(), INFLATION), controlled()) == digest(model, controlled())  # made anew, the same

@@ -118,7 +118,7 @@ def test_whatever_changes_the_result_inverts_anew(model, change):
 
 def test_what_changes_nothing_does_not(model):
     inverted(model)
-    assert inverted(sampled_in_chunks(model, 1, "Test"))[1]
+    assert inverted(sampled_in_chunks(model, 1))[1]
     assert inverted(inflate(small_model(), Inflation(("-1", "first"))))[1]
     assert not inverted(model, reuse=False)[1]
 

@@ -21,10 +21,10 @@ from edit_cases import (
     sampled,
     small_model,
 )
-from fatezero_pack.fatezero.edit import source_attention
+from fatezero_pack.fatezero.edit import source_attention, source_cache
 from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.settings import (
-    AUTO,
+    AUTO_CACHE,
     CACHE,
     FAST_RECONSTRUCTION,
     RECONSTRUCTION,
@@ -56,7 +56,8 @@ def budget(monkeypatch):
     """budget(CacheBytes(...)): what is free for a cache."""
 
     def free(taken):
-        monkeypatch.setattr(source_attention, "free_budget", lambda *arguments, **options: taken)
+        for module in (source_attention, source_cache):
+            monkeypatch.setattr(module, "free_budget", lambda *arguments, **options: taken)
 
     free(PLENTY)
     return free
@@ -95,7 +96,7 @@ def test_cache_is_replay_for_every_choice_of_key_frames(entries):
 @pytest.mark.parametrize("entries", ["current, middle", "-1, first"])
 def test_cache_is_replay_in_chunks_of_any_size(entries, at_once, again):
     model = inflate(small_model(), Inflation(parse_key_frames(entries)))
-    check_both(sampled_in_chunks(model, at_once, "Test"), SETTINGS, other_model=sampled_in_chunks(model, again, "Test"))
+    check_both(sampled_in_chunks(model, at_once), SETTINGS, other_model=sampled_in_chunks(model, again))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def damaged(folder):
 @pytest.mark.parametrize("damage", [lambda folder: shutil.rmtree(folder / next(folder.iterdir()).name), damaged])
 def test_files_lost_between_two_edits(damage, budget, temp_folder):
     budget(ONLY_DISK)
-    model = sampled_in_chunks(inflate(small_model(), Inflation(("current", "middle"))), 2, "Test")
+    model = sampled_in_chunks(inflate(small_model(), Inflation(("current", "middle"))), 2)
     source = check_both(model, SETTINGS)
     expected = edited(model, source, EDIT, SETTINGS)
     damage(temp_folder)
@@ -165,7 +166,7 @@ def test_files_lost_between_two_edits(damage, budget, temp_folder):
 def test_a_file_lost_in_the_middle_of_a_step(entries, budget, temp_folder):
     """The chunk that lost its file is replayed, and so is what the cached chunks before it did not carry along."""
     budget(ONLY_DISK)
-    model = sampled_in_chunks(inflate(small_model(), Inflation(parse_key_frames(entries))), 2, "Test")
+    model = sampled_in_chunks(inflate(small_model(), Inflation(parse_key_frames(entries))), 2)
     source = check_both(model, SETTINGS)
     expected = edited(model, source, EDIT, SETTINGS)
     calls = []
@@ -245,7 +246,7 @@ def test_what_cannot_be_cached(name, spoil, words):
     with CallCounter(model) as counter, pytest.raises(ValueError, match=message):
         edited(model, source, EDIT, settings)
     assert counter.calls == 0
-    edited(model, source, EDIT, replace(settings, source_attention=AUTO))
+    edited(model, source, EDIT, replace(settings, source_attention=AUTO_CACHE))
     assert source.cache.bytes.total == 0
 
 
@@ -261,17 +262,17 @@ def test_too_large_a_cache_is_refused_before_the_first_step(budget):
 def test_auto_keeps_only_what_is_no_burden(budget):
     model = small_model()
     source = inverted(model, EDIT, steps=3)
-    automatic = replace(SETTINGS, source_attention=AUTO)
+    automatic = replace(SETTINGS, source_attention=AUTO_CACHE)
     needed = source_attention.plan_source_attention(model, source, EDIT, automatic)
-    assert needed.text.startswith("source by replay: up to +50% time, this once\ncache: ")
+    assert str(needed).startswith("source by replay: up to +50% time, this once\ncache: ")
     budget(CacheBytes(ram=2 * 10**6, disk=1 << 40))
-    assert "source by replay: up to +50% time" == plan_source_attention(model, source, EDIT, automatic).text
+    assert "source by replay: up to +50% time" == str(plan_source_attention(model, source, EDIT, automatic))
     edited(model, source, EDIT, automatic)
     assert source.cache.bytes.total == 0
     budget(PLENTY)
     edited(model, source, EDIT, automatic)
     assert source.cache.bytes.ram > 0 and source.cache.bytes.disk == 0
-    assert "source from the cache: no extra time" == plan_source_attention(model, source, EDIT, automatic).text
+    assert "source from the cache: no extra time" == str(plan_source_attention(model, source, EDIT, automatic))
 
 
 @pytest.mark.parametrize(
@@ -283,13 +284,13 @@ def test_the_plan_knows_the_rows(attention_from, percent):
     source = inverted(model, EDIT, steps=3)
     settings = BlendSettings(Window(0, 0.7), Window(0, 0.5), latent_window=Window(0, 1), attention_from=attention_from)
     text = f"source by replay: up to +{percent}% time"
-    assert plan_source_attention(model, source, EDIT, settings).text == text
+    assert str(plan_source_attention(model, source, EDIT, settings)) == text
 
 
 def test_the_plan_knows_the_bytes():
     model = small_model()
     source = inverted(model, EDIT, steps=3)
-    text = plan_source_attention(model, source, EDIT, KEPT).text
+    text = str(plan_source_attention(model, source, EDIT, KEPT))
     edited(model, source, EDIT, KEPT)
     assert f"cache: {source.cache.bytes.total / 1e6:.1f} MB RAM" in text
 
@@ -338,7 +339,7 @@ def test_chunks_and_cache_in_half_precision(dtype):
         return inflate(network, Inflation(("current", "middle")))
 
     whole, latent = model(dtype), clip_latent(FRAMES)
-    chunked = sampled_in_chunks(whole, 2, "Test")
+    chunked = sampled_in_chunks(whole, 2)
     source, exact_source = (inverted(network, EDIT, latent, steps=5) for network in (whole, model(torch.float32)))
     cost = relative(source.trajectory, exact_source.trajectory)
     assert 0 < cost < 0.05

@@ -136,7 +136,7 @@ def test_all_frames_go_together(models):
     """Temporal attention spans the clip: a number of frames at once must not cut it up."""
     model = models["tav"][1].clone()
     model.model_options["transformer_options"][FRAMES_AT_ONCE] = 2
-    assert len(ChunkedRun(model, "test").plan(24, ChunkedRun(model, "test").wanted_at_once((24, 4, 8, 8))).chunks) == 1
+    assert len(ChunkedRun(model).plan(24, ChunkedRun(model).wanted_at_once((24, 4, 8, 8))).chunks) == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

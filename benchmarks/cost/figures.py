@@ -7,7 +7,7 @@ from unittest import mock
 
 import torch
 
-from fatezero_pack.fatezero.edit import edit_run as blend
+from fatezero_pack.fatezero.edit import source_branch
 from fatezero_pack.fatezero.edit.settings import CACHE
 from fatezero_pack.fatezero.network.attention_layers import CROSS, SELF
 from fatezero_pack.fatezero.network.unet_layer_sizes import cached_bytes_per_frame
@@ -349,7 +349,7 @@ def joined_replay(plan: Plan) -> dict[str, Figure]:
         runs.invert()
 
         def separate(runs=runs):
-            with mock.patch.object(blend, "can_join", return_value=False):
+            with mock.patch.object(source_branch, "can_join", return_value=False):
                 runs.edit(fused_in_every_step())
 
         times = in_turn(

@@ -58,7 +58,7 @@ class ClipRuns:
     def __init__(self, size: Size, model=None):
         self.size = size
         self.model = model or random_model(size.unet)
-        self.inflated = sampled_in_chunks(inflate(self.model, Inflation(("current", "middle"))), size.at_once, "bench")
+        self.inflated = sampled_in_chunks(inflate(self.model, Inflation(("current", "middle"))), size.at_once)
         self.widened = self.model.clone()
         self.widened.set_model_attn1_patch(widen_keys)
         width = {**UNET_CONFIG, **UNETS[size.unet]}["context_dim"]

@@ -38,9 +38,9 @@ def main():
     method = replace(OURS, steps=options.steps)
 
     def edited(inflation, at_once):
-        model = sampled_in_chunks(inflate(editor.model, inflation), at_once, "benchmark")
+        model = sampled_in_chunks(inflate(editor.model, inflation), at_once)
         clip = editor.vae.decode(editor.edit(method, model, editor.invert(method, model)))
-        return clip, ChunkedRun(model, "").describe(editor.latent.shape)
+        return clip, ChunkedRun(model).describe(editor.latent.shape)
 
     with torch.inference_mode():
         editor.begin(case)

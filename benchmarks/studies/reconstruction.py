@@ -18,7 +18,6 @@ import torch
 
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.null_text.optimization import (
-    NODE,
     Optimization,
     negative_prompt_inversion,
     null_text_conditioning,
@@ -44,7 +43,7 @@ class Reconstruction:
     def __init__(self, editor: Editor, clip: str, frames: int, steps: int, frames_at_once: int = 0):
         case = replace(next(case for case in load_cases() if case.name == clip), frames=frames)
         self.editor, self.method = editor, Method("", steps=steps)
-        self.model = sampled_in_chunks(editor.unet(self.method), frames_at_once, NODE)
+        self.model = sampled_in_chunks(editor.unet(self.method), frames_at_once)
         self.clip = case.clip(case.source)
         editor.begin(case)
         self.latent, self.negative = editor.latent, editor.empty

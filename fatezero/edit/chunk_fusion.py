@@ -1,38 +1,22 @@
 """Inside the UNet: a chunk's attention layers at one denoising step, read from the source and fused into the edit."""
 
-from dataclasses import dataclass
+from functools import reduce
 
 import torch
 
 from ..masks.mask_pictures import resize_mask
 from ..masks.word_masks import words_mask
 from ..network.attention_layers import CROSS, SELF, Layer
+from ..network.frame_chunks import ActiveChunk
 from ..network.unet_attention import downsampling, layer_size, plain_attention
 from ..network.word_maps import layer_word_maps
 from ..prompts.prompt_edit import PromptEdit
-from . import edit_check as blend_check
+from ..refusal import Refusal
+from .edit_check import check_target_length
 from .fusion import fuse_cross, fuse_self
 from .settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
-
-
-@dataclass
-class Step:
-    """What is fused at one denoising step.
-
-    cross: `cross_weights` of the step, None where the edit keeps its own; positive: uuids of the conditionings that are
-    the edit's; source_words: the source's word maps [n, T, h, w], None until a reconstruction has read them.
-    """
-
-    index: int
-    sigma: float
-    fuse_self: bool
-    cross: tuple[torch.Tensor, torch.Tensor] | None
-    positive: set
-    source_words: torch.Tensor | None
-
-    @property
-    def kinds(self) -> set[str]:
-        return {kind for kind, fused in ((SELF, self.fuse_self), (CROSS, self.cross is not None)) if fused}
+from .source_cache import CachedAttention
+from .step import Step, average
 
 
 class ChunkFusion:
@@ -44,16 +28,28 @@ class ChunkFusion:
     have passed.
     """
 
-    def __init__(self, step: Step, settings: BlendSettings, edit: PromptEdit, frames, map_downsampling: int):
-        self.step, self.settings, self.edit, self.frames = step, settings, edit, list(frames)
+    def __init__(
+        self, step: Step, settings: BlendSettings, edit: PromptEdit, active: ActiveChunk, map_downsampling: int
+    ):
+        """A chunk that has read nothing yet.
+
+        Args:
+            step: What is fused at this denoising step.
+            settings: How it is fused.
+            edit: What changes in the prompt.
+            active: The chunk of frames.
+            map_downsampling: How much coarser than the latent the layers are from which masks are read.
+        """
+        self.step, self.settings, self.edit, self.active = step, settings, edit, active
         self.map_downsampling = map_downsampling
-        self.reads = frozenset()
-        self.queries_keys = {}
-        self.recorded = None
-        self.cached = self.context = None
-        self.word_maps = []
-        self.target_word_maps = []
-        self.masks = {}
+        self.reads: frozenset = frozenset()
+        self.queries_keys: dict[Layer, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.recorded: dict[Layer, torch.Tensor] | None = None
+        self.cached: CachedAttention | None = None
+        self.context: torch.Tensor | None = None
+        self.word_maps: list[torch.Tensor] = []
+        self.target_word_maps: list[torch.Tensor] = []
+        self.masks: dict[tuple[int, int], torch.Tensor | None] = {}
 
     def attend(self, layer, query, key, value, extra, previous):
         """The hook of every attention layer; see `install_hooks`."""
@@ -135,12 +131,12 @@ class ChunkFusion:
         if source_qk is None:
             return None
         if source_qk[0].shape != query.shape:
-            raise ValueError(
-                "Attention Blend: the edit's attention has another size than the source's; another node "
-                "on this model changes it from step to step (Kohya Deep Shrink ...): remove it."
+            raise Refusal(
+                "the edit's attention has another size than the source's; another node on this model changes it from "
+                "step to step (Kohya Deep Shrink ...): remove it."
             )
         if layer.kind == CROSS:
-            blend_check.check_target_length(key.shape[1], self.edit)
+            check_target_length(key.shape[1], self.edit)
             return fuse_cross(attention, edit_qkv, source_qk, *self.step.cross)
         mask = self.mask(layer_size(extra, query.shape[1]), query.device)
         return fuse_self(attention, edit_qkv, source_qk, None if mask is None else mask.flatten(1))
@@ -151,34 +147,49 @@ class ChunkFusion:
             return None
         if size not in self.masks:
             if self.step.source_words is not None:
-                words = self.step.source_words[self.frames]
+                words = self.step.source_words[list(self.active.frames)]
             else:
                 words = average(self.word_maps) if self.word_maps else None
-            self.masks[size] = edit_mask(self.settings, self.edit, size, self.frames, device, words)
+            self.masks[size] = edit_mask(self.settings, self.edit, size, self.active.frames, device, words)
         return self.masks[size]
 
 
-def average(maps: list[torch.Tensor]) -> torch.Tensor:
-    """The mean of several layers' maps."""
-    return torch.stack(maps).mean(dim=0)
+def edit_mask(
+    settings: BlendSettings,
+    edit: PromptEdit,
+    size: tuple[int, int],
+    frames,
+    device: torch.device,
+    source_words: torch.Tensor | None,
+    target_words: torch.Tensor | None = None,
+) -> torch.Tensor | None:
+    """Where some frames keep the edit's own attention or latents.
 
+    Args:
+        settings: What the mask is made from.
+        edit: Which tokens of each prompt are to be masked.
+        size: Height and width of the mask.
+        frames: The frames, as indices into the clip.
+        device: Where the mask is needed.
+        source_words: The source's word maps of those frames, [b, T, h, w].
+        target_words: The target's likewise; None leaves them out.
 
-def edit_mask(settings: BlendSettings, edit: PromptEdit, size, frames, device, source_words, target_words=None):
-    """Where some frames keep the edit's own attention or latents, float [b, height, width] of 0..1; None for nowhere.
-
-    size: (height, width); frames: indices into the clip; source_words, target_words: word maps [b, T, h, w] of those
-    frames, of the words to mask in each prompt; target_words None leaves the target's out.
+    Returns:
+        Float [b, height, width] of 0..1, or None for nowhere.
     """
     if settings.mask_from == NO_MASK:
         return None
-    mask = None
+    parts = []
     if reads_words(settings):
-        mask = words_mask(source_words, edit.source_mask_tokens, size, settings.threshold)
+        assert source_words is not None
+        words = words_mask(source_words, edit.source_mask_tokens, size, settings.threshold)
         if target_words is not None:
             target = words_mask(target_words, edit.target_mask_tokens, size, settings.threshold)
-            mask = torch.maximum(mask, target)
+            words = torch.maximum(words, target)
+        parts.append(words)
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
+        assert settings.mask is not None
         given = settings.mask if len(settings.mask) == 1 else settings.mask[list(frames)]
-        given = resize_mask(given.to(device), size).expand(len(frames), *size)
-        mask = given if mask is None else mask * given
+        parts.append(resize_mask(given.to(device), size).expand(len(frames), *size))
+    mask = reduce(torch.mul, parts)
     return mask if bool(mask.any()) else None

@@ -5,40 +5,36 @@ import inspect
 import torch
 
 from ..network.option_keys import TOKENS
-from ..network.unet_check import require_unet
+from ..network.unet_check import PIXELS_PER_CELL, refuse_context_windows, require_unet, size_in_pixels
+from ..refusal import Refusal
 from ..source.source_check import check_model
 from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
 
-NODE = "Attention Blend"
 DETERMINISTIC = ("res_multistep", "res_multistep_cfg_pp")  # take a noise sampler that they never use
 
 
 def check_run(guider, source, edit, settings, latent_image, sampler, sigmas, args, kwargs) -> None:
-    """Raises ValueError, one sentence in the words on the nodes, when this sampling run cannot be an edit of source."""
+    """Refuses a sampling run that cannot be an edit of source."""
     model = guider.model_patcher
     require_unet(model)
     check_model(model, source)
+    refuse_context_windows(model)
     check_sampler(sampler)
     check_latent(latent_image, source)
     denoise_mask = args[0] if args else kwargs.get("denoise_mask")
     if denoise_mask is not None:
-        raise ValueError(
-            f"{NODE}: the latent carries a noise mask (Set Latent Noise Mask), which inpaints instead of "
+        raise Refusal(
+            "the latent carries a noise mask (Set Latent Noise Mask), which inpaints instead of "
             "editing; remove it and give the mask to 'mask' of Attention Blend."
         )
-    if guider.model_options.get("context_handler") is not None:
-        raise ValueError(
-            f"{NODE}: 'model' has context windows, which cut the clip into parts that the source run does "
-            "not know; remove the Context Windows node."
-        )
     if len(sigmas) > 1 and not bool((sigmas[:-1] > sigmas[1:]).all()):
-        raise ValueError(
-            f"{NODE}: the sampler's sigmas do not fall from step to step; use the 'sigmas' of DDIM Invert "
+        raise Refusal(
+            "the sampler's sigmas do not fall from step to step; use the 'sigmas' of DDIM Invert "
             "or a scheduler without repeats."
         )
     if float(sigmas[0]) > 1.5 * float(source.sigmas[-1]):
-        raise ValueError(
-            f"{NODE}: the sampler starts at sigma {float(sigmas[0]):.1f} but inversion ended at "
+        raise Refusal(
+            f"the sampler starts at sigma {float(sigmas[0]):.1f} but inversion ended at "
             f"{float(source.sigmas[-1]):.1f}; use the 'sigmas' of DDIM Invert."
         )
     check_conditioning(guider, edit)
@@ -57,8 +53,8 @@ def check_sampler(sampler) -> None:
     eta = options.get("eta", parameters["eta"].default if "eta" in parameters else 1.0)
     stochastic = "noise_sampler" in parameters and eta != 0
     if stochastic or "ancestral" in name or options.get("s_churn", 0.0) > 0:
-        raise ValueError(
-            f"{NODE}: the sampler {name} adds random noise at every step, which destroys the inverted "
+        raise Refusal(
+            f"the sampler {name} adds random noise at every step, which destroys the inverted "
             "clip; choose euler, ddim, heun, dpmpp_2m or another deterministic sampler."
         )
 
@@ -67,32 +63,30 @@ def check_latent(latent_image: torch.Tensor, source) -> None:
     """The sampled latent must have the source's frames and size."""
     frames, channels, height, width = source.trajectory.shape[1:]
     if latent_image.ndim != 4 or latent_image.shape[1] != channels:
-        raise ValueError(
-            f"{NODE}: the sampler's latent has the shape {list(latent_image.shape)}, but a batch of "
+        raise Refusal(
+            f"the sampler's latent has the shape {list(latent_image.shape)}, but a batch of "
             f"frames with {channels} channels was inverted; connect the latent of DDIM Invert."
         )
     if latent_image.shape[0] != frames:
-        raise ValueError(
-            f"{NODE}: the sampler's latent has {latent_image.shape[0]} frames but {frames} were inverted; "
+        raise Refusal(
+            f"the sampler's latent has {latent_image.shape[0]} frames but {frames} were inverted; "
             "connect the latent of DDIM Invert."
         )
     if tuple(latent_image.shape[-2:]) != (height, width):
-        raise ValueError(
-            f"{NODE}: the sampler's latent is {latent_image.shape[-1] * 8}x{latent_image.shape[-2] * 8} but "
-            f"{width * 8}x{height * 8} was inverted; connect the latent of DDIM Invert."
+        raise Refusal(
+            f"the sampler's latent is {size_in_pixels(latent_image.shape)} but "
+            f"{size_in_pixels((height, width))} was inverted; connect the latent of DDIM Invert."
         )
     if not bool(torch.isfinite(latent_image).all()):
-        raise ValueError(
-            f"{NODE}: the sampler's latent holds NaN or infinite values; connect the latent of DDIM Invert."
-        )
+        raise Refusal("the sampler's latent holds NaN or infinite values; connect the latent of DDIM Invert.")
 
 
 def check_start(latent_image: torch.Tensor, inverted: torch.Tensor) -> None:
     """What a sampler without noise starts from, at the noisiest level, must be this source's inverted latent."""
     inverted = inverted.to(latent_image)
     if float((latent_image - inverted).norm()) > 0.5 * float(inverted.norm()):
-        raise ValueError(
-            f"{NODE}: the sampler adds no noise, but its latent is not the inverted one (another run's, "
+        raise Refusal(
+            "the sampler adds no noise, but its latent is not the inverted one (another run's, "
             "or the clip itself); connect the latent of the DDIM Invert that 'source' comes from."
         )
 
@@ -100,38 +94,37 @@ def check_start(latent_image: torch.Tensor, inverted: torch.Tensor) -> None:
 def check_conditioning(guider, edit) -> None:
     """The sampler's positive must be the edit's target prompt."""
     if not guider.conds.get("positive"):
-        raise ValueError(
-            f"{NODE}: the sampler has no positive conditioning; use KSampler, CFGGuider or BasicGuider "
+        raise Refusal(
+            "the sampler has no positive conditioning; use KSampler, CFGGuider or BasicGuider "
             "with the target conditioning of Edit Prompts."
         )
     width = guider.model_patcher.model.model_config.unet_config.get("context_dim")
     for cond in guider.conds["positive"]:
         if "area" in cond or "mask" in cond:
-            raise ValueError(
-                f"{NODE}: the sampler's positive is limited to an area or mask, but the source's "
+            raise Refusal(
+                "the sampler's positive is limited to an area or mask, but the source's "
                 "attention is of the whole picture; remove the Conditioning (Set Area / Set Mask) node "
                 "and use 'mask'."
             )
         embedding = cond["cross_attn"]
         if width is not None and embedding.shape[-1] != width:
-            raise ValueError(
-                f"{NODE}: the sampler's positive has {embedding.shape[-1]} channels but 'model' reads "
+            raise Refusal(
+                f"the sampler's positive has {embedding.shape[-1]} channels but 'model' reads "
                 f"{width}; use the CLIP of the same checkpoint in Edit Prompts."
             )
         if not bool(torch.isfinite(embedding).all()):
-            raise ValueError(
-                f"{NODE}: the sampler's positive holds NaN or infinite values; encode the prompt again "
-                "with another CLIP."
+            raise Refusal(
+                "the sampler's positive holds NaN or infinite values; encode the prompt again with another CLIP."
             )
         tokens = cond.get(TOKENS)
         if tokens is not None and tokens.ids != edit.target.ids:
-            raise ValueError(
-                f"{NODE}: the sampler's positive says \"{tokens.text}\" but 'edit' goes to "
+            raise Refusal(
+                f"the sampler's positive says \"{tokens.text}\" but 'edit' goes to "
                 f'"{edit.target.text}"; connect the target conditioning of the same Edit Prompts node.'
             )
         if embedding.shape[1] != edit.target.length:
-            raise ValueError(
-                f"{NODE}: the sampler's positive has {embedding.shape[1]} tokens but the target prompt of "
+            raise Refusal(
+                f"the sampler's positive has {embedding.shape[1]} tokens but the target prompt of "
                 f"'edit' has {edit.target.length} (Conditioning Concat?); connect the target "
                 "conditioning of the same Edit Prompts node."
             )
@@ -140,8 +133,8 @@ def check_conditioning(guider, edit) -> None:
 def check_target_length(key_length: int, edit) -> None:
     """The target's tokens must be those that the edit was aligned with (ComfyUI may repeat them to a common length)."""
     if key_length % edit.target.length:
-        raise ValueError(
-            f"{NODE}: the sampler's positive has {key_length} tokens but the target prompt of 'edit' has "
+        raise Refusal(
+            f"the sampler's positive has {key_length} tokens but the target prompt of 'edit' has "
             f"{edit.target.length}; connect the target conditioning of the same Edit Prompts node."
         )
 
@@ -154,21 +147,21 @@ def check_settings(source, edit, settings) -> None:
         ("latent blend", settings.latent_window),
     ):
         if window is not None and not 0 <= window.start <= window.end <= 1:
-            raise ValueError(
-                f"{NODE}: '{name} from' is {window.start} and '{name} until' is {window.end}; choose both "
+            raise Refusal(
+                f"'{name} from' is {window.start} and '{name} until' is {window.end}; choose both "
                 "from 0 to 1, 'from' not above 'until'."
             )
     if not 0 <= settings.threshold <= 1:
-        raise ValueError(f"{NODE}: 'mask threshold' is {settings.threshold}; choose a value from 0 to 1.")
+        raise Refusal(f"'mask threshold' is {settings.threshold}; choose a value from 0 to 1.")
     if settings.mask_from in (WORDS, WORDS_IN_MASK) and not edit.source_mask_tokens:
         also = " and 'latent blend'" if settings.latent_window is not None and settings.mask_from == WORDS else ""
-        raise ValueError(
-            f"{NODE}: 'mask from' is {settings.mask_from} but no word of the source prompt is replaced; "
+        raise Refusal(
+            f"'mask from' is {settings.mask_from} but no word of the source prompt is replaced; "
             f"fill 'mask words' in Edit Prompts or switch 'mask from'{also} off."
         )
     if settings.latent_window is not None and settings.mask_from == NO_MASK:
-        raise ValueError(
-            f"{NODE}: 'latent blend' is on but 'mask from' is off, so that nothing could change; choose a "
+        raise Refusal(
+            "'latent blend' is on but 'mask from' is off, so that nothing could change; choose a "
             "mask, or switch 'latent blend' off."
         )
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
@@ -178,23 +171,20 @@ def check_settings(source, edit, settings) -> None:
 def check_mask(mask, source, mask_from: str) -> None:
     """A MASK for the source: [1 or n, H, W] of its aspect, finite, 0..1."""
     if mask is None:
-        raise ValueError(
-            f"{NODE}: 'mask from' is {mask_from} but nothing is connected to 'mask'; connect a MASK or choose words."
-        )
+        raise Refusal(f"'mask from' is {mask_from} but nothing is connected to 'mask'; connect a MASK or choose words.")
     frames, _, height, width = source.trajectory.shape[1:]
     if mask.ndim != 3:
-        raise ValueError(
-            f"{NODE}: 'mask' has the shape {list(mask.shape)} instead of [frames, height, width]; use an ordinary MASK."
+        raise Refusal(
+            f"'mask' has the shape {list(mask.shape)} instead of [frames, height, width]; use an ordinary MASK."
         )
     if mask.shape[0] not in (1, frames):
-        raise ValueError(
-            f"{NODE}: 'mask' has {mask.shape[0]} frames but the clip has {frames}; give one mask, or one "
-            "for each frame."
+        raise Refusal(
+            f"'mask' has {mask.shape[0]} frames but the clip has {frames}; give one mask, or one for each frame."
         )
-    if tuple(mask.shape[-2:]) not in ((height, width), (height * 8, width * 8)):
-        raise ValueError(
-            f"{NODE}: 'mask' is {mask.shape[-1]}x{mask.shape[-2]} but the clip is "
-            f"{width * 8}x{height * 8}; resize the mask to the clip."
+    if tuple(mask.shape[-2:]) not in ((height, width), (height * PIXELS_PER_CELL, width * PIXELS_PER_CELL)):
+        raise Refusal(
+            f"'mask' is {mask.shape[-1]}x{mask.shape[-2]} but the clip is "
+            f"{size_in_pixels((height, width))}; resize the mask to the clip."
         )
     if not bool(torch.isfinite(mask).all()) or float(mask.min()) < 0 or float(mask.max()) > 1:
-        raise ValueError(f"{NODE}: 'mask' holds values outside 0..1 or NaN; use an ordinary MASK.")
+        raise Refusal("'mask' holds values outside 0..1 or NaN; use an ordinary MASK.")

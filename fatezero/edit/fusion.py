@@ -1,23 +1,43 @@
 """Att-Fusion (FateZero Eq. 5-7) without attention maps.
 
 Every fusion of FateZero and prompt-to-prompt is linear in the map, so it can be moved from the map to the values: a
-fused layer is at most two calls of the ordinary attention. `attention` below is any function (query, key, value) ->
-output with tensors [n, tokens, heads·d].
+fused layer is at most two calls of the ordinary attention.
 """
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..prompts.window import Window
 
+if TYPE_CHECKING:
+    from ..prompts.prompt_edit import PromptEdit
 
-def cross_weights(edit, window: Window, step: int, steps: int):
+# The ordinary attention: query, key and value [n, tokens, heads·d] to an output like the query.
+Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+QK = tuple[torch.Tensor, torch.Tensor]
+QKV = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def cross_weights(
+    edit: "PromptEdit", window: Window, step: int, steps: int
+) -> tuple[torch.Tensor, torch.Tensor] | None:
     """What a denoising step takes from the source's and from the edit's own cross-attention, folded into the values.
 
-    c_fused = alpha e (beta c_source P + (1 - beta) c_edit) + (1 - alpha) c_edit   (per target token; method: Eq. 5
-    with prompt-to-prompt's mapper P, aligned tokens beta, emphasis e and step window alpha.)
-    edit: a PromptEdit; window: the cross-attention window for tokens without one of their own; step, steps: see Window.
-    Returns (from_source [T_source, T_target], own [T_target]) float32, or None when the edit keeps its own attention.
-    As the official code, windows of cross-attention are counted over steps + 1.
+    c_fused = alpha e (beta c_source P + (1 - beta) c_edit) + (1 - alpha) c_edit for each target token: FateZero Eq. 5
+    with prompt-to-prompt's mapper P, aligned tokens beta, emphasis e and step window alpha. As the official code,
+    windows of cross-attention are counted over steps + 1.
+
+    Args:
+        edit: Mapper, aligned tokens, emphasis and the windows of single words.
+        window: The cross-attention window of tokens without one of their own.
+        step: 0 is the noisiest.
+        steps: How many there are.
+
+    Returns:
+        What is taken from the source, [T_source, T_target], and of the edit's own, [T_target], both float32; None when
+        the edit keeps all of its own.
     """
     target_length = edit.mapper.shape[1]
     active = torch.full((target_length,), float(window.contains(step, steps + 1)))
@@ -31,11 +51,21 @@ def cross_weights(edit, window: Window, step: int, steps: int):
     return from_source, own
 
 
-def fuse_cross(attention, edit_qkv, source_qk, from_source: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+def fuse_cross(
+    attention: Attention, edit_qkv: QKV, source_qk: QK, from_source: torch.Tensor, own: torch.Tensor
+) -> torch.Tensor:
     """Fused cross-attention: Attn(Q_s, K_s, P' V_e) + Attn(Q_e, K_e, own V_e).
 
-    edit_qkv: query [n, q, C], key and value [n, reps·T_target, C] (ComfyUI repeats shorter prompts to a common
-    length); source_qk: query [n, q, C], key [n, T_source, C]; from_source, own: from `cross_weights`.
+    Args:
+        attention: The ordinary attention.
+        edit_qkv: The edit's query [n, q, C], and key and value [n, reps·T_target, C]; ComfyUI repeats shorter prompts
+            to a common length.
+        source_qk: The source's query [n, q, C] and key [n, T_source, C].
+        from_source: P' of `cross_weights`, [T_source, T_target].
+        own: Of `cross_weights`, [T_target].
+
+    Returns:
+        [n, q, C].
     """
     query, key, value = edit_qkv
     source_query, source_key = source_qk
@@ -48,10 +78,22 @@ def fuse_cross(attention, edit_qkv, source_qk, from_source: torch.Tensor, own: t
     return fused
 
 
-def fuse_self(attention, edit_qkv, source_qk, mask: torch.Tensor | None) -> torch.Tensor:
-    """Blended self-attention: M Attn(Q_e, K_e, V_e) + (1 - M) Attn(Q_s, K_s, V_e).
+def fuse_self(attention: Attention, edit_qkv: QKV, source_qk: QK, mask: torch.Tensor | None) -> torch.Tensor:
+    """Blended self-attention (FateZero Eq. 7): M Attn(Q_e, K_e, V_e) + (1 - M) Attn(Q_s, K_s, V_e).
 
-    mask: M, [n, q] of 0..1, 1 where a query keeps the edit's own attention; None for 0 everywhere.
+    Args:
+        attention: The ordinary attention.
+        edit_qkv: The edit's query [n, q, C], key and value [n, k, C].
+        source_qk: The source's query [n, q, C] and key [n, k, C].
+        mask: M, [n, q] of 0..1, 1 where a query keeps the edit's own attention; None for 0 everywhere.
+
+    Returns:
+        [n, q, C].
+
+    >>> edit, source = torch.tensor([[[1.0], [2.0]]]), torch.tensor([[[5.0], [6.0]]])
+    >>> fuse_self(lambda query, key, value: query, (edit, edit, edit), (source, source), torch.tensor([[1.0, 0.5]]))
+    tensor([[[1.],
+             [4.]]])
     """
     query, key, value = edit_qkv
     from_source = attention(*source_qk, value)
@@ -60,13 +102,35 @@ def fuse_self(attention, edit_qkv, source_qk, mask: torch.Tensor | None) -> torc
     return torch.lerp(from_source, attention(query, key, value), mask[..., None].to(from_source))
 
 
-def blend_denoised(x, denoised, source_latent, mask, sigma: float, next_sigma: float):
+def blend_denoised(
+    x: torch.Tensor,
+    denoised: torch.Tensor,
+    source_latent: torch.Tensor,
+    mask: torch.Tensor,
+    sigma: float,
+    next_sigma: float,
+) -> torch.Tensor:
     """The denoised latent with which an Euler step lands on the source's latent outside the mask.
 
-    x: latent at sigma; denoised: the model's x_0; source_latent: the source's latent at next_sigma, the level that the
-    step moves to (the official code takes the one at sigma, one step too noisy); all [n, c, h, w].
-    mask: [n, 1, h, w] of 0..1, 1 where the edit stays. With x' = r x + (1 - r) x_0, r = sigma'/sigma, an Euler step, solves
-    x' = source + mask (r x + (1 - r) x_0 - source) for x_0; higher-order samplers follow it to first order.
+    With an Euler step x' = r x + (1 - r) x_0, r = sigma'/sigma, it solves
+    x' = source + mask (r x + (1 - r) x_0 - source) for x_0; higher-order samplers follow it to first order. The
+    official code takes the source's latent at sigma, one step too noisy.
+
+    Args:
+        x: The edit's latent at sigma, [n, c, h, w].
+        denoised: The model's x_0, [n, c, h, w].
+        source_latent: The source's latent at next_sigma, the level that the step moves to, [n, c, h, w].
+        mask: [n, 1, h, w] of 0..1, 1 where the edit stays.
+        sigma: The level before the step.
+        next_sigma: The level after it.
+
+    Returns:
+        [n, c, h, w].
+
+    >>> x, source = torch.tensor([4.0, 4.0]), torch.tensor([1.0, 1.0])
+    >>> blended = blend_denoised(x, torch.zeros(2), source, torch.tensor([0.0, 1.0]), sigma=2.0, next_sigma=1.0)
+    >>> 0.5 * x + 0.5 * blended  # the Euler step: the source outside the mask, the edit inside
+    tensor([1., 2.])
     """
     ratio = next_sigma / sigma
     following = ratio * x + (1 - ratio) * denoised

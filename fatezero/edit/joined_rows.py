@@ -1,15 +1,19 @@
 """The source's rows in the same call of the UNet as the edit's: its weights are read once, not twice."""
 
+from dataclasses import replace
+from functools import partial
+
 import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from ..network.model_call import Conds, ModelCall
 from ..network.option_keys import JOINED, wrap_run
 
 APART = ("hooks", "control", "gligen", "area", "default")  # what makes ComfyUI evaluate a conditioning by itself
 
 
-def can_join(source, conds) -> bool:
+def can_join(source: Conds, conds) -> bool:
     """Whether ComfyUI evaluates the source's conditioning with, or before, every other one of a call.
 
     source, conds: a conditioning, and those of a call, as `calc_cond_batch` takes them. It batches what is alike, and
@@ -23,28 +27,45 @@ def can_join(source, conds) -> bool:
     )
 
 
-def evaluate_joined(executor, source, latent: torch.Tensor, model, conds, x, timestep, model_options):
-    """What a CALC_COND_BATCH executor gives for `conds`, with the source's rows, of another latent, in the same call.
+def join(call: ModelCall, source: Conds, latent: torch.Tensor) -> ModelCall:
+    """A call that gives what `call` gives, and has the source's rows, of another latent, in the same call of the UNet.
 
-    source: a conditioning that can be joined; latent: what its rows are fed, of x's shape [n, c, h, w].
+    Args:
+        call: The edit's call.
+        source: A conditioning that can be joined.
+        latent: What the source's rows are fed, of the shape of the call's x, [b, c, h, w].
     """
-    uuid = source[0]["uuid"]
+    wrapper = partial(_feed, source[0]["uuid"], latent)
 
-    def apply_model(
-        executor, x, timestep, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs
-    ):
-        rows = transformer_options["uuids"]
-        if uuid in rows:
-            place = rows.index(uuid)
-            parts = list(x.chunk(len(rows)))
-            parts[place] = latent.to(x)
-            x = torch.cat(parts)
-            conditional = list(transformer_options["cond_or_uncond"])
-            conditional[place] = 0  # to other nodes (IPAdapter ...) the source is a positive prompt, as in a call apart
-            transformer_options = {**transformer_options, "cond_or_uncond": conditional}
-        return executor(x, timestep, c_concat, c_crossattn, control, transformer_options, **kwargs)
+    def execute(model, conds, x, timestep, model_options):
+        options = dict(model_options["transformer_options"])
+        wrap_run(options, WrappersMP.APPLY_MODEL, JOINED, wrapper)
+        model_options = {**model_options, "transformer_options": options}
+        return call.executor(model, [*conds, source], x, timestep, model_options)[: len(conds)]
 
-    options = dict(model_options["transformer_options"])
-    wrap_run(options, WrappersMP.APPLY_MODEL, JOINED, apply_model)
-    evaluated = executor(model, [*conds, source], x, timestep, {**model_options, "transformer_options": options})
-    return evaluated[: len(conds)]
+    return replace(call, executor=execute)
+
+
+def _feed(
+    uuid,
+    latent: torch.Tensor,
+    executor,
+    x,
+    timestep,
+    c_concat=None,
+    c_crossattn=None,
+    control=None,
+    transformer_options=None,
+    **named,
+):
+    """An APPLY_MODEL wrapper that gives the row of a conditioning another latent; uuid: the conditioning's."""
+    rows = transformer_options["uuids"]
+    if uuid in rows:
+        place = rows.index(uuid)
+        parts = list(x.chunk(len(rows)))
+        parts[place] = latent.to(x)
+        x = torch.cat(parts)
+        conditional = list(transformer_options["cond_or_uncond"])
+        conditional[place] = 0  # mark the source as a positive prompt, as in a call of its own (IPAdapter reads this)
+        transformer_options = {**transformer_options, "cond_or_uncond": conditional}
+    return executor(x, timestep, c_concat, c_crossattn, control, transformer_options, **named)

@@ -8,7 +8,7 @@ from ..prompts.window import Window
 
 INVERSION, RECONSTRUCTION = "inversion", "reconstruction"
 FAST_RECONSTRUCTION = "reconstruction without guidance"
-REPLAY, CACHE, AUTO = "replay", "cache", "auto"
+REPLAY, CACHE, AUTO_CACHE = "replay", "cache", "auto"
 NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK = "off", "words", "mask input", "words inside mask input"
 
 
@@ -16,15 +16,22 @@ NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK = "off", "words", "mask input", "words
 class BlendSettings:
     """How an edit is fused; windows are fractions of the steps counted from the noisiest.
 
-    self_window, cross_window: when the source's self- and cross-attention are used; mask_from: where self-attention
-    and latents keep the edit's own (NO_MASK: nowhere), read from the words' attention, the `mask` [1 or n, H, W], or
-    their product; threshold: tau, 0..1, 0 for an automatic one; mask_self_attention: whether self-attention keeps the
-    edit's own inside the mask, or the mask is for latents alone; finest_layers: fuse layers of the latent's own
-    resolution too (the official code leaves them out to save memory); attention_from: INVERSION (FateZero),
-    RECONSTRUCTION (prompt-to-prompt; with null text Video-P2P's decoupled guidance) or FAST_RECONSTRUCTION (Video-P2P's
-    fast mode);
-    latent_window: when latents outside the mask are put back to the source's, or None; source_attention: REPLAY runs
-    the source's rows again in every edit, CACHE keeps what they show for later edits, AUTO does so where it is little.
+    Args:
+        self_window: When the source's self-attention is used.
+        cross_window: When the source's cross-attention is used.
+        mask_from: Where self-attention and latents keep the edit's own: NO_MASK for nowhere, WORDS where the words are
+            seen, INPUT_MASK in `mask`, WORDS_IN_MASK in their product.
+        threshold: tau, 0..1, of the words' mask; 0 for an automatic one.
+        mask: [1 or n, H, W] of 0..1.
+        mask_self_attention: Whether self-attention keeps the edit's own inside the mask; else it is for latents
+            alone.
+        finest_layers: Whether layers of the latent's own resolution are fused too; the official code leaves them out to
+            save memory.
+        attention_from: INVERSION (FateZero), RECONSTRUCTION (prompt-to-prompt; with null text Video-P2P's decoupled
+            guidance) or FAST_RECONSTRUCTION (Video-P2P's fast mode).
+        latent_window: When latents outside the mask are put back to the source's, or None.
+        source_attention: REPLAY runs the source's rows again in every edit, CACHE keeps what they show for later edits,
+            AUTO_CACHE does so where it is little.
     """
 
     self_window: Window = Window(0.0, 0.8)

@@ -14,17 +14,19 @@ from .option_keys import CHUNK
 
 
 @dataclass(frozen=True)
-class Chunk:
+class FrameChunk:
     """Frames that go through the UNet in one call.
 
-    frames: the batch, as indices into the clip; own: how many of them, from the first, are this chunk's result (the
-    others only lend their keys); pool: `frames` and after them the frames carried along; keys: int64 [len(frames), f],
-    each frame's key frames as places in the pool; carry: places in the pool to carry along from here on, int64 [c], or
-    None to go on with what is carried already.
+    Args:
+        frames: The batch, as indices into the clip.
+        own_count: The first own_count of them are this chunk's output; the rest only provide keys.
+        pool: `frames`, and after them the frames carried along.
+        keys: Each frame's key frames as places in the pool, int64 [len(frames), f].
+        carry: Places in the pool to carry along from here on, int64 [c]; None to go on with what is carried already.
     """
 
     frames: tuple[int, ...]
-    own: int
+    own_count: int
     pool: tuple[int, ...]
     keys: torch.Tensor
     carry: torch.Tensor | None = None
@@ -34,7 +36,7 @@ class Chunk:
 class ChunkPlan:
     """The chunks of a clip in the order in which they run, and in words what is not as in the whole clip, or None."""
 
-    chunks: tuple[Chunk, ...]
+    chunks: tuple[FrameChunk, ...]
     approximation: str | None = None
 
 
@@ -46,13 +48,13 @@ class ActiveChunk:
     clip; carried: what earlier chunks of the same evaluation left for later ones, under keys of whoever left it.
     """
 
-    chunks: tuple[Chunk, ...]
+    chunks: tuple[FrameChunk, ...]
     index: int
     clip_frames: int
     carried: dict = field(repr=False)
 
     @property
-    def chunk(self) -> Chunk:
+    def chunk(self) -> FrameChunk:
         return self.chunks[self.index]
 
     @property
@@ -75,8 +77,8 @@ class ActiveChunk:
         """Writes this chunk's own frames of a tensor [b, ...] into the clip's [n, ...], made here when it is None."""
         if clip is None:
             clip = part.new_empty(self.clip_frames, *part.shape[1:])
-        own = self.chunk.own
-        clip[torch.tensor(self.frames[:own], device=clip.device)] = part[:own]
+        own_count = self.chunk.own_count
+        clip[torch.tensor(self.frames[:own_count], device=clip.device)] = part[:own_count]
         return clip
 
 
@@ -96,7 +98,7 @@ def plan_chunks(entries: tuple[str, ...], frames: int, at_once: int, layers: int
     """
     if frames <= at_once:
         everything = tuple(range(frames))
-        return ChunkPlan((Chunk(everything, frames, everything, key_frame_indices(entries, frames)),))
+        return ChunkPlan((FrameChunk(everything, frames, everything, key_frame_indices(entries, frames)),))
     wanted = key_frame_indices(entries, frames)
     offsets = [int(entry) for entry in entries if entry not in NAMED_FRAMES]
     if offsets and "all" not in entries:
@@ -121,10 +123,10 @@ def _plan_spread(frames: int, at_once: int) -> ChunkPlan:
     first = spread_frames(frames, at_once)
     rest = _cut([frame for frame in range(frames) if frame not in first], at_once)
     common = torch.arange(len(first))
-    chunks = [Chunk(first, len(first), first, common.expand(len(first), -1), common)]
+    chunks = [FrameChunk(first, len(first), first, common.expand(len(first), -1), common)]
     for part in rest:
         keys = [(len(part) + common).expand(len(part), -1), torch.arange(len(part))[:, None]]
-        chunks.append(Chunk(part, len(part), part + first, torch.cat(keys, dim=1)))
+        chunks.append(FrameChunk(part, len(part), part + first, torch.cat(keys, dim=1)))
     return ChunkPlan(
         tuple(chunks),
         f"key frames 'all': every frame looks at itself and at {len(first)} frames spread "
@@ -178,12 +180,13 @@ def _cut(frames, at_once: int) -> list[tuple[int, ...]]:
     return [tuple(frames[start:end]) for start, end in zip(ends, ends[1:])]
 
 
-def _chunks(parts, lent, wanted, carried) -> tuple[Chunk, ...]:
+def _chunks(parts, lent, wanted, carried) -> tuple[FrameChunk, ...]:
     """Chunks with their own and lent frames, whose keys are the wanted frames or, where one is not there, the nearest.
 
     carried: for each chunk the frames carried along after it, or None for those that are.
     """
-    chunks, along = [], ()
+    chunks: list[FrameChunk] = []
+    along: tuple[int, ...] = ()
     for own, others, handed_on in zip(parts, lent, carried):
         batch, names = own + others, own + others + along
         pool = torch.tensor(names)
@@ -192,5 +195,5 @@ def _chunks(parts, lent, wanted, carried) -> tuple[Chunk, ...]:
         if handed_on is not None:
             along = tuple(dict.fromkeys(handed_on))
             carry = torch.tensor([(pool - frame).abs().argmin() for frame in along], dtype=torch.long)
-        chunks.append(Chunk(batch, len(own), names, keys, carry))
+        chunks.append(FrameChunk(batch, len(own), names, keys, carry))
     return tuple(chunks)

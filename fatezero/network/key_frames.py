@@ -1,6 +1,8 @@
-"""Which frames each frame attends to in spatio-temporal self-attention (FateZero Eq. 8, Video-P2P's frame attention)."""
+"""Which frames each frame looks at in spatio-temporal self-attention (FateZero Eq. 8, Video-P2P's frame attention)."""
 
 import torch
+
+from ..refusal import Refusal
 
 # What a person chooses from, as lists of frames: a word, or a signed offset from the current frame.
 CHOICES = {
@@ -15,11 +17,12 @@ NAMED_FRAMES = ("current", "first", "middle", "last", "all")
 
 
 def parse_key_frames(text: str) -> tuple[str, ...]:
-    """Reads a list of key frames such as `current, middle` or `-1, first`.
+    """Reads a list of key frames: words of NAMED_FRAMES and signed offsets from the current frame, with commas between.
 
-    text: words of NAMED_FRAMES and signed offsets from the current frame, separated by commas.
-    Returns the entries; offsets keep their sign (`+1`), a bare `0` becomes `current`.
-    Raises ValueError naming the entry that is not understood.
+    Offsets keep their sign, a bare 0 becomes `current`. Refuses an entry that is not understood, and an empty list.
+
+    >>> parse_key_frames("Middle, -1, 2, 0")
+    ('middle', '-1', '+2', 'current')
     """
     entries = []
     for entry in (part.strip().lower() for part in text.split(",") if part.strip()):
@@ -29,23 +32,33 @@ def parse_key_frames(text: str) -> tuple[str, ...]:
         try:
             offset = int(entry)
         except ValueError:
-            raise ValueError(
-                f"'custom key frames' has '{entry}', which is not one of {', '.join(NAMED_FRAMES)} or an offset such as -1; "
-                "write for example 'current, middle'."
+            raise Refusal(
+                f"'custom key frames' has '{entry}', which is not one of {', '.join(NAMED_FRAMES)} or an offset such "
+                "as -1; write for example 'current, middle'."
             ) from None
         entries.append("current" if offset == 0 else f"{offset:+d}")
     if not entries:
-        raise ValueError("'custom key frames' is empty; write for example 'current, middle'.")
+        raise Refusal("'custom key frames' is empty; write for example 'current, middle'.")
     return tuple(entries)
 
 
 def key_frame_indices(entries: tuple[str, ...], frames: int) -> torch.Tensor:
-    """The frames that frame i takes its keys and values from.
+    """The frames that each frame takes its keys and values from.
 
-    entries: from `parse_key_frames`; frames: length n of the clip.
-    Returns int64 [n, f]; offsets are clipped to the clip, the middle frame is (n-1)//2.
-    Source: FateZero Eq. 8; as the official code's `SparseCausalAttention_index`, which lists K/V frames and adds
-    no current frame of its own.
+    As FateZero Eq. 8 and the official code's `SparseCausalAttention_index`, which lists key frames and adds no current
+    frame of its own. The middle frame is (n-1)//2.
+
+    Args:
+        entries: From `parse_key_frames`.
+        frames: Length n of the clip.
+
+    Returns:
+        int64 [n, f]; offsets are clipped to the clip.
+
+    >>> key_frame_indices(("current", "middle"), 4).tolist()
+    [[0, 1], [1, 1], [2, 1], [3, 1]]
+    >>> key_frame_indices(("-1", "first"), 3).tolist()
+    [[0, 0], [0, 0], [1, 0]]
     """
     current = torch.arange(frames)
     columns = []

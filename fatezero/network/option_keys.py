@@ -3,6 +3,8 @@
 All begin with OURS: that is how `model_identity.lasting_parts` tells them from what other nodes have put there.
 """
 
+from comfy.patcher_extension import WrappersMP
+
 OURS = "fatezero_"
 
 # In the options of a CONDITIONING: its PromptTokens. Written by Edit Prompts; read by inversion and by the checks of
@@ -60,3 +62,9 @@ def wrap_run(transformer_options: dict, kind: str, key: str, wrapper) -> None:
     held = {**wrappers.get(kind, {}), key: [wrapper]}
     ours = {name: held.pop(name) for name in OUTSIDE_IN if name in held}
     wrappers[kind] = {**ours, **held}
+
+
+def takes_charge(transformer_options: dict) -> bool:
+    """Whether an edit, an inversion or a null-text optimisation is in charge of a run, and so of its chunks."""
+    outer = transformer_options.get("wrappers", {}).get(WrappersMP.OUTER_SAMPLE, {})
+    return any(key in outer for key in (EDIT, INVERSION, NULL_TEXT))

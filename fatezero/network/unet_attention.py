@@ -4,34 +4,11 @@ ComfyUI looks up one replacement per attention layer. Ours is put in at the star
 had its say, wraps what it finds, and vanishes with the run's options; the model itself is never touched.
 """
 
-from comfy.ldm.modules.attention import SpatialTransformer, optimized_attention
+from comfy.ldm.modules.attention import optimized_attention
 
+from ..refusal import Refusal
 from .attention_layers import CROSS, SELF, Layer
-
-
-def spatial_transformers(diffusion_model):
-    """Yields ((place, number), SpatialTransformer) for every one of a ComfyUI UNetModel, in ComfyUI's numbering."""
-    places = [(("input", number), block) for number, block in enumerate(diffusion_model.input_blocks)]
-    places += [(("middle", 0), diffusion_model.middle_block or ())]  # some distilled UNets have none
-    places += [(("output", number), block) for number, block in enumerate(diffusion_model.output_blocks)]
-    for place, block in places:
-        for module in block:
-            if isinstance(module, SpatialTransformer):
-                yield place, module
-
-
-def transformer_depths(diffusion_model):
-    """Yields ((place, number), depth) for every spatial transformer of a ComfyUI UNetModel."""
-    for place, module in spatial_transformers(diffusion_model):
-        yield place, len(module.transformer_blocks)
-
-
-def transformer_blocks(diffusion_model):
-    """Yields (Layer, BasicTransformerBlock) for every attention layer of a ComfyUI UNetModel."""
-    for place, module in spatial_transformers(diffusion_model):
-        for depth, block in enumerate(module.transformer_blocks):
-            for kind in (SELF, CROSS):
-                yield Layer(kind, place, depth), block
+from .unet_walk import transformer_depths
 
 
 def install_hooks(transformer_options: dict, diffusion_model, attend) -> None:
@@ -68,11 +45,11 @@ def plain_attention(query, key, value, extra):
 
 
 def layer_size(extra: dict, tokens: int) -> tuple[int, int]:
-    """Height and width of a layer's queries; raises ValueError where another node has changed their number."""
+    """Height and width of a layer's queries; refuses a batch where another node has changed their number."""
     height, width = extra["activations_shape"][-2:]
     if height * width != tokens:
-        raise ValueError(
-            f"FateZero: an attention layer of {height}x{width} got {tokens} queries; another node on this model "
+        raise Refusal(
+            f"an attention layer of {height}x{width} got {tokens} queries; another node on this model "
             "(HyperTile, ToMe ...) merges or cuts them; remove it."
         )
     return height, width

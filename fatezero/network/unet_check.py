@@ -5,6 +5,18 @@ import torch
 
 from ..refusal import Refusal
 
+PIXELS_PER_CELL = 8  # height and width of a latent's cell, in every SD model
+
+
+def size_in_pixels(shape) -> str:
+    """The pictures' size of a latent's shape, as people write it.
+
+    >>> size_in_pixels((8, 4, 48, 64))
+    '512x384'
+    """
+    height, width = shape[-2:]
+    return f"{width * PIXELS_PER_CELL}x{height * PIXELS_PER_CELL}"
+
 
 def require_unet(model) -> None:
     """Refuses models without an SD-style UNet (diffusion transformers, audio and video models)."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from ..refusal import Refusal
 from .frame_chunks import active_chunk
 from .key_frames import key_frame_indices
 from .option_keys import INFLATION
@@ -17,7 +18,7 @@ from .option_keys import INFLATION
 
 @dataclass(frozen=True)
 class Inflation:
-    """How a UNet was inflated; travels in `transformer_options[INFLATION]` so that inversion and edit can be compared."""
+    """How a UNet was inflated; travels on the MODEL so that inversion and edit can be compared."""
 
     key_frames: tuple[str, ...]
     minimum_width: int = 0
@@ -78,19 +79,19 @@ class KeyFramePatch:
         if active is None:
             return gather_frames(clip, key_frame_indices(self.key_frames, frames))
         if len(active.frames) != frames:
-            raise ValueError(
-                f"Inflate UNet to ST-Attention: a self-attention layer got {frames} frames where {len(active.frames)} "
+            raise Refusal(
+                f"a self-attention layer got {frames} frames where {len(active.frames)} "
                 "were asked for; another node on this model cuts the clip up; remove it."
             )
         return gather_chunk(clip, active, extra, kind)
 
 
 def frames_per_row(batch: int, transformer_options: dict) -> int:
-    """Frames in each conditioning row of a batch; raises ValueError where another node has cut the batch up."""
+    """Frames in each conditioning row of a batch; refuses a batch where another node has cut the batch up."""
     rows = len(transformer_options["cond_or_uncond"])
     if batch % rows:
-        raise ValueError(
-            f"Inflate UNet to ST-Attention: a self-attention layer got {batch} inputs for {rows} conditionings; "
+        raise Refusal(
+            f"a self-attention layer got {batch} inputs for {rows} conditionings; "
             "another node on this model (HyperTile, ToMe ...) changes the batch; remove it."
         )
     return batch // rows
@@ -108,8 +109,14 @@ def gather_frames(clip: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
 def gather_chunk(clip: torch.Tensor, active, transformer_options: dict, kind: str) -> torch.Tensor:
     """As `gather_frames` for one chunk of a clip, whose key frames may have been in an earlier one.
 
-    clip: the chunk's hidden states [rows, b, tokens, width]. Leaves those that later chunks need in `active.carried`, by
-    layer and conditioning, since ComfyUI may evaluate the conditionings together in one chunk and apart in the next.
+    Leaves the hidden states that later chunks need in `active.carried`, by layer and conditioning, since ComfyUI may
+    evaluate the conditionings together in one chunk and apart in the next.
+
+    Args:
+        clip: The chunk's hidden states, [rows, b, tokens, width].
+        active: The chunk.
+        transformer_options: Of the layer's call.
+        kind: "key" or "value".
     """
     chunk, carried = active.chunk, active.carried
     names = [

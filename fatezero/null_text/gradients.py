@@ -15,14 +15,10 @@ import comfy.samplers
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
 
-from ..network.chunked_sampling import (
-    ChunkedRun,
-    automatic_frames_at_once,
-    conds_of_frames,
-    is_out_of_memory,
-    with_chunk,
-)
+from ..network.chunk_size import automatic_frames_at_once, is_out_of_memory
+from ..network.chunked_sampling import ChunkedRun
 from ..network.frame_chunks import ActiveChunk
+from ..network.model_call import conds_of_frames, with_chunk
 from ..refusal import Refusal
 
 # What a frame's graph holds, as a multiple of what ComfyUI reckons for its evaluation (measured with SD 1.5: 2.1).
@@ -131,17 +127,17 @@ class GradientChunks(ChunkedRun):
             return frames
         return min(frames, self.asked or math.ceil(automatic_frames_at_once(height, width) / 4))
 
-    def fitting(self, model, x, at_once: int) -> int:
-        self.extra_bytes = GRADIENT_BYTES * model.memory_required([1, *x.shape[1:]])
-        return super().fitting(model, x, at_once)
+    def fitting(self, shape, free: float) -> int:
+        self.extra_bytes = GRADIENT_BYTES * self.model.memory_required([1, *shape[1:]])
+        return super().fitting(shape, free)
 
     def of_clip(self, frames: int) -> ActiveChunk:
         """The clip's first chunk."""
         assert self.at_once is not None  # `within_memory` has decided
         return ActiveChunk(self.plan(frames, self.at_once).chunks, 0, frames, {})
 
-    def takes(self, model, x) -> str:
-        needed = (1 + GRADIENT_BYTES) * model.memory_required([1, *x.shape[1:]])
+    def takes(self, shape) -> str:
+        needed = (1 + GRADIENT_BYTES) * self.model.memory_required([1, *shape[1:]])
         return f", which takes about {needed / 2**30:.1f} GB beside the model"
 
 
@@ -170,7 +166,7 @@ class DenoiseChunk:
                 self.sigma.expand(len(frames)),
                 with_chunk(self.model_options, active),
             )
-        return part[: active.chunk.own]
+        return part[: active.chunk.own_count]
 
     def differentiate(self, outputs, inputs, gradients):
         """Gradients with respect to the inputs, None where nothing depends on them."""

@@ -31,7 +31,6 @@ from .gradients import (
     networks_of,
 )
 
-NODE = "Null-Text Optimization"
 # Lifts the gradient within the UNet out of the numbers that fp16 cannot hold; taken back from the embedding's.
 GRADIENT_SCALE = 64.0
 
@@ -127,7 +126,7 @@ class NullTextSampler(comfy.samplers.Sampler):
         self.on_loss = on_loss or (lambda *_: None)
         self.embeddings: list[torch.Tensor] = []
         self.losses: list[list[float]] = []  # of each step, one for each trial
-        self.chunks = GradientChunks(model, NODE)
+        self.chunks = GradientChunks(model)
 
     def outer_sample(self, executor, *arguments, **options):
         """OUTER_SAMPLE wrapper: chunks for the evaluations without gradient, and attention that has one."""
@@ -135,7 +134,7 @@ class NullTextSampler(comfy.samplers.Sampler):
         patcher = guider.model_patcher
         # Room for a frame's graph, beyond the two rows that ComfyUI reserves for it.
         graph = (GRADIENT_BYTES - 1) * patcher.model.memory_required([1, *arguments[0].shape[1:]])
-        ChunkedRun(patcher, NODE, extra_bytes=graph).install(guider)
+        ChunkedRun(patcher, extra_bytes=graph).install(guider)
         make_differentiable(guider.model_options["transformer_options"])
         guider.model_options.pop("multigpu_clones", None)
         return executor(*arguments, **options)
@@ -181,9 +180,7 @@ class NullTextSampler(comfy.samplers.Sampler):
     def within_memory(self, fit: "StepFit", denoise: DenoiseChunk, embedding, good_enough: float | None) -> "Trial":
         """A trial with as many frames at once as memory allows, whose loss is told."""
         comfy.model_management.throw_exception_if_processing_interrupted()
-        trial = self.chunks.within_memory(
-            denoise.model, fit.x, partial(self.try_embedding, fit, denoise, embedding, good_enough)
-        )
+        trial = self.chunks.within_memory(fit.x, partial(self.try_embedding, fit, denoise, embedding, good_enough))
         self.losses[-1].append(trial.loss)
         self.on_loss(len(self.losses) - 1, len(self.losses[-1]) - 1, trial.loss)
         if trial.gradient is not None and not bool(torch.isfinite(trial.gradient).all()):

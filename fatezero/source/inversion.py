@@ -1,5 +1,6 @@
 """DDIM inversion (FateZero Eq. 3): from the clip's latents to the noise that draws it again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import comfy.samplers
@@ -9,7 +10,7 @@ from tqdm.auto import trange
 
 from ..network.attention_layers import CROSS
 from ..network.chunked_sampling import ChunkedRun
-from ..network.frame_chunks import active_chunk
+from ..network.model_call import ModelCall
 from ..network.model_identity import fingerprint
 from ..network.option_keys import INVERSION, TOKENS
 from ..network.unet_attention import downsampling, install_hooks, plain_attention
@@ -115,6 +116,7 @@ def invert(
     callback=None,
     disable_pbar: bool = False,
     unfinished: UnfinishedInversion | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> SourceRun:
     """Inverts a clip under its source prompt, without guidance, and keeps the trajectory and the word maps.
 
@@ -131,11 +133,12 @@ def invert(
         callback: ComfyUI's callback(step, denoised, x, total).
         disable_pbar: Whether to hide the progress bar.
         unfinished: Where the steps of the same inversion lie: those found are not made again, the others are added.
+        tell: Told in words how the clip goes through the model, as of ChunkedRun.
     """
     model = without_guidance(model)
     tokens = conditioning[0][1].get(TOKENS)
     clean = rescaled(latent.float(), 0.0, float(sigmas[0]))
-    capture = WordMapCapture(latent.shape, None if tokens is None else tokens.end + 1)
+    capture = WordMapCapture(latent.shape, None if tokens is None else tokens.end + 1, tell)
     recording = Recording(model.model.process_latent_in(clean), len(sigmas) - 1, capture, unfinished)
 
     def after_step(step, denoised, x, total):
@@ -203,9 +206,11 @@ class WordMapCapture:
     Args:
         latent_shape: Of the clip, [n, c, h, w].
         tokens: How many of the prompt's tokens to keep (the padding is of no use); None for all.
+        tell: As of `invert`.
     """
 
-    def __init__(self, latent_shape, tokens: int | None):
+    def __init__(self, latent_shape, tokens: int | None, tell: Callable[[str], None] | None = None):
+        self.tell = tell
         self.downsampling = mask_downsampling(*latent_shape[-2:])
         self.tokens = tokens
         self.maps: torch.Tensor | None = None  # word maps [n, T', h', w'] of the latest evaluation
@@ -217,17 +222,17 @@ class WordMapCapture:
         install_hooks(
             guider.model_options["transformer_options"], guider.model_patcher.model.diffusion_model, self.attend
         )
-        ChunkedRun(guider.model_patcher, "DDIM Invert + Store Attention", self.evaluate_chunk).install(guider)
+        ChunkedRun(guider.model_patcher, self.evaluate_chunk, tell=self.tell).install(guider)
         return executor(*args, **kwargs)
 
-    def evaluate_chunk(self, executor, model, conds, x, timestep, model_options):
+    def evaluate_chunk(self, call: ModelCall) -> list[torch.Tensor]:
         """A chunk's call. A refinement's maps take the place of those before, and so do those of a second try after
         memory ran out."""
-        active = active_chunk(model_options["transformer_options"])
         self.layers = []
-        denoised = executor(model, conds, x, timestep, model_options)
-        if self.layers:
-            self.maps = active.put(torch.stack(self.layers).mean(dim=0)[:, : self.tokens].cpu(), self.maps)
+        denoised = call.run()
+        if self.layers and call.active is not None:
+            maps = torch.stack(self.layers).mean(dim=0)[:, : self.tokens].cpu()
+            self.maps = call.active.put(maps, self.maps)
         return denoised
 
     def take(self) -> torch.Tensor:

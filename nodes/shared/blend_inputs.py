@@ -6,7 +6,7 @@ from ...fatezero.compat import io
 from ...fatezero.edit.edit_check import check_settings
 from ...fatezero.edit.presets import PRESETS
 from ...fatezero.edit.settings import (
-    AUTO,
+    AUTO_CACHE,
     CACHE,
     FAST_RECONSTRUCTION,
     INPUT_MASK,
@@ -21,6 +21,7 @@ from ...fatezero.edit.settings import (
 from ...fatezero.edit.source_attention import plan_source_attention
 from ...fatezero.network.chunked_sampling import ChunkedRun
 from ...fatezero.prompts.window import Window
+from ...fatezero.refusal import Refusal
 from ...fatezero.source.source_check import check_edit
 
 ALL_LAYERS, OFFICIAL_LAYERS = "all", "all but the finest (official code)"
@@ -62,8 +63,8 @@ def blend_inputs() -> list:
         ),
         io.Combo.Input(
             "source_attention",
-            options=[AUTO, REPLAY, CACHE],
-            default=AUTO,
+            options=[AUTO_CACHE, REPLAY, CACHE],
+            default=AUTO_CACHE,
             optional=True,
             advanced=True,
             tooltip="Where the source's attention comes from during the edit. replay: the source runs beside it, no "
@@ -139,12 +140,12 @@ def read_settings(
     layers: str = ALL_LAYERS,
     attention_from: str = INVERSION,
     mask=None,
-    source_attention: str = AUTO,
+    source_attention: str = AUTO_CACHE,
 ) -> BlendSettings:
     """The checked BlendSettings of what a person chose; errors as `check_settings` and `check_edit`."""
     name = (preset or {}).get("preset")
     if name not in PRESETS:
-        raise ValueError(f"Attention Blend: 'preset' is {name}; choose one of {', '.join(PRESETS)}.")
+        raise Refusal(f"'preset' is {name}; choose one of {', '.join(PRESETS)}.")
     values = {item.id: preset.get(item.id, item.default) for item in _preset_inputs(PRESETS[name])}
     settings = replace(
         PRESETS[name],
@@ -165,6 +166,11 @@ def read_settings(
 
 
 def price(model, source, edit, settings: BlendSettings) -> str:
-    """What the edit takes in memory and time, to be read before it starts; ValueError where a cache cannot be had."""
+    """What an edit takes, by the memory there is now, before a sampler runs it; the run then tells it by its own.
+
+    Raises:
+        Refusal: A cache was asked for and is not available.
+    """
     plan = plan_source_attention(model, source, edit, settings)
-    return f"{plan.text}\n{ChunkedRun(model, 'Attention Blend').describe(source.trajectory.shape[1:])}"
+    chunks = ChunkedRun(model, extra_bytes=plan.demand.read_bytes)
+    return f"{plan}\n{chunks.describe(source.trajectory.shape[1:])}"

@@ -1,17 +1,26 @@
 """With which settings an edit was made: a mark on what the blend nodes give out, for Edit Report."""
 
 from ...fatezero.network.option_keys import MADE_BY
+from ...fatezero.voice import Voice
 
 
-def mark(settings, cfg: float | None = None) -> dict:
-    """What a LATENT, or the options of a MODEL, carry along; other nodes pass it on and VAE Decode drops it."""
-    return {MADE_BY: {"settings": settings, "cfg": cfg}}
+def mark(settings, cfg: float | None = None, voice: Voice | None = None) -> dict:
+    """What a LATENT, or the options of a MODEL, carry along; other nodes pass it on and VAE Decode drops it.
+
+    Args:
+        settings: The BlendSettings of the edit.
+        cfg: Its guidance, where that is known.
+        voice: Whose text says how the edit was run; of a MODEL, how it was run last.
+    """
+    return {MADE_BY: {"settings": settings, "cfg": cfg, "voice": voice}}
 
 
 def read_mark(made_by) -> tuple:
-    """The BlendSettings and the guidance with which a LATENT or MODEL was made; None for each that it does not tell."""
+    """The BlendSettings and the guidance with which a LATENT or MODEL was made, and in words how the edit was run; None
+    for each that it does not tell."""
     if made_by is None:
-        return None, None
+        return None, None, None
     carrier = made_by if isinstance(made_by, dict) else made_by.model_options
     found = carrier.get(MADE_BY, {})
-    return found.get("settings"), found.get("cfg")
+    voice = found.get("voice")
+    return found.get("settings"), found.get("cfg"), None if voice is None else voice.text or None

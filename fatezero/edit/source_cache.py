@@ -1,0 +1,86 @@
+"""The source's attention from the cache that earlier edits have filled, and what this edit adds to it.
+
+A chunk's queries and keys are the same as in a replay: they are projected again from the hidden states that are held.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from ..network.attention_layers import CROSS, Layer
+from ..network.frame_chunks import ActiveChunk
+from ..network.model_identity import model_parts, same_parts
+from ..network.unet_inflation import gather_frames, inflation_of
+from ..network.unet_layer_sizes import layer_sizes
+from ..network.unet_walk import attentions
+from ..source.attention_cache import CacheBytes, CachedStep, free_budget
+from ..source.source_run import SourceRun
+from .settings import CACHE, BlendSettings
+
+
+class SourceCache:
+    """A run's dealings with the cache of its source.
+
+    What is held counts only for the model that it came from: another node's patches between inversion and edit change
+    the source's rows as well, so a model with others empties the cache.
+    """
+
+    def __init__(self, source: SourceRun, model, settings: BlendSettings, budget: CacheBytes):
+        """budget: what may be added to the cache in RAM and on disk."""
+        network = model.model.diffusion_model
+        height, width = source.trajectory.shape[-2:]
+        self.cache = source.cache
+        self.budget, self.explicit = budget, settings.source_attention == CACHE
+        self.begun = False
+        self.attentions = dict(attentions(network))
+        self.layers = [
+            layer
+            for layer, tokens, _ in layer_sizes(network, height, width)
+            if settings.finest_layers or tokens < height * width
+        ]
+        self.inflation = inflation_of(model)
+        self.made_with = model_parts(model)
+
+    def begin(self, device) -> None:
+        """Once the model is loaded, so that its own memory is not taken for free."""
+        if self.begun:
+            return
+        self.begun = True
+        if not same_parts(self.cache.made_with, self.made_with):
+            self.cache.clear()
+            self.cache.made_with = self.made_with
+        vram = free_budget(device).vram if self.explicit else 0
+        self.cache.budget = replace(self.budget, vram=vram)
+
+    def open(self, sigma: float, active: ActiveChunk, kinds: frozenset[str]) -> "CachedAttention | None":
+        """The chunk's attention at a step, when all of it is held."""
+        layers = [layer for layer in self.layers if layer.kind in kinds]
+        step = self.cache.open(sigma, active.chunk.pool, layers)
+        return None if step is None else CachedAttention(step, self, active)
+
+    def store(self, sigma: float, active: ActiveChunk, tensors: dict[Layer, torch.Tensor]) -> None:
+        """Keeps what the chunk's own frames have shown; the frames that only lent their keys may not be exact."""
+        own = active.chunk.own_count
+        self.cache.store(sigma, active.frames[:own], {layer: tensor[:own] for layer, tensor in tensors.items()})
+
+
+class CachedAttention:
+    """One chunk's queries and keys, projected again from what the cache holds."""
+
+    def __init__(self, step: CachedStep, owner: SourceCache, active: ActiveChunk):
+        self.step, self.attentions = step, owner.attentions
+        self.inflation, self.chunk = owner.inflation, active.chunk
+
+    def query_key(self, layer: Layer, context: torch.Tensor, device) -> tuple[torch.Tensor, torch.Tensor]:
+        """query [b, tokens, width] and key [b, f·tokens or T, width] of a layer; context: the source prompt's encoding
+        [1 or b, T, c]."""
+        attention = self.attentions[layer]
+        if layer.kind == CROSS:
+            query = self.step.read(layer, self.chunk.frames, device)
+            return query, attention.to_k(context.to(query)).expand(len(query), -1, -1)
+        pool = self.step.read(layer, self.chunk.pool, device)
+        query = attention.to_q(pool[: len(self.chunk.frames)])
+        key = attention.to_k(pool)
+        if self.inflation is None or pool.shape[-1] < self.inflation.minimum_width:
+            return query, key[: len(query)]
+        return query, gather_frames(key[None], self.chunk.keys)

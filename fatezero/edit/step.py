@@ -1,0 +1,67 @@
+"""What is fused at one denoising step, and the word maps that build up over the steps."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ..network.attention_layers import CROSS, SELF
+from ..network.frame_chunks import ActiveChunk
+from ..prompts.prompt_edit import PromptEdit
+from .fusion import cross_weights
+from .settings import BlendSettings
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is fused at one denoising step.
+
+    Args:
+        index: 0 is the noisiest.
+        sigma: The level that the model is evaluated at.
+        kinds: Of SELF and CROSS, those that are fused.
+        cross: `cross_weights`, None where the edit keeps its own.
+        positive: uuids of the conditionings that are the edit's.
+        source_words: The source's word maps, [n, T, h, w]; None where no mask follows words, or where the source's rows
+            show them as they pass.
+    """
+
+    index: int
+    sigma: float
+    kinds: frozenset[str]
+    cross: tuple[torch.Tensor, torch.Tensor] | None
+    positive: frozenset
+    source_words: torch.Tensor | None
+
+
+def fused_kinds(edit: PromptEdit, settings: BlendSettings, step: int, steps: int) -> frozenset[str]:
+    """Which attention, of SELF and CROSS, is fused at a denoising step; 0 is the noisiest."""
+    kinds = {SELF} if settings.self_window.contains(step, steps) else set()
+    if cross_weights(edit, settings.cross_window, step, steps) is not None:
+        kinds.add(CROSS)
+    return frozenset(kinds)
+
+
+class WordMapSum:
+    """Word maps of a clip, put together chunk by chunk at each step and summed over the steps so far."""
+
+    def __init__(self) -> None:
+        self.total: torch.Tensor | None = None  # [n, T, h, w], without the step that runs
+        self.of_step: torch.Tensor | None = None
+
+    def put(self, active: ActiveChunk, maps: list[torch.Tensor]) -> None:
+        """Adds the mean of what a chunk's layers have shown, each [b, T, h, w]. Safe to run twice for the same frames:
+        they are written by index, never added."""
+        if maps:
+            self.of_step = active.put(average(maps), self.of_step)
+
+    def end_step(self) -> torch.Tensor | None:
+        """The sum with this step's, None while there is nothing."""
+        if self.of_step is not None:
+            self.total = self.of_step if self.total is None else self.total + self.of_step
+        self.of_step = None
+        return self.total
+
+
+def average(maps: list[torch.Tensor]) -> torch.Tensor:
+    """The mean of several layers' maps."""
+    return torch.stack(maps).mean(dim=0)

@@ -1,0 +1,28 @@
+"""How a run speaks to the person: what it shows on its node, and whose name stands before its refusals."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+from .refusal import speaking
+
+
+class Voice:
+    """The voice of one node, also for what it leaves on a model and what then runs inside another node.
+
+    text: what was told last, for a report after the run.
+    """
+
+    def __init__(self, name: str | None = None, show: Callable[[str], None] | None = None):
+        """name: the node's display name, None for refusals without one; show: shows a text on the node."""
+        self.name, self.show = name, show
+        self.text = ""
+
+    def tell(self, text: str) -> None:
+        """Shows a text in place of what stood there before."""
+        if text != self.text and self.show is not None:
+            self.show(text)
+        self.text = text
+
+    def signing(self) -> AbstractContextManager[None]:
+        """Within it, refusals are signed with the node's name."""
+        return nullcontext() if self.name is None else speaking(self.name)
