@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import comfy.model_management
 import torch
 
-from ..network.chunked_sampling import is_out_of_memory
+from ..network.chunk_size import is_out_of_memory
 from ..network.option_keys import TOKENS
 from .first_weights import first_state
 from .memory import AUTO, TuningMemory, plan_memory
