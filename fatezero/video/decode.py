@@ -104,7 +104,7 @@ def _decoder(stream: Any) -> Any:
     name = _WITH_ALPHA.get(context.name) if stream.metadata.get("alpha_mode") == "1" else None
     if name is not None:
         whole = av.CodecContext.create(name, "r")
-        whole.extradata, whole.time_base = context.extradata, stream.time_base
+        whole.extradata = context.extradata
         context = whole
     if stream.type == "video":
         context.options = picture_limit()

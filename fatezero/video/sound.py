@@ -12,7 +12,8 @@ from .memory import require_memory
 from .open import Source
 
 _RUN_UP = 0.25  # seconds that decoders need before they give the right sound
-_BLOCK = 1 << 20  # samples by which the room for the sound grows: a forged length must not take memory
+_BLOCK = 1 << 20  # samples to begin with; the room grows with the sound, since a forged length must not take memory
+_SILENCE = 60  # seconds that are added at most where the sound ends before the pictures
 
 
 def read_sound(source: Source, stream: Any, begin: float, duration: float) -> dict[str, Any] | None:
@@ -25,12 +26,13 @@ def read_sound(source: Source, stream: Any, begin: float, duration: float) -> di
         duration: How long it is, in seconds.
 
     Returns:
-        waveform: float32 [1, channels, duration x rate], and sample_rate; None if nothing of it could be decoded.
+        waveform: float32 [1, channels, duration x rate], less where the sound ends a minute before that, and
+        sample_rate; None if nothing of it could be decoded.
 
     Raises:
         Refusal: It does not fit in the free memory.
     """
-    waveform, rate = None, 0
+    waveform, length, end, rate = None, 0, 0, 0
     for offset, samples, rate in _pieces(source, stream, begin):
         length = round(duration * rate)
         if waveform is None:
@@ -38,13 +40,14 @@ def read_sound(source: Source, stream: Any, begin: float, duration: float) -> di
         kept = samples[:, max(0, -offset) : max(0, length - offset)]
         first = max(0, offset)
         waveform = _grown(waveform, first + kept.shape[1], length)
-        waveform[:, first : first + kept.shape[1]] = kept
+        end = first + kept.shape[1]
+        waveform[:, first:end] = kept
         if offset + samples.shape[1] >= length:
             break
-    if waveform is None or round(duration * rate) == 0:
+    if waveform is None or length == 0:
         return None
-    waveform = _grown(waveform, round(duration * rate), round(duration * rate))
-    return {"waveform": torch.from_numpy(waveform)[None], "sample_rate": rate}
+    length = min(length, end + _SILENCE * rate)
+    return {"waveform": torch.from_numpy(_grown(waveform, length, length)[:, :length])[None], "sample_rate": rate}
 
 
 def _pieces(source: Source, stream: Any, begin: float) -> Iterator[tuple[int, np.ndarray, int]]:
