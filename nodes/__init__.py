@@ -1,10 +1,20 @@
 """What a person sees: one file per stage of the graph, from video to video."""
 
+from threading import Thread
+
+import folder_paths
+
 from ..fatezero.compat import ComfyExtension
+from ..fatezero.disk import remove_unfinished
 
 
 class FateZeroExtension(ComfyExtension):
     """The pack's nodes, in the order in which a clip meets them."""
+
+    async def on_load(self):
+        """Removes what killed saves have left in the output folder, while ComfyUI goes on starting."""
+        output = folder_paths.get_output_directory()
+        Thread(target=remove_unfinished, args=(output,), name="FateZero tidying up", daemon=True).start()
 
     async def get_node_list(self):
         from .attention_blend import AttentionBlend

@@ -57,8 +57,9 @@ def _pieces(source: Source, stream: Any, begin: float) -> Iterator[tuple[int, np
     first = int((begin - _RUN_UP) / stream.time_base) if begin > _RUN_UP else None
     frames = decode(source, stream.index, first, Findings(), exact=False)
     position = None
-    for piece in chain.from_iterable(map(AudioResampler(format="fltp").resample, frames)):
-        samples, rate = piece.to_ndarray(), piece.sample_rate
+    # One sample of each channel after the other: PyAV crashes where it takes eight channels apart.
+    for piece in chain.from_iterable(map(AudioResampler(format="flt").resample, frames)):
+        samples, rate = piece.to_ndarray().reshape(-1, len(piece.layout.channels)).T, piece.sample_rate
         offset = position if piece.time is None else round((piece.time - begin) * rate)
         if position is None or offset is None or abs(offset - position) > rate / 20:  # a gap, not a rounded time stamp
             position = offset or 0

@@ -25,10 +25,14 @@ class OutputPlace(NamedTuple):
 
 def prefix_problem(prefix: str) -> str | None:
     """What is wrong with a prefix, in one sentence, or None; can be asked before anything runs."""
+    return _name_problem(prefix) or _folder_problem(prefix)
+
+
+def _name_problem(prefix: str) -> str | None:
     if not isinstance(prefix, str):
         return f"'filename prefix' is of the type {type(prefix).__name__}; {_EXPECTED}"
     try:
-        longest = max((len(os.fsencode(part)) for part in PurePath(prefix).parts), default=0)
+        longest = max(len(part) for part in prefix.encode().replace(b"\\", b"/").split(b"/"))
     except UnicodeEncodeError as error:
         wrong = prefix[error.start].encode("unicode_escape").decode()
         return f"'filename prefix' has the character {wrong}, which no file name can have; leave it out."
@@ -39,7 +43,7 @@ def prefix_problem(prefix: str) -> str | None:
         return f"'filename prefix' has a name of {longest} bytes; shorten it to {_LONGEST} or fewer."
     if len(path.parts) - 1 > _MOST_FOLDERS:
         return f"'filename prefix' has {len(path.parts) - 1} folders in it; shorten it to {_MOST_FOLDERS} or fewer."
-    return _folder_problem(prefix)
+    return None
 
 
 def _folder_problem(prefix: str) -> str | None:
@@ -65,9 +69,12 @@ def output_place(prefix: str, width: int, height: int) -> OutputPlace:
     Raises:
         Refusal: The prefix is wrong, or the disk refuses.
     """
-    problem = prefix_problem(prefix)
+    problem = _name_problem(prefix)
     if problem:
-        raise (DiskRefusal if problem == _folder_problem(prefix) else Refusal)(problem)
+        raise Refusal(problem)
+    problem = _folder_problem(prefix)
+    if problem:
+        raise DiskRefusal(problem)
     with explained_disk_errors(f"the folder of '{prefix}'"):
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
             prefix, folder_paths.get_output_directory(), width, height
