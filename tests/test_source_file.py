@@ -482,6 +482,7 @@ def test_saved_and_loaded_by_the_nodes(model, source, folders):
         OFFICIAL,
         evaluate_at="current label (paper)",
         refinement=1,
+        reuse=False,
     ).result
     for file in offered:
         assert LoadSourceRun.validate_inputs(file) is True

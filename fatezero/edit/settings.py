@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ..prompts.window import Window
+from ..readable import readable
 
 INVERSION, RECONSTRUCTION = "inversion", "reconstruction"
 FAST_RECONSTRUCTION = "reconstruction without guidance"
@@ -12,6 +13,7 @@ REPLAY, CACHE, AUTO_CACHE = "replay", "cache", "auto"
 NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK = "off", "words", "mask input", "words inside mask input"
 
 
+@readable
 @dataclass(frozen=True)
 class BlendSettings:
     """How an edit is fused; windows are fractions of the steps counted from the noisiest.

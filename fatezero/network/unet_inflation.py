@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from ..readable import readable
 from ..refusal import Refusal
 from .frame_chunks import active_chunk
 from .key_frames import key_frame_indices
 from .option_keys import INFLATION
 
 
+@readable
 @dataclass(frozen=True)
 class Inflation:
     """How a UNet was inflated; travels on the MODEL so that inversion and edit can be compared."""

@@ -238,6 +238,7 @@ def evaluate_chunks(
             passage = pass_chunk(denoise, active, carried, embedding)
         carried = passage.carried
         denoised = active.put(passage.part.detach(), denoised)
+    assert denoised is not None  # a clip has at least one chunk
     return Tape(denoise, embedding, denoised, tuple(before), passage)
 
 

@@ -5,12 +5,14 @@ from functools import cached_property
 
 import torch
 
+from ..readable import readable
 from .alignment import AUTO, KEPT, NEW, Row, align
 from .edit_table import edit_table
 from .tokens import PromptTokens
 from .word_fields import find_words, read_factors, read_windows
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class PromptEdit:
     """An edit from a source to a target prompt (wire type FZ_EDIT); immutable.

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from comfy.sd1_clip import escape_important, token_weights, unescape_important
 
+from ..readable import readable
 from ..refusal import Refusal
 
 CHUNK_LENGTH = 77
@@ -75,6 +76,7 @@ class Chunk(NamedTuple):
     padding: range
 
 
+@readable
 @dataclass(frozen=True)
 class PromptTokens:
     """A tokenised prompt; immutable.

@@ -3,7 +3,10 @@
 import math
 from dataclasses import dataclass
 
+from ..readable import readable
 
+
+@readable
 @dataclass(frozen=True)
 class Window:
     """A span of the denoising steps, as fractions counted from the noisiest step: start <= step / steps < end."""

@@ -20,7 +20,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..network.attention_layers import Layer
+from ..readable import readable
 from ..refusal import Refusal
+from .tensor_list import TensorList
 
 VRAM, RAM, DISK = TIERS = "vram", "ram", "disk"
 VRAM_FRACTION = 0.5  # the rest is for what comes after the edit (VAE, previews), which cannot ask for ours back
@@ -28,6 +30,7 @@ RAM_FRACTION = 0.5  # the rest is for the decoded frames and for other programs
 DISK_HEADROOM = 4 << 30  # an operating system out of disk space is worse than a slow edit
 
 
+@readable
 @dataclass(frozen=True)
 class CacheBytes:
     """Bytes in each place that a cache fills, in the order in which it fills them."""
@@ -96,40 +99,48 @@ def _less(left: CacheBytes, tier: str, size: int) -> CacheBytes:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
-    """Some frames of some layers at one sigma, stored together: tensors, or a file of them."""
+class _InMemory:
+    """Some frames of some layers at one sigma, stored together."""
 
     tier: str
     size: int
-    tensors: dict[Layer, torch.Tensor] | None = None
-    file: Path | None = None
-    file_size: int = 0
+    tensors: dict[Layer, torch.Tensor]
 
 
-class AttentionCache(list):
+@dataclass(frozen=True, eq=False)
+class _OnDisk:
+    """The same in a file."""
+
+    size: int
+    file: Path
+    file_size: int
+    tier: str = DISK
+
+
+@readable
+class AttentionCache(TensorList):
     """The source's attention by sigma, layer and frame. Its elements are the tensors in RAM.
 
-    ComfyUI's RAM cache counts CPU tensors in lists and evicts the largest node outputs when RAM runs short, so whoever
-    owns a cache shows it in a list. What is on disk lies in a folder of its own in ComfyUI's temp folder and goes with
-    the object; a crash leaves it until ComfyUI starts the next time: `main.py` empties the temp folder at its start and
-    at its end (0.18 and 0.30 alike).
+    Whoever owns a cache shows it to ComfyUI's RAM cache, in a list of its own. What is on disk lies in a folder of its
+    own in ComfyUI's temp folder and goes with the object. A crash leaves it until ComfyUI starts the next time:
+    `main.py` empties the temp folder at its start and at its end (0.18 and 0.30 alike).
 
     budget: bytes that may still be added in each place; set it before a run. It shrinks as chunks are stored, and a
     place that fails gets 0. It starts empty, so that nothing is stored. made_with: what its owner has to remember about
     where the tensors came from.
     """
 
-    def __init__(self, folder=None):
+    def __init__(self, folder: Path | None = None):
         """folder: where to make the folder on disk, by default ComfyUI's temp folder; made when it is first needed."""
         super().__init__()
         self.budget = CacheBytes()
-        self.made_with = []
+        self.made_with: list = []
         self._parent = folder
-        self._folder = self._remove_folder = None
-        self._parts = set()
-        self._places = {}  # (sigma, layer) -> {frame: (part, row)}
-
-    __eq__, __hash__ = object.__eq__, object.__hash__  # lists compare by element, which tensors cannot
+        self._folder: Path | None = None
+        self._remove_folder: weakref.finalize | None = None
+        self._parts: set[_InMemory | _OnDisk] = set()
+        # By sigma and layer, each frame's part and its row there.
+        self._places: dict[tuple[float, Layer], dict[int, tuple[_InMemory | _OnDisk, int]]] = {}
 
     def __repr__(self):
         return f"AttentionCache({self.bytes})"
@@ -155,7 +166,8 @@ class AttentionCache(list):
         width] per layer. What is held already is left as it is. A chunk is held as a whole or, after any error or a
         cancel, not at all.
         """
-        new_rows = {}  # layers that lack the same frames are stored together
+        # Layers that lack the same frames are stored together.
+        new_rows: dict[tuple[int, ...], dict[Layer, torch.Tensor]] = {}
         for layer, tensor in tensors.items():
             held = self._places.get((sigma, layer), {})
             rows = {frame: row for row, frame in enumerate(frames) if frame not in held}
@@ -168,13 +180,13 @@ class AttentionCache(list):
     def holds(self, sigma: float, frames, layers) -> bool:
         """Whether these frames of all these layers are held; forgets files that are gone or cut short."""
         frames = set(frames)
-        parts = set()
+        parts: set[_InMemory | _OnDisk] = set()
         for layer in layers:
             places = self._places.get((sigma, layer), {})
             if not frames <= places.keys():
                 return False
             parts.update(places[frame][0] for frame in frames)
-        damaged = [part for part in parts if part.file is not None and not _is_whole(part)]
+        damaged = [part for part in parts if isinstance(part, _OnDisk) and not _is_whole(part)]
         for part in damaged:
             self._forget(part)
         return not damaged
@@ -188,15 +200,15 @@ class AttentionCache(list):
         layers, frames = list(layers), list(dict.fromkeys(frames))
         if not self.holds(sigma, frames, layers):
             return None
-        step = {layer: {} for layer in layers}
-        on_disk = {}
+        step: dict[Layer, dict[int, torch.Tensor]] = {layer: {} for layer in layers}
+        on_disk: dict[_OnDisk, list[tuple[Layer, int, int]]] = {}
         for layer in layers:
             for frame in frames:
                 part, row = self._places[sigma, layer][frame]
-                if part.file is None:
-                    step[layer][frame] = part.tensors[layer][row]
-                else:
+                if isinstance(part, _OnDisk):
                     on_disk.setdefault(part, []).append((layer, frame, row))
+                else:
+                    step[layer][frame] = part.tensors[layer][row]
         for part, wanted in on_disk.items():
             try:
                 with safe_open(part.file, framework="pt") as file:
@@ -213,6 +225,7 @@ class AttentionCache(list):
         on_gpu = all(tensor.device.type != "cpu" for tensor in tensors.values())
         for tier in _tiers_with_room(size, self.budget if on_gpu else replace(self.budget, vram=0)):
             try:
+                part: _InMemory | _OnDisk
                 part = self._write(tensors, size) if tier == DISK else _copied(tensors, size, tier)
             except (OSError, SafetensorError, torch.cuda.OutOfMemoryError) as error:
                 self.budget = replace(self.budget, **{tier: 0})
@@ -225,7 +238,7 @@ class AttentionCache(list):
                 continue
             self.budget = _less(self.budget, tier, size)
             self._parts.add(part)
-            if tier == RAM:
+            if tier == RAM and isinstance(part, _InMemory):
                 self.extend(part.tensors.values())
             for layer in tensors:
                 places = self._places.setdefault((sigma, layer), {})
@@ -233,12 +246,15 @@ class AttentionCache(list):
             return True
         return False
 
-    def _write(self, tensors: dict[Layer, torch.Tensor], size: int) -> _Part:
+    def _write(self, tensors: dict[Layer, torch.Tensor], size: int) -> _OnDisk:
         if self._folder is None or not self._folder.exists():
             parent = Path(self._parent or folder_paths.get_temp_directory())
             folder = parent / f"fatezero_cache_{uuid.uuid4().hex}"
             folder.mkdir(parents=True)
-            self._folder, self._remove_folder = folder, weakref.finalize(self, shutil.rmtree, folder, True)
+            self._folder, self._remove_folder = (
+                folder,
+                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True),
+            )
         free = shutil.disk_usage(self._folder).free - DISK_HEADROOM
         if size > free:
             raise OSError(
@@ -249,14 +265,14 @@ class AttentionCache(list):
         whole = False
         try:
             save_file({_name(layer): _copy(tensor, "cpu") for layer, tensor in tensors.items()}, file)
-            part = _Part(DISK, size, file=file, file_size=file.stat().st_size)
+            part = _OnDisk(size, file, file.stat().st_size)
             whole = True
         finally:
             if not whole:
                 _remove(file)
         return part
 
-    def _forget(self, part: _Part) -> None:
+    def _forget(self, part: _OnDisk) -> None:
         """Treats a damaged file as not held."""
         logging.warning("FateZero: the attention cache lost a file in the temp folder; what it held is computed again.")
         self._parts.discard(part)
@@ -281,8 +297,8 @@ class CachedStep:
         return result
 
 
-def _copied(tensors: dict[Layer, torch.Tensor], size: int, tier: str) -> _Part:
-    return _Part(
+def _copied(tensors: dict[Layer, torch.Tensor], size: int, tier: str) -> _InMemory:
+    return _InMemory(
         tier,
         size,
         {layer: _copy(tensor, tensor.device if tier == VRAM else "cpu") for layer, tensor in tensors.items()},
@@ -298,7 +314,7 @@ def _name(layer: Layer) -> str:
     return ".".join(map(str, (layer.kind, *layer.block, layer.depth)))
 
 
-def _is_whole(part: _Part) -> bool:
+def _is_whole(part: _OnDisk) -> bool:
     try:
         return part.file.stat().st_size == part.file_size
     except OSError:

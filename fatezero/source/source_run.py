@@ -5,12 +5,16 @@ from dataclasses import dataclass, field
 import torch
 
 from ..network.unet_inflation import Inflation
+from ..prompts.tokens import PromptTokens
+from ..readable import readable
 from .attention_cache import AttentionCache
 from .schedule import at_position, rescaled, schedule_position
+from .tensor_list import TensorList
 
 TARGET_LABEL, CURRENT_LABEL = "target", "current"
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class NullText:
     """Unconditional embeddings under which the source prompt, with guidance, draws the clip again; immutable.
@@ -25,13 +29,14 @@ class NullText:
     options: dict = field(default_factory=dict, repr=False)
 
 
+@readable
 @dataclass(frozen=True, eq=False)
-class SourceRun(list):
+class SourceRun(TensorList):
     """The source clip's inversion (wire type FZ_SOURCE); immutable but for its cache.
 
     No attention need be kept: queries and keys are a deterministic function of what the model was fed, so an edit runs
     the source rows again (replay) and reads them as they pass, or keeps them in `cache` for the next edit.
-    As a list it holds its tensors: ComfyUI's RAM cache sees the size of lists and drops the largest when RAM is short.
+    As a list it holds its tensors, which ComfyUI's RAM cache counts.
 
     sigmas: float32 [N + 1], ascending; trajectory: float32 [N + 1, n, c, h, w], the latent at each sigma in ComfyUI's
     x = x_0 + sigma·epsilon, first the clean one, last the noise; word_maps: float32 [N, n, T', h', w'], the source's
@@ -47,15 +52,12 @@ class SourceRun(list):
     label: str
     refinement: int
     conditioning: list = field(repr=False)
-    tokens: object
+    tokens: PromptTokens | None
     inflation: Inflation | None
     fingerprint: str
     version: int = 1
     null_text: NullText | None = None
     cache: AttentionCache = field(default_factory=AttentionCache, repr=False)
-
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
 
     def __post_init__(self):
         self.extend([self.trajectory, self.word_maps, self.cache])

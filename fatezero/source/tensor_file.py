@@ -103,7 +103,7 @@ def explain_disk_errors(what: str, advice: str):
 
 
 def _header(tensors, names, document: str) -> bytes:
-    header = {"__metadata__": {DOCUMENT: document, _CHECKSUM: _checksum(tensors, document)}}
+    header: dict[str, dict] = {"__metadata__": {DOCUMENT: document, _CHECKSUM: _checksum(tensors, document)}}
     end = 0
     for name in names:
         tensor = tensors[name]
@@ -124,7 +124,7 @@ def _checksum(tensors, document: str) -> str:
 
 def _blocks(tensor: torch.Tensor) -> Iterator[memoryview]:
     """A tensor's bytes in parts, between which a long write or read can be cancelled."""
-    data = memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
     for start in range(0, len(data), _BLOCK):
         if start:
             throw_exception_if_processing_interrupted()

@@ -10,12 +10,14 @@ from ..network.model_identity import fingerprint
 from ..network.option_keys import TUNED
 from ..network.temporal_parts import with_temporal_parts
 from ..network.unet_inflation import Inflation, inflate
+from ..readable import readable
 from .layouts import Layout, temporal_names, unet_names
 
 PREFIX = "diffusion_model."  # before the UNet's names in ComfyUI's patches
 KEY_FRAMES = ("-1", "first")  # Tune-A-Video's; files of the official codes do not say theirs
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class TunedState:
     """The weights that tuning changed or added, by their names in files, and how they came about; immutable.
