@@ -15,6 +15,7 @@ from fatezero_pack.fatezero.prompts.tokens import PromptTokens
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.attention_cache import AttentionCache, CacheBytes
 from fatezero_pack.fatezero.source.source_run import NullText, SourceRun
+from fatezero_pack.fatezero.tuning.memory import TuningMemory
 from fatezero_pack.fatezero.tuning.tuned_state import TunedState
 
 # What travels between nodes, on wires of its own or within a MODEL, LATENT or CONDITIONING.
@@ -28,6 +29,7 @@ TRAVELLING = [
     PromptTokens,
     SourceRun,
     TunedState,
+    TuningMemory,
     Window,
 ]
 
@@ -52,8 +54,9 @@ def our_classes():
 
 
 def has_own_text(kind) -> bool:
-    """Whether somebody wrote a text for a class, other than Python's own for dataclasses and errors."""
-    if issubclass(kind, (BaseException, tuple)):
+    """Whether somebody wrote a text for a class, other than Python's own for dataclasses and errors. Private classes stay
+    within their module."""
+    if issubclass(kind, (BaseException, tuple)) or kind.__name__.startswith("_"):
         return False
     written = {"__str__", "__len__"} if is_dataclass(kind) else {"__str__", "__len__", "__repr__"}
     return bool(written & vars(kind).keys())

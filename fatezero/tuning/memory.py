@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import comfy.model_management
 import torch
 
+from ..readable import readable
 from ..refusal import Refusal
 from .layouts import TRAINED_QUERIES, temporal_names, unet_names
 from .settings import Tuning
@@ -18,6 +19,7 @@ STATE_BYTES = 16  # of each trained value: itself, its gradient and AdamW's two 
 AUTO, ON, OFF = "auto", "on", "off"
 
 
+@readable
 @dataclass(frozen=True)
 class TuningMemory:
     """Bytes for the trained weights and for a step's activations, and whether blocks compute twice to save them."""
