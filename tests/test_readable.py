@@ -9,6 +9,7 @@ import pytest
 from edit_cases import prompt_edit
 from fatezero_pack import fatezero
 from fatezero_pack.fatezero.edit.settings import BlendSettings
+from fatezero_pack.fatezero.edit.source_attention import AttentionPlan
 from fatezero_pack.fatezero.network.unet_inflation import Inflation
 from fatezero_pack.fatezero.prompts.prompt_edit import PromptEdit
 from fatezero_pack.fatezero.prompts.tokens import PromptTokens
@@ -21,6 +22,7 @@ from fatezero_pack.fatezero.tuning.tuned_state import TunedState
 # What travels between nodes, on wires of its own or within a MODEL, LATENT or CONDITIONING.
 TRAVELLING = [
     AttentionCache,
+    AttentionPlan,
     BlendSettings,
     CacheBytes,
     Inflation,

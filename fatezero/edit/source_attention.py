@@ -12,6 +12,7 @@ from ..network.attention_layers import CROSS, SELF
 from ..network.unet_inflation import KeyFramePatch, inflation_of
 from ..network.unet_layer_sizes import cached_bytes_per_frame, read_bytes_per_frame
 from ..prompts.prompt_edit import PromptEdit
+from ..readable import readable
 from ..refusal import Refusal
 from ..source.attention_cache import CacheBytes, free_budget, plan_cache
 from ..source.source_run import SourceRun
@@ -35,6 +36,7 @@ class AttentionDemand:
     extra_time: float
 
 
+@readable
 @dataclass(frozen=True)
 class AttentionPlan:
     """How a run gets its source attention, decided before it starts.
