@@ -4,7 +4,7 @@ import comfy.model_management
 import pytest
 import torch
 
-from fatezero_pack.fatezero.network import temporal_attention
+from fatezero_pack.fatezero.network import temporal_attention, temporal_parts
 from fatezero_pack.fatezero.network.chunked_sampling import ChunkedRun
 from fatezero_pack.fatezero.network.model_identity import fingerprint
 from fatezero_pack.fatezero.network.option_keys import FRAMES_AT_ONCE
@@ -75,10 +75,11 @@ def test_pictures(models, golden):
 
 
 def test_places_in_parts(models, golden, monkeypatch):
-    """Temporal attention is independent per place, so that places may go through in any number of parts."""
+    """Temporal attention is independent per place, a feed-forward per frame: they may go through in parts."""
     model = models["tav"][1]
     whole = three_frames(model, golden["tav"], rows=2)
     monkeypatch.setattr(temporal_attention, "ELEMENTS_AT_ONCE", 100 * 2 * 3 * 32)
+    monkeypatch.setattr(temporal_parts, "ELEMENTS_AT_ONCE", 100 * 2 * 3 * 32)
     assert relative(three_frames(model, golden["tav"], rows=2), whole) < 1e-5
 
 

@@ -14,7 +14,7 @@ from .settings import Tuning
 
 # Values that a step holds at its peak beside the weights, per cell of the clip's latent and per channel of the UNet's
 # finest level: counted for SD 1.5 with FateZero's parts and key frames, attention that keeps no probabilities.
-VALUES_PER_CELL = {True: 76, False: 428}
+VALUES_PER_CELL = {True: 68, False: 428}
 STATE_BYTES = 16  # of each trained value: itself, its gradient and AdamW's two averages, in float32
 AUTO, ON, OFF = "auto", "on", "off"
 
