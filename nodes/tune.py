@@ -76,7 +76,7 @@ class TuneVideoModel(io.ComfyNode):
                     default=AUTO,
                     optional=True,
                     advanced=True,
-                    tooltip="on: a fifth of the memory for a third more time, with the same result. auto: where the "
+                    tooltip="on: a sixth of a step's memory for about a quarter more time, with the same result. auto: where the "
                     "memory asks for it.",
                 ),
             ],
