@@ -193,7 +193,7 @@ def test_another_lora_than_at_inversion_is_refused(at_inversion, at_edit):
         return model
 
     source = inverted(model(at_inversion), EDIT)
-    with pytest.raises(ValueError, match="Attention Blend: 'model' is not the one the source was inverted with"):
+    with pytest.raises(ValueError, match="^'model' is not the one the source was inverted with"):
         edited(model(at_edit), source, EDIT, FUSED)
 
 
