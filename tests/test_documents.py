@@ -56,6 +56,18 @@ def test_the_readme_has_a_row_for_every_node():
     assert [node.define_schema().display_name for node in nodes if node.define_schema().display_name not in named] == []
 
 
+def test_every_input_and_output_has_a_tooltip():
+    schemas = [node.define_schema() for node in asyncio.run(FateZeroExtension().get_node_list())]
+    sockets = [(schema.node_id, socket) for schema in schemas for socket in [*schema.inputs, *schema.outputs]]
+    sockets += [(node, nested) for node, socket in sockets for nested in nested_inputs(socket)]
+    assert [(node, socket.id) for node, socket in sockets if not socket.tooltip] == []
+
+
+def nested_inputs(socket):
+    """The inputs that the options of a preset bring along."""
+    return [nested for option in getattr(socket, "options", None) or [] for nested in getattr(option, "inputs", [])]
+
+
 @pytest.mark.parametrize("page", ["FateZeroAttentionBlend", "FateZeroBlendSampler"])
 def test_the_help_pages_have_a_row_for_every_preset(page):
     rows = re.findall(r"^\| (.+?) \|", (ROOT / "web" / "docs" / f"{page}.md").read_text(encoding="utf-8"), re.MULTILINE)
