@@ -371,3 +371,13 @@ def test_write_clip_names_its_unfinished_folder_after_the_process(folders, monke
     monkeypatch.setattr(video_write, "_write_video", look)
     write_clip(str(folders / "output" / "clip.mp4"), smooth_clip(1, 8, 8), 8.0)
     assert seen[0].startswith(f".unfinished_{os.getpid()}_")
+
+
+def test_the_upload_button_offers_what_is_read():
+    from pathlib import Path
+
+    from fatezero_pack.fatezero.video.formats import ENDINGS
+
+    script = (Path(__file__).resolve().parent.parent / "web" / "pick_clips.js").read_text()
+    listed = script[script.index("(\n") : script.index(").split")]
+    assert [word.strip('"+\n ') for word in listed.split() if "." in word] == list(ENDINGS)
