@@ -327,9 +327,9 @@ def test_the_default_tracks_are_taken(tmp_path, ending):
             stream.pix_fmt = "yuv420p"
         talk, music = (output.add_stream("aac", rate=48000, layout="mono") for _ in range(2))
         for stream in (small, talk):
-            stream.disposition = av.stream.Disposition(0)
+            stream.disposition = av.stream.Disposition(0).value
         for stream in (film, music):
-            stream.disposition = av.stream.Disposition.default
+            stream.disposition = av.stream.Disposition.default.value
         for stream, at in ((talk, 0.2), (music, 0.7)):
             frame = av.AudioFrame.from_ndarray(beep(at, 1).numpy(), "fltp", "mono")
             frame.sample_rate, frame.pts = 48000, 0

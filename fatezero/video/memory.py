@@ -7,6 +7,7 @@ import torch
 
 from ..refusal import Refusal
 
+_CONVERTED_BYTES = 12  # of a pixel: as RGB, and one colour of it as a number; measured
 _CONTAINER = Path("/sys/fs/cgroup")  # the limit of a Linux container, which the system's own figure leaves out
 
 
@@ -36,6 +37,25 @@ def require_memory(needed: int, what: str, advice: str) -> None:
     free = free_memory()
     if needed > free:
         raise Refusal(f"{what} need {needed / 1e9:.1f} GB but {free / 1e9:.1f} GB of memory are free; {advice}.")
+
+
+def require_picture_memory(size: tuple[int, int], decoded_bytes: float, name: str) -> None:
+    """Counts what decoding takes before it begins: a small file can hold huge pictures.
+
+    Args:
+        size: Their (width, height).
+        decoded_bytes: Of a pixel, in all pictures that the decoder holds at once.
+        name: What the clip is called in the sentence.
+
+    Raises:
+        Refusal: It does not fit in the free memory.
+    """
+    width, height = size
+    require_memory(
+        round(width * height * (decoded_bytes + _CONVERTED_BYTES)),
+        f"the pictures of {name}, {width}x{height} pixels each,",
+        "free some or choose a smaller copy",
+    )
 
 
 def allocate(

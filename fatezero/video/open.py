@@ -39,9 +39,10 @@ def opened(source: Source) -> Iterator["InputContainer"]:
     import av
 
     with opened_file(source) as file:
-        options = {"format_whitelist": ",".join(DEMUXERS), **picture_limit()}
+        # Not `options`, with which older PyAV crashes on formats that show their streams late, such as mpeg.
+        options = {"format_whitelist": ",".join(DEMUXERS)}
         with av.open(
-            _Nameless(file), "r", options=options, metadata_errors="replace", io_open=_refuse_other_files
+            _Nameless(file), "r", container_options=options, metadata_errors="replace", io_open=_refuse_other_files
         ) as container:
             yield container
 
@@ -94,21 +95,15 @@ def video_stream(container: "InputContainer", name: str) -> Any:
         name: What the clip is called in a message.
 
     Raises:
-        Refusal: There are none, or they are too large for the memory.
+        Refusal: There are none.
     """
     from av.stream import Disposition
 
-    decodable = [stream for stream in container.streams.video if stream.codec_context is not None]
+    decodable = [stream for stream in container.streams.video if stream.codec_context and stream.codec_context.width]
     films = [stream for stream in decodable if not stream.disposition & Disposition.attached_pic]
     if not films:
         raise Refusal(f"{name} has no pictures that PyAV can decode; choose a video or picture file.")
-    stream = _default(films)
-    if not (stream.codec_context.width and stream.codec_context.height):
-        raise Refusal(
-            f"{name} is damaged, or its pictures are too large for the {free_memory() / 1e9:.1f} GB of memory that are "
-            "free; choose another file or a smaller copy."
-        )
-    return stream
+    return _default(films)
 
 
 def _default(streams: list[Any]) -> Any:

@@ -6,9 +6,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from comfy.model_management import throw_exception_if_processing_interrupted
 
+from ..refusal import Refusal
 from .clip import STILL_FPS, Selection
+from .memory import require_picture_memory
 from .orientation import is_turned, oriented, photo_orientation
 from .picture import Picture
+
+_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP")
+_HELD_BYTES = 8  # of a pixel: two pictures, as of an animation
 
 
 def open_picture(file: BinaryIO, formats: tuple[str, ...]) -> Any:
@@ -19,6 +24,29 @@ def open_picture(file: BinaryIO, formats: tuple[str, ...]) -> Any:
         return Image.open(file, formats=formats)
     except Image.DecompressionBombError as error:
         raise OSError(str(error)) from error
+
+
+def require_memory_for_header(file: BinaryIO, name: str) -> None:
+    """Counts the memory by the size in the file's header, if Pillow knows the format: FFmpeg decodes while it opens.
+
+    Args:
+        file: The file; its position is moved.
+        name: What the clip is called in the sentence.
+
+    Raises:
+        Refusal: A picture does not fit in the free memory, or has more pixels than Pillow takes.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            require_picture_memory(image.size, _HELD_BYTES, name)
+    except Refusal:
+        raise
+    except Image.DecompressionBombError as error:
+        raise Refusal(f"the pictures of {name} are too large ({error}); choose a smaller copy.") from error
+    except (OSError, SyntaxError, ValueError):  # a film, or damaged: others will tell
+        return
 
 
 def webp_pictures(image: Any, selection: Selection) -> Iterator[Picture]:

@@ -13,14 +13,11 @@ from ..refusal import Refusal
 from .clip import BLACK, STILL_FPS, Clip, Color, Fit, Selection
 from .collect import Collected, collect, frame_rate
 from .frames import Placement
-from .memory import require_memory
 from .open import Source, explained, opened, opened_file
 from .picture import Picture
-from .pillow import open_picture, webp_pictures
+from .pillow import open_picture, require_memory_for_header, webp_pictures
 from .stream import read_stream
 from .whole import is_cut_off
-
-_WEBP_BYTES = 36  # of a pixel: three pictures that Pillow holds of an animation, and their conversion
 
 
 def read_file(source: Source, name: str, selection: Selection, fit: Fit, background: Color = BLACK) -> Clip:
@@ -42,6 +39,8 @@ def read_file(source: Source, name: str, selection: Selection, fit: Fit, backgro
     import av
 
     try:
+        with opened_file(source) as file:
+            require_memory_for_header(file, name)
         with opened(source) as container:
             if container.format.name != "webp_pipe":
                 return read_stream(source, container, name, selection, fit, background)
@@ -121,12 +120,6 @@ def read_images(
 
 def _read_webp(source: Source, name: str, selection: Selection, fit: Fit, background: Color) -> Clip:
     with opened_file(source) as file, open_picture(file, ("WEBP",)) as image:
-        width, height = image.size
-        require_memory(
-            (_WEBP_BYTES * width * height),
-            f"the pictures of {name}, {width}x{height} pixels each,",
-            "free some or choose a smaller copy",
-        )
         pictures = webp_pictures(image, selection)
         collected = collect(pictures, selection.taken(image.n_frames, name), name, fit, background)
         notes = ["The file is cut off: its end is missing."] * is_cut_off(file)

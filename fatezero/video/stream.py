@@ -11,7 +11,7 @@ from .clip import STILL_FPS, Clip, Color, Fit, Selection
 from .collect import collect, frame_rate
 from .decode import Findings, decode, deinterlaced, packets
 from .formats import is_picture
-from .memory import require_memory
+from .memory import require_picture_memory
 from .open import Source, audio_stream, opened_file, video_stream
 from .orientation import UPRIGHT, Orientation, frame_orientation, photo_orientation
 from .picture import Picture, frame_picture, frame_signal
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _REORDERED = 64  # packets by which the order of decoding may differ from that of showing; codecs allow 16
 _FRAMES_HELD = 6  # by a decoder for the pictures to come, besides one by each thread
-_CONVERTED_BYTES = 20  # of a pixel: as RGB, one colour of it as a number, and that weighted by the opacity
 
 
 def read_stream(
@@ -44,7 +43,8 @@ def read_stream(
     rate = Fraction(STILL_FPS) if is_photo else stream.average_rate or stream.guessed_rate
     times = _times(container, stream, selection)
     expected = selection.taken(len(times), name)
-    _require_memory(container, stream, name)
+    context = stream.codec_context
+    require_picture_memory((context.width, context.height), _decoded_bytes(container, context), name)
     findings, passage = Findings(), _Passage(stream, _photo_orientation(source) if is_photo else None)
     frames = deinterlaced(passage.counted(_frames(source, stream, times, selection.start, findings)), findings)
     pictures = passage.pictures(islice(frames, 0, None, selection.every_nth))
@@ -73,21 +73,15 @@ def _frames(source: Source, stream: Any, times: list[int | None], start: int, fi
     return decode(source, stream.index, known[start] if start else None, findings)
 
 
-def _require_memory(container: "InputContainer", stream: Any, name: str) -> None:
-    """Counts what decoding needs before it begins: a small file can hold huge pictures."""
-    context = stream.codec_context
-    width, height = context.width, context.height
-    bytes_each = sum(
+def _decoded_bytes(container: "InputContainer", context: Any) -> float:
+    """Bytes of a pixel in all pictures that the decoder holds at once."""
+    whole = sum(
         component.width * component.height * (2 if component.bits > 8 else 1)
         for component in (context.format.components if context.format else ())
     )
     is_still = is_picture(container.format.name) or container.format.name in ("gif", "apng")
     held = 2 if is_still else _FRAMES_HELD + min(16, os.cpu_count() or 1)
-    require_memory(
-        held * max(bytes_each, width * height) + _CONVERTED_BYTES * width * height,
-        f"the pictures of {name}, {width}x{height} pixels each,",
-        "free some or choose a smaller copy",
-    )
+    return held * max(1.0, whole / (context.width * context.height))
 
 
 @dataclass
