@@ -2,7 +2,7 @@
 
     python dev.py demo     edits the demo clip in a real ComfyUI and says where the videos and the report lie
     python dev.py serve    opens that ComfyUI in the browser with the demo workflow loaded
-    python dev.py check    looks through the code without running it: lint, format, types
+    python dev.py check    looks through the code without running it: lint, format, types, calls of ComfyUI
     python dev.py format   rewrites the code as check wants it
     python dev.py test     runs all tests
     python dev.py bench    measures what an edit costs and writes it to benchmarks/ (--short: in under five minutes)

@@ -20,6 +20,8 @@ from .shared.input_file import files_inside, input_path
 NODE = "Video Load"
 GRIDS = ("8", "16", "32", "64")
 
+# Workflows of 0.1.0 end with what the upload button holds; the frontend now gives that to 'background'.
+_UPLOAD_BUTTON = "image"
 _DEMO = "demo/"
 _DEMO_CLIPS = Path(__file__).resolve().parent.parent / "demo" / "clips"
 
@@ -164,7 +166,7 @@ def _read(file, video, images, selection: Selection, fit, color: Color) -> tuple
 
 def _color(text: str) -> Color | None:
     """Red, green and blue of 0..1 from '#rrggbb' or '#rgb'; None if it is neither."""
-    digits = str(text).strip().removeprefix("#")
+    digits = "000" if text == _UPLOAD_BUTTON else str(text).strip().removeprefix("#")
     if len(digits) == 3:
         digits = "".join(2 * digit for digit in digits)
     if len(digits) != 6 or not all(digit in "0123456789abcdefABCDEF" for digit in digits):

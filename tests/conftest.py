@@ -43,6 +43,15 @@ def temp_folder(monkeypatch, tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """ComfyUI's own folders, `input`, `output` and `temp`, empty."""
+    for name in ("input", "output", "temp"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(folder_paths, f"{name}_directory", str(tmp_path / name))
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def judge():
     """The network that judges edits of the toy world."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import commands, environment
+from tools import commands, environment, import_guard
 from tools.comfyui_server import ComfyUIServer, ServerError, link_folder
 from tools.workflow_prompt import prompt_from_workflow
 
@@ -62,23 +62,45 @@ def test_what_the_demo_cannot_use_is_named(arguments, told):
     assert told in answer.stderr and len(answer.stderr.splitlines()) == 1
 
 
-def test_check_names_every_fault_and_format_mends_what_a_rule_can(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(commands, "ROOT", tmp_path)
+@pytest.fixture
+def checked(tmp_path, monkeypatch):
+    """A repository with one file, which `check` and `format` look at, and a ComfyUI with one function."""
+    for module in (commands, import_guard):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(commands, "environment", lambda: sys.executable)
+    monkeypatch.setattr(commands, "comfyui", lambda version: tmp_path / ".comfyui")
     (tmp_path / "pyproject.toml").write_text((PACK / "pyproject.toml").read_text(encoding="utf-8"))
-    code = tmp_path / "fatezero" / "code.py"
-    code.parent.mkdir()
-    code.write_text("import  os\ndef steps(count:int) -> str:\n    return count\n")
+    for package in ("fatezero", ".comfyui/comfy"):
+        (tmp_path / package).mkdir(parents=True)
+    (tmp_path / ".comfyui/comfy/sample.py").write_text("def sample(model, noise): ...\n")
+    return tmp_path / "fatezero" / "code.py"
+
+
+def test_check_names_every_fault_and_format_mends_what_a_rule_can(checked, capfd):
+    checked.write_text("import  os\ndef steps(count:int) -> str:\n    return count\n")
     assert commands.check(None, []) == 1
     told = capfd.readouterr().out
     assert "F401" in told and "would be reformatted" in told and "Incompatible return value" in told
     assert commands.format_code(None, []) == 0
-    assert code.read_text() == "def steps(count: int) -> str:\n    return count\n"
+    assert checked.read_text() == "def steps(count: int) -> str:\n    return count\n"
     assert commands.check(None, []) == 1
     told = capfd.readouterr().out
     assert "F401" not in told and "would be reformatted" not in told and "Incompatible return value" in told
-    code.write_text(code.read_text().replace("-> str", "-> int"))
-    assert commands.check(None, []) == 0
+
+
+@pytest.mark.parametrize(
+    "used, told",
+    [
+        ("comfy.sample.sample(1, noise=2)", "SAFE"),
+        ("comfy.sample.sample(1, noise=2, steps=3)", "unexpected keyword argument 'steps'"),
+        ("comfy.sample.sample(1)", "missing required argument 'noise'"),
+        ("comfy.sample.prepare_noise(1, 2)", "MISSING  comfy.sample.prepare_noise"),
+    ],
+)
+def test_check_names_what_comfyui_does_not_have(checked, capfd, used, told):
+    checked.write_text(f"import comfy.sample\n\n{used}\n")
+    assert commands.check(None, []) == int(told != "SAFE")
+    assert capfd.readouterr().out.count(told) == 2  # in the oldest and the newest ComfyUI
 
 
 @pytest.mark.parametrize("command", ["check", "format"])

@@ -75,10 +75,13 @@ def test_a_workflow_means_what_it_meant(server, name):
         assert found == saved["inputs"], f"{node} {saved['class_type']}"
 
 
+@pytest.mark.parametrize("kind", ["prompts", "workflows"])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_prompt_of_before_is_accepted(server, model_names, name):
-    """As ComfyUI's own API clients have saved it, without inputs that came later; what it computes is not awaited."""
-    prompt = json.loads((SAVED / "prompts" / f"{name}.json").read_text(encoding="utf-8"))
+def test_what_was_saved_before_is_accepted(server, model_names, name, kind):
+    """Prompts as API clients have saved them, without later inputs, and workflows; what they compute is not awaited."""
+    prompt = json.loads((SAVED / kind / f"{name}.json").read_text(encoding="utf-8"))
+    if kind == "workflows":
+        prompt = prompt_from_workflow(prompt, server.object_info())
 
     def stop(kind, data):
         if kind == "execution_start":

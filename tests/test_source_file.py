@@ -8,7 +8,6 @@ import re
 from dataclasses import replace
 
 import comfy.model_management
-import folder_paths
 import pytest
 import torch
 from comfy.model_base import ModelType
@@ -54,15 +53,6 @@ def path(tmp_path, source):
     path = str(tmp_path / "run.safetensors")
     write_source(path, source)
     return path
-
-
-@pytest.fixture
-def folders(tmp_path, monkeypatch):
-    """Folders of ComfyUI's own."""
-    for name in ("output", "input"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setattr(folder_paths, f"{name}_directory", str(tmp_path / name))
-    return tmp_path
 
 
 def check_equal(loaded: SourceRun, source: SourceRun):

@@ -22,13 +22,7 @@ DEFAULTS = dict(start=0, count=8, every_nth=1, width=0, height=0, fit="crop", gr
 PROMPT = {"1": {"class_type": "FateZeroVideoSave", "inputs": {"text": "Ü"}}}
 WORKFLOW = {"nodes": [{"id": 1}], "version": 0.4}
 
-
-@pytest.fixture(autouse=True)
-def folders(tmp_path, monkeypatch):
-    for name in ("input", "output", "temp"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setattr(folder_paths, f"{name}_directory", str(tmp_path / name))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folders")
 
 
 @pytest.fixture

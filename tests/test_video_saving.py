@@ -28,13 +28,7 @@ from video_clips import beep, beep_time, numbered_frame, numbers, smooth_clip, w
 LOAD = dict(start=0, count=8, every_nth=1, width=0, height=0, fit="crop", grid="8")
 DAY = 24 * 3600
 
-
-@pytest.fixture(autouse=True)
-def folders(tmp_path, monkeypatch):
-    for name in ("input", "output", "temp"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setattr(folder_paths, f"{name}_directory", str(tmp_path / name))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folders")
 
 
 def load(file="clip.mp4", **settings):
@@ -288,6 +282,7 @@ def test_the_background_is_a_colour(folders):
         "Video Load: 'background' is '#12g'; write a colour such as #ffffff."
     )
     assert VideoLoad.validate_inputs(file=None, background="#fff") is True
+    assert VideoLoad.validate_inputs(file=None, background="image") is True  # of a workflow that has no background yet
     with pytest.raises(ValueError, match="Video Load: 'background' is 'red'"):
         load(images=torch.rand(1, 8, 8, 4), background="red")
     images, _, _, mask = load(images=torch.zeros(1, 8, 8, 4), background="#ff8000").args

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .comfyui_server import ComfyUIServer, ServerError
 from .environment import NEWEST, OLDEST, ROOT, InstallError, comfyui, environment, interpreter
+from .import_guard import guard_against
 from .terminal import Stage
 from .workflow_prompt import prompt_from_workflow
 
@@ -111,8 +112,10 @@ def serve(options, further):
 
 
 def check(_, further):
-    """Lint, format and types, none of which runs the code; returns 0 when all of them are in order."""
-    return _run_all(["ruff", "check"], ["ruff", "format", "--check"], ["mypy"])
+    """Lint, format, types and what we use of ComfyUI, without running it; returns 0 when all of them are in order."""
+    environment()
+    guards = [guard_against(comfyui(version), version) for version in (OLDEST, NEWEST)]
+    return _run_all(["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], *guards)
 
 
 def format_code(_, further):

@@ -1,12 +1,12 @@
 """Opens every shipped workflow in ComfyUI's real frontend, in headless Chromium, and says what is wrong with it.
 
-    python -m tools.frontend_check --comfyui PATH --python PATH [--chromium PATH] [--pictures FOLDER] [--run]
+    python -m tools.frontend_check [--chromium PATH] [--pictures FOLDER] [--run] [--comfyui PATH] [--python PATH]
 
 Each workflow must load without a missing node, lie without overlaps, give the same prompt as tools/workflow_prompt.py
 makes of its file, and again after it was saved and loaded; choosing a preset must set its values; and nothing of ours
 may fail in the browser's console. --run also runs the demos there and looks at the layout with the results shown.
-Needs the package playwright and a Chromium: `python -m pip install playwright` and `playwright install chromium`, or
-name yours with --chromium.
+Run it in the repository's root, with the Python of the .venv that any dev.py command makes. It also needs playwright
+(`python -m pip install playwright`) and a Chromium (`playwright install chromium`, or your own by --chromium).
 """
 
 import argparse
@@ -17,9 +17,10 @@ import time
 from pathlib import Path
 
 from tools.comfyui_server import ComfyUIServer
+from tools.environment import NEWEST, ROOT
 from tools.workflow_prompt import prompt_from_workflow
 
-PACK = Path(__file__).resolve().parent.parent
+COMFYUI = ROOT / ".comfyui" / NEWEST
 FOLDERS = {"ckpt_name": "checkpoints", "lora_name": "loras", "control_net_name": "controlnet"}
 READY = """() => window.app?.graph && window.app.extensionManager
     && window.LiteGraph?.registered_node_types.FateZeroVideoLoad"""
@@ -58,8 +59,8 @@ FIT = """() => {
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--comfyui", required=True, type=Path, help="folder of ComfyUI's main.py")
-    options.add_argument("--python", default=sys.executable, help="interpreter that ComfyUI runs with")
+    options.add_argument("--comfyui", type=Path, default=COMFYUI, help="an existing ComfyUI to use instead of dev.py's")
+    options.add_argument("--python", default=sys.executable, help="the interpreter that ComfyUI runs with")
     options.add_argument("--chromium", help="Chromium to use instead of playwright's own")
     options.add_argument("--pictures", type=Path, help="folder for a screenshot of each workflow")
     options.add_argument("--run", action="store_true", help="also run the demos in the browser")
@@ -68,14 +69,14 @@ def main():
         from playwright.sync_api import sync_playwright
     except ImportError:
         sys.exit(
-            "frontend_check needs playwright; install it with `python -m pip install playwright`, and a Chromium "
-            "with `playwright install chromium` or name yours with --chromium."
+            f"frontend_check needs playwright; install it with `{sys.executable} -m pip install playwright`, and a "
+            f"Chromium with `{sys.executable} -m playwright install chromium`, or name yours with --chromium."
         )
     arguments = ["--cpu", "--use-pytorch-cross-attention"]
     with (
         tempfile.TemporaryDirectory() as base,
         sync_playwright() as playwright,
-        ComfyUIServer(options.comfyui, options.python, base, {"fatezero": PACK}, arguments) as server,
+        ComfyUIServer(options.comfyui, options.python, base, {"fatezero": ROOT}, arguments) as server,
     ):
         browser = playwright.chromium.launch(executable_path=options.chromium, args=["--no-sandbox", "--disable-gpu"])
         problems = check(browser.new_page(viewport={"width": 2000, "height": 1000}), server, options)
@@ -88,7 +89,7 @@ def check(page, server, options):
     """One line for everything that is wrong."""
     object_info = server.object_info()
     workflows = {
-        file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted((PACK / "workflows").glob("*.json"))
+        file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted((ROOT / "workflows").glob("*.json"))
     }
     prompts = {name: prompt_from_workflow(workflow, object_info) for name, workflow in workflows.items()}
     place_models(prompts.values(), server.base)

@@ -4,7 +4,7 @@ So one JSON file per workflow serves ComfyUI's template browser, dev.py and the 
 use: widgets, dynamic combos, links and notes; reroutes, subgraphs, muted and bypassed nodes are refused.
 """
 
-WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
+WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COLOR", "COMBO", "COMFY_DYNAMICCOMBO_V3")
 NOTES = ("Note", "MarkdownNote")
 
 
@@ -53,8 +53,6 @@ def _widget_values(groups, stored, prefix=""):
                 if value not in choices:
                     raise ValueError(f"Input '{prefix}{name}' holds {value!r}, which this server does not offer.")
                 values.update(_widget_values(choices[value], stored, f"{prefix}{name}."))
-        if group == "required" and any(_is_upload(specification) for specification in specifications.values()):
-            next(stored, None)  # the upload button
     return values
 
 
@@ -66,10 +64,4 @@ def _default(kind, options):
         return options["options"][0]["key"]
     if kind == "COMBO":
         return next(iter(options["options"]), None)
-    return {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}[kind]
-
-
-def _is_upload(specification):
-    return len(specification) > 1 and any(
-        specification[1].get(f"{medium}_upload") for medium in ("image", "animated_image", "video")
-    )
+    return {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False, "COLOR": "#ffffff"}[kind]
