@@ -16,7 +16,7 @@ from ..fatezero.source.inversion import invert
 from ..fatezero.source.inversion_check import check_inversion, check_no_mask
 from ..fatezero.source.reconstruction import inverted_noise, reconstruct, reconstruction_error
 from ..fatezero.source.resume import FOLDER, UnfinishedInversion
-from ..fatezero.source.schedule import OFFICIAL, inversion_sigmas
+from ..fatezero.source.schedule import OFFICIAL, inversion_sigmas, noise_shortfall
 from ..fatezero.source.session import KeptRun, made_once
 from ..fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL
 from ..fatezero.voice import Voice
@@ -61,7 +61,7 @@ class Invert(io.ComfyNode):
                     options=[OFFICIAL, *comfy.samplers.SCHEDULER_NAMES],
                     default=OFFICIAL,
                     tooltip="Noise levels. The official DDIM schedule, or a scheduler as in KSampler (use "
-                    "the same there).",
+                    "the same there). The official one needs 10 steps or more to reach the noise.",
                 ),
                 io.Combo.Input(
                     "evaluate_at",
@@ -149,12 +149,12 @@ class Invert(io.ComfyNode):
             unfinished.remove()
         noise = {key: value for key, value in latent.items() if key not in ("noise_mask", "batch_index")}
         noise["samples"] = inverted_noise(model, run)
-        report = _report(kept, note, report_error)
+        report = _report(kept, noise_shortfall(model, sigmas), note, report_error)
         return io.NodeOutput(noise, run, sigmas.flip(0), report, ui=ui.PreviewText(report))
 
 
-def _report(kept: KeptRun, note: str | None, with_error: bool) -> str:
-    lines = [kept.run.summary(), *kept.details["lines"]]
+def _report(kept: KeptRun, shortfall: str | None, note: str | None, with_error: bool) -> str:
+    lines = [kept.run.summary(), *([f"! {shortfall}"] if shortfall else []), *kept.details["lines"]]
     if with_error:
         lines.append(f"reconstruction error without guidance: {kept.details['error']:.2%} of the latent")
     return "\n".join([*lines, *([note] if note else [])])

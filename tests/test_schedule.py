@@ -11,6 +11,7 @@ from fatezero_pack.fatezero.source.schedule import (
     comfy_sigmas,
     ddim_timesteps,
     inversion_sigmas,
+    noise_shortfall,
     official_sigmas,
     schedule_position,
 )
@@ -25,6 +26,27 @@ def test_timesteps_are_those_of_the_official_scheduler(steps, last):
     timesteps = ddim_timesteps(steps)
     assert len(timesteps) == steps and (int(timesteps[0]), int(timesteps[-1])) == (1, last)
     assert set(timesteps.diff().tolist()) <= {1000 // steps}
+
+
+@pytest.mark.parametrize("steps, last", [(67, 986), (150, 994), (300, 997), (501, 999), (600, 999), (900, 999)])
+def test_timesteps_that_would_end_early_are_spread_over_all(steps, last):
+    """The official ones would end at 925, 895, 898, 501, 600 and 900."""
+    timesteps = ddim_timesteps(steps)
+    assert len(timesteps) == steps and (int(timesteps[0]), int(timesteps[-1])) == (1, last)
+    assert set(timesteps.diff().tolist()) == {1000 // steps, 1000 // steps + 1}
+
+
+def test_every_number_of_steps_reaches_the_noise_or_is_said_not_to():
+    """One step ends at sigma 0.04, five at 5.1, ten at 8.4 of 14.6."""
+    model = small_model()
+    assert model.get_model_object("model_sampling").sigma_max == pytest.approx(14.61, abs=0.01)
+    ends = {steps: inversion_sigmas(model, OFFICIAL, steps)[-1] for steps in range(1, 1000)}
+    said = [steps for steps in ends if noise_shortfall(model, inversion_sigmas(model, OFFICIAL, steps))]
+    assert said == list(range(1, 10))
+    assert [round(float(ends[steps]), 2) for steps in (1, 5, 10, 300, 501)] == [0.04, 5.13, 8.39, 14.44, 14.61]
+    assert min(ends[steps] for steps in ends if steps >= 10) == ends[10]
+    assert all((inversion_sigmas(model, OFFICIAL, steps).diff() > 0).all() for steps in ends)
+    assert "sigma 0.041 of 14.6" in noise_shortfall(model, inversion_sigmas(model, OFFICIAL, 1))
 
 
 @pytest.mark.parametrize("steps", [1, 4, 30, 50, 999])

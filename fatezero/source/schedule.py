@@ -7,9 +7,29 @@ from ..refusal import Refusal
 OFFICIAL = "DDIM (official)"
 
 
+# Below this share of the model's largest sigma, a clip is still seen in its noise.
+ENOUGH_NOISE = 0.55
+# The official timesteps are kept where their whole intervals cover this share of the training timesteps.
+OFFICIAL_COVERAGE = 0.95
+
+
 def ddim_timesteps(steps: int, train_steps: int = 1000) -> torch.Tensor:
-    """Ascending timesteps of the official scheduler: leading spacing, offset 1 (1, 21, ..., 981 for 50 steps)."""
-    return torch.arange(steps) * (train_steps // steps) + 1
+    """Ascending timesteps of the official scheduler: leading spacing, offset 1.
+
+    The official code rounds the interval between them down. Where that leaves out much of the noisy end (501 steps of 1
+    end in the middle), the timesteps are rounded instead of the interval.
+
+    Args:
+        steps: 1 to train_steps.
+        train_steps: How many the model was trained with.
+
+    >>> ddim_timesteps(50)[[0, 1, -1]].tolist(), ddim_timesteps(501)[[0, 1, -1]].tolist()
+    ([1, 21, 981], [1, 2, 999])
+    """
+    interval = train_steps // steps
+    if interval * steps >= OFFICIAL_COVERAGE * train_steps:
+        return torch.arange(steps) * interval + 1
+    return torch.arange(steps) * train_steps // steps + 1
 
 
 def official_sigmas(model_sigmas: torch.Tensor, steps: int) -> torch.Tensor:
@@ -55,6 +75,22 @@ def inversion_sigmas(model, schedule: str, steps: int) -> torch.Tensor:
             "use another number of steps or another schedule."
         )
     return sigmas
+
+
+def noise_shortfall(model, sigmas: torch.Tensor) -> str | None:
+    """What to say of a schedule that ends far below the model's own noise, in one sentence, or None.
+
+    Args:
+        model: ModelPatcher.
+        sigmas: Of the inversion, ascending [N + 1].
+    """
+    end, most = float(sigmas[-1]), float(model.get_model_object("model_sampling").sigma_max)
+    if end >= ENOUGH_NOISE * most:
+        return None
+    return (
+        f"the noise ends at sigma {end:.2g} of {most:.3g}: much of the clip is still in it, so an edit can change "
+        "little; use 10 or more steps, or another schedule"
+    )
 
 
 def rescaled(latent: torch.Tensor, sigma, label) -> torch.Tensor:
