@@ -4,12 +4,15 @@ The patch is one wrapper. When sampling starts it checks that source, edit and s
 private options; when sampling ends, nothing of it is left.
 """
 
+from uuid import uuid4
+
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import convert_cond
 
 from ..network.chunked_sampling import ChunkedRun
 from ..network.frame_chunks import ActiveChunk
+from ..network.hooks import has_hooks, register_hooks
 from ..network.model_call import ModelCall
 from ..network.option_keys import EDIT, SOURCE, SOURCE_NEGATIVE, wrap_run
 from ..network.unet_attention import install_hooks, plain_attention
@@ -85,6 +88,19 @@ def finished(guider, source: SourceRun, samples, sigmas) -> torch.Tensor:
     return clean_samples(guider.model_patcher, source, samples)
 
 
+def separate_uuids(conds: dict[str, list[dict]]) -> None:
+    """Gives every positive conditioning a uuid of its own: ComfyUI copies that of a negative with an area into a positive
+    that it makes for the same area.
+
+    Args:
+        conds: The guider's, as ComfyUI has processed them for the run.
+    """
+    others = {cond.get("uuid") for name, held in conds.items() if name != "positive" for cond in held}
+    for cond in conds["positive"]:
+        if cond["uuid"] in others:
+            cond["uuid"] = uuid4()
+
+
 class EditRun:
     """One sampling run of an edit, which reads the source's queries and keys and fuses them into the edit's rows.
 
@@ -97,7 +113,8 @@ class EditRun:
         self.guider, self.source, self.edit, self.settings, self.voice = guider, source, edit, settings, voice
         model = guider.model_patcher
         self.branch = source_branch(source, edit, settings)
-        self.plan = plan_source_attention(model, source, edit, settings)
+        hooked = any(has_hooks(conds) for conds in guider.conds.values())
+        self.plan = plan_source_attention(model, source, edit, settings, hooked)
         self.cache = None if self.plan.budget is None else SourceCache(source, model, settings, self.plan.budget)
         self.chunks = ChunkedRun(model, self.evaluate_chunk, self.plan.demand.read_bytes, self.tell)
         self.map_downsampling = mask_downsampling(*source.trajectory.shape[-2:])
@@ -123,6 +140,7 @@ class EditRun:
         null_text = self.source.null_text
         if null_text is not None:
             guider.conds[SOURCE_NEGATIVE] = convert_cond([[null_text.embeddings[0], null_text.options]])
+        register_hooks(guider)
 
     def tell(self, chunks: str) -> None:
         """Tells the person where the source's attention comes from and how the clip goes through the model."""
@@ -146,6 +164,7 @@ class EditRun:
         settings, steps = self.settings, self.source.steps
         index = self.source.step_at(sigma)
         cross = cross_weights(self.edit, settings.cross_window, index, steps)
+        separate_uuids(self.guider.conds)
         self.branch.begin_step(self.guider, x, sigma)
         self.target_words.of_step = None
         if self.cache is not None and self.branch.reads_at(index):

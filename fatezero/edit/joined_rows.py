@@ -58,14 +58,28 @@ def _feed(
     transformer_options=None,
     **named,
 ):
-    """An APPLY_MODEL wrapper that gives the row of a conditioning another latent; uuid: the conditioning's."""
+    """An APPLY_MODEL wrapper that gives the row of a conditioning another latent; uuid: the conditioning's.
+
+    The source is a positive prompt, as in a call of its own (IPAdapter reads this), and comes after the edit's: other
+    nodes take the first positive for the picture's own (NAG).
+    """
     rows = transformer_options["uuids"]
-    if uuid in rows:
-        place = rows.index(uuid)
-        parts = list(x.chunk(len(rows)))
-        parts[place] = latent.to(x)
-        x = torch.cat(parts)
-        conditional = list(transformer_options["cond_or_uncond"])
-        conditional[place] = 0  # mark the source as a positive prompt, as in a call of its own (IPAdapter reads this)
-        transformer_options = {**transformer_options, "cond_or_uncond": conditional}
-    return executor(x, timestep, c_concat, c_crossattn, control, transformer_options, **named)
+    if uuid not in rows:
+        return executor(x, timestep, c_concat, c_crossattn, control, transformer_options, **named)
+    count, place = len(rows), rows.index(uuid)
+    order = [row for row in range(count) if row != place] + [place]
+
+    def ordered(value):
+        if isinstance(value, torch.Tensor) and value.ndim and len(value) == len(x):
+            return torch.cat([value.chunk(count)[row] for row in order])
+        return value
+
+    fed = torch.cat([*ordered(x).chunk(count)[:-1], latent.to(x)])
+    conditional = [*(transformer_options["cond_or_uncond"][row] for row in order[:-1]), 0]
+    options = {**transformer_options, "cond_or_uncond": conditional, "uuids": [rows[row] for row in order]}
+    if "sigmas" in options:
+        options["sigmas"] = ordered(options["sigmas"])
+    named = {name: ordered(value) for name, value in named.items()}
+    result = executor(fed, ordered(timestep), ordered(c_concat), ordered(c_crossattn), control, options, **named)
+    parts = list(result.chunk(count))
+    return torch.cat([*parts[:place], parts[-1], *parts[place:-1]])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..network.attention_layers import CROSS, SELF
+from ..network.hooks import has_hooks
 from ..network.unet_inflation import KeyFramePatch, inflation_of
 from ..network.unet_layer_sizes import cached_bytes_per_frame, read_bytes_per_frame
 from ..prompts.prompt_edit import PromptEdit
@@ -58,7 +59,9 @@ class AttentionPlan:
         return replay if self.fills is None else f"{replay}, this once\ncache: {self.fills}"
 
 
-def plan_source_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendSettings) -> AttentionPlan:
+def plan_source_attention(
+    model, source: SourceRun, edit: PromptEdit, settings: BlendSettings, is_hooked: bool = False
+) -> AttentionPlan:
     """Chooses between replay and cache, by the memory there is now.
 
     Args:
@@ -66,6 +69,7 @@ def plan_source_attention(model, source: SourceRun, edit: PromptEdit, settings: 
         source: The inverted clip, with what its cache holds.
         edit: What changes in the prompt.
         settings: How the edit is fused.
+        is_hooked: Whether the edit's conditionings have hooks.
 
     Raises:
         Refusal: A cache was asked for and is not available.
@@ -73,6 +77,8 @@ def plan_source_attention(model, source: SourceRun, edit: PromptEdit, settings: 
     branch = source_branch(source, edit, settings)
     demand = attention_demand(model, source, edit, settings, branch)
     hindrance = branch.why_not_cached or other_patches(model)
+    if is_hooked or has_hooks(options for _, options in source.conditioning):
+        hindrance = hindrance or "a conditioning has hooks (Create Hook LoRA ...), which change the model's weights"
     return choose(demand, settings.source_attention, hindrance, source.cache.bytes.total)
 
 
@@ -136,8 +142,9 @@ def choose(demand: AttentionDemand, wanted: str, hindrance: str | None, held: in
 
 def other_patches(model) -> str | None:
     """What other nodes on a model stand against a cache, in words, or None."""
-    patches = model.model_options.get("transformer_options", {}).get("patches", {})
+    options = model.model_options.get("transformer_options", {})
+    patches = options.get("patches", {})
     others = [patch for patch in patches.get("attn1_patch", []) if not isinstance(patch, KeyFramePatch)]
-    if others or patches.get("attn2_patch"):
+    if others or patches.get("attn2_patch") or options.get("patches_replace", {}).get(SELF):
         return "another node on the model changes what its attention layers are given (IPAdapter, HyperTile ...)"
     return None

@@ -19,6 +19,7 @@ from .frame_chunks import ActiveChunk, ChunkPlan, plan_chunks
 from .model_call import ModelCall
 from .option_keys import CHUNK, FRAMES_AT_ONCE, takes_charge, wrap_run
 from .temporal_parts import temporal_parts_of
+from .unet_attention import with_replaced_blocks
 from .unet_check import size_in_pixels
 from .unet_inflation import inflation_of
 from .unet_walk import transformer_depths
@@ -106,7 +107,7 @@ class ChunkedRun:
 
     def calc_cond_batch(self, executor, model, conds, x, timestep, model_options):
         """CALC_COND_BATCH wrapper: evaluates the clip chunk by chunk; out of memory, again with half the frames."""
-        call = ModelCall(executor, model, conds, x, timestep, model_options)
+        call = ModelCall(executor, model, conds, x, timestep, with_replaced_blocks(model_options))
         if call.active is not None:
             return call.run()
         return self.within_memory(x, lambda: self.evaluate(call))

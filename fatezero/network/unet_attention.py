@@ -4,10 +4,14 @@ ComfyUI looks up one replacement per attention layer. Ours is put in at the star
 had its say, wraps what it finds, and vanishes with the run's options; the model itself is never touched.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from comfy.ldm.modules.attention import optimized_attention
 
 from ..refusal import Refusal
 from .attention_layers import CROSS, SELF, Layer
+from .option_keys import REPLACED
 from .unet_walk import transformer_depths
 
 
@@ -22,19 +26,51 @@ def install_hooks(transformer_options: dict, diffusion_model, attend) -> None:
     for block, depth in transformer_depths(diffusion_model):
         for kind in (SELF, CROSS):
             table = replacements.setdefault(kind, {})
+            for_all = table.pop(block, None)
             for index in range(depth):
                 # ComfyUI prefers the 3-tuple; a 2-tuple key where it is unambiguous lets PAG and SAG override us in
                 # their own extra passes.
                 key = (*block, index) if depth > 1 or (*block, index) in table else block
-                previous = table.get((*block, index), table.get(block))
-                table[key] = _hook(Layer(kind, block, index), previous, attend)
+                previous = table.get((*block, index), for_all)
+                table[key] = Hook(Layer(kind, block, index), previous, attend)
 
 
-def _hook(layer: Layer, previous, attend):
-    def replacement(query, key, value, extra):
-        return attend(layer, query, key, value, extra, previous)
+@dataclass(frozen=True)
+class Hook:
+    """Our replacement of an attention layer, around another node's, or around nothing."""
 
-    return replacement
+    layer: Layer
+    previous: Callable | None
+    attend: Callable
+
+    def __call__(self, query, key, value, extra):
+        return self.attend(self.layer, query, key, value, extra, self.previous)
+
+
+def with_replaced_blocks(model_options: dict) -> dict:
+    """The options of one call of the model, told whose self-attention other nodes replace in it.
+
+    A replacement that another node has put on a whole block for this call alone (PAG, in its own pass) takes the place
+    of our hooks there: ComfyUI would prefer ours, which are on single transformers.
+    """
+    options = model_options.get("transformer_options", {})
+    tables = {kind: dict(table) for kind, table in options.get("patches_replace", {}).items()}
+    for table in tables.values():
+        foreign = {key for key, replacement in table.items() if not isinstance(replacement, Hook)}
+        for key in [key for key in table if key[:2] in foreign and isinstance(table[key], Hook)]:
+            del table[key]
+    replaced = frozenset(
+        key
+        for key, replacement in tables.get(SELF, {}).items()
+        if not isinstance(replacement, Hook) or replacement.previous is not None
+    )
+    return {**model_options, "transformer_options": {**options, "patches_replace": tables, REPLACED: replaced}}
+
+
+def is_replaced(transformer_options: dict) -> bool:
+    """Whether another node replaces the self-attention of the layer that these options belong to."""
+    replaced, block = transformer_options.get(REPLACED, ()), transformer_options["block"]
+    return block in replaced or (*block, transformer_options["block_index"]) in replaced
 
 
 def plain_attention(query, key, value, extra):

@@ -15,6 +15,7 @@ from ..refusal import Refusal
 from .frame_chunks import active_chunk
 from .key_frames import key_frame_indices
 from .option_keys import INFLATION
+from .unet_attention import is_replaced
 
 
 @readable
@@ -69,7 +70,8 @@ class KeyFramePatch:
     def __call__(self, query, key, value, extra):
         """query, key, value: normalised hidden states [rows·frames, tokens, width]; returns them with the keys and
         values of the f key frames concatenated along the tokens, [rows·frames, f·tokens, width]."""
-        if query.shape[-1] < self.minimum_width:
+        # What replaces self-attention (PAG, SAG ...) expects as many keys as queries: there a frame looks at itself.
+        if query.shape[-1] < self.minimum_width or is_replaced(extra):
             return query, key, value
         wide_key = self.widen(key, extra, "key")
         return query, wide_key, wide_key if value is key else self.widen(value, extra, "value")

@@ -47,6 +47,11 @@ def check_conditioning(model, conditioning) -> None:
             "'source' is limited to a part of the steps, but inversion needs it in all of them; "
             "remove the ConditioningSetTimestepRange node."
         )
+    if _acts_by_step(options):
+        raise Refusal(
+            "'source' has keyframes (Set Hook Keyframes, or a ControlNet's Timestep Keyframe), which are counted for "
+            "denoising, but an inversion goes through the steps backwards; remove them."
+        )
     check_embedding(model, embedding, "source")
     tokens = options.get(TOKENS)
     if tokens is not None and tokens.length != embedding.shape[1]:
@@ -54,3 +59,14 @@ def check_conditioning(model, conditioning) -> None:
             f"'source' has {embedding.shape[1]} tokens but its prompt has {tokens.length} "
             "(Conditioning Concat?); connect Edit Prompts directly."
         )
+
+
+def _acts_by_step(options: dict) -> bool:
+    """Whether a hook or a ControlNet of a conditioning changes at some step."""
+    hooks, control = options.get("hooks"), options.get("control")
+    groups = [getattr(hook, "hook_keyframe", None) for hook in (hooks.hooks if hooks is not None else ())]
+    while control is not None:
+        groups.append(getattr(control, "timestep_keyframes", None))  # of Advanced-ControlNet
+        control = getattr(control, "previous_controlnet", None)
+    keyframes = [keyframe for group in groups for keyframe in getattr(group, "keyframes", ())]
+    return any(keyframe.start_percent > 0 for keyframe in keyframes)

@@ -1,0 +1,262 @@
+"""Nodes that people put on the same model: what they do stays theirs, and the edit stays an edit."""
+
+import comfy.hooks
+import comfy.lora
+import comfy.samplers
+import pytest
+import torch
+from comfy_extras import nodes_easycache, nodes_nag, nodes_pag, nodes_sag
+
+from edit_cases import (
+    clip_latent,
+    conditioning,
+    edited,
+    inverted,
+    inverted_noise,
+    negative,
+    prompt_edit,
+    random_controlnet,
+    sampled,
+    small_model,
+)
+from fatezero_pack.fatezero.edit import source_branch
+from fatezero_pack.fatezero.edit.chunk_fusion import ChunkFusion
+from fatezero_pack.fatezero.edit.edit_run import blend_attention
+from fatezero_pack.fatezero.edit.settings import AUTO_CACHE, CACHE, NO_MASK, REPLAY, BlendSettings
+from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.prompts.window import Window
+from fatezero_pack.fatezero.source.schedule import OFFICIAL
+from fatezero_pack.nodes.invert import Invert
+from golden_unet import relative
+
+EDIT = prompt_edit()
+SETTINGS = BlendSettings(Window(0, 1), Window(0, 1), mask_from=NO_MASK, source_attention=REPLAY)
+SHUT = BlendSettings(Window(0, 0), Window(0, 0), mask_from=NO_MASK, source_attention=REPLAY)
+KEY_FRAMES = [("current", "middle"), ("middle",), ("-1", "first")]
+
+
+def inflated(model, key_frames=("current", "middle"), at_once=0):
+    return sampled_in_chunks(inflate(model, Inflation(key_frames)), at_once)
+
+
+def pag(model):
+    return nodes_pag.PerturbedAttentionGuidance.execute(model, 2.0).result[0]
+
+
+def sag(model):
+    return nodes_sag.SelfAttentionGuidance.execute(model, 0.8, 2.0).result[0]
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return clip_latent(frames=3)
+
+
+@pytest.fixture(scope="module")
+def source(clip):
+    return inverted(inflated(small_model()), EDIT, clip, schedule="normal")
+
+
+# Guidance by another self-attention.
+
+
+@pytest.mark.parametrize("node", [pag, sag])
+@pytest.mark.parametrize("key_frames", KEY_FRAMES)
+def test_replaced_self_attention_is_each_frames_own(node, key_frames, source):
+    """In any order of the nodes, in plain sampling and in an edit."""
+    model = small_model()
+    plain = sampled(node(inflated(model, key_frames)), source, EDIT)
+    assert torch.isfinite(plain).all() and relative(plain, sampled(inflated(model, key_frames), source, EDIT)) > 1e-3
+    assert torch.equal(sampled(inflated(node(model), key_frames), source, EDIT), plain)
+
+    base = inflated(model, key_frames)
+    run = inverted(base, EDIT, clip_latent(frames=3), schedule="normal")
+    blended = sampled(node(blend_attention(base, run, EDIT, SETTINGS)), run, EDIT)
+    assert torch.equal(sampled(blend_attention(node(base), run, EDIT, SETTINGS), run, EDIT), blended)
+    shut = sampled(node(blend_attention(base, run, EDIT, SHUT)), run, EDIT)
+    assert relative(shut, sampled(node(base), run, EDIT)) < 1e-6
+
+
+def test_pag_keeps_frames_apart_with_one_key_frame(source):
+    """PAG's pass gives every place its own value; with the values of a key frame all frames would be alike."""
+    seen = []
+    model = inflated(small_model(), ("middle",))
+
+    def record(query, key, value, extra):
+        seen.append(value)
+        return value
+
+    model.set_model_attn1_replace(record, "middle", 0)
+    sampled(model, source, EDIT)
+    assert not torch.allclose(seen[0][0], seen[0][1], atol=1e-3)
+    assert seen[0].shape[0] == 6 and seen[0].shape[1] == 64  # as many values as there are queries
+
+
+def test_pag_acts_on_transformers_of_several_blocks(source):
+    """Where ComfyUI would prefer our hooks on single transformers."""
+    deep = small_model(transformer_depth=[1, 2], transformer_depth_middle=2, transformer_depth_output=[1, 1, 2, 2])
+    run = inverted(inflated(deep), EDIT, clip_latent(frames=3), schedule="normal")
+    shut = sampled(pag(blend_attention(inflated(deep), run, EDIT, SHUT)), run, EDIT)
+    assert relative(shut, sampled(pag(deep), run, EDIT)) > 1e-3  # inflated or not
+    assert relative(shut, sampled(pag(inflated(deep)), run, EDIT)) < 1e-6
+    assert relative(shut, sampled(inflated(deep), run, EDIT)) > 1e-3
+
+
+def test_chunks_with_pag(source):
+    whole = sampled(pag(blend_attention(inflated(small_model()), source, EDIT, SETTINGS)), source, EDIT)
+    cut = sampled(pag(blend_attention(inflated(small_model(), at_once=1), source, EDIT, SETTINGS)), source, EDIT)
+    assert relative(cut, whole) < 1e-5
+
+
+def easycache(model):
+    return nodes_easycache.EasyCacheNode.execute(model, 0.5, 0.0, 1.0, False).result[0]
+
+
+@pytest.mark.parametrize("node, name", [(sag, "Self-Attention Guidance"), (easycache, "EasyCache")])
+def test_what_remembers_whole_calls_keeps_the_clip_whole(node, name, source, monkeypatch):
+    """In chunks it would hold the last chunk's memory for the next one's."""
+    expected = sampled(node(inflated(small_model())), source, EDIT)
+    monkeypatch.setattr("fatezero_pack.fatezero.network.chunk_size.AUTOMATIC_CELLS", 256)  # one frame at once
+    assert relative(sampled(node(inflated(small_model())), source, EDIT), expected) < 1e-6
+    with pytest.raises(ValueError, match=f"'frames at once' .* is 1, but {name} .* remembers"):
+        sampled(node(inflated(small_model(), at_once=1)), source, EDIT)
+    with pytest.raises(ValueError, match=f"{name} .* remembers"):
+        sampled(node(blend_attention(inflated(small_model(), at_once=1), source, EDIT, SETTINGS)), source, EDIT)
+
+
+# Who is the picture's own positive.
+
+
+def nag(model):
+    return nodes_nag.NAGuidance.execute(model, 5.0, 0.5, 1.5).result[0]
+
+
+def test_nag_acts_on_the_edit(source, monkeypatch):
+    """Joined or apart, from a cache or not."""
+    model = inflated(small_model())
+    joined = sampled(nag(blend_attention(model, source, EDIT, SETTINGS)), source, EDIT)
+    assert relative(joined, sampled(blend_attention(model, source, EDIT, SETTINGS), source, EDIT)) > 1e-2
+    kept = BlendSettings(Window(0, 1), Window(0, 1), mask_from=NO_MASK, source_attention=AUTO_CACHE)
+    for _ in range(2):
+        assert relative(sampled(nag(blend_attention(model, source, EDIT, kept)), source, EDIT), joined) < 1e-5
+    monkeypatch.setattr(source_branch, "can_join", lambda *_: False)
+    assert relative(sampled(nag(blend_attention(model, source, EDIT, SETTINGS)), source, EDIT), joined) < 1e-5
+
+
+def with_area(conds):
+    return [[embedding, {**options, "area": (16, 16, 0, 0), "strength": 1.0}] for embedding, options in conds]
+
+
+def test_an_area_on_the_negative(source):
+    model = inflated(small_model())
+
+    def run(positive, negatives):
+        guider = comfy.samplers.CFGGuider(blend_attention(model, source, EDIT, SETTINGS))
+        guider.set_conds(positive, negatives)
+        guider.set_cfg(5.0)
+        noise = inverted_noise(model, source)
+        return guider.sample(
+            torch.zeros_like(noise),
+            noise,
+            comfy.samplers.sampler_object("euler"),
+            source.sigmas.flip(0),
+            disable_pbar=True,
+        )
+
+    expected = run(conditioning(EDIT.target), negative())
+    assert relative(run(conditioning(EDIT.target), with_area(negative())), expected) < 1e-5
+
+
+# LoRAs for one prompt.
+
+
+def lora_hook(model, seed=0):
+    keys = comfy.lora.model_lora_keys_unet(model.model, {})
+    name = next(name for name in keys if "output_blocks_0" in name or "up_blocks_0" in name and "attn1_to_q" in name)
+    weight = model.model.state_dict()[keys[name]]
+    generator = torch.Generator().manual_seed(seed)
+    lora = {
+        f"{name}.lora_up.weight": torch.randn(len(weight), 2, generator=generator),
+        f"{name}.lora_down.weight": torch.randn(2, weight[0].numel(), generator=generator) * 0.3,
+        f"{name}.alpha": torch.tensor(2.0),
+    }
+    return comfy.hooks.create_hook_lora(lora, 1.0, 0.0)
+
+
+def hooked(conds, hooks):
+    return comfy.hooks.set_hooks_for_conditioning(conds, hooks)
+
+
+def queries(model, source, positive, negatives=None):
+    """The source's queries of each fused layer and step, as an edit reads them."""
+    seen = []
+    read = ChunkFusion.read_layer
+
+    def record(self, layer, query, key, extra):
+        row = self.source_row(query, extra)
+        if row is not None:
+            seen.append(row.clone())
+        return read(self, layer, query, key, extra)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ChunkFusion, "read_layer", record)
+        guider = comfy.samplers.CFGGuider(blend_attention(model, source, EDIT, SETTINGS))
+        guider.set_conds(positive, negatives or negative())
+        guider.set_cfg(5.0)
+        noise = inverted_noise(model, source)
+        sampler = comfy.samplers.sampler_object("euler")
+        guider.sample(torch.zeros_like(noise), noise, sampler, source.sigmas.flip(0), disable_pbar=True)
+    return seen
+
+
+def test_the_source_keeps_its_own_lora(clip):
+    """Whatever LoRA the target has: none, the same file's, another's."""
+    model = inflated(small_model())
+    source = inverted(
+        model, EDIT, clip, schedule="normal", conditioning=hooked(conditioning(EDIT.source), lora_hook(model))
+    )
+    shared = source.conditioning[0][1]["hooks"]
+    target = conditioning(EDIT.target)
+    expected = queries(model, source, hooked(target, shared), hooked(negative(), shared))
+    plain = inverted(model, EDIT, clip, schedule="normal")
+    assert relative(queries(model, plain, target)[-1], expected[-1]) > 1e-2  # the LoRA does something
+    for positive in (target, hooked(target, lora_hook(model)), hooked(target, lora_hook(model, seed=1))):
+        seen = queries(model, source, positive)
+        assert len(seen) == len(expected)
+        assert max(relative(one, other) for one, other in zip(seen, expected)) < 1e-5
+
+
+def test_a_lora_for_the_target_is_never_read_from_the_cache(source):
+    model = inflated(small_model())
+    positive = hooked(conditioning(EDIT.target), lora_hook(model))
+    kept = BlendSettings(Window(0, 1), Window(0, 1), mask_from=NO_MASK, source_attention=AUTO_CACHE)
+
+    def run(settings):
+        return sampled(blend_attention(model, source, EDIT, settings), source, EDIT, positive=positive)
+
+    expected = run(SETTINGS)
+    for _ in range(2):
+        assert relative(run(kept), expected) < 1e-5
+    edited(model, source, EDIT, kept)  # without the LoRA, which fills the cache
+    assert relative(run(kept), expected) < 1e-5
+    with pytest.raises(ValueError, match="'source attention' is cache, but a conditioning has hooks"):
+        run(BlendSettings(Window(0, 1), Window(0, 1), mask_from=NO_MASK, source_attention=CACHE))
+
+
+def test_keyframes_at_inversion_are_refused():
+    """ComfyUI's and Advanced-ControlNet's expect falling sigmas."""
+    model = small_model()
+    hooks = lora_hook(model)
+    keyframes = comfy.hooks.HookKeyframeGroup()
+    for start in (0.0, 0.5):
+        keyframes.add(comfy.hooks.HookKeyframe(strength=1.0 - start, start_percent=start))
+    hooks.set_keyframes_on_hooks(keyframes)
+    control = random_controlnet(1.0)
+    control.timestep_keyframes = keyframes
+    for conds in (
+        hooked(conditioning(EDIT.source), hooks),
+        conditioning(EDIT.source, control=control, control_apply_to_uncond=False),
+    ):
+        with pytest.raises(ValueError, match="^DDIM Invert .*'source' has keyframes"):
+            Invert.execute(model, conds, {"samples": clip_latent()}, 2, OFFICIAL)
