@@ -89,8 +89,9 @@ def finished(guider, source: SourceRun, samples, sigmas) -> torch.Tensor:
 
 
 def separate_uuids(conds: dict[str, list[dict]]) -> None:
-    """Gives every positive conditioning a uuid of its own: ComfyUI copies that of a negative with an area into a positive
-    that it makes for the same area.
+    """Gives every positive conditioning a uuid of its own.
+
+    For a negative with an area, ComfyUI adds a positive for the same area and copies the negative's uuid into it.
 
     Args:
         conds: The guider's, as ComfyUI has processed them for the run.

@@ -18,6 +18,7 @@ from .chunk_size import automatic_frames_at_once, fitting_frames, is_out_of_memo
 from .frame_chunks import ActiveChunk, ChunkPlan, plan_chunks
 from .model_call import ModelCall
 from .option_keys import CHUNK, FRAMES_AT_ONCE, takes_charge, wrap_run
+from .remembering import remembering_node
 from .temporal_parts import temporal_parts_of
 from .unet_attention import with_replaced_blocks
 from .unet_check import size_in_pixels
@@ -86,7 +87,12 @@ class ChunkedRun:
         self.inflation = inflation_of(model)
         self.asked = model.model_options.get("transformer_options", {}).get(FRAMES_AT_ONCE, 0)
         # Modules that another node injected (AnimateDiff's) may tie frames together in ways that we cannot carry along.
-        self.whole = temporal_parts_of(model) is not None or (bool(model.injections) and not self.asked)
+        self.remembering = remembering_node(model)
+        self.whole = (
+            temporal_parts_of(model) is not None
+            or self.remembering is not None
+            or (bool(model.injections) and not self.asked)
+        )
         self.layers = sum(depth for _, depth in transformer_depths(self.model.diffusion_model))
         self.at_once: int | None = None
         self.until_short: str | None = None  # how the clip went through the model until memory ran out, in words
@@ -99,6 +105,11 @@ class ChunkedRun:
 
     def prepare_sampling(self, executor, model, noise_shape, *args, **kwargs):
         """PREPARE_SAMPLING wrapper: ComfyUI makes room for one chunk and what we hold beside it, not for the clip."""
+        if self.remembering is not None and 0 < self.asked < noise_shape[0]:
+            raise Refusal(
+                f"'frames at once' of Inflate UNet is {self.asked}, but {self.remembering} on 'model' remembers whole "
+                f"calls and would mix the parts of the clip; set 'frames at once' to 0, or remove {self.remembering}."
+            )
         self.tell(self.describe(noise_shape))
         at_once = self.wanted_at_once(noise_shape)
         per_frame = model.model.memory_required([2, *noise_shape[1:]])  # ComfyUI reserves two rows for each frame

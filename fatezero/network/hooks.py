@@ -16,8 +16,8 @@ def has_hooks(conds) -> bool:
 def register_hooks(guider) -> None:
     """Registers the hooks of all conditionings that a guider now holds.
 
-    ComfyUI does this before it hands a run to us; the hooks of a conditioning that is added after that would be ignored.
-    It takes them back when the run ends.
+    ComfyUI does this before it hands a run to us, and would ignore the hooks of a conditioning that is added after
+    that. It takes them back when the run ends.
     """
     if not any(has_hooks(conds) for conds in guider.conds.values()):
         return

@@ -22,8 +22,8 @@ FRAMES_AT_ONCE = OURS + "frames_at_once"
 CHUNK = OURS + "chunk"
 AD_PARAMS = "ad_params"  # AnimateDiff's name for which frames are there, read by other packs (IPAdapter ...)
 
-# In transformer_options of a call: the blocks whose self-attention another node replaces in it. Written by `ChunkedRun`;
-# read by inflation, which leaves their keys and values as they are.
+# In transformer_options of a call: the blocks whose self-attention another node replaces in it. Written by
+# `ChunkedRun`; read by inflation, which leaves their keys and values as they are.
 REPLACED = OURS + "replaced"
 
 # Keys of an OUTER_SAMPLE wrapper on a MODEL, each of which takes charge of a whole sampling run.
