@@ -27,11 +27,12 @@ _REMEDIES = {
 
 
 @contextmanager
-def explained_disk_errors(what: str) -> Iterator[None]:
+def explained_disk_errors(what: str, remedy: str | None = None) -> Iterator[None]:
     """Turns an OSError within it into a refusal that says what to do.
 
     Args:
         what: What is being written, as the subject of a sentence.
+        remedy: What to do, whatever the error; None for a remedy of each error's own.
 
     Raises:
         DiskRefusal: Instead of an OSError.
@@ -41,7 +42,7 @@ def explained_disk_errors(what: str) -> Iterator[None]:
     except DiskRefusal:
         raise
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "choose another name or output folder")
+        remedy = remedy or _REMEDIES.get(error.errno or 0, "choose another name or output folder")
         raise DiskRefusal(f"{what} could not be written ({error.strerror or error}); {remedy}.") from error
 
 

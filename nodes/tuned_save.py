@@ -3,14 +3,11 @@
 import os
 from pathlib import PurePath
 
-import folder_paths
-
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.refusal import Refusal, speaking
-from ..fatezero.source.tensor_file import explain_disk_errors
 from ..fatezero.tuning.tuned_file import write_tuned
 from ..fatezero.tuning.tuned_state import tuned_state_of
-from .shared.output_name import prefix_problem
+from .shared.output_name import output_place, prefix_problem
 from .shared.tuned_folder import SAVED_IN
 
 NODE = "Save Tuned Model"
@@ -42,21 +39,17 @@ class SaveTunedModel(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, filename_prefix=None):
         # Before the tuning runs, not after it. A connected input arrives as None; execute checks that one.
-        return filename_prefix is None or prefix_problem(filename_prefix, NODE) or True
+        problem = None if filename_prefix is None else prefix_problem(filename_prefix)
+        return f"{NODE}: {problem}" if problem else True
 
     @classmethod
     @speaking(NODE)
     def execute(cls, model, filename_prefix) -> io.NodeOutput:
-        if prefix_problem(filename_prefix, NODE):
-            raise ValueError(prefix_problem(filename_prefix, NODE))
         state = tuned_state_of(model)
         if state is None:
             raise Refusal("'model' is not tuned; connect Tune Video Model or Load Tuned Model.")
-        with explain_disk_errors(f"'{filename_prefix}'", "choose another 'filename prefix' or output folder"):
-            folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
-                filename_prefix, folder_paths.get_output_directory()
-            )
-        name = f"{filename}_{counter:05}_.safetensors"
+        folder, name, subfolder = output_place(filename_prefix, 0, 0)
+        name = f"{name}.safetensors"
         path = os.path.join(folder, name)
         write_tuned(path, state)
         shown = f"{PurePath(subfolder, name).as_posix()}\n{os.path.getsize(path) / 1e6:.1f} MB\n{state.summary()}"

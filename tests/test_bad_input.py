@@ -10,13 +10,24 @@ import comfy.nested_tensor
 import comfy.samplers
 import comfy.supported_models
 import comfy_extras.nodes_hypertile as hypertile
-import comfy_extras.nodes_model_advanced as model_advanced
 import comfy_extras.nodes_tomesd as tomesd
-import node_helpers
 import pytest
 import torch
-from comfy.ldm.flux.model import FluxParams
 from comfy.model_base import ModelType
+from unsuitable import (
+    NAN,
+    audio_latent,
+    audio_model,
+    concatenated,
+    context_windows,
+    continuous_edm,
+    flux,
+    limited,
+    other_checkpoint,
+    spoilt,
+    spoilt_latent,
+    with_model_sampling,
+)
 
 from edit_cases import (
     TOKENIZER,
@@ -40,7 +51,6 @@ from fatezero_pack.nodes.composite import CompositeOutsideMask
 from fatezero_pack.nodes.edit_prompts import EditPrompts
 from fatezero_pack.nodes.inflate import CUSTOM, InflateUNet
 from fatezero_pack.nodes.invert import Invert
-from golden_unet import patcher
 
 EDIT = prompt_edit()
 ADDED = prompt_edit(target="a silver jeep on a road at night", mode="refine")  # no word of the source changes
@@ -53,7 +63,7 @@ NODES = (
     "Attention Blend Sampler",
     "Composite Outside Mask",
 )
-NAN, INFINITE = float("nan"), float("inf")
+INFINITE = float("inf")
 
 
 @cache
@@ -136,96 +146,8 @@ def sample(run, model=None, latent=None, positive=None, sigmas=None, sampler="eu
     )
 
 
-# Things that do not fit.
-
-
-def audio_latent():
-    return comfy.nested_tensor.NestedTensor([torch.zeros(1, 8, 4, 4, 4), torch.zeros(1, 8, 16)])
-
-
-def flux():
-    """A real diffusion transformer, tiny."""
-    sizes = dict(
-        image_model="flux",
-        in_channels=16,
-        out_channels=16,
-        patch_size=2,
-        vec_in_dim=8,
-        context_in_dim=8,
-        hidden_size=64,
-        mlp_ratio=2.0,
-        num_heads=2,
-        depth=1,
-        depth_single_blocks=1,
-        axes_dim=[8, 12, 12],
-        theta=10000,
-        qkv_bias=True,
-        guidance_embed=False,
-        txt_ids_dims=[],
-        dtype=torch.float32,
-    )
-    known = {"image_model", "dtype", *FluxParams.__dataclass_fields__}  # newer ComfyUI has more
-    config = comfy.supported_models.Flux({name: size for name, size in sizes.items() if name in known})
-    config.set_inference_dtype(torch.float32, None)
-    return patcher(comfy.model_base.Flux(config, device=torch.device("cpu")))
-
-
-def audio_model():
-    """What an audio model looks like to us: no UNet of images."""
-    model = small_model().model
-    model.__class__ = type("StableAudio1", (type(model),), {})
-    model.diffusion_model = torch.nn.Linear(2, 2)
-    return patcher(model)
-
-
-def other_checkpoint():
-    model = small_model(seed=7)
-    model.model.diffusion_model.out[0].weight.data *= 1.01  # the test models' norms are alike, a checkpoint's never
-    return model
-
-
 def another_runs_noise():
     return inverted_noise(good_model(), inverted(good_model(), EDIT, clip_latent(seed=10)))
-
-
-def context_windows(model):
-    model = model.clone()
-    model.model_options["context_handler"] = comfy.context_windows.IndexListContextHandler(
-        comfy.context_windows.get_matching_context_schedule("standard_static"),
-        comfy.context_windows.get_matching_fuse_method("pyramid"),
-        context_length=1,
-        context_overlap=0,
-    )
-    return model
-
-
-def with_model_sampling(model, sampling):
-    return model_advanced.ModelSamplingDiscrete.patch(model_advanced.ModelSamplingDiscrete(), model, sampling, False)[0]
-
-
-def continuous_edm(model):
-    return model_advanced.ModelSamplingContinuousEDM().patch(model, "edm", 80.0, 0.002)[0]
-
-
-def limited(cond, **values):
-    return node_helpers.conditioning_set_values(cond, values)
-
-
-def concatenated(cond):
-    """As Conditioning Concat: longer, the rest of its options kept."""
-    return [[torch.cat([cond[0][0]] * 2, dim=1), cond[0][1]]]
-
-
-def spoilt(cond, value=NAN):
-    embedding = cond[0][0].clone()
-    embedding[0, 0, 0] = value
-    return [[embedding, cond[0][1]]]
-
-
-def spoilt_latent(value=NAN):
-    latent = clip_latent()
-    latent[0, 0, 0, 0] = value
-    return latent
 
 
 OTHER = prompt_edit("a dog in the snow", "a cat in the snow")

@@ -199,7 +199,7 @@ def test_a_folder_that_is_none(source, tmp_path, folders):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError) as refusal:
         write_source(str(tmp_path / "file" / "x.safetensors"), source)
-    check_sentence(refusal.value, "x.safetensors could not be written", "; free space")
+    check_sentence(refusal.value, "x.safetensors could not be written", "; choose another folder")
     (folders / "output" / "fatezero").write_text("")
     with pytest.raises(OSError) as refusal:
         SaveSourceRun.execute(source, "fatezero/source")

@@ -7,7 +7,8 @@ from contextlib import suppress
 
 import torch
 
-from .tensor_file import DefectiveFile, explain_disk_errors, read_tensors, write_tensors
+from ..disk import explained_disk_errors
+from .tensor_file import DefectiveFile, read_tensors, write_tensors
 
 FOLDER = "fatezero/unfinished"  # within the output folder; temporary files would be gone when ComfyUI starts again
 
@@ -24,7 +25,7 @@ class UnfinishedInversion:
     def __init__(self, folder: str, steps: int, latent_shape):
         self.folder, self.steps, self.latent_shape = folder, steps, tuple(latent_shape)
         self.finished = 0
-        with explain_disk_errors(f"the folder {folder}", _ADVICE):
+        with explained_disk_errors(f"the folder {folder}", _ADVICE):
             os.makedirs(folder, exist_ok=True)
 
     def finished_steps(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -44,7 +45,7 @@ class UnfinishedInversion:
 
     def write(self, step: int, latent: torch.Tensor, word_maps: torch.Tensor) -> None:
         """Keeps a step; a DiskRefusal where the disk has no room."""
-        with explain_disk_errors(f"step {step + 1} of {self.steps} in {self.folder}", _ADVICE):
+        with explained_disk_errors(f"step {step + 1} of {self.steps} in {self.folder}", _ADVICE):
             write_tensors(self._path(step), {"latent": latent, "word_maps": word_maps}, {"step": step})
 
     def remove(self) -> None:

@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from ..disk import explained_disk_errors
 from ..network.option_keys import TOKENS
 from ..refusal import Refusal
 from .source_document import (
@@ -21,7 +22,7 @@ from .source_document import (
     tokens_document,
 )
 from .source_run import NullText, SourceRun
-from .tensor_file import DTYPES, DefectiveFile, Layout, can_be_written, explain_disk_errors, read_tensors, write_tensors
+from .tensor_file import DTYPES, DefectiveFile, Layout, can_be_written, read_tensors, write_tensors
 
 
 def write_source(path: str, source: SourceRun) -> None:
@@ -39,7 +40,7 @@ def write_source(path: str, source: SourceRun) -> None:
         check_values(tensors)
     except DefectiveFile as defect:  # said now, not when the file is needed
         raise Refusal(f"'source' cannot be saved: {defect}; invert the clip again.") from defect
-    with explain_disk_errors(os.path.basename(path), "free space on the disk or choose another output folder"):
+    with explained_disk_errors(os.path.basename(path)):
         write_tensors(path, tensors, document)
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -12,7 +11,6 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from safetensors import SafetensorError, safe_open
 
 from ..disk import unfinished_folder
-from ..refusal import DiskRefusal
 
 # By falling size of an element: tensors lie in this order, so that each begins at a multiple of its own.
 DTYPES = {
@@ -52,7 +50,7 @@ def can_be_written(value) -> bool:
 def write_tensors(path: str, tensors: dict[str, torch.Tensor], document: dict) -> None:
     """Writes tensors and a JSON document to a file that appears when it is complete or not at all.
 
-    Needs no second copy of the tensors in memory. Raises OSError where the disk refuses; see `explain_disk_errors`.
+    Needs no second copy of the tensors in memory. Raises OSError where the disk refuses; see `explained_disk_errors`.
     """
     with unfinished_folder(path) as folder:
         unfinished = os.path.join(folder, os.path.basename(path))
@@ -91,15 +89,6 @@ def read_tensors(path: str, check) -> tuple[dict, dict[str, torch.Tensor]]:
     if _checksum(tensors, metadata[DOCUMENT]) != metadata.get(_CHECKSUM):
         raise DefectiveFile("its contents have changed since it was written")
     return document, tensors
-
-
-@contextmanager
-def explain_disk_errors(what: str, advice: str):
-    """Turns an OSError within it into a refusal; what: the thing that could not be written."""
-    try:
-        yield
-    except OSError as error:
-        raise DiskRefusal(f"{what} could not be written ({error.strerror or error}); {advice}.") from error
 
 
 def _header(tensors, names, document: str) -> bytes:

@@ -14,9 +14,10 @@ import comfy.utils
 import torch
 from safetensors import SafetensorError, safe_open
 
+from ..disk import explained_disk_errors
 from ..network.key_frames import parse_key_frames
 from ..refusal import Refusal
-from ..source.tensor_file import DOCUMENT, DefectiveFile, explain_disk_errors, read_tensors, write_tensors
+from ..source.tensor_file import DOCUMENT, DefectiveFile, read_tensors, write_tensors
 from .layouts import LAYOUTS, layout_of
 from .tuned_state import KEY_FRAMES, TunedState
 
@@ -43,7 +44,7 @@ def write_tuned(path: str, state: TunedState) -> None:
         "steps": state.steps,
         "prompt": state.prompt,
     }
-    with explain_disk_errors(os.path.basename(path), "free space on the disk or choose another output folder"):
+    with explained_disk_errors(os.path.basename(path)):
         write_tensors(path, state.tensors, document)
 
 
