@@ -40,6 +40,13 @@ app.registerExtension({
     const button = node.widgets?.find((widget) => widget.type === "button" && widget.value === "image");
     if (!combo || !button) return;
     button.callback = () => pick(combo);
+    // Workflows of 0.1.0 have the button's value in the place that is the background's now.
+    const background = node.widgets.find((widget) => widget.name === "background");
+    const onConfigure = node.onConfigure;
+    node.onConfigure = function () {
+      onConfigure?.apply(this, arguments);
+      if (background?.value === button.value) background.value = "#000000";
+    };
     const onDragDrop = node.onDragDrop;
     node.onDragDrop = async function (event) {
       const file = event.dataTransfer?.files?.[0];
