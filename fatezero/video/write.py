@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -80,8 +81,6 @@ def write_clip(
         OSError: The disk refuses.
         Refusal: The encoder refuses.
     """
-    import av
-
     notes: list[str] = []
     format = os.path.splitext(path)[1][1:]
     whole = (images.shape[2] * (1 if beside is None else 2), images.shape[1])
@@ -89,7 +88,7 @@ def write_clip(
     movie = _Movie(images, beside, step, held_size(whole, format, notes), rate)
     with unfinished_folder(path) as folder:
         unfinished = os.path.join(folder, os.path.basename(path))
-        try:
+        with _explained_encoder_errors(format):
             if format in _VIDEO:
                 sound = None if audio is None else held_sound(audio, len(images) / fps, notes)
                 _write_video(unfinished, format, movie, sound, metadata or {}, quality)
@@ -97,14 +96,22 @@ def write_clip(
                 write_gif(unfinished, movie.pictures, movie.size, movie.rate)
             else:
                 _write_pngs(unfinished, movie, metadata or {})
-        except av.FFmpegError as error:
-            if isinstance(error, OSError):  # the disk's
-                raise
-            raise Refusal(
-                f"the encoder of {format} refused the clip ({error.strerror}); choose another format or a smaller size."
-            ) from error
         os.replace(unfinished, path)
     return notes
+
+
+@contextmanager
+def _explained_encoder_errors(format: str) -> Iterator[None]:
+    import av
+
+    try:
+        yield
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):  # the disk's
+            raise
+        raise Refusal(
+            f"the encoder of {format} refused the clip ({error.strerror}); choose another format or a smaller size."
+        ) from error
 
 
 def _write_video(
