@@ -4,6 +4,7 @@ from functools import partial
 
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.edit_run import blend_attention
+from ..fatezero.network.other_nodes import refuse_merging
 from ..fatezero.network.unet_check import require_unet
 from ..fatezero.refusal import speaking
 from ..fatezero.voice import Voice
@@ -43,6 +44,7 @@ class AttentionBlend(io.ComfyNode):
     @speaking(NODE)
     def execute(cls, model, source, edit, preset=None, **options) -> io.NodeOutput:
         require_unet(model)
+        refuse_merging(model)
         settings = read_settings(source, edit, preset, **options)
         voice = Voice(NODE, partial(show_text, cls))
         voice.tell(price(model, source, edit, settings))

@@ -6,6 +6,7 @@ import latent_preview
 
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.sampling import sample_edit
+from ..fatezero.network.other_nodes import refuse_merging
 from ..fatezero.network.unet_check import require_unet
 from ..fatezero.refusal import speaking
 from ..fatezero.voice import Voice
@@ -54,6 +55,7 @@ class AttentionBlendSampler(io.ComfyNode):
     @speaking(NODE)
     def execute(cls, model, source, edit, positive, negative, cfg, preset=None, **options) -> io.NodeOutput:
         require_unet(model)
+        refuse_merging(model)
         settings = read_settings(source, edit, preset, **options)
         voice = Voice(NODE, partial(show_text, cls))
         samples = sample_edit(

@@ -5,6 +5,7 @@ from functools import partial
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.network.chunked_sampling import sampled_in_chunks
 from ..fatezero.network.key_frames import CHOICES, parse_key_frames
+from ..fatezero.network.other_nodes import refuse_merging
 from ..fatezero.network.unet_check import require_unet
 from ..fatezero.network.unet_inflation import Inflation, inflate
 from ..fatezero.refusal import speaking
@@ -87,6 +88,7 @@ class InflateUNet(io.ComfyNode):
         frames_at_once=0,
     ) -> io.NodeOutput:
         require_unet(model)
+        refuse_merging(model)
         entries = parse_key_frames(CHOICES.get(key_frames, custom_key_frames))
         inflated = inflate(model, Inflation(entries, minimum_width, normalise_across_frames))
         return io.NodeOutput(sampled_in_chunks(inflated, frames_at_once, Voice(NODE, partial(show_text, cls))))

@@ -1,15 +1,26 @@
 """Nodes that people put on the same model: what they do stays theirs, and the edit stays an edit."""
 
+from types import SimpleNamespace
+
 import comfy.hooks
 import comfy.lora
 import comfy.samplers
 import pytest
 import torch
-from comfy_extras import nodes_easycache, nodes_nag, nodes_pag, nodes_sag
+from comfy_extras import (
+    nodes_easycache,
+    nodes_hypertile,
+    nodes_model_advanced,
+    nodes_nag,
+    nodes_pag,
+    nodes_sag,
+    nodes_tomesd,
+)
 
 from edit_cases import (
     clip_latent,
     conditioning,
+    deterministic_samplers,
     edited,
     inverted,
     inverted_noise,
@@ -21,12 +32,17 @@ from edit_cases import (
 )
 from fatezero_pack.fatezero.edit import source_branch
 from fatezero_pack.fatezero.edit.chunk_fusion import ChunkFusion
+from fatezero_pack.fatezero.edit.edit_check import check_sampler
 from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.settings import AUTO_CACHE, CACHE, NO_MASK, REPLAY, BlendSettings
+from fatezero_pack.fatezero.network import model_identity
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.network.model_identity import fingerprint, has_fingerprint
 from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
+from fatezero_pack.fatezero.voice import Voice
+from fatezero_pack.nodes.inflate import InflateUNet
 from fatezero_pack.nodes.invert import Invert
 from golden_unet import relative
 
@@ -167,6 +183,10 @@ def test_an_area_on_the_negative(source):
     expected = run(conditioning(EDIT.target), negative())
     assert relative(run(conditioning(EDIT.target), with_area(negative())), expected) < 1e-5
 
+    for half in ((8, 16, 0, 0), ("percentage", 0.5, 1.0, 0.0, 0.0)):
+        with pytest.raises(ValueError, match="negative is limited to an area"):
+            run(conditioning(EDIT.target), [[negative()[0][0], {"area": half}]])
+
 
 # LoRAs for one prompt.
 
@@ -260,3 +280,124 @@ def test_keyframes_at_inversion_are_refused():
     ):
         with pytest.raises(ValueError, match="^DDIM Invert .*'source' has keyframes"):
             Invert.execute(model, conds, {"samples": clip_latent()}, 2, OFFICIAL)
+
+
+# Samplers.
+
+
+def test_samplers_that_add_noise_are_refused_by_name():
+    """Also those of RES4LYF, which keep their `eta` to themselves."""
+
+    def sample_rk_beta(model, x, sigmas, extra_args=None, callback=None, disable=None, rk_type="res_2m", eta=0.5):
+        return x
+
+    module = SimpleNamespace(sample_rk_beta=sample_rk_beta)
+
+    def hands_on(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        return module.sample_rk_beta(model, x, sigmas, extra_args, callback, disable, rk_type="res_2m")
+
+    hands_on.__name__ = "sample_res_2m"
+    for function, options in ((sample_rk_beta, {}), (sample_rk_beta, {"eta": 0.2}), (hands_on, {})):
+        with pytest.raises(ValueError, match=f"the sampler {function.__name__[7:]} adds random noise .*euler, ddim"):
+            check_sampler(comfy.samplers.KSAMPLER(function, options))
+    hands_on.__name__ = "sample_res_2m_ode"
+    for function, options in ((sample_rk_beta, {"eta": 0.0}), (hands_on, {})):
+        check_sampler(comfy.samplers.KSAMPLER(function, options))
+    passing = deterministic_samplers()
+    assert {"euler", "ddim", "heun", "dpm_2", "dpm_fast", "dpm_adaptive", "dpmpp_2m", "res_multistep"} <= set(passing)
+    assert not {"er_sde", "seeds_2", "sa_solver", "euler_ancestral", "dpmpp_sde"} & set(passing)
+
+
+# The edit's positive.
+
+
+def told(run):
+    """What a run shows on its node."""
+    texts = []
+    voice = Voice("Attention Blend", texts.append)
+    run(voice)
+    return texts[-1]
+
+
+def test_a_positive_of_other_words_is_told(source):
+    model = inflated(small_model())
+
+    def run(positive):
+        return told(
+            lambda voice: sampled(
+                blend_attention(model, source, EDIT, SETTINGS, voice), source, EDIT, positive=positive
+            )
+        )
+
+    plain = [[conditioning(EDIT.target)[0][0], {}]]
+    assert "the positive is not from Edit Prompts: its words are taken to be" in run(plain)
+    assert "Edit Prompts" not in run(conditioning(EDIT.target))
+    with pytest.raises(ValueError, match="154 tokens .* has 77"):
+        run([[torch.cat([plain[0][0]] * 2, dim=1), {}]])
+
+
+# What is told apart before work starts.
+
+
+def tome(model):
+    return nodes_tomesd.TomePatchModel.execute(model, 0.3).result[0]
+
+
+def hypertile(model):
+    found = nodes_hypertile.HyperTile.execute(model, 32, 2, 0, False)
+    return found[0] if isinstance(found, tuple) else found.result[0]
+
+
+@pytest.mark.parametrize("node, name", [(tome, "ToMe"), (hypertile, "HyperTile")])
+def test_what_merges_queries_is_refused_at_the_first_node(node, name, source, clip):
+    model = node(small_model())
+    with pytest.raises(ValueError, match=f"^Inflate UNet .* carries {name}.*remove {name}"):
+        InflateUNet.execute(model, "current + middle")
+    with pytest.raises(ValueError, match=f"^DDIM Invert .* carries {name}"):
+        Invert.execute(model, conditioning(EDIT.source), {"samples": clip}, 2, OFFICIAL)
+    with pytest.raises(ValueError, match=f"carries {name}"):
+        sampled(node(blend_attention(inflated(small_model()), source, EDIT, SETTINGS)), source, EDIT)
+
+
+@pytest.mark.parametrize("kind", ["SVD_img2vid", "SDXLRefiner", "SD_X4Upscaler", "Stable_Zero123"])
+def test_other_unets_are_named(kind, clip):
+    """By the class that ComfyUI gives the model."""
+    model = small_model()
+    model.model.__class__ = type(kind, (type(model.model),), {})
+    for run in (
+        lambda: InflateUNet.execute(model, "current + middle"),
+        lambda: Invert.execute(model, conditioning(EDIT.source), {"samples": clip}, 2, OFFICIAL),
+    ):
+        with pytest.raises(ValueError, match="'model' is (Stable|the).*; load an SD 1.x"):
+            run()
+
+
+def test_unknown_input_channels_are_refused():
+    with pytest.raises(ValueError, match="'model' reads 7 channels instead of 4"):
+        InflateUNet.execute(small_model(in_channels=7), "current + middle")
+
+
+# Model sampling.
+
+
+def model_sampling(model, kind="eps", zsnr=False):
+    found = nodes_model_advanced.ModelSamplingDiscrete().patch(model, kind, zsnr)
+    return found[0]
+
+
+def test_a_model_sampling_that_changes_nothing_is_accepted(source):
+    model = inflated(small_model())
+    expected = sampled(blend_attention(model, source, EDIT, SETTINGS), source, EDIT)
+    same = sampled(blend_attention(model_sampling(model), source, EDIT, SETTINGS), source, EDIT)
+    assert relative(same, expected) < 1e-6
+    for kind, zsnr in (("v_prediction", False), ("eps", True), ("lcm", False)):
+        with pytest.raises(ValueError, match="is not the one the source was inverted with"):
+            sampled(blend_attention(model_sampling(model, kind, zsnr), source, EDIT, SETTINGS), source, EDIT)
+
+
+def test_a_file_written_with_the_sampling_node_still_matches():
+    """Version 0.1.0 took the node's class into the fingerprint."""
+    model = model_sampling(small_model())
+    before = model_identity._fingerprint(model, model.get_model_object("model_sampling"))
+    assert before != fingerprint(model) == fingerprint(small_model())
+    assert has_fingerprint(model, before) and not has_fingerprint(small_model(seed=1), before)

@@ -5,6 +5,7 @@ import inspect
 import torch
 
 from ..network.option_keys import TOKENS
+from ..network.other_nodes import refuse_merging
 from ..network.unet_check import PIXELS_PER_CELL, refuse_context_windows, require_unet, size_in_pixels
 from ..refusal import Refusal
 from ..source.source_check import check_model
@@ -17,6 +18,7 @@ def check_run(guider, source, edit, settings, latent_image, sampler, sigmas, arg
     """Refuses a sampling run that cannot be an edit of source."""
     model = guider.model_patcher
     require_unet(model)
+    refuse_merging(model)
     check_model(model, source)
     refuse_context_windows(model)
     check_sampler(sampler)
@@ -38,6 +40,7 @@ def check_run(guider, source, edit, settings, latent_image, sampler, sigmas, arg
             f"{float(source.sigmas[-1]):.1f}; use the 'sigmas' of DDIM Invert."
         )
     check_conditioning(guider, edit)
+    check_areas(guider, latent_image.shape[-2:])
 
 
 def check_sampler(sampler) -> None:
@@ -49,14 +52,23 @@ def check_sampler(sampler) -> None:
     if name in DETERMINISTIC:
         return
     options = getattr(sampler, "extra_options", {})
-    parameters = inspect.signature(function).parameters
-    eta = options.get("eta", parameters["eta"].default if "eta" in parameters else 1.0)
-    stochastic = "noise_sampler" in parameters and eta != 0
-    if stochastic or "ancestral" in name or options.get("s_churn", 0.0) > 0:
+    if adds_noise(function, options) or "ancestral" in name or options.get("s_churn", 0.0) > 0:
         raise Refusal(
             f"the sampler {name} adds random noise at every step, which destroys the inverted "
-            "clip; choose euler, ddim, heun, dpmpp_2m or another deterministic sampler."
+            "clip; choose euler, ddim, heun, dpm_2 or another deterministic sampler (or its 'eta' 0)."
         )
+
+
+def adds_noise(function, options: dict) -> bool:
+    """Whether a sampler of k-diffusion's form, with its options, adds noise on the way.
+
+    RES4LYF's entries in KSampler hand on to a sampler that adds noise unless they end in "_ode".
+    """
+    parameters = inspect.signature(function).parameters
+    if "eta" in options or "eta" in parameters:
+        return options.get("eta", parameters["eta"].default if "eta" in parameters else 0.0) != 0
+    called = getattr(getattr(function, "__code__", None), "co_names", ())
+    return "noise_sampler" in parameters or ("sample_rk_beta" in called and not function.__name__.endswith("_ode"))
 
 
 def check_latent(latent_image: torch.Tensor, source) -> None:
@@ -128,6 +140,32 @@ def check_conditioning(guider, edit) -> None:
                 f"'edit' has {edit.target.length} (Conditioning Concat?); connect the target "
                 "conditioning of the same Edit Prompts node."
             )
+
+
+def check_areas(guider, size: tuple[int, int]) -> None:
+    """Refuses a negative for a part of the picture: ComfyUI then draws the positive for that part once more, alone.
+
+    Args:
+        guider: The run's.
+        size: Height and width of the latent.
+    """
+    for cond in [cond for name, conds in guider.conds.items() if name != "positive" for cond in conds]:
+        area = cond.get("area")
+        if area is None:
+            continue
+        height, width = area[1:3] if area[0] == "percentage" else (area[0] / size[0], area[1] / size[1])
+        if height < 1 or width < 1:
+            raise Refusal(
+                "the sampler's negative is limited to an area, so that ComfyUI draws the positive for that area alone, "
+                "but the source's attention is of the whole picture; use Conditioning (Set Mask) instead of Set Area."
+            )
+
+
+def unknown_words(guider) -> str | None:
+    """What to tell of a positive that was not made by Edit Prompts, so that nobody can compare its words, or None."""
+    if all(cond.get(TOKENS) is not None for cond in guider.conds["positive"]):
+        return None
+    return "the positive is not from Edit Prompts: its words are taken to be those of the target prompt"
 
 
 def check_target_length(key_length: int, edit) -> None:

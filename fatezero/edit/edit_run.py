@@ -22,12 +22,13 @@ from ..source.reconstruction import clean_samples
 from ..source.source_run import SourceRun
 from ..voice import Voice
 from .chunk_fusion import ChunkFusion, edit_mask
-from .edit_check import check_run, check_start
+from .edit_check import check_run, check_start, unknown_words
 from .fusion import blend_denoised, cross_weights
 from .settings import BlendSettings
 from .source_attention import plan_source_attention
 from .source_branch import source_branch
 from .source_cache import SourceCache
+from .stages import UNKNOWN_STEPS, Stages, misses_steps
 from .step import Step, WordMapSum, fused_kinds
 
 
@@ -43,14 +44,19 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
     """
     voice = voice or Voice()
     blended = model.clone()
+    stages = Stages()
 
     def outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
         guider = executor.class_obj
         with voice.signing():
             check_run(guider, source, edit, settings, latent_image, sampler, sigmas, args, kwargs)
             noise, latent_image = starting_point(guider, source, noise, latent_image, sigmas)
-            EditRun(guider, source, edit, settings, voice).install()
+            run = EditRun(guider, source, edit, settings, voice)
+            run.install()
+            run.go_on(stages, noise, latent_image, float(sigmas[0]))
             samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+            if float(sigmas[-1]) > float(source.sigmas[0]) * 1.001:
+                stages.keep(float(sigmas[-1]), samples, run.target_words, run.branch)
         return finished(guider, source, samples, sigmas)
 
     blended.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, EDIT)
@@ -120,6 +126,7 @@ class EditRun:
         self.chunks = ChunkedRun(model, self.evaluate_chunk, self.plan.demand.read_bytes, self.tell)
         self.map_downsampling = mask_downsampling(*source.trajectory.shape[-2:])
         self.target_words = WordMapSum()
+        self.notes = [note for note in (unknown_words(guider),) if note]
         self.step: Step | None = None  # within a step's first evaluation
         self.chunk: ChunkFusion | None = None  # within a call whose attention belongs to a chunk
         self.chunks_read = 0  # how many chunks' source rows have run in this evaluation
@@ -143,9 +150,18 @@ class EditRun:
             guider.conds[SOURCE_NEGATIVE] = convert_cond([[null_text.embeddings[0], null_text.options]])
         register_hooks(guider)
 
+    def go_on(self, stages: Stages, noise: torch.Tensor, latent: torch.Tensor, sigma: float) -> None:
+        """Takes up what an earlier stage has left, or tells that it is missing; noise, latent [n, c, h, w] and sigma
+        are what the run starts with."""
+        model = self.guider.model_patcher
+        if noise.any() or stages.go_on(sigma, latent, self.target_words, self.branch, model.load_device):
+            return
+        if misses_steps(model, self.source, self.settings, noise, latent, sigma):
+            self.notes.append(UNKNOWN_STEPS)
+
     def tell(self, chunks: str) -> None:
         """Tells the person where the source's attention comes from and how the clip goes through the model."""
-        self.voice.tell(f"{self.plan}\n{chunks}")
+        self.voice.tell("\n".join([str(self.plan), chunks, *self.notes]))
 
     def predict_noise(self, executor, x, timestep, model_options, seed=None):
         """A step: the PREDICT_NOISE wrapper."""

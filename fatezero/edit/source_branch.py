@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import comfy.samplers
@@ -61,6 +61,12 @@ class SourceBranch(Protocol):
     def latent_at(self, sigma: float, x: torch.Tensor) -> torch.Tensor:
         """The source's latent [n, c, h, w] at the level that the edit is moving to; x: the edit's."""
 
+    def left_behind(self):
+        """What a later stage of the same edit goes on with, on the CPU."""
+
+    def take_up(self, left, device) -> None:
+        """Goes on with what the branch of an earlier stage has left behind."""
+
 
 def source_branch(source: SourceRun, edit: PromptEdit, settings: BlendSettings) -> SourceBranch:
     """The branch that 'attention from' names; it belongs to one run."""
@@ -88,16 +94,17 @@ class EncodedSource:
 
     def encode(self, guider, x: torch.Tensor) -> None:
         if self.encoded is None:
-            self.encoded = encoded(guider, self.source.conditioning, x)
+            self.encoded = encoded(guider, self.source.conditioning, x, self.source)
 
 
-def encoded(guider, conditioning, x: torch.Tensor) -> Conds:
-    """A CONDITIONING encoded for the model of a run, for latents like x.
+def encoded(guider, conditioning, x: torch.Tensor, source: SourceRun) -> Conds:
+    """A CONDITIONING encoded for the model of a run, for latents like x, as it was at the inversion.
 
     Apart from the edit's: core would hand the target's old-style ControlNet on to every conditioning that has none.
     """
     conds = {SOURCE: [cond.copy() for cond in convert_cond(conditioning)]}
-    return comfy.samplers.process_conds(guider.inner_model, x, conds, x.device)[SOURCE]
+    latent = source.trajectory[0].to(x)  # what a UNet for inpainting is given beside the noise
+    return comfy.samplers.process_conds(guider.inner_model, x, conds, x.device, latent)[SOURCE]
 
 
 class InversionBranch(EncodedSource):
@@ -140,6 +147,12 @@ class InversionBranch(EncodedSource):
     def latent_at(self, sigma: float, x: torch.Tensor) -> torch.Tensor:
         return self.source.latent_at(sigma).to(x)
 
+    def left_behind(self) -> None:
+        """Nothing: everything follows from the source run."""
+
+    def take_up(self, left, device) -> None:
+        """As of SourceBranch."""
+
 
 class ReconstructionBranch(EncodedSource):
     """Prompt-to-prompt and Video-P2P: denoises the inverted noise under the source prompt, beside the edit.
@@ -181,7 +194,9 @@ class ReconstructionBranch(EncodedSource):
         null_text = self.source.null_text
         if null_text is None:
             return getattr(guider, "cfg", 1.0), guider.conds.get("negative")
-        return null_text.guidance, encoded(guider, [[self.source.null_text_at(sigma), null_text.options]], x)
+        return null_text.guidance, encoded(
+            guider, [[self.source.null_text_at(sigma), null_text.options]], x, self.source
+        )
 
     def joined(self, call: ModelCall) -> ModelCall | None:
         return None
@@ -207,6 +222,15 @@ class ReconstructionBranch(EncodedSource):
         assert self.level is not None
         return self.level.at(sigma)
 
+    def left_behind(self) -> "tuple[Reconstruction | None, torch.Tensor | None]":
+        total = self.words.total
+        return (None if self.level is None else self.level.to("cpu")), (None if total is None else total.cpu())
+
+    def take_up(self, left, device) -> None:
+        level, words = left
+        self.level = None if level is None else level.to(device)
+        self.words.total = None if words is None else words.to(device)
+
 
 class FastReconstructionBranch(ReconstructionBranch):
     """Video-P2P's fast mode: a reconstruction without guidance."""
@@ -228,3 +252,7 @@ class Reconstruction:
     def at(self, sigma: float) -> torch.Tensor:
         """The latent that an Euler step to another sigma gives."""
         return self.latent + (sigma - self.sigma) * (self.latent - self.denoised) / self.sigma
+
+    def to(self, device) -> "Reconstruction":
+        """The same on another device."""
+        return replace(self, latent=self.latent.to(device), denoised=self.denoised.to(device))

@@ -22,10 +22,30 @@ def fingerprint(model) -> str:
 
     The checkpoint is read at its group norms only: they are small, no LoRA touches them, and every fine-tune differs.
     """
+    return _fingerprint(model, _sampling(model))
+
+
+def has_fingerprint(model, known: str) -> bool:
+    """Whether a fingerprint, perhaps one that version 0.1.0 wrote, is a model's."""
+    # 0.1.0 told a model sampling that changes nothing from the checkpoint's own.
+    return known == fingerprint(model) or known == _fingerprint(model, model.get_model_object("model_sampling"))
+
+
+def _sampling(model):
+    """A model's sampling: the checkpoint's own where another node has put an equal one in its place."""
+    sampling = model.get_model_object("model_sampling")
+    own = model.object_patches_backup.get("model_sampling", model.model.model_sampling)
+    tables = [getattr(one, "sigmas", None) for one in (sampling, own)]
+    same_kind = type(sampling).__mro__[1:] == type(own).__mro__[1:]
+    if same_kind and all(isinstance(table, torch.Tensor) for table in tables) and tables[0].shape == tables[1].shape:
+        return own if torch.equal(tables[0].cpu(), tables[1].cpu()) else sampling
+    return sampling
+
+
+def _fingerprint(model, sampling) -> str:
     digest = hashlib.sha256(type(model.model).__name__.encode())
     config = getattr(model.model.model_config, "unet_config", {})
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
-    sampling = model.get_model_object("model_sampling")
     digest.update(f"{[kind.__name__ for kind in type(sampling).__mro__]} {float(sampling.sigma_max):.4g}".encode())
     weights = model.model.state_dict()
     for name in sorted(weights):

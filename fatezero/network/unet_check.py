@@ -18,13 +18,47 @@ def size_in_pixels(shape) -> str:
     return f"{width * PIXELS_PER_CELL}x{height * PIXELS_PER_CELL}"
 
 
+# What is built like an SD UNet and yet cannot be edited by a prompt, by ComfyUI's class: what it is.
+OTHER_UNETS = {
+    "SVD_img2vid": "Stable Video Diffusion, a video model that follows a picture instead of a prompt",
+    "SV3D_u": "Stable Video 3D, a video model that follows a picture instead of a prompt",
+    "SV3D_p": "Stable Video 3D, a video model that follows a picture instead of a prompt",
+    "Stable_Zero123": "Stable Zero123, which follows a picture and a camera instead of a prompt",
+    "SD_X4Upscaler": "the x4 upscaler, which draws a small picture again instead of following a prompt",
+    "SDXLRefiner": "the SDXL refiner, which knows only the last noise levels, so that no clip can be inverted with it",
+    "Lotus": "Lotus, which predicts depth or normals and follows no prompt",
+}
+# How many input channels a UNet has beyond the latent's: a mask and a picture (inpainting), or a picture (pix2pix).
+KNOWN_EXTRA_CHANNELS = (0, 4, 5)
+
+
 def require_unet(model) -> None:
-    """Refuses models without an SD-style UNet (diffusion transformers, audio and video models)."""
+    """Refuses models whose UNet does not follow a prompt as SD's do (diffusion transformers, video models ...)."""
     diffusion_model = model.model.diffusion_model
-    if not hasattr(diffusion_model, "input_blocks") or not hasattr(diffusion_model, "middle_block"):
+    kind = next((base.__name__ for base in type(model.model).__mro__ if base.__name__ in OTHER_UNETS), None)
+    config = getattr(model.model.model_config, "unet_config", {})
+    if kind is None and (config.get("use_temporal_attention") or config.get("use_temporal_resblock")):
+        found = f"{type(model.model).__name__}, a video model"
+    elif kind is not None:
+        found = OTHER_UNETS[kind]
+    elif not hasattr(diffusion_model, "input_blocks") or not hasattr(diffusion_model, "middle_block"):
         raise Refusal(
             f"'model' is a {type(model.model).__name__}, but cross-attention editing needs an SD 1.x, SD 2.x or "
             "SDXL UNet; load one of those checkpoints."
+        )
+    else:
+        return _check_channels(model, config)
+    raise Refusal(f"'model' is {found}; load an SD 1.x, SD 2.x or SDXL base checkpoint.")
+
+
+def _check_channels(model, config: dict) -> None:
+    """Input channels that ComfyUI fills by itself or from the conditioning."""
+    latent = model.model.latent_format.latent_channels
+    channels = config.get("in_channels", latent)
+    if channels - latent not in KNOWN_EXTRA_CHANNELS:
+        raise Refusal(
+            f"'model' reads {channels} channels instead of {latent}, so it needs more than a latent and a prompt; "
+            "load an SD 1.x, SD 2.x or SDXL checkpoint, also one for inpainting or pix2pix."
         )
 
 

@@ -1,6 +1,7 @@
 """Whether a clip can be inverted under a conditioning, asked before the first step."""
 
 from ..network.option_keys import TOKENS
+from ..network.other_nodes import refuse_merging
 from ..network.unet_check import (
     check_embedding,
     prediction_type,
@@ -14,6 +15,7 @@ from ..refusal import Refusal
 def check_inversion(model, conditioning, samples) -> None:
     """Refuses a clip that cannot be inverted."""
     require_unet(model)
+    refuse_merging(model)
     prediction_type(model)
     require_clip_latent(model, samples)
     refuse_context_windows(model)

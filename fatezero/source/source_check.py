@@ -1,13 +1,13 @@
 """Whether a source run fits the model and the prompts that are to use it."""
 
-from ..network.model_identity import fingerprint
+from ..network.model_identity import has_fingerprint
 from ..network.unet_inflation import inflation_of
 from ..refusal import Refusal
 
 
 def check_model(model, source) -> None:
     """The model must be the one of the inversion: checkpoint, LoRAs and inflation."""
-    if fingerprint(model) != source.fingerprint:
+    if not has_fingerprint(model, source.fingerprint):
         raise Refusal(
             "'model' is not the one the source was inverted with (another checkpoint, other "
             "LoRAs or another model sampling); connect that model, or invert again with this one."

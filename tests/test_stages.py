@@ -1,0 +1,96 @@
+"""An edit that is sampled in stages, by ComfyUI's own nodes, is the edit in one run."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from comfy_extras.nodes_custom_sampler import (
+    CFGGuider,
+    DisableNoise,
+    KSamplerSelect,
+    SamplerCustomAdvanced,
+    SplitSigmas,
+)
+
+import nodes
+from edit_cases import clip_latent, conditioning, inverted, inverted_noise, negative, prompt_edit, small_model
+from fatezero_pack.fatezero.edit.edit_run import blend_attention
+from fatezero_pack.fatezero.edit.presets import PRESETS
+from fatezero_pack.fatezero.edit.settings import FAST_RECONSTRUCTION, RECONSTRUCTION
+from fatezero_pack.fatezero.voice import Voice
+from golden_unet import relative
+
+EDIT = prompt_edit()
+STEPS = 3
+SETTINGS = {
+    **{name: PRESETS[name] for name in ("attribute", "shape", "style", "word swap (Video-P2P)")},
+    "word swap, from a reconstruction": replace(PRESETS["word swap (Video-P2P)"], attention_from=RECONSTRUCTION),
+    "shape, from a fast reconstruction": replace(PRESETS["shape"], attention_from=FAST_RECONSTRUCTION),
+}
+
+
+@pytest.fixture(scope="module")
+def source():
+    return inverted(small_model(), EDIT, clip_latent(), steps=STEPS, schedule="normal")
+
+
+def custom(model, latent, sigmas, sampler="euler"):
+    """SamplerCustomAdvanced with no noise; the latent that it gives out."""
+    guider = CFGGuider.execute(model, conditioning(EDIT.target), negative(), 5.0).result[0]
+    sampler = KSamplerSelect.execute(sampler).result[0]
+    noise = DisableNoise.execute().result[0]
+    return SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, {"samples": latent}).result[0]["samples"]
+
+
+def advanced(model, latent, start, end):
+    """KSampler Advanced from a step to another, noise left over."""
+    leftover = "enable" if end < STEPS else "disable"
+    conds = conditioning(EDIT.target), negative()
+    arguments = (model, "disable", 0, STEPS, 5.0, "euler", "normal", *conds, {"samples": latent}, start, end, leftover)
+    return nodes.KSamplerAdvanced().sample(*arguments)[0]["samples"]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_stages_are_one_run(name, source):
+    """Split at any step, by SplitSigmas and by KSampler Advanced, also into three."""
+    model = blend_attention(small_model(), source, EDIT, SETTINGS[name])
+    start, sigmas = inverted_noise(model, source), source.sigmas.flip(0)
+    whole = custom(model, start, sigmas)
+    for step in range(1, STEPS):
+        high, low = SplitSigmas.execute(sigmas, step).result
+        middle = custom(model, start, high)
+        assert relative(custom(model, middle, low), whole) < 1e-5
+    assert relative(custom(model, middle, low), whole) < 1e-5  # the first stage from ComfyUI's cache
+    again = advanced(model, advanced(model, advanced(model, start, 0, 1), 1, 2), 2, STEPS)
+    assert relative(again, advanced(model, start, 0, STEPS)) < 1e-5
+
+
+def test_another_models_steps_are_told(source):
+    """Only where the edit would need to know them."""
+    start, sigmas = inverted_noise(small_model(), source), source.sigmas.flip(0)
+    high, low = SplitSigmas.execute(sigmas, 1).result
+
+    def second_stage(name, latent=None, at=low):
+        texts = []
+        first, second = (
+            blend_attention(small_model(), source, EDIT, SETTINGS[name], voice)
+            for voice in (Voice(), Voice("Attention Blend", texts.append))
+        )
+        latent = custom(first, start, high) if latent is None else latent
+        custom(second, latent, at)
+        return texts[-1]
+
+    missing = "steps that this model did not make"
+    assert missing in second_stage("attribute") and missing in second_stage("shape, from a fast reconstruction")
+    assert missing not in second_stage("style")
+    begun = small_model().model.process_latent_out(source.latent_at(float(low[0])))
+    assert missing not in second_stage("attribute", begun)  # begins here, from the clip
+    assert missing not in second_stage("attribute", start, sigmas)
+
+
+def test_a_finished_run_leaves_nothing(source):
+    """What is kept is the end of a stage, not of an edit."""
+    model = blend_attention(small_model(), source, EDIT, SETTINGS["attribute"])
+    start, sigmas = inverted_noise(model, source), source.sigmas.flip(0)
+    first = custom(model, start, sigmas)
+    assert torch.equal(custom(model, start, sigmas), first)
