@@ -15,7 +15,7 @@ from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.inflate import CUSTOM, InflateUNet
 from fatezero_pack.nodes.invert import Invert
 
-FRAMES, STEPS, CFG = 3, 4, 4.0
+FRAMES, STEPS, CFG = 2, 3, 4.0
 PRESET = {
     "preset": "attribute",
     "self_from": 0.0,

@@ -68,6 +68,11 @@ def wrap_run(transformer_options: dict, kind: str, key: str, wrapper) -> None:
     wrappers[kind] = {**ours, **held}
 
 
+def is_ours(key) -> bool:
+    """Whether a key on one of ComfyUI's objects is one of this pack's."""
+    return isinstance(key, str) and key.startswith(OURS)
+
+
 def takes_charge(transformer_options: dict) -> bool:
     """Whether an edit, an inversion or a null-text optimisation is in charge of a run, and so of its chunks."""
     outer = transformer_options.get("wrappers", {}).get(WrappersMP.OUTER_SAMPLE, {})
