@@ -8,6 +8,7 @@ import folder_paths
 import latent_preview
 
 from ..fatezero.compat import io, schema, show_text, ui
+from ..fatezero.network.chunked_sampling import APPROXIMATELY, ChunkedRun
 from ..fatezero.network.model_identity import Unrecognised
 from ..fatezero.network.without_guidance import without_guidance
 from ..fatezero.refusal import Refusal, speaking
@@ -134,14 +135,20 @@ class Invert(io.ComfyNode):
         callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
         unfinished = _unfinished(model, source, samples, settings) if resume else None
 
+        chunks = ChunkedRun(model).describe(samples.shape)
+
         def make() -> KeptRun:
             voice = Voice(NODE, partial(show_text, cls))
             run = invert(model, source, samples, **settings, callback=callback, unfinished=unfinished, tell=voice.tell)
             continued = unfinished is not None and unfinished.finished
             note = [f"continued after step {unfinished.finished} of {run.steps}"] if continued else []
-            return KeptRun(run, {"lines": [voice.text, *note]})
+            as_planned = voice.text == chunks or APPROXIMATELY not in voice.text
+            return KeptRun(run, {"lines": [voice.text, *note]}, as_planned=as_planned)
 
-        kept, note = made_once(reuse, lambda: inversion_digest(model, source, samples, **settings), source, make)
+        def digest() -> str:
+            return inversion_digest(model, source, samples, **settings, chunks=chunks)
+
+        kept, note = made_once(reuse, digest, source, make)
         run = kept.run
         if report_error and "error" not in kept.details:
             kept = kept.with_details(error=reconstruction_error(model, run, reconstruct(model, run, callback=callback)))

@@ -123,6 +123,16 @@ def test_what_changes_nothing_does_not(model):
     assert not inverted(model, reuse=False)[1]
 
 
+def test_chunks_that_change_the_result_are_another_run(monkeypatch):
+    """With all frames as key frames, a part of a clip sees some of them only."""
+    model = inflate(small_model(), Inflation(("all",)))
+    latent = clip_latent(frames=4)
+    inverted(model, latent)
+    assert not inverted(sampled_in_chunks(model, 2), latent)[1]
+    assert inverted(sampled_in_chunks(model, 2), latent)[1]
+    assert inverted(sampled_in_chunks(model, 4), latent)[1]
+
+
 def test_a_model_that_cannot_be_named_is_inverted_anew_and_says_why(model):
     other = model.clone()
     other.set_model_attn1_output_patch(lambda value, options: value)

@@ -26,6 +26,7 @@ from .unet_inflation import inflation_of
 from .unet_walk import transformer_depths
 
 INDEPENDENT = ("current",)
+APPROXIMATELY = "not quite as all at once"
 
 
 class MemoryRefusal(Refusal, comfy.model_management.OOM_EXCEPTION):  # type: ignore[misc]
@@ -195,7 +196,7 @@ class ChunkedRun:
         if self.inflation is not None and self.inflation.normalise_across_frames:
             frames = sum(chunk.own_count for chunk in plan.chunks)
             changes.append(f"the norms across frames are those of {len(plan.chunks[0].frames)} of the {frames} frames")
-        return f"{text}, not quite as all at once: {'; '.join(changes)}" if changes else text
+        return f"{text}, {APPROXIMATELY}: {'; '.join(changes)}" if changes else text
 
     def wanted_at_once(self, shape: Sequence[int]) -> int:
         """Frames per chunk while memory is no concern."""

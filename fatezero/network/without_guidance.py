@@ -19,8 +19,8 @@ SKIPPING = ("easycache", "lazycache")
 def without_guidance(model):
     """A clone of a ModelPatcher without other nodes' guidance and without what skips calls.
 
-    An inversion has a positive and no guidance: with these functions the trajectory would not be the source's. What wraps
-    the prediction of a step is guidance too (CFG Override).
+    An inversion has a positive and no guidance: with these functions the trajectory would not be the source's. What
+    wraps the prediction of a step is guidance too (CFG Override).
     """
     model = model.clone()
     for name in GUIDANCE:

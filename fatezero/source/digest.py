@@ -5,6 +5,7 @@ import hashlib
 import comfy.controlnet
 import torch
 
+from ..network.chunked_sampling import APPROXIMATELY
 from ..network.model_identity import Unrecognised, fingerprint, lasting_parts, sampled_weights
 from ..network.unet_inflation import Inflation
 from ..prompts.tokens import PromptTokens
@@ -12,18 +13,22 @@ from .source_run import SourceRun
 
 
 def inversion_digest(
-    model, conditioning, latent: torch.Tensor, *, sigmas: torch.Tensor, label: str, refinement: int
+    model, conditioning, latent: torch.Tensor, *, sigmas: torch.Tensor, label: str, refinement: int, chunks: str = ""
 ) -> str:
     """A text that is the same for two inversions only where they give the same result.
 
     Args:
         model, conditioning, latent, sigmas, label, refinement: As for `invert`.
+        chunks: How the clip goes through the model, in words; counts only where the result is not quite that of the
+            clip at once.
 
     Raises:
         Unrecognised: Where the model or the conditioning holds what cannot be named by its content.
     """
     digest = hashlib.sha256(b"FateZero inversion 2;")
     _add(digest, [*_model(model), latent, sigmas, label, refinement], "'model'")
+    if APPROXIMATELY in chunks:
+        _add(digest, chunks, "'model'")
     _add_conditioning(digest, conditioning, "'source'")
     return digest.hexdigest()[:32]
 

@@ -34,11 +34,16 @@ _living: WeakValueDictionary[str, SourceRun] = WeakValueDictionary()
 
 @dataclass(frozen=True)
 class KeptRun:
-    """A run, what its report says beyond the run itself (plain JSON), and its name; None where it has none."""
+    """A run and what its report says beyond the run itself.
+
+    details: plain JSON; digest: its name, None where it has none; as_planned: whether it was made as its name says, and
+    not in smaller parts since memory ran out.
+    """
 
     run: SourceRun
     details: dict = field(default_factory=dict)
     digest: str | None = None
+    as_planned: bool = True
 
     def with_details(self, **details) -> "KeptRun":
         """The same run with more to report, which is kept too."""
@@ -70,7 +75,10 @@ def made_once(reuse: bool, digest: Callable[[], str], conditioning: list, make: 
     found = find(name, conditioning)
     if found is not None:
         return found, "found again: this session made it before, so that nothing had to be computed"
-    made = replace(make(), digest=name)
+    made = make()
+    if not made.as_planned:
+        return made, "made anew whenever a prompt changes, since memory ran out on the way"
+    made = replace(made, digest=name)
     problem = keep(name, made)
     return made, problem
 
