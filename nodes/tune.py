@@ -58,7 +58,6 @@ class TuneVideoModel(io.ComfyNode):
                     default=0,
                     min=0,
                     max=2**63 - 1,
-                    control_after_generate=True,
                     tooltip="Of the first weights, the noise and its levels: the same seed gives the same model.",
                 ),
                 io.Int.Input(
@@ -76,8 +75,8 @@ class TuneVideoModel(io.ComfyNode):
                     default=AUTO,
                     optional=True,
                     advanced=True,
-                    tooltip="on: a sixth of a step's memory for about a quarter more time, with the same result. auto: where the "
-                    "memory asks for it.",
+                    tooltip="on: a sixth of a step's memory for about a quarter more time, with the same result. auto: "
+                    "where the memory asks for it.",
                 ),
             ],
             outputs=[

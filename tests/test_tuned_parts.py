@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fatezero_pack.fatezero.network import temporal_attention, temporal_parts
-from fatezero_pack.fatezero.network.chunked_sampling import ChunkedRun
+from fatezero_pack.fatezero.network.chunked_sampling import ChunkedRun, MemoryRefusal
 from fatezero_pack.fatezero.network.model_identity import fingerprint
 from fatezero_pack.fatezero.network.option_keys import FRAMES_AT_ONCE
 from fatezero_pack.fatezero.network.temporal_parts import active_temporal_parts, temporal_parts_of, with_temporal_parts
@@ -137,7 +137,17 @@ def test_all_frames_go_together(models):
     """Temporal attention spans the clip: a number of frames at once must not cut it up."""
     model = models["tav"][1].clone()
     model.model_options["transformer_options"][FRAMES_AT_ONCE] = 2
-    assert len(ChunkedRun(model).plan(24, ChunkedRun(model).wanted_at_once((24, 4, 8, 8))).chunks) == 1
+    run = ChunkedRun(model)
+    assert run.wanted_at_once((24, 4, 8, 8)) == run.fitting((24, 4, 8, 8), free=0) == 24
+    assert run.describe((24, 4, 8, 8)) == "all 24 frames at once, which the temporal attention spans"
+    other = ChunkedRun(tuned_model(models["tav"][0], tuned_state("tav", frames=8)))
+    assert other.describe((24, 4, 8, 8)).endswith("; it was tuned on 8 frames")
+
+    def fail():
+        raise MemoryError
+
+    with pytest.raises(MemoryRefusal, match="memory ran out with 24 frames of 64x64, which must go together"):
+        run.within_memory(torch.zeros(24, 4, 8, 8), fail)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -6,7 +6,7 @@ import torch
 
 from ..masks.mask_pictures import resize_mask
 from ..masks.word_masks import words_mask
-from ..network.attention_layers import CROSS, SELF, Layer
+from ..network.attention_layers import CROSS, SELF, TEMPORAL, Layer
 from ..network.frame_chunks import ActiveChunk
 from ..network.unet_attention import downsampling, layer_size, plain_attention
 from ..network.word_maps import layer_word_maps
@@ -14,7 +14,7 @@ from ..prompts.prompt_edit import PromptEdit
 from ..refusal import Refusal
 from .edit_check import check_target_length
 from .fusion import fuse_cross, fuse_self
-from .settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
+from .settings import INPUT_MASK, INVERSION, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
 from .source_cache import CachedAttention
 from .step import Step, average
 
@@ -125,9 +125,9 @@ class ChunkFusion:
     def fuse_layer(self, layer, edit_qkv, extra, attention):
         """One conditional row's fused attention, or None where the edit keeps its own."""
         query, key, _ = edit_qkv
-        if self.settings.latent_window is not None and reads_words(self.settings) and self.is_mask_layer(layer, extra):
-            self.target_word_maps.append(layer_word_maps(query, key[:, : self.edit.target.length], extra))
         source_qk = self.source_query_key(layer, extra, query.device)
+        if self.settings.latent_window is not None and reads_words(self.settings) and self.is_mask_layer(layer, extra):
+            self.target_word_maps.append(self.target_maps(query, key, source_qk, extra))
         if source_qk is None:
             return None
         if source_qk[0].shape != query.shape:
@@ -138,8 +138,21 @@ class ChunkFusion:
         if layer.kind == CROSS:
             check_target_length(key.shape[1], self.edit)
             return fuse_cross(attention, edit_qkv, source_qk, *self.step.cross)
+        if layer.kind == TEMPORAL:  # of all places at once; the official code has no mask here
+            return fuse_self(attention, edit_qkv, source_qk, None)
         mask = self.mask(layer_size(extra, query.shape[1]), query.device)
         return fuse_self(attention, edit_qkv, source_qk, None if mask is None else mask.flatten(1))
+
+    def target_maps(self, query, key, source_qk, extra) -> torch.Tensor:
+        """The edit's word maps of a mask layer, [b, T, h, w]: before fusion, as FateZero's code reads them, or in a
+        reconstruction after it, as Video-P2P's."""
+        own = layer_word_maps(query, key[:, : self.edit.target.length], extra)
+        if self.settings.attention_from == INVERSION or source_qk is None or self.step.cross is None:
+            return own
+        from_source, weights = self.step.cross
+        source_query, source_key = source_qk
+        source = layer_word_maps(source_query, source_key, extra)
+        return torch.einsum("bshw,st->bthw", source, from_source.to(source)) + own * weights.to(own)[:, None, None]
 
     def mask(self, size, device):
         """Where the chunk's frames keep the edit's own, [b, height, width] of 0..1, or None for nowhere."""

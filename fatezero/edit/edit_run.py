@@ -24,7 +24,7 @@ from ..voice import Voice
 from .chunk_fusion import ChunkFusion, edit_mask
 from .edit_check import check_run, check_start, unknown_words
 from .fusion import blend_denoised, cross_weights
-from .settings import BlendSettings
+from .settings import BlendSettings, fitting_model
 from .source_attention import plan_source_attention
 from .source_branch import source_branch
 from .source_cache import SourceCache
@@ -42,7 +42,7 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
         settings: How the edit is fused.
         voice: Tells the price of each run, and signs its refusals.
     """
-    voice = voice or Voice()
+    voice, settings = voice or Voice(), fitting_model(settings, model)
     blended = model.clone()
     stages = Stages()
 

@@ -10,7 +10,8 @@ from .settings import WORDS, BlendSettings
 # and with longer ones the old ground shines through.
 # FateZero, "as in the paper": main text (attribute fuses for t in [0.3T, T], shape in [0.5T, T]; here as fractions
 # 1 - t/T) and released configs; shape and remove keep the edit's own self-attention inside the words' mask.
-# Video-P2P never controls self-attention (its "self" is temporal attention, which these models lack). Word swap and
+# Video-P2P never controls self-attention: its "self" (.5, in the style's config .7) is the temporal attention of tuned
+# models; others go without. Word swap and
 # refine: main text (replacing and refinement ratio 0.4, threshold 0.3), latents blended from 20 % of the steps on,
 # without end, as released. Style: released config bird-forest (children drawing: 0.8, no words to blend by). Re-weight:
 # no value is given; 0.8 as in that config, since emphasis acts only while the source's cross-attention is used.
@@ -53,6 +54,7 @@ PRESETS = {
         mask_from=WORDS,
         threshold=0.3,
         latent_window=Window(0.2, 1),
+        temporal_window=Window(0, 0.5),
     ),
     "refine (Video-P2P)": BlendSettings(
         self_window=Window(0, 0),
@@ -60,7 +62,12 @@ PRESETS = {
         mask_from=WORDS,
         threshold=0.3,
         latent_window=Window(0.2, 1),
+        temporal_window=Window(0, 0.5),
     ),
-    "re-weight (Video-P2P)": BlendSettings(self_window=Window(0, 0), cross_window=Window(0, 0.8)),
-    "style (Video-P2P)": BlendSettings(self_window=Window(0, 0), cross_window=Window(0, 0.8)),
+    "re-weight (Video-P2P)": BlendSettings(
+        self_window=Window(0, 0), cross_window=Window(0, 0.8), temporal_window=Window(0, 0.5)
+    ),
+    "style (Video-P2P)": BlendSettings(
+        self_window=Window(0, 0), cross_window=Window(0, 0.8), temporal_window=Window(0, 0.7)
+    ),
 }

@@ -1,9 +1,10 @@
 """What can be set about a fusion, and the papers' settings in words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from ..network.temporal_parts import temporal_parts_of
 from ..prompts.window import Window
 from ..readable import readable
 
@@ -34,6 +35,7 @@ class BlendSettings:
         latent_window: When latents outside the mask are put back to the source's, or None.
         source_attention: REPLAY runs the source's rows again in every edit, CACHE keeps what they show for later edits,
             AUTO_CACHE does so where it is little.
+        temporal_window: When the source's temporal attention is used, which tuned models alone have.
     """
 
     self_window: Window = Window(0.0, 0.8)
@@ -46,6 +48,14 @@ class BlendSettings:
     attention_from: str = INVERSION
     latent_window: Window | None = None
     source_attention: str = REPLAY
+    temporal_window: Window = Window(0.0, 0.0)
+
+
+def fitting_model(settings: BlendSettings, model) -> BlendSettings:
+    """The settings without what a ModelPatcher lacks: a model that is not tuned has no temporal attention."""
+    if temporal_parts_of(model) is None:
+        return replace(settings, temporal_window=Window(0.0, 0.0))
+    return settings
 
 
 def reads_words(settings: BlendSettings) -> bool:

@@ -17,7 +17,7 @@ from ..readable import readable
 from ..refusal import Refusal
 from ..source.attention_cache import CacheBytes, free_budget, plan_cache
 from ..source.source_run import SourceRun
-from .settings import AUTO_CACHE, CACHE, REPLAY, BlendSettings
+from .settings import AUTO_CACHE, CACHE, REPLAY, BlendSettings, fitting_model
 from .source_branch import SourceBranch, source_branch
 from .step import fused_kinds
 
@@ -74,9 +74,10 @@ def plan_source_attention(
     Raises:
         Refusal: A cache was asked for and is not available.
     """
+    settings = fitting_model(settings, model)
     branch = source_branch(source, edit, settings)
     demand = attention_demand(model, source, edit, settings, branch)
-    hindrance = branch.why_not_cached or other_patches(model)
+    hindrance = branch.why_not_cached or temporal_fusion(settings) or other_patches(model)
     if is_hooked or has_hooks(options for _, options in source.conditioning):
         hindrance = hindrance or "a conditioning has hooks (Create Hook LoRA ...), which change the model's weights"
     return choose(demand, settings.source_attention, hindrance, source.cache.bytes.total)
@@ -138,6 +139,12 @@ def choose(demand: AttentionDemand, wanted: str, hindrance: str | None, held: in
     if held >= planned.total:
         return AttentionPlan(demand, budget, is_held=True)
     return AttentionPlan(demand, budget, planned)
+
+
+def temporal_fusion(settings: BlendSettings) -> str | None:
+    """What of the settings stands against a cache, in words, or None."""
+    window = settings.temporal_window
+    return "temporal attention is fused, which no cache keeps" if window.end > window.start else None
 
 
 def other_patches(model) -> str | None:

@@ -175,7 +175,9 @@ class ReconstructionBranch(EncodedSource):
 
     def reads_at(self, step: int) -> bool:
         """Until the last step that may need a reconstruction that has kept pace."""
-        windows = [self.settings.self_window, self.settings.cross_window, self.settings.latent_window or Window(0, 0)]
+        settings = self.settings
+        windows = [settings.self_window, settings.cross_window, settings.temporal_window]
+        windows.append(settings.latent_window or Window(0, 0))
         ends = [window.end for window in windows] + [end for _, _, end in self.edit.windows]
         return step <= max(ends) * self.source.steps
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..network.attention_layers import CROSS, SELF
+from ..network.attention_layers import CROSS, SELF, TEMPORAL
 from ..network.frame_chunks import ActiveChunk
 from ..prompts.prompt_edit import PromptEdit
 from .fusion import cross_weights
@@ -18,7 +18,7 @@ class Step:
     Args:
         index: 0 is the noisiest.
         sigma: The level that the model is evaluated at.
-        kinds: Of SELF and CROSS, those that are fused.
+        kinds: Of SELF, CROSS and TEMPORAL, those that are fused.
         cross: `cross_weights`, None where the edit keeps its own.
         positive: uuids of the conditionings that are the edit's.
         source_words: The source's word maps, [n, T, h, w]; None where no mask follows words, or where the source's rows
@@ -34,10 +34,12 @@ class Step:
 
 
 def fused_kinds(edit: PromptEdit, settings: BlendSettings, step: int, steps: int) -> frozenset[str]:
-    """Which attention, of SELF and CROSS, is fused at a denoising step; 0 is the noisiest."""
+    """Which attention, of SELF, CROSS and TEMPORAL, is fused at a denoising step; 0 is the noisiest."""
     kinds = {SELF} if settings.self_window.contains(step, steps) else set()
     if cross_weights(edit, settings.cross_window, step, steps) is not None:
         kinds.add(CROSS)
+    if settings.temporal_window.contains(step, steps):
+        kinds.add(TEMPORAL)
     return frozenset(kinds)
 
 

@@ -17,7 +17,7 @@ from ..voice import Voice
 from .chunk_size import automatic_frames_at_once, fitting_frames, is_out_of_memory, memory_to_come
 from .frame_chunks import ActiveChunk, ChunkPlan, plan_chunks
 from .model_call import ModelCall
-from .option_keys import CHUNK, FRAMES_AT_ONCE, takes_charge, wrap_run
+from .option_keys import CHUNK, FRAMES_AT_ONCE, TUNED, takes_charge, wrap_run
 from .remembering import remembering_node
 from .temporal_parts import temporal_parts_of
 from .unet_attention import with_replaced_blocks
@@ -89,11 +89,9 @@ class ChunkedRun:
         self.asked = model.model_options.get("transformer_options", {}).get(FRAMES_AT_ONCE, 0)
         # Modules that another node injected (AnimateDiff's) may tie frames together in ways that we cannot carry along.
         self.remembering = remembering_node(model)
-        self.whole = (
-            temporal_parts_of(model) is not None
-            or self.remembering is not None
-            or (bool(model.injections) and not self.asked)
-        )
+        self.spans_clip = temporal_parts_of(model) is not None
+        self.whole = self.spans_clip or self.remembering is not None or (bool(model.injections) and not self.asked)
+        self.tuned_on: int | None = getattr(model.get_attachment(TUNED), "frames", None)
         self.layers = sum(depth for _, depth in transformer_depths(self.model.diffusion_model))
         self.at_once: int | None = None
         self.until_short: str | None = None  # how the clip went through the model until memory ran out, in words
@@ -134,10 +132,15 @@ class ChunkedRun:
             try:
                 return evaluate()
             except (RuntimeError, MemoryError) as error:
-                if self.whole or not is_out_of_memory(error):
+                if (self.whole and not self.spans_clip) or not is_out_of_memory(error):
                     raise
             # Outside of `except`, which would keep the failed call's tensors alive.
             comfy.model_management.soft_empty_cache()
+            if self.spans_clip:
+                raise MemoryRefusal(
+                    f"memory ran out with {len(x)} frames of {size_in_pixels(x.shape)}, which must go together since "
+                    "the temporal attention of a tuned model spans the clip; use fewer frames or a smaller picture."
+                )
             self.halve(x.shape)
 
     def halve(self, shape: Sequence[int]) -> None:
@@ -186,6 +189,10 @@ class ChunkedRun:
 
     def describe_plan(self, plan: ChunkPlan, is_short: bool) -> str:
         """A plan in words; is_short: whether memory asks for smaller chunks than wanted."""
+        if self.spans_clip:
+            frames = len(plan.chunks[0].frames)
+            longer = f"; it was tuned on {self.tuned_on} frames" if self.tuned_on not in (None, frames) else ""
+            return f"all {frames} frames at once, which the temporal attention spans{longer}"
         if len(plan.chunks) == 1:
             return "all frames at once"
         most = max(len(chunk.frames) for chunk in plan.chunks)

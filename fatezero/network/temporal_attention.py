@@ -36,11 +36,13 @@ class TemporalAttention(nn.Module):
             hidden: [rows·n, tokens, width], frames in order within each row.
             rows: Conditioning rows of the batch.
             extra: ComfyUI's options of the transformer block, with `n_heads`. A hook stands in `patches_replace`, under
-                TEMPORAL and the block's (place, number, depth); it gets query, key and value [rows·places, n, width].
+                TEMPORAL, as ComfyUI's own do; it gets query, key and value [rows·tokens, n, width].
         Returns: As hidden.
         """
         clip = hidden.unflatten(0, (rows, -1)).transpose(1, 2)  # [rows, tokens, n, width]
         places_at_once = max(1, ELEMENTS_AT_ONCE // (rows * clip.shape[2] * clip.shape[3]))
+        if hook_of(extra) is not None:  # which knows a layer by its name, not a part of its places
+            places_at_once = clip.shape[1]
         parts = [self.attend(part, extra) for part in clip.split(places_at_once, dim=1)]
         return torch.cat(parts, dim=1).transpose(1, 2).flatten(0, 1)
 
@@ -60,7 +62,8 @@ class TemporalAttention(nn.Module):
 def hook_of(extra: dict):
     """What another part of the pack has put in the place of a layer's attention, or None."""
     hooks = extra.get("patches_replace", {}).get(TEMPORAL, {})
-    return hooks.get((*extra["block"], extra["block_index"])) if hooks else None
+    place = extra.get("block")
+    return hooks.get((*place, extra["block_index"]), hooks.get(place)) if hooks and place else None
 
 
 def plain_temporal_attention(query, key, value, extra: dict) -> torch.Tensor:

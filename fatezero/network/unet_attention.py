@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from comfy.ldm.modules.attention import optimized_attention
 
 from ..refusal import Refusal
-from .attention_layers import CROSS, SELF, Layer
+from .attention_layers import CROSS, SELF, TEMPORAL, Layer
 from .option_keys import REPLACED
 from .unet_walk import transformer_depths
 
 
 def install_hooks(transformer_options: dict, diffusion_model, attend) -> None:
-    """Wraps every attention layer of a run's private transformer_options.
+    """Wraps every attention layer of a run's private transformer_options, temporal attention (where there is any) too.
 
     attend(layer, query, key, value, extra, previous) -> output, all [rows·frames, tokens, heads·head width]; `previous`
     is another node's replacement (query, key, value, extra) that was hooked to the layer before, or None.
@@ -24,7 +24,7 @@ def install_hooks(transformer_options: dict, diffusion_model, attend) -> None:
     replacements = {kind: dict(table) for kind, table in transformer_options.get("patches_replace", {}).items()}
     transformer_options["patches_replace"] = replacements
     for block, depth in transformer_depths(diffusion_model):
-        for kind in (SELF, CROSS):
+        for kind in (SELF, CROSS, TEMPORAL):
             table = replacements.setdefault(kind, {})
             for_all = table.pop(block, None)
             for index in range(depth):

@@ -139,6 +139,7 @@ class TuningRun:
     def recording(self) -> Iterator[None]:
         """Within it, the model computes with the trained weights and its operations are recorded."""
         network, parts = self.model.model.diffusion_model, temporal_parts_of(self.model)
+        assert parts is not None
         one_row = {"cond_or_uncond": [0], "uuids": [0]}
         with ExitStack() as stack:
             stack.enter_context(self.weights.in_place())

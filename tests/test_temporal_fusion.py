@@ -1,0 +1,64 @@
+"""Temporal attention as the third kind that an edit can take from the source; only tuned models have it."""
+
+import pytest
+import torch
+
+from edit_cases import clip_latent, edited, inverted, prompt_edit, small_model
+from fatezero_pack.fatezero.edit.presets import PRESETS
+from fatezero_pack.fatezero.edit.settings import CACHE, FAST_RECONSTRUCTION, BlendSettings, fitting_model
+from fatezero_pack.fatezero.network import temporal_attention
+from fatezero_pack.fatezero.prompts.window import Window
+from fatezero_pack.fatezero.refusal import Refusal
+from fatezero_pack.fatezero.tuning.first_weights import first_state
+from fatezero_pack.fatezero.tuning.layouts import TUNE_A_VIDEO
+from fatezero_pack.fatezero.tuning.settings import Tuning
+from fatezero_pack.fatezero.tuning.tuned_state import TunedState, tuned_model
+from golden_unet import relative
+
+EDIT, NONE = prompt_edit(), Window(0, 0)
+TEMPORAL_ONLY = BlendSettings(NONE, NONE, temporal_window=Window(0, 1), attention_from=FAST_RECONSTRUCTION)
+
+
+@pytest.fixture(scope="module")
+def run():
+    """A small model with temporal attention that does something, and a clip inverted with it."""
+    model = small_model()
+    state = first_state(model, Tuning(TUNE_A_VIDEO, 0, ("first",), 1, 1e-3))
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        name: torch.randn(tensor.shape, generator=generator) * 0.1 if "to_out.0.weight" in name else tensor
+        for name, tensor in state.tensors.items()
+    }
+    tuned = tuned_model(model, TunedState(state.layout, tensors, state.key_frames))
+    return tuned, inverted(tuned, EDIT, clip_latent(3))
+
+
+def test_it_is_fused_where_a_preset_says_so(run, monkeypatch):
+    model, source = run
+    plain = edited(model, source, EDIT, BlendSettings(NONE, NONE))
+    fused = edited(model, source, EDIT, TEMPORAL_ONLY)
+    assert relative(fused, plain) > 1e-4
+    monkeypatch.setattr(temporal_attention, "ELEMENTS_AT_ONCE", 1000)  # a hook sees all places all the same
+    assert relative(edited(model, source, EDIT, TEMPORAL_ONLY), fused) < 1e-5
+
+
+def test_fatezero_leaves_it_alone():
+    for name, settings in PRESETS.items():
+        assert (settings.temporal_window.end > 0) == ("Video-P2P" in name)
+
+
+def test_models_that_are_not_tuned_have_none(run):
+    tuned, _ = run
+    model = small_model()
+    assert fitting_model(TEMPORAL_ONLY, model).temporal_window == NONE
+    assert fitting_model(TEMPORAL_ONLY, tuned) is TEMPORAL_ONLY
+    source = inverted(model, EDIT, clip_latent(3))
+    plain = edited(model, source, EDIT, BlendSettings(NONE, NONE))
+    assert torch.equal(edited(model, source, EDIT, TEMPORAL_ONLY), plain)
+
+
+def test_a_cache_does_not_keep_it(run):
+    model, source = run
+    settings = BlendSettings(NONE, NONE, temporal_window=Window(0, 1), source_attention=CACHE)
+    with pytest.raises(Refusal, match="temporal attention is fused, which no cache keeps"):
+        edited(model, source, EDIT, settings)
