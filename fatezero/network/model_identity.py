@@ -1,4 +1,12 @@
-"""Whether two models compute alike: their weights, patches and other nodes' changes."""
+"""Whether two models compute alike. Three questions, since there are three ways to know.
+
+`fingerprint`: are weights, LoRA and model sampling the same? A short text, also kept in files. Other nodes' patches
+are left out: an edit may well have other ones than the inversion.
+`model_parts` and `same_parts`: are those the same, too? Compared by identity, while the objects live: what the
+attention cache holds is good for one such model only.
+`content_parts`: what names all of it by content? For digests, which outlive the objects. What another node has put
+there has no content that we could name.
+"""
 
 import hashlib
 import json
@@ -10,6 +18,7 @@ from .option_keys import FRAMES_AT_ONCE, OURS
 from .temporal_parts import temporal_parts_of
 from .unet_inflation import KeyFramePatch
 
+_PLAIN = (str, int, float, bool)
 SAMPLE = 16  # values of each weight: quick to read, and enough to tell two checkpoints apart
 
 
@@ -82,28 +91,20 @@ def _add_tensor(digest, name: str, tensor: torch.Tensor):
     digest.update(f"{name} {tuple(tensor.shape)}".encode() + sample.numpy().tobytes())
 
 
-def model_parts(model) -> list:
-    """What besides its weights makes a model compute as it does: dtype, and other nodes' patches and wrappers."""
-    options = model.model_options
-    transformer_options = options.get("transformer_options", {})
-    parts = [model.model.get_dtype_inference(), options.get("model_function_wrapper")]
-    for table in (transformer_options.get("patches", {}), transformer_options.get("patches_replace", {})):
-        for name in sorted(table):
-            patches = table[name].items() if isinstance(table[name], dict) else enumerate(table[name])
-            parts += [
-                part
-                for place, patch in patches
-                if not isinstance(patch, KeyFramePatch)
-                for part in (str(name) + str(place), patch)
-            ]
-    return parts
+def content_parts(model) -> list:
+    """All that determines a model's answers, as values that can be named by their content.
 
-
-def same_parts(before: list, now: list) -> bool:
-    """Whether two lists of `model_parts` are of models that compute alike; unlike objects count as different."""
-    return len(before) == len(now) and all(
-        one is other or (isinstance(one, str) and one == other) for one, other in zip(before, now)
-    )
+    Raises:
+        Unrecognised: Where another node has put something on it.
+    """
+    foreign = foreign_parts(model)
+    if foreign:
+        raise Unrecognised(f"'model' carries what another node has put there ({foreign[0][0]})")
+    own = {name: held for name, held in _transformer_options(model).items() if name.startswith(OURS)}
+    own.pop(FRAMES_AT_ONCE, None)  # how many frames go together does not change the result
+    sampling = model.get_model_object("model_sampling")
+    noise_levels = [getattr(sampling, "sigmas", None), getattr(sampling, "zsnr", None)]
+    return [fingerprint(model), sampled_weights(model), str(model.model.get_dtype_inference()), own, *noise_levels]
 
 
 def sampled_weights(model) -> list[torch.Tensor]:
@@ -114,22 +115,52 @@ def sampled_weights(model) -> list[torch.Tensor]:
     return [sample.float().cpu() for sample in samples if not sample.is_meta]
 
 
-def lasting_parts(model) -> list:
-    """What determines a model's answers beside its fingerprint; refuses patches of nodes that we do not know."""
-    sampling = model.get_model_object("model_sampling")
-    options = dict(model.model_options)
-    transformer_options = dict(options.pop("transformer_options", {}))
+def model_parts(model) -> list:
+    """What besides its weights makes a model compute as it does, for `same_parts`: its dtype, and what other nodes have
+    put on it."""
+    return [model.model.get_dtype_inference(), *_leaves(foreign_parts(model))]
+
+
+def same_parts(before: list, now: list) -> bool:
+    """Whether two lists of `model_parts` are of models that compute alike; unlike objects count as different."""
+    return len(before) == len(now) and all(
+        one is other or (type(one) in _PLAIN and type(other) is type(one) and one == other)
+        for one, other in zip(before, now)
+    )
+
+
+def foreign_parts(model) -> list[tuple[str, object]]:
+    """What other nodes have put on a model, each with the name of its place; empties are left out."""
+    transformer_options = _transformer_options(model)
     patches = dict(transformer_options.pop("patches", {}))
-    own = {name: transformer_options.pop(name) for name in list(transformer_options) if name.startswith(OURS)}
-    own.pop(FRAMES_AT_ONCE, None)  # how many frames go together does not change the result
     patches["attn1_patch"] = [patch for patch in patches.get("attn1_patch", []) if not isinstance(patch, KeyFramePatch)]
-    unknown = [*options, *transformer_options, *(name for name, held in patches.items() if held)]
-    unknown += [name for name in model.object_patches if name != "model_sampling"]
-    for kind in (model.wrappers, model.callbacks):
-        unknown += [name for held in kind.values() for name in held if not str(name).startswith(OURS)]
-    unknown += [name for name in model.additional_models if not str(name).startswith(OURS)]
-    unknown += [*model.injections, *model.weight_wrapper_patches]
-    unknown += ["hooks"] * bool(model.hook_patches)
-    if unknown:
-        raise Unrecognised(f"'model' carries what another node has put there ({unknown[0]})")
-    return [own, getattr(sampling, "sigmas", None), getattr(sampling, "zsnr", None)]
+    places = [(name, held) for name, held in model.model_options.items() if name != "transformer_options"]
+    places += [*transformer_options.items(), *patches.items()]
+    places += [(name, patch) for name, patch in model.object_patches.items() if name != "model_sampling"]
+    for kind in (*model.wrappers.values(), *model.callbacks.values()):
+        places += kind.items()
+    # A clone of a model has clones of its additional models, around the same networks.
+    places += [(name, [other.model for other in held]) for name, held in model.additional_models.items()]
+    places += [*model.injections.items(), *model.weight_wrapper_patches.items(), ("hooks", model.hook_patches)]
+    return [(str(name), held) for name, held in places if not str(name).startswith(OURS) and not _is_empty(held)]
+
+
+def _transformer_options(model) -> dict:
+    return dict(model.model_options.get("transformer_options", {}))
+
+
+def _is_empty(held) -> bool:
+    return held is None or (isinstance(held, (dict, list, tuple)) and len(held) == 0)
+
+
+def _leaves(held):
+    """What lies in containers within each other, and under which keys, one after the other."""
+    if isinstance(held, dict):
+        for key in held:
+            yield str(key)
+            yield from _leaves(held[key])
+    elif isinstance(held, (list, tuple)):
+        for item in held:
+            yield from _leaves(item)
+    else:
+        yield held

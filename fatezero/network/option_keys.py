@@ -1,6 +1,6 @@
 """Every name under which the pack puts something on ComfyUI's objects, who writes it and who reads it.
 
-All begin with OURS: that is how `model_identity.lasting_parts` tells them from what other nodes have put there.
+All begin with OURS: that is how `model_identity.foreign_parts` tells them from what other nodes have put there.
 """
 
 from comfy.patcher_extension import WrappersMP

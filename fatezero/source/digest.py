@@ -6,7 +6,7 @@ import comfy.controlnet
 import torch
 
 from ..network.chunked_sampling import APPROXIMATELY
-from ..network.model_identity import Unrecognised, fingerprint, lasting_parts, sampled_weights
+from ..network.model_identity import Unrecognised, content_parts
 from ..network.unet_inflation import Inflation
 from ..prompts.tokens import PromptTokens
 from .source_run import SourceRun
@@ -26,7 +26,7 @@ def inversion_digest(
         Unrecognised: Where the model or the conditioning holds what cannot be named by its content.
     """
     digest = hashlib.sha256(b"FateZero inversion 2;")
-    _add(digest, [*_model(model), latent, sigmas, label, refinement], "'model'")
+    _add(digest, [*content_parts(model), latent, sigmas, label, refinement], "'model'")
     if APPROXIMATELY in chunks:
         _add(digest, chunks, "'model'")
     _add_conditioning(digest, conditioning, "'source'")
@@ -46,16 +46,11 @@ def null_text_digest(model, source: SourceRun, start, negative, settings) -> str
         Unrecognised: Where the model or a conditioning holds what cannot be named by its content.
     """
     digest = hashlib.sha256(b"FateZero null text 1;")
-    _add(digest, [*_model(model), source.sigmas, source.trajectory, source.label, list(settings)], "'model'")
+    _add(digest, [*content_parts(model), source.sigmas, source.trajectory, source.label, list(settings)], "'model'")
     _add_conditioning(digest, source.conditioning, "the conditioning of 'source'")
     _add_conditioning(digest, start, "the conditioning that the optimization starts from")
     _add_conditioning(digest, negative, "'negative'")
     return digest.hexdigest()[:32]
-
-
-def _model(model) -> list:
-    """What a model computes follows from these."""
-    return [fingerprint(model), sampled_weights(model), str(model.model.get_dtype_inference()), lasting_parts(model)]
 
 
 def _add_conditioning(digest, conditioning, where: str) -> None:

@@ -66,7 +66,7 @@ def check_conditioning(model, conditioning) -> None:
 def _acts_by_step(options: dict) -> bool:
     """Whether a hook or a ControlNet of a conditioning changes at some step."""
     hooks, control = options.get("hooks"), options.get("control")
-    groups = [getattr(hook, "hook_keyframe", None) for hook in (hooks.hooks if hooks is not None else ())]
+    groups = [getattr(hook, "hook_keyframe", None) for hook in getattr(hooks, "hooks", ())]
     while control is not None:
         groups.append(getattr(control, "timestep_keyframes", None))  # of Advanced-ControlNet
         control = getattr(control, "previous_controlnet", None)
