@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import comfy.hooks
 import comfy.samplers
 import folder_paths
 import pytest
@@ -33,6 +34,7 @@ from fatezero_pack.nodes.invert import Invert
 from fatezero_pack.nodes.null_text import OPTIMIZED, NullTextOptimization
 from fatezero_pack.nodes.source_load import LoadSourceRun
 from fatezero_pack.nodes.source_save import SaveSourceRun
+from golden_unet import patcher
 
 NODES = asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
 NAMES = {node: node.define_schema().display_name for node in NODES}
@@ -170,6 +172,20 @@ def of_another_channel_count(run):
     return replace(run, trajectory=run.trajectory.repeat(1, 1, 2, 1, 1))
 
 
+def refiner():
+    model = small_model().model
+    model.__class__ = type("SDXLRefiner", (type(model),), {})
+    return patcher(model)
+
+
+def keyframed():
+    """Hooks that begin half way."""
+    hook, group = comfy.hooks.WeightHook(), comfy.hooks.HookGroup()
+    hook.hook_keyframe.add(comfy.hooks.HookKeyframe(strength=1.0, start_percent=0.5))
+    group.add(hook)
+    return group
+
+
 def longer_prompt(run):
     return replace(run, tokens=None, conditioning=unsuitable.concatenated(run.conditioning))
 
@@ -193,14 +209,13 @@ def with_patch(model):
 
 
 OTHER = prompt_edit("a dog in the snow", "a cat in the snow")
+SAMPLING = [INFLATE, INVERT, NULL_TEXT, LOAD, BLEND, SAMPLER]
 # What is changed, what is then said, and the nodes that can reach the check.
 TABLE = [
     # network/unet_check.py
-    (
-        lambda good: dict(model=unsuitable.flux()),
-        "'model' is a Flux",
-        [INFLATE, INVERT, NULL_TEXT, LOAD, BLEND, SAMPLER],
-    ),
+    (lambda good: dict(model=unsuitable.flux()), "'model' is a Flux", SAMPLING),
+    (lambda good: dict(model=refiner()), "'model' is the SDXL refiner", SAMPLING),
+    (lambda good: dict(model=small_model(in_channels=7)), "'model' reads 7 channels", SAMPLING),
     (lambda good: dict(latent=torch.zeros(1, 4, 3, 16, 16)), "'latent' has 5 dimensions", [INVERT]),
     (lambda good: dict(latent=clip_latent(channels=16)), "'latent' has 16 channels", [INVERT]),
     (lambda good: dict(latent=clip_latent(0)), "'latent' holds no frames", [INVERT]),
@@ -221,6 +236,7 @@ TABLE = [
     (lambda good: dict(source=unsuitable.limited(good.source, start_percent=0.2)), "limited to a part", [INVERT]),
     (lambda good: dict(source=unsuitable.concatenated(good.source)), "'source' has 154 tokens", [INVERT]),
     (lambda good: dict(latent_options={"noise_mask": 1}), "'latent' carries a noise mask", [INVERT]),
+    (lambda good: dict(source=unsuitable.limited(good.source, hooks=keyframed())), "'source' has keyframes", [INVERT]),
     # source/schedule.py
     (lambda good: dict(steps=5000), "'steps' is 5000", [INVERT]),
     (lambda good: dict(schedule="kl_optimal", steps=1), "repeats noise levels", [INVERT]),
