@@ -16,6 +16,7 @@ from pathspec import GitIgnoreSpec
 from tools.comfyui_server import ComfyUIServer
 
 PACK = Path(__file__).resolve().parent.parent
+TESTING_NODES = PACK / "tests" / "testing_nodes"
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +39,8 @@ def new_server(archive, tmp_path_factory):
 
     def make(version, *arguments):
         base = tmp_path_factory.mktemp("comfyui")
-        return ComfyUIServer(os.environ[version], sys.executable, base, {"fatezero": archive}, ["--cpu", *arguments])
+        packs = {"fatezero": archive, "testing_nodes": TESTING_NODES}
+        return ComfyUIServer(os.environ[version], sys.executable, base, packs, ["--cpu", *arguments])
 
     return make
 
