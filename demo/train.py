@@ -65,6 +65,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=90, help="training time in all, earlier runs counted in")
     parser.add_argument("--batch", type=int, default=16, help="pictures per step and worker")
     parser.add_argument("--rate", type=float, help="highest learning rate")
+    parser.add_argument("--decoder-only", action="store_true", help="train only the autoencoder's decoder")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     size = SIZES[options.size]
@@ -76,7 +77,7 @@ def main():
     start, minutes_before = read_start(options.start, size) if options.start else ({}, 0.0)
     rate = options.rate or RATES.get(options.stage)
     if options.stage == "vae":
-        train_vae(size, options.work, options.minutes, rate, start)
+        train_vae(size, options.work, options.minutes, rate, start, options.decoder_only)
     elif options.stage == "unet":
         train_unet(size, options.work, options.minutes, options.batch, rate, start, minutes_before)
     elif options.stage == "export":

@@ -14,13 +14,15 @@ def draw_pictures(size, count, rng):
     return np.stack([render(random_scene(rng), size.pixels, size.pixels) for _ in range(count)])
 
 
-def train_vae(size, work, minutes, rate, start):
+def train_vae(size, work, minutes, rate, start, decoder_only=False):
     """L1 + L2 + L1 of gradients + a little KL.
 
     Three quarters of the time mostly on crops, which is fast; then on whole pictures, over which the normalisation
-    layers measure other statistics.
+    layers measure other statistics. `decoder_only` keeps the latents as they are, for a UNet that knows them.
     """
     vae = new_autoencoder(size)
+    for part in (vae.encoder, vae.quant_conv):
+        part.requires_grad_(not decoder_only)
     run = Run(work / "vae.safetensors", {"vae": vae}, minutes, rate, start)
     images, held_out = (draw_pictures(size, count, np.random.default_rng(seed)) for count, seed in ((1500, 1), (32, 3)))
     rng, recent = np.random.default_rng(), []
