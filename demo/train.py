@@ -33,16 +33,21 @@ RATES = {"vae": 1.2e-3, "unet": 6e-4}  # the highest learning rates
 
 
 def export(size, work, path, start):
-    """Write autoencoder, averaged UNet and text encoder as one float16 file with the configuration in its header."""
-    with safe_open(work / "unet.safetensors", "pt") as file:
-        meta = file.metadata()
-        weights = {key[8:]: file.get_tensor(key).half() for key in file.keys() if key.startswith("average.")}
-    for key, tensor in load_vae(size, work, start).state_dict().items():
-        weights["vae." + key] = tensor.half().cpu().contiguous()
-    trained = {"steps_trained": int(meta["step"]), "minutes_trained": round(float(meta["minutes"]), 1)}
-    config = {**size.header(), "latent_scale": LATENT_SCALE, **trained}
+    """Write autoencoder, averaged UNet and text encoder as one float16 file with the configuration in its header.
+
+    Before the UNet's first checkpoint, the file holds the autoencoder alone.
+    """
+    weights = {"vae." + key: tensor for key, tensor in load_vae(size, work, start).state_dict().items()}
+    config = {**size.header(), "latent_scale": LATENT_SCALE}
+    if (checkpoint := work / "unet.safetensors").exists():
+        with safe_open(checkpoint, "pt") as file:
+            weights |= {key[8:]: file.get_tensor(key) for key in file.keys() if key.startswith("average.")}
+            meta = file.metadata()
+        config |= {"steps_trained": int(meta["step"]), "minutes_trained": round(float(meta["minutes"]), 1)}
     part = path.with_suffix(".part")
-    save_file(weights, part, {"config": json.dumps(config)})
+    save_file(
+        {key: tensor.half().cpu().contiguous() for key, tensor in weights.items()}, part, {"config": json.dumps(config)}
+    )
     part.replace(path)
 
 
