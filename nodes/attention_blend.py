@@ -6,9 +6,9 @@ from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.edit_run import blend_attention
 from ..fatezero.network.other_nodes import refuse_merging
 from ..fatezero.network.unet_check import require_unet
-from ..fatezero.refusal import speaking
 from ..fatezero.voice import Voice
 from .shared.blend_inputs import blend_inputs, price, read_settings
+from .shared.checked import checked
 from .shared.made_by import mark
 from .shared.wire_types import PromptEditType, SourceRunType
 
@@ -41,7 +41,7 @@ class AttentionBlend(io.ComfyNode):
         )
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(cls, model, source, edit, preset=None, **options) -> io.NodeOutput:
         require_unet(model)
         refuse_merging(model)

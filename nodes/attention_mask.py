@@ -2,8 +2,8 @@
 
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.masks.mask_pictures import grow_mask, overlay, smooth_mask
-from ..fatezero.masks.source_mask import source_mask
-from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.masks.source_mask import check_inverted_clip, source_mask
+from .shared.checked import checked
 from .shared.wire_types import PromptEditType, SourceRunType
 
 NODE = "Attention Mask"
@@ -73,21 +73,15 @@ class AttentionMask(io.ComfyNode):
         )
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(
         cls, source, words, threshold, when, step, grow, smooth_over_time, edit=None, images=None
     ) -> io.NodeOutput:
-        if not 0 <= smooth_over_time <= 16:
-            raise Refusal(f"'smooth over time' is {smooth_over_time}; choose 0 to 16 frames.")
         mask = source_mask(source, edit, words, threshold, step if when == ONE_STEP else None)
         mask = smooth_mask(grow_mask(mask, grow), smooth_over_time)
         if images is None:
             images = mask.new_zeros(*mask.shape, 3)
-        elif tuple(images.shape[:3]) != tuple(mask.shape):
-            raise Refusal(
-                f"'images' are {images.shape[0]} frames of {images.shape[2]}x{images.shape[1]} but "
-                f"the source has {mask.shape[0]} of {mask.shape[2]}x{mask.shape[1]}; connect the clip that "
-                "was inverted."
-            )
+        else:
+            check_inverted_clip(images, source)
         picture = overlay(images[..., :3], mask.to(images.device))
         return io.NodeOutput(mask, picture, ui=ui.PreviewImage(picture, cls=cls))

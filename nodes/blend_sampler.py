@@ -7,10 +7,10 @@ import latent_preview
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.sampling import sample_edit
 from ..fatezero.network.other_nodes import refuse_merging
-from ..fatezero.network.unet_check import require_unet
-from ..fatezero.refusal import speaking
+from ..fatezero.network.unet_check import check_embedding, require_unet
 from ..fatezero.voice import Voice
 from .shared.blend_inputs import blend_inputs, read_settings
+from .shared.checked import checked
 from .shared.made_by import mark
 from .shared.wire_types import PromptEditType, SourceRunType
 
@@ -52,9 +52,12 @@ class AttentionBlendSampler(io.ComfyNode):
         )
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(cls, model, source, edit, positive, negative, cfg, preset=None, **options) -> io.NodeOutput:
         require_unet(model)
+        for name, prompts in (("positive", positive), ("negative", negative)):
+            for embedding, _ in prompts:
+                check_embedding(model, embedding, name)
         refuse_merging(model)
         settings = read_settings(source, edit, preset, **options)
         voice = Voice(NODE, partial(show_text, cls))

@@ -1,11 +1,8 @@
 """Compare Videos: clips beside each other with labels, and what differs between them."""
 
-import math
-
 from ..fatezero.compat import io, schema
-from ..fatezero.refusal import Refusal, speaking
 from ..fatezero.report.comparison import LAYOUTS, SIDE_BY_SIDE, Compared, compare, differences, report
-from ..fatezero.video.frames import check_images
+from .shared.checked import checked
 from .shared.clip_preview import show_clip
 
 NODE = "Compare Videos"
@@ -61,7 +58,7 @@ class CompareVideos(io.ComfyNode):
         )
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(
         cls,
         first,
@@ -76,10 +73,6 @@ class CompareVideos(io.ComfyNode):
         third=None,
         fourth=None,
     ) -> io.NodeOutput:
-        if layout not in LAYOUTS:
-            raise Refusal(f"'layout' is {layout}; choose {', '.join(LAYOUTS)}.")
-        if not (math.isfinite(amplify) and amplify > 0):
-            raise Refusal(f"'amplify' is {amplify:g}; expected a number above 0; 1 shows the differences as they are.")
         given = [
             (name, clip, label)
             for name, clip, label in zip(
@@ -87,8 +80,6 @@ class CompareVideos(io.ComfyNode):
             )
             if clip is not None
         ]
-        for name, clip, _ in given:
-            check_images(clip, name)
         names, clips, labels = zip(*given)
         compared = Compared(clips, labels, names)
         measured = differences(compared)

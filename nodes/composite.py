@@ -3,8 +3,8 @@
 from ..fatezero.compat import io, schema
 from ..fatezero.masks.composite import composite
 from ..fatezero.masks.mask_pictures import checked_mask, feather_mask, grow_mask
-from ..fatezero.refusal import Refusal, speaking
-from ..fatezero.video.frames import check_images, check_same_size
+from ..fatezero.video.frames import check_same_size
+from .shared.checked import checked
 
 NODE = "Composite Outside Mask"
 
@@ -47,13 +47,9 @@ class CompositeOutsideMask(io.ComfyNode):
         )
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(cls, original, edited, mask, grow=4, feather=4) -> io.NodeOutput:
-        check_images(original, "original")
-        check_images(edited, "edited")
         check_same_size(original, "original", edited, "edited")
         mask = checked_mask(mask, original, "original")
-        if feather < 0:
-            raise Refusal(f"'feather' is {feather}; expected 0 or more pixels.")
         mask = feather_mask(grow_mask(mask, grow), feather)
         return io.NodeOutput(composite(original[..., :3], edited[..., :3], mask), mask)

@@ -5,7 +5,8 @@ from ..fatezero.network.option_keys import TOKENS
 from ..fatezero.prompts.alignment import AUTO, MODES
 from ..fatezero.prompts.prompt_edit import make_prompt_edit
 from ..fatezero.prompts.tokens import PromptTokens, tokenize_prompt
-from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.refusal import Refusal
+from .shared.checked import checked
 from .shared.wire_types import PromptEditType
 
 NODE = "Edit Prompts"
@@ -83,12 +84,10 @@ class EditPrompts(io.ComfyNode):
         )
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(
         cls, clip, source_prompt, target_prompt, mode, emphasis, mask_words, target_mask_words, windows
     ) -> io.NodeOutput:
-        if clip is None:
-            raise Refusal("'clip' is empty; connect a checkpoint that contains a text encoder, or a CLIP loader.")
         source = tokenize_prompt(clip, source_prompt, "source prompt")
         target = tokenize_prompt(clip, target_prompt, "target prompt")
         edit = make_prompt_edit(source, target, mode, emphasis, mask_words, target_mask_words, windows)

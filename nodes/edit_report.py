@@ -2,11 +2,11 @@
 
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.masks.mask_pictures import checked_mask
-from ..fatezero.refusal import speaking
 from ..fatezero.report.diagnosis import explain
 from ..fatezero.report.edit_report import measure, panels, table
 from ..fatezero.report.plots import draw_panels
-from ..fatezero.video.frames import check_images, check_same_size
+from ..fatezero.video.frames import check_same_size
+from .shared.checked import checked
 from .shared.made_by import read_mark
 from .shared.wire_types import PromptEditType, SourceRunType
 
@@ -69,12 +69,10 @@ class EditReport(io.ComfyNode):
         )
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(
         cls, before, after, mask=None, edit=None, source=None, made_by=None, clip=None, clip_vision=None
     ) -> io.NodeOutput:
-        check_images(before, "before")
-        check_images(after, "after")
         check_same_size(before, "before", after, "after")
         mask = None if mask is None else checked_mask(mask, before, "before")
         settings, cfg, run = read_mark(made_by)

@@ -1,8 +1,7 @@
 """Attention Heat-Map: where, and how strongly, the model saw each word of the source prompt."""
 
 from ..fatezero.compat import io, schema
-from ..fatezero.masks.source_mask import clip_size
-from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.masks.source_mask import check_inverted_clip, clip_size
 from ..fatezero.report.heat_map import (
     EACH_FRAME,
     WHOLE_CLIP,
@@ -13,8 +12,8 @@ from ..fatezero.report.heat_map import (
     relative_heat,
     word_attention,
 )
-from ..fatezero.video.frames import check_images
 from .attention_mask import AVERAGE, ONE_STEP
+from .shared.checked import checked
 from .shared.clip_preview import show_clip
 from .shared.wire_types import PromptEditType, SourceRunType
 
@@ -94,19 +93,11 @@ class AttentionHeatMap(io.ComfyNode):
         )
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(cls, source, words, when, step, scale=EACH_FRAME, opacity=0.6, edit=None, images=None) -> io.NodeOutput:
-        if not 0 <= opacity <= 1:
-            raise Refusal(f"'opacity' is {opacity}; choose a value from 0 to 1.")
         size = clip_size(source)
         if images is not None:
-            check_images(images, "images")
-            if images.shape[:3] != (source.frames, size[1], size[0]):
-                raise Refusal(
-                    f"'images' are {images.shape[0]} frames of {images.shape[2]}x"
-                    f"{images.shape[1]} but the source has {source.frames} of {size[0]}x{size[1]}; "
-                    "connect the clip that was inverted."
-                )
+            check_inverted_clip(images, source)
         chosen = chosen_words(source, edit, words)
         step = step if when == ONE_STEP else None
         each = word_attention(source, list(chosen.values()), step)

@@ -8,8 +8,8 @@ from ..fatezero.network.key_frames import CHOICES, parse_key_frames
 from ..fatezero.network.other_nodes import refuse_merging
 from ..fatezero.network.unet_check import require_unet
 from ..fatezero.network.unet_inflation import Inflation, inflate
-from ..fatezero.refusal import speaking
 from ..fatezero.voice import Voice
+from .shared.checked import checked
 
 NODE = "Inflate UNet to ST-Attention"
 CUSTOM = "custom"
@@ -77,7 +77,7 @@ class InflateUNet(io.ComfyNode):
         )
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(
         cls,
         model,

@@ -11,7 +11,7 @@ from ..fatezero.compat import io, schema, show_text, ui
 from ..fatezero.network.chunked_sampling import APPROXIMATELY, ChunkedRun
 from ..fatezero.network.model_identity import Unrecognised
 from ..fatezero.network.without_guidance import without_guidance
-from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.refusal import Refusal
 from ..fatezero.source.digest import inversion_digest
 from ..fatezero.source.inversion import invert
 from ..fatezero.source.inversion_check import check_inversion, check_no_mask
@@ -21,6 +21,7 @@ from ..fatezero.source.schedule import OFFICIAL, inversion_sigmas, noise_shortfa
 from ..fatezero.source.session import KeptRun, made_once
 from ..fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL
 from ..fatezero.voice import Voice
+from .shared.checked import checked
 from .shared.reuse import REUSE
 from .shared.wire_types import SourceRunType
 
@@ -112,7 +113,7 @@ class Invert(io.ComfyNode):
         )
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(
         cls,
         model,

@@ -12,10 +12,10 @@ from ..fatezero.null_text.optimization import (
     null_text_conditioning,
     optimize_null_text,
 )
-from ..fatezero.refusal import speaking
 from ..fatezero.source.digest import null_text_digest
 from ..fatezero.source.reconstruction import reconstruct, reconstruction_psnr
 from ..fatezero.source.session import KeptRun, made_once
+from .shared.checked import checked
 from .shared.reuse import REUSE
 from .shared.wire_types import SourceRunType
 
@@ -123,7 +123,7 @@ class NullTextOptimization(io.ComfyNode):
         )
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(
         cls,
         model,

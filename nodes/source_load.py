@@ -7,11 +7,12 @@ import folder_paths
 
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.network.unet_check import require_unet
-from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.refusal import Refusal
 from ..fatezero.source.reconstruction import inverted_noise
 from ..fatezero.source.resume import FOLDER as UNFINISHED
 from ..fatezero.source.source_check import check_model
 from ..fatezero.source.source_file import read_source
+from .shared.checked import checked
 from .shared.input_file import files_inside, input_path, is_inside
 from .shared.wire_types import SourceRunType
 
@@ -61,7 +62,7 @@ class LoadSourceRun(io.ComfyNode):
         return f"{path} {facts.st_mtime_ns} {facts.st_size}"
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(cls, model, file) -> io.NodeOutput:
         require_unet(model)
         path = input_path(file)

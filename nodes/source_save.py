@@ -4,8 +4,8 @@ import os
 from pathlib import PurePath
 
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.refusal import speaking
 from ..fatezero.source.source_file import write_source
+from .shared.checked import checked
 from .shared.output_name import output_place, prefix_problem
 from .shared.wire_types import SourceRunType
 
@@ -42,7 +42,7 @@ class SaveSourceRun(io.ComfyNode):
         return f"{NODE}: {problem}" if problem else True
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(cls, source, filename_prefix) -> io.NodeOutput:
         height, width = source.trajectory.shape[-2:]
         folder, name, subfolder = output_place(filename_prefix, width * 8, height * 8)

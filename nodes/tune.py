@@ -4,12 +4,12 @@ import latent_preview
 import torch
 
 from ..fatezero.compat import io, schema, show_text, ui
-from ..fatezero.refusal import speaking
 from ..fatezero.report.plots import Panel, draw_panels
 from ..fatezero.tuning.memory import AUTO, OFF, ON
 from ..fatezero.tuning.settings import PRESETS, chosen
 from ..fatezero.tuning.tune import TuningProgress, tune
 from ..fatezero.tuning.tuned_state import tuned_state_of
+from .shared.checked import checked
 
 NODE = "Tune Video Model"
 
@@ -88,7 +88,7 @@ class TuneVideoModel(io.ComfyNode):
         )
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(
         cls, model, source, latent, preset, steps=0, learning_rate=0.0, seed=0, rank=0, checkpointing=AUTO
     ) -> io.NodeOutput:

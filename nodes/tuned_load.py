@@ -4,10 +4,11 @@ import os
 
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.network.key_frames import CHOICES, parse_key_frames
-from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.refusal import Refusal
 from ..fatezero.tuning.fit import fitted, require_sd
 from ..fatezero.tuning.tuned_file import read_tuned
 from ..fatezero.tuning.tuned_state import tuned_model
+from .shared.checked import checked
 from .shared.tuned_folder import tuned_files, tuned_path
 
 NODE = "Load Tuned Model"
@@ -64,7 +65,7 @@ class LoadTunedModel(io.ComfyNode):
         return f"{path} {facts.st_mtime_ns} {facts.st_size}"
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(cls, model, file, key_frames=AS_TUNED) -> io.NodeOutput:
         require_sd(model)
         path = tuned_path(file)

@@ -4,9 +4,10 @@ import os
 from pathlib import PurePath
 
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.refusal import Refusal
 from ..fatezero.tuning.tuned_file import write_tuned
 from ..fatezero.tuning.tuned_state import tuned_state_of
+from .shared.checked import checked
 from .shared.output_name import output_place, prefix_problem
 from .shared.tuned_folder import SAVED_IN
 
@@ -43,7 +44,7 @@ class SaveTunedModel(io.ComfyNode):
         return f"{NODE}: {problem}" if problem else True
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(cls, model, filename_prefix) -> io.NodeOutput:
         state = tuned_state_of(model)
         if state is None:

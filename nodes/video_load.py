@@ -8,12 +8,13 @@ import folder_paths
 import torch
 
 from ..fatezero.compat import io, schema
-from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.refusal import Refusal
 from ..fatezero.video.clip import STILL_FPS, Clip, Color, Selection
 from ..fatezero.video.formats import is_readable_name
 from ..fatezero.video.frames import FITS, check_images, placement
 from ..fatezero.video.read import read_file, read_images, read_video
 from ..fatezero.video.write_limits import MOST_PIXELS
+from .shared.checked import checked
 from .shared.clip_preview import show_clip
 from .shared.input_file import files_inside, input_path
 
@@ -119,7 +120,7 @@ class VideoLoad(io.ComfyNode):
         return f"{path} {facts.st_mtime_ns} {facts.st_size}"
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(
         cls, file, start, count, every_nth, width, height, fit, grid, video=None, images=None, background="#000000"
     ) -> io.NodeOutput:

@@ -9,11 +9,12 @@ from comfy.cli_args import args
 
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.disk import explained_disk_errors
-from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.refusal import Refusal
 from ..fatezero.video.clip import FPS_RANGE
 from ..fatezero.video.frames import check_images, check_same_size
 from ..fatezero.video.write import png_name, write_clip
 from ..fatezero.video.write_limits import GIF_FPS
+from .shared.checked import checked
 from .shared.clip_preview import with_text
 from .shared.output_name import output_place, prefix_problem
 
@@ -88,7 +89,7 @@ class VideoSave(io.ComfyNode):
         return f"{NODE}: {problem}" if problem else True
 
     @classmethod
-    @speaking(NODE)
+    @checked
     def execute(cls, images, fps, filename_prefix, format, quality, audio=None, compare_with=None) -> io.NodeOutput:
         check_images(images, "images")
         if compare_with is not None:

@@ -53,6 +53,7 @@ from fatezero_pack.nodes.inflate import CUSTOM, InflateUNet
 from fatezero_pack.nodes.invert import Invert
 
 EDIT = prompt_edit()
+PLAIN = negative()
 ADDED = prompt_edit(target="a silver jeep on a road at night", mode="refine")  # no word of the source changes
 NODES = (
     "Edit Prompts",
@@ -99,7 +100,7 @@ def inflate(model=None, key_frames="all", **options):
     return InflateUNet.execute(model or good_model(), key_frames, **options)
 
 
-def invert(model=None, source=None, latent=None, steps=2, schedule=OFFICIAL):
+def invert(model=None, source=None, latent=None, steps=2, schedule=OFFICIAL, **options):
     latent = clip_latent() if latent is None else latent
     return Invert.execute(
         model or good_model(),
@@ -107,6 +108,7 @@ def invert(model=None, source=None, latent=None, steps=2, schedule=OFFICIAL):
         {"samples": latent},
         steps,
         schedule,
+        **options,
     )
 
 
@@ -118,10 +120,10 @@ def blend(run, edit=EDIT, model=None, preset="style", mask=None, **values):
     return AttentionBlend.execute(model or good_model(), run, edit, {"preset": preset, **values}, mask=mask).result[0]
 
 
-def sampler(run, edit=EDIT, model=None, positive=None, preset="style", mask=None, **values):
+def sampler(run, edit=EDIT, model=None, positive=None, negative=PLAIN, cfg=5.0, preset="style", mask=None, **values):
     positive = conditioning(edit.target) if positive is None else positive
     return AttentionBlendSampler.execute(
-        model or good_model(), run, edit, positive, negative(), 5.0, {"preset": preset, **values}, mask=mask
+        model or good_model(), run, edit, positive, negative, cfg, {"preset": preset, **values}, mask=mask
     )
 
 
@@ -252,7 +254,7 @@ CASES = {
         "use",
     ),
     "mask at a step beyond": (lambda run: mask(run, when=ONE_STEP, step=3), "'step' is 3", "choose 0 to 2"),
-    "mask at a step before": (lambda run: mask(run, when=ONE_STEP, step=-1), "'step' is -1", "choose 0 to 2"),
+    "mask at a step before": (lambda run: mask(run, when=ONE_STEP, step=-1), "'step' is -1", "choose 0 to 998"),
     "mask threshold above 1": (lambda run: mask(run, threshold=1.5), "'threshold' is 1.5", "choose"),
     "mask over other images": (
         lambda run: mask(run, images=torch.zeros(2, 64, 64, 3)),
@@ -314,8 +316,8 @@ CASES = {
     ),
     "mask of NaN": (
         lambda run: blend(run, mask_from="words inside mask input", mask=torch.full((1, 16, 16), NAN)),
-        "'mask' holds",
-        "use",
+        "'mask' has invalid numbers",
+        "look for the node",
     ),
     "mask with channels": (
         lambda run: blend(run, mask_from="mask input", mask=torch.ones(1, 16, 16, 3)),
@@ -327,6 +329,31 @@ CASES = {
         lambda run: blend(replace(run, tokens=None), prompt_edit("a " + "very " * 80 + "red car", "a car")),
         "154",
         "use",
+    ),
+    "NaN in the negative": (
+        lambda run: sampler(run, negative=spoilt(negative())),
+        "Attention Blend Sampler: 'negative' holds NaN",
+        "encode",
+    ),
+    "no negative": (lambda run: sampler(run, negative=[]), "'negative' holds 0 conditionings", "use"),
+    "negative of another encoder": (
+        lambda run: sampler(run, negative=conditioning(EDIT.source, width=768)),
+        "Attention Blend Sampler: 'negative' has 768 channels but 'model' reads 64",
+        "use",
+    ),
+    "positive of another encoder in the node": (
+        lambda run: sampler(run, positive=conditioning(EDIT.target, width=768)),
+        "Attention Blend Sampler: 'positive' has 768 channels but 'model' reads 64",
+        "use",
+    ),
+    "guidance of NaN": (lambda run: sampler(run, cfg=NAN), "'cfg' is nan", "choose 1 to 30"),
+    "infinite guidance": (lambda run: sampler(run, cfg=INFINITE), "'cfg' is inf", "choose 1 to 30"),
+    "refinement of -1": (lambda run: invert(refinement=-1), "'refinement' is -1", "choose 0 to 10"),
+    "frames at once of -1": (lambda run: inflate(frames_at_once=-1), "'frames at once' is -1", "choose 0 to 4096"),
+    "a source run of the future": (
+        lambda run: blend(replace(run, version=99)),
+        "Attention Blend: 'source' is of version 99",
+        "update FateZero",
     ),
     # Attention Blend: the sampling
     "another checkpoint": (lambda run: sampler(run, model=other_checkpoint()), "'model' is not the one", "connect"),

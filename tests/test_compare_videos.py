@@ -178,8 +178,8 @@ def test_inputs_stay_as_they_are():
         (dict(second=plain(torch.nan)), "'second' has invalid numbers"),
         (dict(third=plain(0.0)[:0]), r"'third' has the shape \[0, 48, 64, 3\]"),
         (dict(layout="heap"), "'layout' is heap; choose side by side, stacked, grid, split"),
-        (dict(amplify=0.0), "'amplify' is 0; expected"),
-        (dict(amplify=float("nan")), "'amplify' is nan; expected"),
+        (dict(amplify=0.0), "'amplify' is 0; choose 0.1 to 255"),
+        (dict(amplify=float("nan")), "'amplify' is nan; choose 0.1 to 255"),
     ],
 )
 def test_what_cannot_work_is_refused(options, message):

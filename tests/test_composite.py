@@ -84,8 +84,8 @@ NAN = torch.full((3, 20, 24, 3), torch.nan)
         (dict(mask=torch.zeros(1, 24, 20)), "'mask' is 20x24 but 'original' is 24x20; resize the mask"),
         (dict(mask=torch.zeros(2, 20, 24)), "'mask' has 2 frames but 'original' has 3"),
         (dict(mask=torch.full((1, 20, 24), torch.nan)), "'mask' has invalid numbers"),
-        (dict(mask=torch.zeros(1, 1, 20, 24)), "'mask' is "),
-        (dict(feather=-1), "'feather' is -1; expected 0 or more"),
+        (dict(mask=torch.zeros(1, 1, 20, 24)), r"'mask' has the shape \[1, 1, 20, 24\]"),
+        (dict(feather=-1), "'feather' is -1; choose 0 to 512"),
     ],
 )
 def test_refusals_are_one_sentence(changes, message):

@@ -458,10 +458,8 @@ def test_the_inputs_stay_as_they_are(vision):
     before, after = clips(0.4)
     mask = middle()
     kept = [value.clone() for value in (before, after, mask)]
-    settings = replace(SHORT, mask_from=NO_MASK)
-    EditReport.execute(
-        before, after, mask, prompt_edit(), made_by=mark(settings, 7.5), clip=text_encoder(), clip_vision=vision()
-    )
+    made_by = {"samples": clip_latent(), **mark(replace(SHORT, mask_from=NO_MASK), 7.5)}
+    EditReport.execute(before, after, mask, prompt_edit(), made_by=made_by, clip=text_encoder(), clip_vision=vision())
     assert all(torch.equal(value, was) for value, was in zip((before, after, mask), kept))
 
 

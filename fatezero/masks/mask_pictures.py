@@ -14,7 +14,7 @@ def checked_mask(mask: torch.Tensor, images: torch.Tensor, name: str) -> torch.T
     """A mask in the form that the other functions here expect.
 
     Args:
-        mask: The node's 'mask'; [H, W] or [1 or n, H, W].
+        mask: The node's 'mask'; [H, W] or [1 or n, H, W], finite.
         images: The clip that it is for, [n, H, W, 3].
         name: The input of the images, as on the node.
 
@@ -22,7 +22,7 @@ def checked_mask(mask: torch.Tensor, images: torch.Tensor, name: str) -> torch.T
         float32 [1 or n, H, W], clamped to 0..1.
 
     Raises:
-        Refusal: For another size or number of frames, and for NaN.
+        Refusal: For another size or number of frames.
     """
     mask = mask[None] if mask.ndim == 2 else mask
     frames, height, width = images.shape[:3]
@@ -33,8 +33,6 @@ def checked_mask(mask: torch.Tensor, images: torch.Tensor, name: str) -> torch.T
         raise Refusal(
             f"'mask' has {len(mask)} frames but '{name}' has {frames}; connect one mask, or one for each frame."
         )
-    if not torch.isfinite(mask).all():
-        raise Refusal("'mask' has invalid numbers (NaN or infinite); look for the node that made them.")
     return mask.float().clamp(0, 1)
 
 

@@ -32,10 +32,8 @@ def source_mask(
         float32 [n, H, W] of 0 and 1 at the clip's size.
 
     Raises:
-        Refusal: For words that the prompt does not have, and for a threshold or step out of range.
+        Refusal: For words that the prompt does not have, and for a step out of range.
     """
-    if not 0 <= threshold <= 1:
-        raise Refusal(f"'threshold' is {threshold}; choose a value from 0 to 1.")
     maps = maps_at(source, step)
     height, width = maps.shape[-2:]
     heat = words_heat(maps, _word_tokens(source, edit, words), (height, width))
@@ -47,6 +45,16 @@ def clip_size(source: SourceRun) -> tuple[int, int]:
     """Width and height of the clip that was inverted, in pixels."""
     height, width = source.trajectory.shape[-2:]
     return width * PIXELS_PER_LATENT, height * PIXELS_PER_LATENT
+
+
+def check_inverted_clip(images: torch.Tensor, source: SourceRun) -> None:
+    """Refuses images [n, H, W, 3] that are not as many and as large as what was inverted."""
+    (frames, height, width), (clip_width, clip_height) = images.shape[:3], clip_size(source)
+    if (frames, height, width) != (source.frames, clip_height, clip_width):
+        raise Refusal(
+            f"'images' are {frames} frames of {width}x{height} but the source has {source.frames} of "
+            f"{clip_width}x{clip_height}; connect the clip that was inverted."
+        )
 
 
 def maps_at(source: SourceRun, step: int | None) -> torch.Tensor:
