@@ -6,7 +6,6 @@ from ..fatezero.masks.source_mask import check_inverted_clip, source_mask
 from .shared.checked import checked
 from .shared.wire_types import PromptEditType, SourceRunType
 
-NODE = "Attention Mask"
 AVERAGE, ONE_STEP = "average of all steps", "one step"
 
 
@@ -15,7 +14,7 @@ class AttentionMask(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="FateZeroAttentionMask",
-            display_name=NODE,
+            display_name="Attention Mask",
             category="FateZero",
             description="Shows where the model saw the words of the source prompt, as a mask per frame and as an "
             "overlay. Costs nothing: the inversion has kept it.",

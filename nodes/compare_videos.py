@@ -5,7 +5,6 @@ from ..fatezero.report.comparison import LAYOUTS, SIDE_BY_SIDE, Compared, compar
 from .shared.checked import checked
 from .shared.clip_preview import show_clip
 
-NODE = "Compare Videos"
 NAMES = ("first", "second", "third", "fourth")
 OFF, TO_FIRST = "off", "to the first"
 
@@ -15,7 +14,7 @@ class CompareVideos(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="FateZeroCompareVideos",
-            display_name=NODE,
+            display_name="Compare Videos",
             category="FateZero",
             description="Puts two to four clips into one, with labels: beside each other, above each other, in a grid "
             "or as parts of one picture. Shows and measures how they differ from the first.",

@@ -6,15 +6,13 @@ from ..fatezero.masks.mask_pictures import checked_mask, feather_mask, grow_mask
 from ..fatezero.video.frames import check_same_size
 from .shared.checked import checked
 
-NODE = "Composite Outside Mask"
-
 
 class CompositeOutsideMask(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
             node_id="FateZeroComposite",
-            display_name=NODE,
+            display_name="Composite Outside Mask",
             category="FateZero",
             description="Keeps the edit inside the mask and gives every pixel outside it back exactly as it was before "
             "the edit, undoing the small changes that the VAE makes everywhere.",

@@ -9,15 +9,13 @@ from ..fatezero.refusal import Refusal
 from .shared.checked import checked
 from .shared.wire_types import PromptEditType
 
-NODE = "Edit Prompts"
-
 
 class EditPrompts(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
             node_id="FateZeroEditPrompts",
-            display_name=NODE,
+            display_name="Edit Prompts",
             category="FateZero",
             description="Encodes the prompt that describes a clip and the prompt you want instead, and aligns their "
             "words: words in both keep the clip's attention, the others make the edit.",

@@ -10,15 +10,13 @@ from .shared.checked import checked
 from .shared.made_by import read_mark
 from .shared.wire_types import PromptEditType, SourceRunType
 
-NODE = "Edit Report"
-
 
 class EditReport(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
             node_id="FateZeroEditReport",
-            display_name=NODE,
+            display_name="Edit Report",
             category="FateZero",
             description="Measures an edit as FateZero and Video-P2P do, draws the measures frame by frame, and when an "
             "edit had little effect says why, and which setting to turn.",

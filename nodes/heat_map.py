@@ -17,15 +17,13 @@ from .shared.checked import checked
 from .shared.clip_preview import show_clip
 from .shared.wire_types import PromptEditType, SourceRunType
 
-NODE = "Attention Heat-Map"
-
 
 class AttentionHeatMap(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
             node_id="FateZeroAttentionHeatMap",
-            display_name=NODE,
+            display_name="Attention Heat-Map",
             category="FateZero",
             description="Shows in colours where the model saw each word of the source prompt, frame by frame, and how "
             "strongly. Costs nothing: the inversion has kept it.",

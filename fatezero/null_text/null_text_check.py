@@ -3,7 +3,6 @@
 from ..network.unet_check import check_embedding, prediction_type, refuse_context_windows, require_unet
 from ..refusal import Refusal
 from ..source.source_check import check_model
-from ..source.source_run import SourceRun
 
 PART = "a part of the steps"
 LIMITS = {
@@ -28,18 +27,13 @@ def check_null_text(model, source, negative, settings) -> None:
             raise Refusal(f"'{name}' is {value:g}; choose a value above 0.")
     if not settings.early_stop >= 0:
         raise Refusal(f"'early stop' is {settings.early_stop:g}; choose 0 or more.")
-    trajectory = getattr(source, "trajectory", None)
-    if not isinstance(source, SourceRun) or trajectory is None or len(trajectory) != len(source.sigmas):
-        raise Refusal(
-            "'source' holds no latent for each of its steps to optimize towards; connect the "
-            "source of DDIM Invert or Load Source Run."
-        )
     require_unet(model)
     prediction_type(model)
     check_model(model, source)
-    if model.model.latent_format.latent_channels != trajectory.shape[2]:
+    channels = source.trajectory.shape[2]
+    if model.model.latent_format.latent_channels != channels:
         raise Refusal(
-            f"'source' has {trajectory.shape[2]} channels, but 'model' works on "
+            f"'source' has {channels} channels, but 'model' works on "
             f"{model.model.latent_format.latent_channels}; invert the clip again with this model."
         )
     refuse_context_windows(model)
