@@ -1,4 +1,4 @@
-"""Fixtures with real ComfyUI servers that have the pack as the Comfy Registry gives it out.
+"""Fixtures with real ComfyUI servers that have the pack, as the Comfy Registry gives it out, and the tests' own nodes.
 
 conftest.py imports them. Not called server.py: ComfyUI has a module of that name, and its nodes import it.
 """
@@ -15,8 +15,8 @@ from pathspec import GitIgnoreSpec
 
 from tools.comfyui_server import ComfyUIServer
 
-PACK = Path(__file__).resolve().parent.parent
-TESTING_NODES = PACK / "tests" / "testing_nodes"
+TESTS = Path(__file__).resolve().parent
+PACK = TESTS.parent
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +37,10 @@ def archive(tmp_path_factory):
 def new_server(archive, tmp_path_factory):
     """new_server("COMFYUI_PATH", ...) is a ComfyUI on the CPU, not started yet; COMFYUI_PATH_OLD names the oldest."""
 
+    packs = {"fatezero": archive, "testing_nodes": TESTS / "testing_nodes"}
+
     def make(version, *arguments):
         base = tmp_path_factory.mktemp("comfyui")
-        packs = {"fatezero": archive, "testing_nodes": TESTING_NODES}
         return ComfyUIServer(os.environ[version], sys.executable, base, packs, ["--cpu", *arguments])
 
     return make

@@ -8,8 +8,8 @@ from collections import Counter
 import comfy.sd1_clip
 import pytest
 import torch
-from costs import lines_run
 
+from costs import lines_run
 from fatezero_pack.fatezero.prompts import word_matching
 from fatezero_pack.fatezero.prompts.alignment import align
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt

@@ -14,20 +14,6 @@ import comfy_extras.nodes_tomesd as tomesd
 import pytest
 import torch
 from comfy.model_base import ModelType
-from unsuitable import (
-    NAN,
-    audio_latent,
-    audio_model,
-    concatenated,
-    context_windows,
-    continuous_edm,
-    flux,
-    limited,
-    other_checkpoint,
-    spoilt,
-    spoilt_latent,
-    with_model_sampling,
-)
 
 from edit_cases import (
     TOKENIZER,
@@ -51,6 +37,20 @@ from fatezero_pack.nodes.composite import CompositeOutsideMask
 from fatezero_pack.nodes.edit_prompts import EditPrompts
 from fatezero_pack.nodes.inflate import CUSTOM, InflateUNet
 from fatezero_pack.nodes.invert import Invert
+from unsuitable import (
+    NAN,
+    audio_latent,
+    audio_model,
+    concatenated,
+    context_windows,
+    continuous_edm,
+    flux,
+    limited,
+    other_checkpoint,
+    spoilt,
+    spoilt_latent,
+    with_model_sampling,
+)
 
 EDIT = prompt_edit()
 PLAIN = negative()

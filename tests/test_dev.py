@@ -288,6 +288,16 @@ def test_a_run_tells_its_nodes_and_outputs(server):
     assert events[0] == "execution_start" and "progress_state" in events
 
 
+def test_after_free_the_next_prompt_computes_again(server):
+    prompt = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 7}},
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+    assert [server.run(prompt).executed, server.run(prompt).executed] == [["1", "2"], []]
+    server.free()
+    assert server.run(prompt).executed == ["1", "2"]
+
+
 def test_a_run_tells_what_was_refused_what_failed_and_what_was_cancelled(server):
     def prompt(**changed):
         image = {"width": 64, "height": 64, "batch_size": 1, "color": 0, **changed}

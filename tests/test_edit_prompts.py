@@ -9,8 +9,8 @@ import comfy.sd1_clip
 import comfy.supported_models_base
 import pytest
 import torch
-from costs import lines_run, seconds
 
+from costs import lines_run, seconds
 from fatezero_pack.fatezero.prompts.prompt_edit import PromptEdit, make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.nodes.edit_prompts import EditPrompts

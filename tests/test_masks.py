@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from costs import seconds
 
+from costs import seconds
 from edit_cases import inverted, prompt_edit, small_model
 from fatezero_pack.fatezero.masks import mask_pictures
 from fatezero_pack.fatezero.masks import word_masks as masks

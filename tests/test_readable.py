@@ -56,8 +56,10 @@ def our_classes():
 
 
 def has_own_text(kind) -> bool:
-    """Whether somebody wrote a text for a class, other than Python's own for dataclasses and errors. Private classes stay
-    within their module."""
+    """Whether somebody wrote a text for a class, other than Python's own for dataclasses and errors.
+
+    Private classes stay within their module.
+    """
     if issubclass(kind, (BaseException, tuple)) or kind.__name__.startswith("_"):
         return False
     written = {"__str__", "__len__"} if is_dataclass(kind) else {"__str__", "__len__", "__repr__"}

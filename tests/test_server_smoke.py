@@ -22,6 +22,9 @@ NODES = {
     "FateZeroNullText",
     "FateZeroAttentionHeatMap",
     "FateZeroCompareVideos",
+    "FateZeroTune",
+    "FateZeroSaveTuned",
+    "FateZeroLoadTuned",
 }
 
 
@@ -39,7 +42,7 @@ def test_loading_is_fast_and_leaves_nothing_else_in_the_log(either_server, archi
     assert len(lines) == 1, lines  # a traceback or a failed import would name the pack's files as well
     seconds = re.search(r"([\d.]+) seconds: ", lines[0])
     assert seconds, lines
-    assert float(seconds[1]) < 1.5
+    assert float(seconds[1]) < either_server.seconds_to_start / 5  # about 1.5 s, on a busy machine more
 
 
 def test_every_node_has_a_help_page(either_server):

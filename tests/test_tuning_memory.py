@@ -5,9 +5,9 @@ from contextlib import ExitStack
 import comfy.ops
 import pytest
 import torch
-from activation_bytes import HeldBytes, MemoryEfficientAttention
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
+from activation_bytes import HeldBytes, MemoryEfficientAttention
 from fatezero_pack.fatezero.network.temporal_parts import active_temporal_parts, build_temporal_parts
 from fatezero_pack.fatezero.network.unet_inflation import KeyFramePatch, joint_group_norms
 from fatezero_pack.fatezero.tuning.checkpointing import checkpointed

@@ -93,6 +93,7 @@ class ComfyUIServer:
         self.packs, self.arguments, self.port = packs, arguments, port
         self.log = self.base / "server.log"
         self.process = None
+        self.seconds_to_start = 0.0
 
     def __enter__(self):
         try:
@@ -147,14 +148,16 @@ class ComfyUIServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        deadline = time.monotonic() + patience
+        started = time.monotonic()
         while True:
             if self.process.poll() is not None:
                 raise self.failure(f"ComfyUI ended with exit code {self.process.returncode} while starting")
             try:
-                return self.get("/system_stats")
+                answer = self.get("/system_stats")
+                self.seconds_to_start = time.monotonic() - started
+                return answer
             except (OSError, http.client.HTTPException):
-                if time.monotonic() > deadline:
+                if time.monotonic() > started + patience:
                     raise self.failure(f"ComfyUI did not answer within {patience} s") from None
                 time.sleep(0.2)
 
@@ -209,6 +212,9 @@ class ComfyUIServer:
     def free(self):
         """Unloads the models and drops the node cache."""
         self.request("POST", "/free", {"unload_models": True, "free_memory": True})
+        # ComfyUI frees at a pause or after a prompt, so that a prompt which follows at once would still find all of it.
+        image = {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}}
+        self.run({"1": image, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}})
 
     def path(self, saved):
         """The file that an output node reported as {"filename", "subfolder", "type"}."""
