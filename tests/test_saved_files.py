@@ -13,7 +13,7 @@ from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.source_check import check_edit, check_model
 from fatezero_pack.fatezero.source.source_file import read_source, write_source
-from fatezero_pack.fatezero.source.tensor_file import read_tensors
+from fatezero_pack.fatezero.tensor_file import read_tensors
 from golden_unet import relative
 from tools.workflow_prompt import prompt_from_workflow
 

@@ -14,6 +14,7 @@ from comfy.model_base import ModelType
 from comfy.sdxl_clip import SDXLTokenizer
 
 from edit_cases import clip_latent, conditioning, edited, inverted, prompt_edit, random_controlnet, small_model
+from fatezero_pack.fatezero import tensor_file
 from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.edit.settings import WORDS, BlendSettings
 from fatezero_pack.fatezero.masks.source_mask import source_mask
@@ -21,7 +22,6 @@ from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.prompts.window import Window
-from fatezero_pack.fatezero.source import tensor_file
 from fatezero_pack.fatezero.source.inversion import invert
 from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
 from fatezero_pack.fatezero.source.source_file import read_source, write_source

@@ -17,11 +17,12 @@ from .table import as_rows, verdict
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
 HEAD = """# Beside other nodes
 
-What `python -m benchmarks.compatibility` found with ComfyUI {version}: every node that patches a model and can be applied
-to a UNet without further files, on a small UNet with random weights, {key_frames} as key frames. *works*: the order of
-the nodes does not matter to the bit, a second run is the same to the bit, frames in chunks and a cache give the same to
-1e-5, and with all windows shut the edit is the node alone to 1e-6. The figures are relative L2 distances of latents: how
-far the node moves things.
+What `python -m benchmarks.compatibility` found with ComfyUI {version}: every node that patches a model and can be
+applied to a UNet without further files, on a small UNet with random weights, {key_frames} as key frames.
+
+*works*: the order of the nodes does not matter to the bit, a second run is the same to the bit, frames in chunks and a
+cache give the same to 1e-5, and with all windows shut the edit is the node alone to 1e-6. The figures are relative L2
+distances of latents: how far the node moves things.
 
 """
 

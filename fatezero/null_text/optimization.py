@@ -14,13 +14,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from ..network.chunked_sampling import ChunkedRun
-from ..network.option_keys import NULL_TEXT, TOKENS
-from ..refusal import Refusal
-from ..source.attention_cache import AttentionCache
-from ..source.reconstruction import clean_samples, denoise
-from ..source.schedule import rescaled
-from ..source.source_run import NullText, SourceRun
-from .gradients import (
+from ..network.gradients import (
     GRADIENT_BYTES,
     DenoiseChunk,
     GradientChunks,
@@ -30,6 +24,12 @@ from .gradients import (
     make_differentiable,
     networks_of,
 )
+from ..network.option_keys import NULL_TEXT, TOKENS
+from ..refusal import Refusal
+from ..source.attention_cache import AttentionCache
+from ..source.reconstruction import clean_samples, denoise
+from ..source.schedule import rescaled
+from ..source.source_run import NullText, SourceRun
 
 # Lifts the gradient within the UNet out of the numbers that fp16 cannot hold; taken back from the embedding's.
 GRADIENT_SCALE = 64.0

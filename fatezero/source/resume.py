@@ -8,7 +8,7 @@ from contextlib import suppress
 import torch
 
 from ..disk import explained_disk_errors
-from .tensor_file import DefectiveFile, read_tensors, write_tensors
+from ..tensor_file import DefectiveFile, read_tensors, write_tensors
 
 FOLDER = "fatezero/unfinished"  # within the output folder; temporary files would be gone when ComfyUI starts again
 

@@ -2,8 +2,8 @@
 
 ComfyUI's own cache cannot know that only the target changed: the source prompt comes out of the same node. So a run is
 named by its content (`digest.py`). While ComfyUI holds the run, it is found in memory, with its attention cache. Once
-ComfyUI has freed it (on 0.30 by default as soon as the next prompt runs), it is found in ComfyUI's temp folder, which ComfyUI empties when it starts and when it ends. Nothing is kept alive
-here: the table holds weak references only.
+ComfyUI has freed it (on 0.30 by default as soon as the next prompt runs), it is found in ComfyUI's temp folder, which
+ComfyUI empties when it starts and when it ends. Nothing is kept alive here: the table holds weak references only.
 """
 
 import json

@@ -11,9 +11,9 @@ from ..network.key_frames import parse_key_frames
 from ..network.option_keys import TOKENS
 from ..network.unet_inflation import Inflation
 from ..prompts.tokens import CHUNK_LENGTH, PromptTokens, Word
+from ..tensor_file import DefectiveFile, Layout
 from .axes import match_axes
 from .source_run import CURRENT_LABEL, TARGET_LABEL, SourceRun
-from .tensor_file import DefectiveFile, Layout
 
 FORMAT = "FateZero source run"
 

@@ -7,6 +7,7 @@ import torch
 from ..disk import explained_disk_errors
 from ..network.option_keys import TOKENS
 from ..refusal import Refusal
+from ..tensor_file import DTYPES, DefectiveFile, Layout, can_be_written, read_tensors, write_tensors
 from .source_document import (
     FORMAT,
     NOT_IN_FILES,
@@ -22,7 +23,6 @@ from .source_document import (
     tokens_document,
 )
 from .source_run import NullText, SourceRun
-from .tensor_file import DTYPES, DefectiveFile, Layout, can_be_written, read_tensors, write_tensors
 
 
 def write_source(path: str, source: SourceRun) -> None:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from ..disk import explained_disk_errors
 from ..network.key_frames import parse_key_frames
 from ..refusal import Refusal
-from ..source.tensor_file import DOCUMENT, DefectiveFile, read_tensors, write_tensors
+from ..tensor_file import DOCUMENT, DefectiveFile, read_tensors, write_tensors
 from .layouts import LAYOUTS, layout_of
 from .tuned_state import KEY_FRAMES, TunedState
 

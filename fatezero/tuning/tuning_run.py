@@ -10,11 +10,11 @@ import comfy.patcher_extension
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from ..network.gradients import gradients, make_differentiable
 from ..network.option_keys import INFLATION, TEMPORAL
 from ..network.temporal_parts import active_temporal_parts, temporal_parts_of
 from ..network.unet_check import prediction_type
 from ..network.unet_inflation import joint_group_norms
-from ..null_text.gradients import gradients, make_differentiable
 from ..refusal import Refusal
 from .checkpointing import checkpointed
 from .settings import Tuning

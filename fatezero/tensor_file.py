@@ -10,7 +10,7 @@ import torch
 from comfy.model_management import throw_exception_if_processing_interrupted
 from safetensors import SafetensorError, safe_open
 
-from ..disk import unfinished_folder
+from .disk import unfinished_folder
 
 # By falling size of an element: tensors lie in this order, so that each begins at a multiple of its own.
 DTYPES = {
