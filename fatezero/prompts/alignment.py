@@ -81,12 +81,7 @@ def align(source: PromptTokens, target: PromptTokens, mode: str = AUTO) -> Align
     if mode == AUTO:
         mode = SWAP if replaced and all(replaced) else REFINE
     rows = tuple(row for run in runs for row in _rows(run, mode))
-
-    mapper = torch.zeros(source.length, target.length)
-    for row in rows:
-        if row.source and row.target:
-            _link(mapper, _tokens(row.source), _tokens(row.target))
-    _link_special_tokens(mapper, source, target)
+    mapper = _mapper(source, target, rows)
     return Alignment(
         mode,
         mapper,
@@ -126,6 +121,15 @@ def _rows(run: Row, mode: str) -> list[Row]:
     removed = [Row(REMOVED, (word,), ()) for word in run.source if word.is_punctuation or not swapped]
     added = [Row(NEW, (), (word,)) for word in run.target if word.is_punctuation or not swapped]
     return [*sorted(removed + swapped, key=lambda row: row.source[0].indices), *added]
+
+
+def _mapper(source: PromptTokens, target: PromptTokens, rows: tuple[Row, ...]) -> torch.Tensor:
+    mapper = torch.zeros(source.length, target.length)
+    for row in rows:
+        if row.source and row.target:
+            _link(mapper, _tokens(row.source), _tokens(row.target))
+    _link_special_tokens(mapper, source, target)
+    return mapper
 
 
 def _link(mapper: torch.Tensor, source: list[int], target: list[int]) -> None:

@@ -102,11 +102,15 @@ def compare(compared: Compared, layout: str, measured: list[torch.Tensor], ampli
         if amplify is not None:
             for clip in clips[1:]:
                 bar, cell = grid.place(canvas, shown + clip - 1)
-                difference = (compared.aligned(clip, index) - compared.aligned(0, index)).abs()
-                _paste(cell, difference.mul_(amplify).clamp_(0, 1))
+                _paste(cell, _amplified(compared, clip, index, amplify))
                 title = f"{compared.called(clip)} - {compared.called(0)}, x{amplify:g}"
                 write_on(bar, title, levels(measured[clip - 1][index]))
     return result
+
+
+def _amplified(compared: Compared, clip: int, index: int, factor: float) -> torch.Tensor:
+    """The absolute difference of a frame to the first clip, multiplied."""
+    return (compared.aligned(clip, index) - compared.aligned(0, index)).abs().mul_(factor).clamp_(0, 1)
 
 
 def _fitted(clip: torch.Tensor, size: tuple[int, int], layout: str) -> tuple[int, int]:

@@ -92,14 +92,8 @@ def measure(
         Refusal: For a file of LPIPS that holds something else.
     """
     left_out: list[str] = []
-    lpips, scores, neighbours, variance = _lpips(before, after, left_out), None, None, None
-    if clip_vision is None:
-        left_out.append("CLIP score, Frame-Acc, Tem-Con and Object Semantic Variance need 'clip vision'.")
-    else:
-        embeddings = BothClips(image_embeddings(clip_vision, after), image_embeddings(clip_vision, before))
-        neighbours = _neighbours(embeddings)
-        scores = _prompt_scores(embeddings, edit, clip, clip_vision, left_out)
-        variance = _object_variance(BothClips(after, before), mask, clip_vision, left_out)
+    lpips = _lpips(before, after, left_out)
+    seen = _seen_by_clip(BothClips(after, before), mask, edit, clip, clip_vision, left_out)
     frames, height, width = before.shape[:3]
     return Measured(
         size=(frames, height, width),
@@ -108,10 +102,36 @@ def measure(
         psnr_inside=metrics.psnr(before, after, mask).cpu(),
         outside=None if mask is None else _outside(before, after, mask.to(before.device)),
         lpips=lpips,
-        scores=scores,
-        neighbours=neighbours,
-        object_variance=variance,
+        scores=seen.scores,
+        neighbours=seen.neighbours,
+        object_variance=seen.object_variance,
         left_out=tuple(left_out),
+    )
+
+
+class _SeenByClip(NamedTuple):
+    scores: PromptScores | None = None
+    neighbours: BothClips | None = None
+    object_variance: BothClips | None = None
+
+
+def _seen_by_clip(
+    clips: BothClips,
+    mask: torch.Tensor | None,
+    edit: PromptEdit | None,
+    clip: Any,
+    clip_vision: Any,
+    left_out: list[str],
+) -> _SeenByClip:
+    """The measures that need 'clip vision'."""
+    if clip_vision is None:
+        left_out.append("CLIP score, Frame-Acc, Tem-Con and Object Semantic Variance need 'clip vision'.")
+        return _SeenByClip()
+    embeddings = BothClips(image_embeddings(clip_vision, clips.after), image_embeddings(clip_vision, clips.before))
+    return _SeenByClip(
+        _prompt_scores(embeddings, edit, clip, clip_vision, left_out),
+        _neighbours(embeddings),
+        _object_variance(clips, mask, clip_vision, left_out),
     )
 
 

@@ -24,10 +24,15 @@ def bar_height(width: int, height: int) -> int:
 
 
 def write_on(bar: torch.Tensor, text: str, value: str = "", opacity: float = 1.0) -> None:
-    """Writes a text at the left and a value at the right of a bar [h, w, 3], in place.
+    """Writes a text at the left and a value at the right of a bar, in place.
 
-    What is too long gets smaller letters, and then the text loses its end. opacity: how much of what is below the bar
-    it hides, 0..1.
+    What is too long gets smaller letters, and then the text loses its end.
+
+    Args:
+        bar: [h, w, 3] of 0..1.
+        text: On one line.
+        value: Never cut.
+        opacity: How much the bar hides of what is below it, 0..1.
     """
     height, width = bar.shape[:2]
     text = " ".join(text[:200].split())  # on one line
