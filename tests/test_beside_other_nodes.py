@@ -1,5 +1,6 @@
 """Nodes that people put on the same model: what they do stays theirs, and the edit stays an edit."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import comfy.hooks
@@ -7,10 +8,13 @@ import comfy.lora
 import comfy.samplers
 import pytest
 import torch
+from comfy.patcher_extension import PatcherInjection
 from comfy_extras import (
     nodes_easycache,
+    nodes_freelunch,
     nodes_hypertile,
     nodes_model_advanced,
+    nodes_model_downscale,
     nodes_nag,
     nodes_pag,
     nodes_sag,
@@ -34,13 +38,17 @@ from fatezero_pack.fatezero.edit import source_branch
 from fatezero_pack.fatezero.edit.chunk_fusion import ChunkFusion
 from fatezero_pack.fatezero.edit.edit_check import check_sampler
 from fatezero_pack.fatezero.edit.edit_run import blend_attention
+from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import AUTO_CACHE, CACHE, NO_MASK, REPLAY, BlendSettings
+from fatezero_pack.fatezero.edit.strangers import what_changed
 from fatezero_pack.fatezero.network import model_identity
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.model_identity import fingerprint, has_fingerprint
+from fatezero_pack.fatezero.network.unet_attention import plain_attention
 from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
+from fatezero_pack.fatezero.source.source_file import read_source, write_source
 from fatezero_pack.fatezero.voice import Voice
 from fatezero_pack.nodes.inflate import InflateUNet
 from fatezero_pack.nodes.invert import Invert
@@ -401,3 +409,118 @@ def test_a_file_written_with_the_sampling_node_still_matches():
     before = model_identity._fingerprint(model, model.get_model_object("model_sampling"))
     assert before != fingerprint(model) == fingerprint(small_model())
     assert has_fingerprint(model, before) and not has_fingerprint(small_model(seed=1), before)
+
+
+# Sizes that change on the way.
+
+
+def deep_shrink(model, factor):
+    arguments = (1, factor, 0.0, 0.6, True, "bicubic", "bicubic")
+    return nodes_model_downscale.PatchModelAddDownscale.execute(model, *arguments).result[0]
+
+
+@pytest.mark.parametrize("factor", [1.5, 2.0, 3.0])
+def test_deep_shrink_at_inversion_and_edit(factor, clip):
+    """Its word maps are smaller in some steps, and the mask layers are the same in all."""
+    model = inflated(deep_shrink(small_model(), factor))
+    source = inverted(model, EDIT, clip, schedule="normal")
+    plain = inverted(inflated(small_model()), EDIT, clip, schedule="normal")
+    assert source.word_maps.shape == plain.word_maps.shape
+    assert relative(source.trajectory[-1], plain.trajectory[-1]) > 1e-3
+    blended = sampled(blend_attention(model, source, EDIT, PRESETS["attribute"]), source, EDIT)
+    assert torch.isfinite(blended).all()
+    assert (
+        relative(sampled(blend_attention(model, source, EDIT, SHUT), source, EDIT), sampled(model, source, EDIT)) < 1e-6
+    )
+
+
+# Motion modules, as AnimateDiff-Evolved puts them on a model.
+
+
+def with_motion(model, context_length=None):
+    model = model.clone()
+    model.set_injections("ADE", [PatcherInjection(inject=lambda patcher: None, eject=lambda patcher: None)])
+    options = SimpleNamespace(context_length=context_length)
+    model.set_attachments("ADE_params", SimpleNamespace(context_options=options))
+    return model
+
+
+def test_a_motion_module_keeps_the_clip_whole(source, clip):
+    model = with_motion(inflated(small_model(), at_once=2))
+    with pytest.raises(ValueError, match="^DDIM Invert .*'frames at once' .* is 2, but a motion module"):
+        Invert.execute(model, conditioning(EDIT.source), {"samples": clip}, 2, OFFICIAL)
+    with pytest.raises(ValueError, match="'frames at once' .* is 2, but a motion module"):
+        sampled(blend_attention(model, source, EDIT, SETTINGS), source, EDIT)
+    whole = with_motion(inflated(small_model()), context_length=16)
+    assert torch.isfinite(sampled(blend_attention(whole, source, EDIT, SETTINGS), source, EDIT)).all()
+
+
+def test_animatediffs_context_options_are_refused(source, clip):
+    model = with_motion(small_model(), context_length=2)
+    with pytest.raises(ValueError, match="^DDIM Invert .*context options of 2 frames, which cut the clip of 3"):
+        Invert.execute(model, conditioning(EDIT.source), {"samples": clip}, 2, OFFICIAL)
+    model = with_motion(inflated(small_model()), context_length=2)
+    with pytest.raises(ValueError, match="context options of 2 frames"):
+        sampled(blend_attention(model, source, EDIT, SETTINGS), source, EDIT)
+
+
+# What is on the model at the edit alone.
+
+
+def freeu(model):
+    return nodes_freelunch.FreeU_V2.execute(model, 1.3, 1.4, 0.9, 0.2).result[0]
+
+
+class Attn2Replace:
+    """Adds to cross-attention's output, as IPAdapter does."""
+
+    def __call__(self, query, key, value, extra):
+        return plain_attention(query, key, value, extra) + query.mean(dim=1, keepdim=True)
+
+
+def ipadapter(model):
+    model = model.clone()
+    for block in (("middle", 0), ("output", 1)):
+        model.set_model_attn2_replace(Attn2Replace(), *block)
+    return model
+
+
+@pytest.mark.parametrize("node, name", [(freeu, "FreeU_V2"), (ipadapter, "IPAdapter")])
+@pytest.mark.parametrize("at_once", [0, 1])
+def test_the_source_is_free_of_what_is_new(node, name, at_once, source):
+    """Its queries are those of its inversion, the edit has the node, and the person is told."""
+    model = inflated(small_model(), at_once=at_once)
+    positive = conditioning(EDIT.target)
+    expected, seen = queries(model, source, positive), queries(node(model), source, positive)
+    assert len(seen) == len(expected) and max(map(relative, seen, expected)) < 1e-5
+    told_now = told(lambda voice: sampled(blend_attention(node(model), source, EDIT, SETTINGS, voice), source, EDIT))
+    assert f"{name} was not on the model at the inversion: the source is replayed without it" in told_now
+    edits = [sampled(blend_attention(one, source, EDIT, SETTINGS), source, EDIT) for one in (model, node(model))]
+    assert relative(*edits) > 1e-3
+    after = sampled(node(blend_attention(model, source, EDIT, SETTINGS)), source, EDIT)
+    assert torch.equal(after, edits[1])
+
+
+@pytest.mark.parametrize("node, name", [(freeu, "FreeU_V2"), (ipadapter, "IPAdapter")])
+def test_the_source_keeps_what_was_there(node, name, clip, tmp_path):
+    """Also from a file; and what has gone is told."""
+    model = inflated(node(small_model()))
+    run = inverted(model, EDIT, clip, schedule="normal")
+    write_source(str(tmp_path / "run.safetensors"), run)
+    for source in (run, read_source(str(tmp_path / "run.safetensors"))):
+        assert source.made_with == (name,) and what_changed(model, source) == []
+        gone = what_changed(inflated(small_model()), source)
+        assert gone == [f"{name} was on the model at the inversion, and is not now: the source is replayed without it"]
+
+
+def test_deep_shrink_at_the_edit_alone_is_told(source):
+    model = deep_shrink(inflated(small_model()), 2.0)
+    told_now = told(lambda voice: sampled(blend_attention(model, source, EDIT, SETTINGS, voice), source, EDIT))
+    assert "Kohya Deep Shrink was not on the model at the inversion, and changes sizes: the source is" in told_now
+    assert "replayed through it" in told_now
+
+
+def test_files_of_before_do_not_say_what_was_there(source):
+    assert what_changed(freeu(small_model()), replace(source, made_with=None)) == []
+    for guidance in (nag, pag, sag):
+        assert what_changed(guidance(inflated(small_model())), source) == []

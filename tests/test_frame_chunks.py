@@ -166,7 +166,7 @@ def test_other_packs_are_told_which_frames_are_in_the_model():
 
 
 def test_a_model_with_injected_modules_keeps_its_clip_whole():
-    """AnimateDiff's temporal modules need all frames; a number that was asked for still counts."""
+    """AnimateDiff's temporal modules need all frames, whatever number was asked for (the run then refuses)."""
     model = small_model()
     model.set_injections("motion", [comfy.model_patcher.PatcherInjection(lambda patcher: None, lambda patcher: None)])
     shape = (400, 4, 64, 64)
@@ -181,7 +181,7 @@ def test_a_model_with_injected_modules_keeps_its_clip_whole():
     with pytest.raises(torch.cuda.OutOfMemoryError, match="^CUDA out of memory"):
         run.within_memory(torch.zeros(4, 4, 8, 8), full)
     assert len(calls) == 1
-    assert ChunkedRun(sampled_in_chunks(model, 5)).wanted_at_once(shape) == 5
+    assert ChunkedRun(sampled_in_chunks(model, 5)).wanted_at_once(shape) == 400
     assert ChunkedRun(small_model()).wanted_at_once(shape) == 8
 
 

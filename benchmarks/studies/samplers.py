@@ -2,7 +2,8 @@
 
 Run with ComfyUI's Python and COMFYUI_PATH set: `python -m benchmarks.studies.samplers [--frames 2] [--steps 20]`.
 Prints decibels for each sampler, over colour edits of the demo world: the source drawn again (against the VAE's own
-picture of it), the background of the edit with and without latents blended, and the edited part against the truth.
+picture of it), the background of the edit, likewise without latents blended, then also with attention fused in every
+step (no window closes on the way), then also without guidance; and the edited part against the truth.
 """
 
 import argparse
@@ -14,13 +15,15 @@ import torch
 from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
+from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.reconstruction import clean_samples, denoise
 
 from ..quality.cases import load_cases
 from ..quality.editor import Editor
 from ..quality.methods import Method
 
-SAMPLERS = ("euler", "ddim", "heun", "dpm_2", "lms", "ipndm", "deis", "dpmpp_2m", "res_multistep", "uni_pc")
+SAMPLERS = ("euler", "heun", "dpm_2", "dpmpp_2m", "res_multistep", "lms", "deis", "uni_pc")
+COLUMNS = ("source again", "background", "no blend", "all steps fused", "no guidance", "edited part")
 CLIPS = ("colour_1a", "one_of_two_1a")
 GUIDANCE = 7.5
 
@@ -52,33 +55,43 @@ class Comparison:
         finished = samples if model is not self.model else clean_samples(self.model, self.source, samples)
         return self.editor.vae.decode(finished)
 
+    def edited(self, settings, sampler: str, guidance: float) -> torch.Tensor:
+        """The edited clip [n, H, W, 3]."""
+        return self.sampled(
+            blend_attention(self.model, self.source, self.edit, settings), sampler, self.positive, guidance
+        )
+
     def measure(self, sampler: str) -> list[float]:
-        """The four figures of a sampler."""
+        """The figures of a sampler, in the order of the table."""
         before = self.editor.vae.decode(self.editor.latent)
         truth, inside = self.case.clip(self.case.target), self.case.edited_region()
         attribute = PRESETS["attribute"]
-        blended, bare = (
+        bare = replace(attribute, latent_window=None)
+        throughout = replace(bare, self_window=Window(0, 1), cross_window=Window(0, 1))
+        edits = [
             self.sampled(
-                blend_attention(self.model, self.source, self.edit, settings), sampler, self.positive, GUIDANCE
+                blend_attention(self.model, self.source, self.edit, settings), sampler, self.positive, guidance
             )
-            for settings in (attribute, replace(attribute, latent_window=None))
-        )
-        return [
-            psnr(self.sampled(self.model, sampler, self.source.conditioning, 1.0), before),
-            psnr(blended[~inside], before[~inside]),
-            psnr(bare[~inside], before[~inside]),
-            psnr(blended[inside], truth[inside]),
+            for settings, guidance in (
+                (attribute, GUIDANCE),
+                (bare, GUIDANCE),
+                (throughout, GUIDANCE),
+                (throughout, 1.0),
+            )
         ]
+        again = self.sampled(self.model, sampler, self.source.conditioning, 1.0)
+        backgrounds = [psnr(edited[~inside], before[~inside]) for edited in edits]
+        return [psnr(again, before), *backgrounds, psnr(edits[0][inside], truth[inside])]
 
 
 def main(frames: int, steps: int) -> None:
     editor = Editor()
     comparisons = [Comparison(editor, clip, frames, steps) for clip in CLIPS]
-    print(f"{'dB':15} source again  background  without blend  edited part")
+    print(f"{'dB':15}" + "".join(f"{name:>16}" for name in COLUMNS))
     for sampler in SAMPLERS:
         rows = [comparison.measure(sampler) for comparison in comparisons]
-        again, background, bare, inside = (sum(values) / len(values) for values in zip(*rows))
-        print(f"{sampler:15} {again:12.1f} {background:11.1f} {bare:14.1f} {inside:12.1f}", flush=True)
+        means = [sum(values) / len(values) for values in zip(*rows)]
+        print(f"{sampler:15}" + "".join(f"{mean:16.1f}" for mean in means), flush=True)
 
 
 if __name__ == "__main__":

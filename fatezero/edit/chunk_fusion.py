@@ -9,7 +9,7 @@ from ..masks.word_masks import words_mask
 from ..network.attention_layers import CROSS, SELF, TEMPORAL, Layer
 from ..network.frame_chunks import ActiveChunk
 from ..network.unet_attention import downsampling, layer_size, plain_attention
-from ..network.word_maps import layer_word_maps
+from ..network.word_maps import MaskLayers
 from ..prompts.prompt_edit import PromptEdit
 from ..refusal import Refusal
 from .edit_check import check_target_length
@@ -29,7 +29,7 @@ class ChunkFusion:
     """
 
     def __init__(
-        self, step: Step, settings: BlendSettings, edit: PromptEdit, active: ActiveChunk, map_downsampling: int
+        self, step: Step, settings: BlendSettings, edit: PromptEdit, active: ActiveChunk, mask_layers: MaskLayers
     ):
         """A chunk that has read nothing yet.
 
@@ -38,10 +38,10 @@ class ChunkFusion:
             settings: How it is fused.
             edit: What changes in the prompt.
             active: The chunk of frames.
-            map_downsampling: How much coarser than the latent the layers are from which masks are read.
+            mask_layers: The layers from which masks are read.
         """
         self.step, self.settings, self.edit, self.active = step, settings, edit, active
-        self.map_downsampling = map_downsampling
+        self.mask_layers = mask_layers
         self.reads: frozenset = frozenset()
         self.queries_keys: dict[Layer, tuple[torch.Tensor, torch.Tensor]] = {}
         self.recorded: dict[Layer, torch.Tensor] | None = None
@@ -88,8 +88,8 @@ class ChunkFusion:
             self.queries_keys[layer] = query, key
             if layer.kind == CROSS:
                 self.record(layer, query, extra)
-        if self.step.source_words is None and reads_words(self.settings) and self.is_mask_layer(layer, extra):
-            self.word_maps.append(layer_word_maps(query, key, extra))
+        if self.step.source_words is None and reads_words(self.settings) and layer in self.mask_layers.layers:
+            self.word_maps.append(self.mask_layers.word_maps(query, key, extra))
 
     def read_hidden(self, hidden, extra):
         """As an attn1_patch: what the source's self-attention is projected from, for a cache."""
@@ -119,21 +119,18 @@ class ChunkFusion:
     def fuses(self, layer, extra) -> bool:
         return layer.kind in self.step.kinds and (self.settings.finest_layers or downsampling(extra) > 1)
 
-    def is_mask_layer(self, layer, extra) -> bool:
-        return layer.kind == CROSS and downsampling(extra) == self.map_downsampling
-
     def fuse_layer(self, layer, edit_qkv, extra, attention):
         """One conditional row's fused attention, or None where the edit keeps its own."""
         query, key, _ = edit_qkv
         source_qk = self.source_query_key(layer, extra, query.device)
-        if self.settings.latent_window is not None and reads_words(self.settings) and self.is_mask_layer(layer, extra):
+        if self.settings.latent_window is not None and reads_words(self.settings) and layer in self.mask_layers.layers:
             self.target_word_maps.append(self.target_maps(query, key, source_qk, extra))
         if source_qk is None:
             return None
         if source_qk[0].shape != query.shape:
             raise Refusal(
-                "the edit's attention has another size than the source's; another node on this model changes it from "
-                "step to step (Kohya Deep Shrink ...): remove it."
+                "the edit's attention has another size than the source's; another node on this model changes it for "
+                "the edit alone: remove it."
             )
         if layer.kind == CROSS:
             check_target_length(key.shape[1], self.edit)

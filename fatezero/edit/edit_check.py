@@ -20,7 +20,7 @@ def check_run(guider, source, edit, settings, latent_image, sampler, sigmas, arg
     require_unet(model)
     refuse_merging(model)
     check_model(model, source)
-    refuse_context_windows(model)
+    refuse_context_windows(model, source.frames)
     check_sampler(sampler)
     check_latent(latent_image, source)
     denoise_mask = args[0] if args else kwargs.get("denoise_mask")

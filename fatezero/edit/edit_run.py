@@ -4,6 +4,7 @@ The patch is one wrapper. When sampling starts it checks that source, edit and s
 private options; when sampling ends, nothing of it is left.
 """
 
+from dataclasses import replace
 from uuid import uuid4
 
 import torch
@@ -15,8 +16,9 @@ from ..network.frame_chunks import ActiveChunk
 from ..network.hooks import has_hooks, register_hooks
 from ..network.model_call import ModelCall
 from ..network.option_keys import EDIT, SOURCE, SOURCE_NEGATIVE, wrap_run
+from ..network.other_nodes import without_patches
 from ..network.unet_attention import install_hooks, plain_attention
-from ..network.word_maps import mask_downsampling
+from ..network.word_maps import mask_layers
 from ..prompts.prompt_edit import PromptEdit
 from ..source.reconstruction import clean_samples
 from ..source.source_run import SourceRun
@@ -30,6 +32,7 @@ from .source_branch import source_branch
 from .source_cache import SourceCache
 from .stages import UNKNOWN_STEPS, Stages, misses_steps
 from .step import Step, WordMapSum, fused_kinds
+from .strangers import added_nodes, what_changed
 
 
 def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendSettings, voice: Voice | None = None):
@@ -124,9 +127,10 @@ class EditRun:
         self.plan = plan_source_attention(model, source, edit, settings, hooked)
         self.cache = None if self.plan.budget is None else SourceCache(source, model, settings, self.plan.budget)
         self.chunks = ChunkedRun(model, self.evaluate_chunk, self.plan.demand.read_bytes, self.tell)
-        self.map_downsampling = mask_downsampling(*source.trajectory.shape[-2:])
+        self.mask_layers = mask_layers(model.model.diffusion_model, *source.trajectory.shape[-2:])
         self.target_words = WordMapSum()
-        self.notes = [note for note in (unknown_words(guider),) if note]
+        self.added = added_nodes(model, source)
+        self.notes = what_changed(model, source) + [note for note in (unknown_words(guider),) if note]
         self.step: Step | None = None  # within a step's first evaluation
         self.chunk: ChunkFusion | None = None  # within a call whose attention belongs to a chunk
         self.chunks_read = 0  # how many chunks' source rows have run in this evaluation
@@ -220,7 +224,7 @@ class EditRun:
         return denoised
 
     def new_chunk(self, active: ActiveChunk, step: Step) -> ChunkFusion:
-        return ChunkFusion(step, self.settings, self.edit, active, self.map_downsampling)
+        return ChunkFusion(step, self.settings, self.edit, active, self.mask_layers)
 
     def open_cache(self, chunk: ChunkFusion) -> bool:
         """Whether the cache holds a chunk's source attention, which then comes from there."""
@@ -240,7 +244,7 @@ class EditRun:
         for earlier in map(active.at, range(self.chunks_read, active.index)):
             self.read_source(call.within(earlier), self.new_chunk(earlier, chunk.step))
         self.chunks_read = active.index + 1
-        joined = self.branch.joined(call)
+        joined = None if self.added else self.branch.joined(call)
         if joined is None:
             self.read_source(call, chunk)
             return call
@@ -248,8 +252,10 @@ class EditRun:
         return joined
 
     def read_source(self, call: ModelCall, chunk: ChunkFusion) -> None:
-        """Runs the source's rows of a chunk in a call of their own."""
+        """Runs the source's rows of a chunk in a call of their own, without what was not there at the inversion."""
         self.begin_reading(chunk)
+        if self.added:
+            call = replace(call, model_options=without_patches(call.model_options, self.added))
         self.run_chunk(lambda: self.branch.read(call), chunk)
 
     def begin_reading(self, chunk: ChunkFusion) -> None:

@@ -89,8 +89,9 @@ class ChunkedRun:
         self.asked = model.model_options.get("transformer_options", {}).get(FRAMES_AT_ONCE, 0)
         # Modules that another node injected (AnimateDiff's) may tie frames together in ways that we cannot carry along.
         self.remembering = remembering_node(model)
+        self.has_motion = bool(model.injections)
         self.spans_clip = temporal_parts_of(model) is not None
-        self.whole = self.spans_clip or self.remembering is not None or (bool(model.injections) and not self.asked)
+        self.whole = self.spans_clip or self.remembering is not None or self.has_motion
         self.tuned_on: int | None = getattr(model.get_attachment(TUNED), "frames", None)
         self.layers = sum(depth for _, depth in transformer_depths(self.model.diffusion_model))
         self.at_once: int | None = None
@@ -108,6 +109,11 @@ class ChunkedRun:
             raise Refusal(
                 f"'frames at once' of Inflate UNet is {self.asked}, but {self.remembering} on 'model' remembers whole "
                 f"calls and would mix the parts of the clip; set 'frames at once' to 0, or remove {self.remembering}."
+            )
+        if self.has_motion and 0 < self.asked < noise_shape[0]:
+            raise Refusal(
+                f"'frames at once' of Inflate UNet is {self.asked}, but a motion module on 'model' (AnimateDiff ...) "
+                "ties all frames together; set 'frames at once' to 0."
             )
         self.tell(self.describe(noise_shape))
         at_once = self.wanted_at_once(noise_shape)

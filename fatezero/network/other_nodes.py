@@ -1,8 +1,10 @@
 """Other nodes' patches on a MODEL, by the names under which people know them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..refusal import Refusal
+from .unet_attention import Hook, with_replaced_blocks
 from .unet_inflation import KeyFramePatch
 
 # By the class of the node, or of the patch, that a patch was made by.
@@ -13,6 +15,9 @@ NAMES = {
     "Attn2Replace": "IPAdapter",
     "CrossAttentionPatch": "IPAdapter",
 }
+# Guidance: it acts on the edit's own rows, or in passes of its own.
+GUIDANCE = ("NAGuidance", "SelfAttentionGuidance")
+RESIZING = ("Kohya Deep Shrink",)  # names: the source's rows need the size of the edit's
 MERGING = ("TomePatchModel", "HyperTile")  # what changes how many queries and keys there are
 
 
@@ -25,6 +30,37 @@ def refuse_merging(model) -> None:
                 f"'model' carries {name}, which merges or cuts what self-attention looks at, so that the source's and "
                 f"the edit's do not match; remove {name}."
             )
+
+
+def names_on(model) -> tuple[str, ...]:
+    """The nodes whose patches change what a ModelPatcher's blocks compute for any row, by name, each once."""
+    makers = {_maker(patch) for patch in _patches(model)}.difference(GUIDANCE)
+    return tuple(sorted({NAMES.get(maker, maker) for maker in makers}))
+
+
+def without_patches(model_options: dict, names: frozenset[str]) -> dict:
+    """The options of one call of the model, without the patches of some nodes.
+
+    Args:
+        model_options: Of the call; not changed.
+        names: As of `names_on`.
+    """
+
+    def stays(patch) -> bool:
+        return NAMES.get(_maker(patch), _maker(patch)) not in names
+
+    options = model_options["transformer_options"]
+    patches = {name: [patch for patch in held if stays(patch)] for name, held in options.get("patches", {}).items()}
+    tables: dict[str, dict] = {}
+    for kind, table in options.get("patches_replace", {}).items():
+        tables[kind] = {}
+        for key, patch in table.items():
+            if isinstance(patch, Hook):
+                tables[kind][key] = patch if stays(patch.previous) else replace(patch, previous=None)
+            elif stays(patch):
+                tables[kind][key] = patch
+    options = {**options, "patches": patches, "patches_replace": tables}
+    return with_replaced_blocks({**model_options, "transformer_options": options})
 
 
 def _patches(model) -> Iterator:

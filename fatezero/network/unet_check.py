@@ -84,10 +84,17 @@ def require_clip_latent(model, samples: torch.Tensor) -> None:
         )
 
 
-def refuse_context_windows(model) -> None:
-    """Refuses a model that cuts the clip into windows which a source run does not know."""
+def refuse_context_windows(model, frames: int) -> None:
+    """Refuses a model that cuts a clip of so many frames into windows which a source run does not know."""
     if model.model_options.get("context_handler") is not None:
         raise Refusal("'model' has context windows, which cut the clip into parts; remove the Context Windows node.")
+    animatediff = getattr(model.get_attachment("ADE_params"), "context_options", None)
+    length = getattr(animatediff, "context_length", None)
+    if length is not None and length < frames:
+        raise Refusal(
+            f"'model' has AnimateDiff's context options of {length} frames, which cut the clip of {frames} into parts; "
+            f"remove them, or load at most {length} frames."
+        )
 
 
 def check_embedding(model, embedding: torch.Tensor, name: str) -> None:

@@ -15,6 +15,12 @@ def layer_sizes(diffusion_model, height: int, width: int) -> Iterator[tuple[Laye
     width: heads · head width, the width of queries and keys and of the self-attention's normalised hidden states. No
     weight is read: under dynamic VRAM there may be none.
     """
+    for layer, size, channels in layer_areas(diffusion_model, height, width):
+        yield layer, size[0] * size[1], channels
+
+
+def layer_areas(diffusion_model, height: int, width: int) -> Iterator[tuple[Layer, tuple[int, int], int]]:
+    """As `layer_sizes`, with height and width of each layer instead of its tokens."""
     size, skips = (height, width), []
     for place, block in unet_blocks(diffusion_model):
         if place[0] == "input":
@@ -23,7 +29,7 @@ def layer_sizes(diffusion_model, height: int, width: int) -> Iterator[tuple[Laye
         elif place[0] == "output":
             size = skips.pop()  # the size of its skip connection
         for layer, attention in block_attentions(place, block):
-            yield layer, size[0] * size[1], attention.heads * attention.dim_head
+            yield layer, size, attention.heads * attention.dim_head
 
 
 def _after_downsampling(block, size: tuple[int, int]) -> tuple[int, int]:

@@ -1,8 +1,13 @@
 """Where a prompt's tokens are looked at: cross-attention as maps over the picture."""
 
-import torch
+from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
+
+from .attention_layers import CROSS, Layer
 from .unet_attention import layer_size
+from .unet_layer_sizes import layer_areas
 
 
 def cross_attention_map(query: torch.Tensor, key: torch.Tensor, heads: int) -> torch.Tensor:
@@ -28,11 +33,34 @@ def mask_downsampling(latent_height: int, latent_width: int) -> int:
     return downsampling
 
 
-def layer_word_maps(query, key, extra) -> torch.Tensor:
-    """One layer's cross-attention averaged over heads, as float32 maps [n, T, h, w]."""
-    height, width = layer_size(extra, query.shape[1])
-    maps = cross_attention_map(query, key, extra["n_heads"])
-    return maps.transpose(1, 2).reshape(query.shape[0], -1, height, width)
+@dataclass(frozen=True)
+class MaskLayers:
+    """The layers from which masks are read, and height and width of their maps.
+
+    They are the same in every step, also where another node shrinks them in some (Kohya Deep Shrink).
+    """
+
+    layers: frozenset[Layer]
+    size: tuple[int, int]
+
+    def word_maps(self, query: torch.Tensor, key: torch.Tensor, extra: dict) -> torch.Tensor:
+        """One layer's cross-attention averaged over heads, as float32 maps [n, T, h, w]."""
+        height, width = layer_size(extra, query.shape[1])
+        maps = cross_attention_map(query, key, extra["n_heads"])
+        maps = maps.transpose(1, 2).reshape(query.shape[0], -1, height, width)
+        return maps if (height, width) == self.size else F.interpolate(maps, size=self.size, mode="area")
+
+
+def mask_layers(diffusion_model, latent_height: int, latent_width: int) -> MaskLayers:
+    """The layers of a ComfyUI UNetModel from which masks are read, for a latent of that size."""
+    wanted = mask_downsampling(latent_height, latent_width)
+    areas = {
+        layer: area
+        for layer, area, _ in layer_areas(diffusion_model, latent_height, latent_width)
+        if layer.kind == CROSS
+    }
+    size = min(areas.values(), key=lambda area: abs(latent_height / area[0] - wanted))
+    return MaskLayers(frozenset(layer for layer, area in areas.items() if area == size), size)
 
 
 OFFICIAL_CELLS = 16  # height and width of the maps that the official code reads masks from, at 512x512

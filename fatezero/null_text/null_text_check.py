@@ -36,7 +36,7 @@ def check_null_text(model, source, negative, settings) -> None:
             f"'source' has {channels} channels, but 'model' works on "
             f"{model.model.latent_format.latent_channels}; invert the clip again with this model."
         )
-    refuse_context_windows(model)
+    refuse_context_windows(model, source.frames)
     check_negative(model, negative)
 
 

@@ -8,16 +8,16 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from tqdm.auto import trange
 
-from ..network.attention_layers import CROSS
 from ..network.chunked_sampling import ChunkedRun
 from ..network.model_call import ModelCall
 from ..network.model_identity import fingerprint
 from ..network.option_keys import INVERSION, TOKENS
-from ..network.unet_attention import downsampling, install_hooks, plain_attention
+from ..network.other_nodes import names_on
+from ..network.unet_attention import install_hooks, plain_attention
 from ..network.unet_check import prediction_type
 from ..network.unet_inflation import inflation_of
 from ..network.without_guidance import without_guidance
-from ..network.word_maps import layer_word_maps, mask_downsampling
+from ..network.word_maps import MaskLayers, mask_layers
 from .resume import UnfinishedInversion
 from .schedule import rescaled
 from .source_run import TARGET_LABEL, SourceRun
@@ -138,7 +138,7 @@ def invert(
     model = without_guidance(model)
     tokens = conditioning[0][1].get(TOKENS)
     clean = rescaled(latent.float(), 0.0, float(sigmas[0]))
-    capture = WordMapCapture(latent.shape, None if tokens is None else tokens.end + 1, tell)
+    capture = WordMapCapture(None if tokens is None else tokens.end + 1, tell)
     recording = Recording(model.model.process_latent_in(clean), len(sigmas) - 1, capture, unfinished)
 
     def after_step(step, denoised, x, total):
@@ -164,6 +164,7 @@ def invert(
         tokens=tokens,
         inflation=inflation_of(model),
         fingerprint=fingerprint(model),
+        made_with=names_on(model),
     )
 
 
@@ -204,26 +205,25 @@ class WordMapCapture:
     """Reads the source's cross-attention during inversion, at the last evaluation of each step.
 
     Args:
-        latent_shape: Of the clip, [n, c, h, w].
         tokens: How many of the prompt's tokens to keep (the padding is of no use); None for all.
         tell: As of `invert`.
     """
 
-    def __init__(self, latent_shape, tokens: int | None, tell: Callable[[str], None] | None = None):
+    def __init__(self, tokens: int | None, tell: Callable[[str], None] | None = None):
         self.tell = tell
-        self.downsampling = mask_downsampling(*latent_shape[-2:])
+        self.mask_layers: MaskLayers | None = None
         self.tokens = tokens
         self.maps: torch.Tensor | None = None  # word maps [n, T', h', w'] of the latest evaluation
         self.layers: list[torch.Tensor] = []  # those of the layers that a chunk has passed
 
-    def outer_sample(self, executor, *args, **kwargs):
+    def outer_sample(self, executor, noise, *args, **kwargs):
         """OUTER_SAMPLE wrapper: hooks the run's private options."""
         guider = executor.class_obj
-        install_hooks(
-            guider.model_options["transformer_options"], guider.model_patcher.model.diffusion_model, self.attend
-        )
+        network = guider.model_patcher.model.diffusion_model
+        self.mask_layers = mask_layers(network, *noise.shape[-2:])
+        install_hooks(guider.model_options["transformer_options"], network, self.attend)
         ChunkedRun(guider.model_patcher, self.evaluate_chunk, tell=self.tell).install(guider)
-        return executor(*args, **kwargs)
+        return executor(noise, *args, **kwargs)
 
     def evaluate_chunk(self, call: ModelCall) -> list[torch.Tensor]:
         """A chunk's call. A refinement's maps take the place of those before, and so do those of a second try after
@@ -242,8 +242,9 @@ class WordMapCapture:
         return maps
 
     def attend(self, layer, query, key, value, extra, previous):
-        if layer.kind == CROSS and downsampling(extra) == self.downsampling:
-            self.layers.append(layer_word_maps(query, key, extra))
+        assert self.mask_layers is not None
+        if layer in self.mask_layers.layers:
+            self.layers.append(self.mask_layers.word_maps(query, key, extra))
         if previous is not None:
             return previous(query, key, value, extra)
         return plain_attention(query, key, value, extra)

@@ -18,7 +18,7 @@ def check_inversion(model, conditioning, samples) -> None:
     refuse_merging(model)
     prediction_type(model)
     require_clip_latent(model, samples)
-    refuse_context_windows(model)
+    refuse_context_windows(model, len(samples))
     check_conditioning(model, conditioning)
 
 

@@ -58,6 +58,7 @@ def check_document(document: dict, layout: dict[str, Layout]) -> None:
     if not 0 <= entry(document, "refinement", int) <= 1000:
         raise DefectiveFile("its 'refinement' is wrong")
     read_inflation(document)
+    read_made_with(document)
     _check_options(document, "conditioning", "conditioning")
     if document.get("null_text") is not None:  # files of before there was any have no such entry
         null_text = entry(document, "null_text", dict)
@@ -151,6 +152,15 @@ def read_inflation(document: dict) -> Inflation | None:
     if not valid:
         raise DefectiveFile("its 'inflation' is wrong")
     return Inflation(tuple(entries), minimum_width, entry(saved, "normalise_across_frames", bool))
+
+
+def read_made_with(document: dict) -> tuple[str, ...] | None:
+    if "made_with" not in document:  # files of version 0.1.0
+        return None
+    names = entry(document, "made_with", list)
+    if any(type(name) is not str for name in names):
+        raise DefectiveFile("its 'made_with' is wrong")
+    return tuple(names)
 
 
 def tokens_document(tokens: PromptTokens | None) -> dict | None:

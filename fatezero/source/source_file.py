@@ -19,6 +19,7 @@ from .source_document import (
     inflation_document,
     is_plain,
     read_inflation,
+    read_made_with,
     read_tokens,
     tokens_document,
 )
@@ -70,6 +71,8 @@ def _document(source: SourceRun, tensors: dict[str, torch.Tensor]) -> dict:
         "conditioning": _add_conditioning(source, tensors),
         "null_text": _add_null_text(source.null_text, tensors),
     }
+    if source.made_with is not None:
+        document["made_with"] = list(source.made_with)
     return {**document, **dict(zip(SIZES, (source.steps, *source.trajectory.shape[1:])))}
 
 
@@ -123,6 +126,7 @@ def _source_run(document: dict, tensors: dict[str, torch.Tensor]) -> SourceRun:
         fingerprint=document["fingerprint"],
         version=document["version"],
         null_text=_null_text(document.get("null_text"), tensors),
+        made_with=read_made_with(document),
     )
 
 

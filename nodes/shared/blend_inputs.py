@@ -19,6 +19,7 @@ from ...fatezero.edit.settings import (
     BlendSettings,
 )
 from ...fatezero.edit.source_attention import plan_source_attention
+from ...fatezero.edit.strangers import what_changed
 from ...fatezero.network.chunked_sampling import ChunkedRun
 from ...fatezero.prompts.window import Window
 from ...fatezero.refusal import Refusal
@@ -173,4 +174,5 @@ def price(model, source, edit, settings: BlendSettings) -> str:
     """
     plan = plan_source_attention(model, source, edit, settings)
     chunks = ChunkedRun(model, extra_bytes=plan.demand.read_bytes)
-    return f"{plan}\n{chunks.describe(source.trajectory.shape[1:])}"
+    lines = [str(plan), chunks.describe(source.trajectory.shape[1:]), *what_changed(model, source)]
+    return "\n".join(lines)
