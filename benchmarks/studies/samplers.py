@@ -4,6 +4,11 @@ Run with ComfyUI's Python and COMFYUI_PATH set: `python -m benchmarks.studies.sa
 Prints decibels for each sampler, over colour edits of the demo world: the source drawn again (against the VAE's own
 picture of it), the background of the edit, likewise without latents blended, then also with attention fused in every
 step (no window closes on the way), then also without guidance; and the edited part against the truth.
+
+What it shows (12 steps, 2 frames, CPU): neither the blend nor a window that closes costs a multistep sampler its
+background. It is as good as euler without guidance (dpmpp_2m and euler both 20.8 dB) and loses under guidance of 7.5
+(11.0 against 18.0), so it extrapolates what guidance changes from step to step. euler, heun and dpm_2, which look at
+one step at a time, are alike within 1.2 dB.
 """
 
 import argparse

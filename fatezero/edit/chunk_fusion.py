@@ -143,12 +143,12 @@ class ChunkFusion:
     def target_maps(self, query, key, source_qk, extra) -> torch.Tensor:
         """The edit's word maps of a mask layer, [b, T, h, w]: before fusion, as FateZero's code reads them, or in a
         reconstruction after it, as Video-P2P's."""
-        own = layer_word_maps(query, key[:, : self.edit.target.length], extra)
+        own = self.mask_layers.word_maps(query, key[:, : self.edit.target.length], extra)
         if self.settings.attention_from == INVERSION or source_qk is None or self.step.cross is None:
             return own
         from_source, weights = self.step.cross
         source_query, source_key = source_qk
-        source = layer_word_maps(source_query, source_key, extra)
+        source = self.mask_layers.word_maps(source_query, source_key, extra)
         return torch.einsum("bshw,st->bthw", source, from_source.to(source)) + own * weights.to(own)[:, None, None]
 
     def mask(self, size, device):

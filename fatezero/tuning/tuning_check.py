@@ -26,8 +26,8 @@ def check_tuning(model, conditioning, latent: torch.Tensor, settings: Tuning) ->
     """
     require_sd(model)
     prediction_type(model)
-    refuse_context_windows(model)
     require_clip_latent(model, latent)
+    refuse_context_windows(model, len(latent))
     _check_prompt(model, conditioning)
     if not settings.steps >= 1:
         raise Refusal(f"'steps' is {settings.steps}; choose 1 or more.")
