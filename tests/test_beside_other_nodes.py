@@ -360,7 +360,7 @@ def hypertile(model):
 def test_what_merges_queries_is_refused_at_the_first_node(node, name, source, clip):
     model = node(small_model())
     with pytest.raises(ValueError, match=f"^Inflate UNet .* carries {name}.*remove {name}"):
-        InflateUNet.execute(model, "current + middle")
+        InflateUNet.execute(model, "all")
     with pytest.raises(ValueError, match=f"^DDIM Invert .* carries {name}"):
         Invert.execute(model, conditioning(EDIT.source), {"samples": clip}, 2, OFFICIAL)
     with pytest.raises(ValueError, match=f"carries {name}"):
@@ -373,7 +373,7 @@ def test_other_unets_are_named(kind, clip):
     model = small_model()
     model.model.__class__ = type(kind, (type(model.model),), {})
     for run in (
-        lambda: InflateUNet.execute(model, "current + middle"),
+        lambda: InflateUNet.execute(model, "all"),
         lambda: Invert.execute(model, conditioning(EDIT.source), {"samples": clip}, 2, OFFICIAL),
     ):
         with pytest.raises(ValueError, match="'model' is (Stable|the).*; load an SD 1.x"):
@@ -382,7 +382,7 @@ def test_other_unets_are_named(kind, clip):
 
 def test_unknown_input_channels_are_refused():
     with pytest.raises(ValueError, match="'model' reads 7 channels instead of 4"):
-        InflateUNet.execute(small_model(in_channels=7), "current + middle")
+        InflateUNet.execute(small_model(in_channels=7), "all")
 
 
 # Model sampling.
