@@ -16,6 +16,7 @@ import pytest
 from tools import commands, environment, import_guard
 from tools.comfyui_server import ComfyUIServer, ServerError, link_folder
 from tools.workflow_prompt import prompt_from_workflow
+from workflow_runs import check_color_demo
 
 PACK = Path(__file__).resolve().parent.parent
 
@@ -38,10 +39,10 @@ def dev(*arguments):
 def test_the_demo_runs_on_the_oldest_comfyui_and_names_its_results():
     told = dev("demo", "--comfyui", os.environ["COMFYUI_PATH_OLD"], "--python", sys.executable)
     assert told.returncode == 0, told.stdout + told.stderr
-    results = told.stdout.partition("Done. The results:\n")[2].splitlines()
-    files = [Path(line.partition(": ")[2]) for line in results]
-    assert all(file.is_file() and file.stat().st_size for file in files), results
-    assert {file.suffix for file in files} >= {".mp4", ".txt"}
+    results = [line.strip().split(": ") for line in told.stdout.partition("Done. The results:\n")[2].splitlines()]
+    files = {title: Path(path) for title, path in results}
+    check_color_demo(files["Edited video"], files["Side by side"])
+    assert "Edited video" in files["Report"].read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

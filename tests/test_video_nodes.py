@@ -251,7 +251,10 @@ def test_save_says_so_when_the_disk_is_full(folders, monkeypatch):
 
 def test_save_ignores_sound_where_there_is_no_place_for_it():
     silent = {"waveform": torch.zeros(1, 1, 0), "sample_rate": 48000}
-    assert save(audio=silent).args[0] and save(format="gif", audio={"waveform": torch.zeros(1, 5, 9), "sample_rate": 8000}).args[0]
+    assert (
+        save(audio=silent).args[0]
+        and save(format="gif", audio={"waveform": torch.zeros(1, 5, 9), "sample_rate": 8000}).args[0]
+    )
 
 
 def test_previews_are_short(clip, monkeypatch, folders):

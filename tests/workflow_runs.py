@@ -3,6 +3,10 @@
 import json
 from pathlib import Path
 
+import av
+import cv2
+import numpy as np
+
 from tools.workflow_prompt import prompt_from_workflow
 
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
@@ -49,3 +53,35 @@ def short_demo(server, steps=3):
         del prompt[node]
     prompt["edit"] = {"class_type": "SaveLatent", "inputs": {"samples": [sampler, 0], "filename_prefix": "edited"}}
     return prompt, invert
+
+
+def read_clip(path):
+    """The frames of a video file, uint8 [n, h, w, 3], and their rate."""
+    with av.open(str(path)) as file:
+        stream = file.streams.video[0]
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(stream)]), float(stream.average_rate)
+
+
+def of_the_circle(frame, margin):
+    """Two masks of a frame with a red circle: the pixels well inside it, and those further from it than the margin."""
+    circle = ((frame[..., 0] > 140) & (frame[..., 1] < 100)).astype(np.uint8)
+    around = np.ones((2 * margin + 1, 2 * margin + 1))
+    return cv2.erode(circle, np.ones((9, 9))) > 0, cv2.dilate(circle, around) == 0
+
+
+def check_color_demo(edited, side_by_side):
+    """In the two videos of the colour demo, the circle became blue and all else stayed as it was."""
+    frames, rate = read_clip(edited)
+    assert frames.shape == (8, 128, 128, 3) and rate == 8
+    frames, _ = read_clip(side_by_side)
+    assert frames.shape == (8, 128, 256, 3)
+    before, after = np.split(frames.astype(np.float32), 2, axis=2)
+    for old, new in zip(before, after):
+        inside, outside = of_the_circle(old, margin=8)
+        hue = cv2.cvtColor(new.astype(np.uint8), cv2.COLOR_RGB2HSV)[..., 0] * 2.0
+        blue = (hue > 195) & (hue < 255)
+        assert inside.sum() > 1000
+        assert blue[inside].mean() > 0.9
+        assert blue[outside].mean() < 0.02
+        smooth_old, smooth_new = (cv2.GaussianBlur(image, (0, 0), 3)[outside] for image in (old, new))
+        assert np.abs(smooth_old - smooth_new).mean() < 15
