@@ -36,6 +36,12 @@ def inference_mode():
         yield
 
 
+@pytest.fixture(autouse=True)
+def own_session(monkeypatch, tmp_path):
+    """A temp folder of its own for each test: what a session keeps there would be found by the next."""
+    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path / "comfyui_temp"))
+
+
 @pytest.fixture
 def temp_folder(monkeypatch, tmp_path):
     """ComfyUI's temporary folder, empty."""

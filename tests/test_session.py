@@ -5,6 +5,7 @@ import os
 import time
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import folder_paths
 import pytest
@@ -22,10 +23,9 @@ EDIT = prompt_edit(SOURCE, TARGET)
 FOUND = "found again"
 
 
-@pytest.fixture(autouse=True)
-def temp(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path / "temp"))
-    return tmp_path / "temp"
+@pytest.fixture
+def temp():
+    return Path(folder_paths.get_temp_directory())
 
 
 @pytest.fixture(scope="module")
