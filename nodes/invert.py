@@ -135,19 +135,15 @@ class Invert(io.ComfyNode):
         settings = {"sigmas": sigmas, "label": LABELS[evaluate_at], "refinement": refinement}
         callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
         unfinished = _unfinished(model, source, samples, settings) if resume else None
-
         chunks = ChunkedRun(model).describe(samples.shape)
+
+        def digest() -> str:
+            return inversion_digest(model, source, samples, **settings, chunks=chunks)
 
         def make() -> KeptRun:
             voice = Voice(NODE, partial(show_text, cls))
             run = invert(model, source, samples, **settings, callback=callback, unfinished=unfinished, tell=voice.tell)
-            continued = unfinished is not None and unfinished.finished
-            note = [f"continued after step {unfinished.finished} of {run.steps}"] if continued else []
-            as_planned = voice.text == chunks or APPROXIMATELY not in voice.text
-            return KeptRun(run, {"lines": [voice.text, *note]}, as_planned=as_planned)
-
-        def digest() -> str:
-            return inversion_digest(model, source, samples, **settings, chunks=chunks)
+            return _kept(run, voice.text, chunks, unfinished)
 
         kept, note = made_once(reuse, digest, source, make)
         run = kept.run
@@ -159,6 +155,13 @@ class Invert(io.ComfyNode):
         noise["samples"] = inverted_noise(model, run)
         report = _report(kept, noise_shortfall(model, sigmas), note, report_error)
         return io.NodeOutput(noise, run, sigmas.flip(0), report, ui=ui.PreviewText(report))
+
+
+def _kept(run, told: str, planned: str, unfinished: UnfinishedInversion | None) -> KeptRun:
+    """A new run with what its report says of it; told, planned: how the frames went through the model, and were to."""
+    continued = unfinished is not None and unfinished.finished
+    note = [f"continued after step {unfinished.finished} of {run.steps}"] if continued else []
+    return KeptRun(run, {"lines": [told, *note]}, as_planned=told == planned or APPROXIMATELY not in told)
 
 
 def _report(kept: KeptRun, shortfall: str | None, note: str | None, with_error: bool) -> str:

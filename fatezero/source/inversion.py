@@ -41,6 +41,12 @@ class InversionStep:
     refinement: int = 0
     smallest_sigma: float = 0.0
 
+    @classmethod
+    def of(cls, model, label: str, refinement: int) -> "InversionStep":
+        """The step of a ModelPatcher."""
+        sigma_min = float(model.get_model_object("model_sampling").sigma_min)
+        return cls(prediction_type(model), label, refinement, sigma_min)
+
     def __call__(self, model, x, sigma, next_sigma, **extra_args) -> tuple[torch.Tensor, torch.Tensor]:
         """The latent at next_sigma and the denoised latent, [n, c, h, w]; arguments as of k-diffusion's samplers."""
         ones = x.new_ones(len(x))
@@ -146,14 +152,13 @@ def invert(
             callback(step, denoised, x, total)
         recording.add(x)
 
-    smallest_sigma = float(model.get_model_object("model_sampling").sigma_min)
-    step = InversionStep(prediction_type(model), label, refinement, smallest_sigma)
+    step = InversionStep.of(model, label, refinement)
     sampler = comfy.samplers.KSAMPLER(sample_ddim_inversion, {"step": step, "finished": recording.finished})
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, INVERSION, capture.outer_sample)
     guider = comfy.samplers.CFGGuider(model)
     guider.inner_set_conds({"positive": conditioning})
-    nothing = torch.zeros_like(clean)
-    guider.sample(nothing, clean, sampler, sigmas, callback=after_step, disable_pbar=disable_pbar, seed=0)
+    no_noise = torch.zeros_like(clean)
+    guider.sample(no_noise, clean, sampler, sigmas, callback=after_step, disable_pbar=disable_pbar, seed=0)
     return SourceRun(
         sigmas=sigmas,
         trajectory=recording.trajectory,
