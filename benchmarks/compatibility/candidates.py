@@ -20,7 +20,6 @@ ACTING = {
     "CFGOverride": {"cfg": 3.0},
     "UNetSelfAttentionMultiply": {"q": 1.1, "v": 0.9},
     "UNetCrossAttentionMultiply": {"q": 1.1, "v": 0.9},
-    "TorchCompileModel": {"backend": "eager"},
     "ContextWindowsManual": {"context_length": 2, "context_overlap": 1},
 }
 # What only other kinds of model read, or what needs files and devices that are not here.
@@ -43,6 +42,7 @@ OTHER_KINDS = (
     ),
     *("HiDream", "MiniMax", "StableCascade", "TripoSplat", "ARVideo", "ScaleROPE", "ModelNoiseScale", "DiT"),
 )
+TOO_SLOW = ("TorchCompileModel",)  # compiles the small UNet for minutes
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Candidate:
 def candidates(only: str | None = None) -> Iterator[Candidate]:
     """Every registered node with a MODEL in and out whose other inputs can be filled here."""
     for name, node in sorted(nodes.NODE_CLASS_MAPPINGS.items()):
-        if name.startswith("FateZero") or (only and only.lower() not in name.lower()):
+        if name.startswith("FateZero") or name in TOO_SLOW or (only and only.lower() not in name.lower()):
             continue
         filled = _filled(name, node)
         if filled is not None:
