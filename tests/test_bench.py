@@ -52,6 +52,7 @@ def tiniest():
         return measure(TINIEST)
 
 
+@pytest.mark.slow
 def test_every_figure_has_a_value_a_meaning_and_its_conditions():
     measured, profile = tiniest()
     written = json.loads(report.as_json(measured, profile, report.machine(), short=True))
@@ -63,12 +64,14 @@ def test_every_figure_has_a_value_a_meaning_and_its_conditions():
     assert written["machine"]["comfyui"] == "0.30.0" and written["short"] is True
 
 
+@pytest.mark.slow
 def test_the_profile_accounts_for_convolution_attention_and_copies():
     _, profile = tiniest()
     for column in profile.values():
         assert min(column[group] for group in ("convolution", "attention", "linear layers", "norms")) > 0, column
 
 
+@pytest.mark.slow
 def test_the_table_and_the_section_show_every_figure():
     measured, profile = tiniest()
     table = report.terminal_table(measured)
@@ -120,6 +123,7 @@ def test_the_papers_maps_are_computed_from_sd15_s_layers():
     assert computed["map_store_bytes_sd15_all_layers_computed"].value == official + 5 * maps(64)
 
 
+@pytest.mark.slow
 def test_memory_is_measured_in_a_process_of_its_own():
     size = Size(TINY, 128, 2, 1)
     peaks = memory.peaks_apart(size, [memory.INVERT, memory.CACHED])

@@ -36,6 +36,7 @@ def dev(*arguments):
     return subprocess.run([sys.executable, str(PACK / "dev.py"), *arguments], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_demo_runs_on_the_oldest_comfyui_and_names_its_results():
     told = dev("demo", "--comfyui", os.environ["COMFYUI_PATH_OLD"], "--python", sys.executable)
     assert told.returncode == 0, told.stdout + told.stderr

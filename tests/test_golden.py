@@ -17,6 +17,7 @@ from fatezero_pack.fatezero.source.inversion import invert
 from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
 from golden_unet import CASES, golden_case, golden_model, relative
 
+FASTEST = "image_swap"
 KEY_FRAMES = {"mid": "middle", "first": "first", -1: "-1"}
 # In shape_swap one place of one mask is on the threshold: 3e-7 above it with one CPU thread, 3e-6 below with two, where
 # the maps differ by 3e-5. The official code found it above, as does a threshold lower by this; the next place lies 6e-4
@@ -24,7 +25,9 @@ KEY_FRAMES = {"mid": "middle", "first": "first", -1: "-1"}
 UNDECIDED = 1e-4
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(
+    scope="module", params=[FASTEST, *(pytest.param(case, marks=pytest.mark.slow) for case in CASES if case != FASTEST)]
+)
 def golden(request):
     """A golden case with its inverted source run."""
     case = golden_case(request.param)

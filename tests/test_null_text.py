@@ -79,6 +79,7 @@ class Enough(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_losses_are_those_of_the_published_loop():
     """The golden UNet and the first two of 50 steps; the published loop runs on normal tensors.
 
@@ -208,6 +209,7 @@ def test_the_gradient_of_chunks_is_that_of_the_clip(key_frames, monkeypatch):
     assert relative(found[2], found[5]) < 1e-3 and relative(found[1], found[5]) < 1e-3
 
 
+@pytest.mark.slow
 def test_what_is_carried_along_matters_for_the_gradient(monkeypatch):
     """Dropping the gradient through the key frames' hidden states would change it noticeably."""
     model = inflate(small_model(), Inflation(("middle",)))

@@ -6,6 +6,8 @@ import pytest
 
 from workflow_runs import SAMPLER, nodes, short_demo
 
+pytestmark = pytest.mark.slow
+
 
 def null_text(server, steps=4, **settings):
     """The short demo with null text in place of the edit; the report is shown."""

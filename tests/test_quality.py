@@ -106,6 +106,7 @@ def test_presets_are_what_won():
         assert ours["perceptual"] <= 1.02 * best["perceptual"], (preset, best)
 
 
+@pytest.mark.slow
 def test_edits_are_as_good_as_recorded(judge):
     """On the reduced list, worse by no more than the noise over other motions and grounds."""
     recorded = json.loads((report.FOLDER / "results.json").read_text(encoding="utf-8"))

@@ -1,5 +1,6 @@
 """An SDXL-shaped model (transformers of several blocks, pooled conditioning, other sizes) through the same code."""
 
+import pytest
 import torch
 from comfy.sdxl_clip import SDXLTokenizer
 
@@ -16,6 +17,7 @@ from golden_unet import relative
 from sdxl_cases import sdxl_conditioning
 
 
+@pytest.mark.slow
 def test_invert_and_edit(sdxl_model):
     depths = dict(transformer_depths(sdxl_model.model.diffusion_model))
     assert depths[("input", 4)] == 2 and depths[("middle", 0)] == 3 and depths[("output", 0)] == 3

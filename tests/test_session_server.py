@@ -8,6 +8,8 @@ INVERT, NULL_TEXT, PROMPTS = "FateZeroInvert", "FateZeroNullText", "FateZeroEdit
 TARGETS = [f"a {color} circle on green grass" for color in ("blue", "yellow", "purple", "orange", "white")]
 FOUND = "found again"
 
+pytestmark = pytest.mark.slow
+
 
 def graph(server):
     """The word swap template in small, and the ids of its prompts, inversion and null text."""

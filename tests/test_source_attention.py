@@ -328,6 +328,7 @@ def test_comfyui_sees_the_size_of_a_source_run():
     assert seen([[source]]) == before + source.cache.bytes.ram
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_chunks_and_cache_in_half_precision(dtype):
     """They differ from the whole clip's replay by less than half precision itself does from float32."""

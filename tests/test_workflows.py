@@ -63,6 +63,7 @@ def test_core_and_our_nodes_say_which_pack_they_come_from(server, name):
             assert node["properties"]["Node name for S&R"] == node["type"]
 
 
+@pytest.mark.slow
 def test_the_color_demo_changes_the_circle_and_nothing_else(server):
     """On the oldest ComfyUI, test_dev.py runs it."""
     prompt = shipped(server, "demo_color_edit")
@@ -83,6 +84,7 @@ def test_a_demo_writes_the_clip_before_and_after(server, name):
         assert np.abs(before - after).mean() > 5
 
 
+@pytest.mark.slow
 def test_the_presets_demo_shows_heat_and_differences(server):
     prompt = shortened(shipped(server, "demo_compare_presets"), frames=8, steps=4)
     run = completed(server, prompt)
@@ -166,6 +168,7 @@ def test_a_video_p2p_demo_edits_and_reports(server, name):
     assert np.abs(before - after).mean() > 5
 
 
+@pytest.mark.slow
 def test_the_refined_circle_is_blue_where_the_red_one_was(server):
     prompt = shortened(shipped(server, "demo_p2p_refine"), steps=10)
     (save,) = nodes(prompt, "FateZeroVideoSave")
