@@ -172,7 +172,7 @@ def test_long_and_deep_names_that_are_possible_are_allowed():
 
 
 def test_linked_names_are_checked_when_the_node_runs():
-    assert "is of the type int" in refusal_of(filename_prefix=5)
+    assert refusal_of(filename_prefix=5) == "Video Save: 'filename prefix' is 5; expected a text."
 
 
 @pytest.mark.parametrize(

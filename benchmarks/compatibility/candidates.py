@@ -40,7 +40,18 @@ OTHER_KINDS = (
         "Krea",
         "SD35",
     ),
-    *("HiDream", "MiniMax", "StableCascade", "TripoSplat", "ARVideo", "ScaleROPE", "ModelNoiseScale", "DiT"),
+    *(
+        "HiDream",
+        "MiniMax",
+        "StableCascade",
+        "TripoSplat",
+        "ARVideo",
+        "ScaleROPE",
+        "ModelNoiseScale",
+        "DiT",
+        "SDXL",
+        "SD2",
+    ),
 )
 TOO_SLOW = ("TorchCompileModel",)  # compiles the small UNet for minutes
 
