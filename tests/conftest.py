@@ -1,5 +1,6 @@
 """What every test needs (ComfyUI with the pack as `fatezero_pack`, in inference mode) and what several tests share."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker("server")
     long = {item.path for item in items if item.get_closest_marker("server") or item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
+
+
+def pytest_collection_finish():
+    """What importing has left stays, and is no garbage: ComfyUI looks for garbage each time that a model is gone."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
