@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 load_nodes(packs=False)
 CANDIDATES = list(candidates())
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bench():

@@ -268,6 +268,7 @@ def test_a_graph_that_is_not_pulled_back_is_freed():
     assert witness() is None
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_is_met_with_smaller_chunks(source, monkeypatch):
     model = inflate(small_model(), INFLATION)
     expected = optimized(model, source)[0].null_text.embeddings
@@ -297,6 +298,7 @@ def test_memory_that_runs_out_is_met_with_smaller_chunks(source, monkeypatch):
     assert chunk_size.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
 
 
+@pytest.mark.slow
 def test_lora_and_controlnet_take_part(source):
     plain = inflate(small_model(), INFLATION)
     with_patch = with_lora(plain)

@@ -156,6 +156,7 @@ def test_the_error_is_told_whenever_it_is_asked_for(model):
     assert "error" not in report()
 
 
+@pytest.mark.slow
 def test_null_text_is_found_again(model):
     run, _ = inverted(model)
     first, told = null_text(model, run)

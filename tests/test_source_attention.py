@@ -152,6 +152,7 @@ def damaged(folder):
         file.write_bytes(b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [lambda folder: shutil.rmtree(folder / next(folder.iterdir()).name), damaged])
 def test_files_lost_between_two_edits(damage, budget, temp_folder):
     budget(ONLY_DISK)
@@ -162,6 +163,7 @@ def test_files_lost_between_two_edits(damage, budget, temp_folder):
     assert relative(edited(model, source, EDIT, KEPT), expected) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entries", ["current, middle", "-1, first"])
 def test_a_file_lost_in_the_middle_of_a_step(entries, budget, temp_folder):
     """The chunk that lost its file is replayed, and so is what the cached chunks before it did not carry along."""

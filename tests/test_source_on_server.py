@@ -107,6 +107,7 @@ def test_errors_name_the_file_and_what_to_do(server, saved, tmp_path):
     assert run.error["exception_message"].startswith("Load Source Run: the model is inflated with [nothing] but ")
 
 
+@pytest.mark.slow
 def test_a_cancelled_inversion_goes_on(server):
     prompt, invert = short_demo(server, steps=60)
     prompt = {node: entry for node, entry in prompt.items() if node not in ("edit", *nodes(prompt, SAMPLER))}

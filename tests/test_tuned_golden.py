@@ -25,6 +25,8 @@ from fatezero_pack.fatezero.tuning.tuned_state import tuned_model
 from golden_tuned_unet import CASES, base_model, golden_tensors, inflated, tuned_state
 from golden_unet import relative
 
+pytestmark = pytest.mark.slow
+
 
 def tuned(which, key_frames):
     return inflated(tuned_model(base_model(which), tuned_state(which)), key_frames)

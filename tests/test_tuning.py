@@ -33,6 +33,7 @@ def loaded(model):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpoint", [False, True])
 @pytest.mark.parametrize("which", ["fatezero", "tav"])
 def test_five_steps(which, checkpoint):
@@ -111,6 +112,7 @@ def test_a_tuning(tuned_small):
     assert len(changed) == 14
 
 
+@pytest.mark.slow
 def test_one_seed_one_file(tuned_small):
     *_, tuned, _ = tuned_small
     again, _ = tune_small(small_model())
