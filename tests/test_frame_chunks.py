@@ -109,6 +109,7 @@ def test_inversion_and_edit_in_chunks(entries, at_once):
     assert relative(edited(chunked, in_chunks, edit, SETTINGS), edited(whole, source, edit, SETTINGS)) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -134,6 +135,7 @@ def test_any_sampler_of_an_inflated_model_in_chunks(sampler):
 # What belongs to each frame travels with it.
 
 
+@pytest.mark.slow
 def test_embeddings_and_controlnet_pictures_of_each_frame():
     whole, chunked = models("current, middle", 2)
     source = inverted(whole, prompt_edit(), clip_latent(FRAMES))

@@ -74,6 +74,7 @@ def test_edit(golden):
     assert edit_error(golden, REPLAY) <= 1e-3
 
 
+@pytest.mark.slow
 def test_edit_with_a_cache(golden):
     """The edit that fills it and the one that reads it."""
     *_, source = golden

@@ -83,6 +83,7 @@ def test_comfyui_schedule(scheduler, prediction):
     assert relative(in_alpha_bar_space(source), expected) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction", [ModelType.EPS, ModelType.V_PREDICTION])
 def test_refinement_makes_reconstruction_exact(prediction):
     model = small_model(model_type=prediction)

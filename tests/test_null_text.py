@@ -154,6 +154,7 @@ def test_twice_is_the_same(model, source):
     assert torch.allclose(*(torch.tensor([losses[-1] for losses in run[2]]) for run in (first, second)), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_one_embedding_per_frame_fits_better(model, source):
     shared, _, losses = optimized(model, source)
     each, drawn, of_each = optimized(model, source, replace(SETTINGS, per_frame=True))
@@ -163,6 +164,7 @@ def test_one_embedding_per_frame_fits_better(model, source):
     assert relative(stock, drawn) < 1e-4
 
 
+@pytest.mark.slow
 def test_precisions_agree():
     """Weights in half precision, evaluated in it (bf16) or in fp32: the losses of the first steps are close."""
     model = inflate(small_model(), INFLATION)

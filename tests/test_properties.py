@@ -285,6 +285,7 @@ def test_every_sampler_that_is_let_through(model, source, sampler):
     assert torch.equal(*results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["heun", "dpmpp_2m"])
 def test_another_sampler_comes_near_euler(model, sampler):
     source = inverted(model, EDIT, steps=12, refinement=1)

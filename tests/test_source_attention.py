@@ -92,6 +92,7 @@ def test_cache_is_replay_for_every_choice_of_key_frames(entries):
     check_both(inflate(small_model(), Inflation(parse_key_frames(entries))), SETTINGS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once, again", [(2, 2), (2, 3), (5, 1)])
 @pytest.mark.parametrize("entries", ["current, middle", "-1, first"])
 def test_cache_is_replay_in_chunks_of_any_size(entries, at_once, again):

@@ -151,6 +151,7 @@ def test_all_frames_go_together(models):
         run.within_memory(torch.zeros(24, 4, 8, 8), fail)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision(golden, dtype):
     base = base_model("fatezero", dtype)

@@ -178,6 +178,7 @@ def test_lora_stays_apart():
     assert [patch[1][0] for patch in tuned.patches[name]] == ["set", "diff"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision(dtype):
     network = sd15_model({**UNET_CONFIG, **SMALL_UNET}, dtype=dtype)

@@ -154,6 +154,7 @@ def test_a_video_p2p_workflow_holds_the_values_of_its_preset(server, name):
     assert inputs["cfg"] == prompt[null_text]["inputs"]["guidance"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in P2P if name not in SD15])
 def test_a_video_p2p_demo_edits_and_reports(server, name):
     prompt = shortened(shipped(server, name), steps=2)
@@ -229,6 +230,7 @@ def with_demo_model(prompt):
     return prompt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SD15)
 def test_a_checkpoint_workflow_edits_a_clip(server, model_files, name):
     prompt = with_demo_model(shipped(server, name))
