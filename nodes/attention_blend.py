@@ -5,7 +5,7 @@ from functools import partial
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.edit_run import blend_attention
 from ..fatezero.network.other_nodes import refuse_merging
-from ..fatezero.network.unet_check import require_unet
+from ..fatezero.network.unet.check import require_unet
 from ..fatezero.voice import Voice
 from .shared.blend_inputs import blend_inputs, price, read_settings
 from .shared.checked import checked

@@ -7,7 +7,7 @@ import latent_preview
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.sampling import sample_edit
 from ..fatezero.network.other_nodes import refuse_merging
-from ..fatezero.network.unet_check import check_embedding, require_unet
+from ..fatezero.network.unet.check import check_embedding, require_unet
 from ..fatezero.voice import Voice
 from .shared.blend_inputs import blend_inputs, read_settings
 from .shared.checked import checked

@@ -6,8 +6,8 @@ from ..fatezero.compat import io, schema, show_text
 from ..fatezero.network.chunked_sampling import sampled_in_chunks
 from ..fatezero.network.key_frames import CHOICES, parse_key_frames
 from ..fatezero.network.other_nodes import refuse_merging
-from ..fatezero.network.unet_check import require_unet
-from ..fatezero.network.unet_inflation import Inflation, inflate
+from ..fatezero.network.unet.check import require_unet
+from ..fatezero.network.unet.inflation import Inflation, inflate
 from ..fatezero.voice import Voice
 from .shared.checked import checked
 

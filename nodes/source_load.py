@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 import folder_paths
 
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.network.unet_check import require_unet
+from ..fatezero.network.unet.check import require_unet
 from ..fatezero.refusal import Refusal
 from ..fatezero.source.reconstruction import inverted_noise
 from ..fatezero.source.resume import FOLDER as UNFINISHED

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
-from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.tuning.layouts import layout_of, unet_names
 from fatezero_pack.fatezero.tuning.tuned_state import TunedState
 from golden_unet import FOLDER as NEUTRAL

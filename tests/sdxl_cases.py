@@ -5,7 +5,7 @@ import comfy.supported_models
 import pytest
 import torch
 
-from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from golden_unet import patcher, randomise
 
 SDXL = dict(

@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 
 from edit_cases import clip_latent, small_model
 from fatezero_pack.fatezero.network.attention_layers import CROSS, SELF, Layer
-from fatezero_pack.fatezero.network.unet_attention import install_hooks
-from fatezero_pack.fatezero.network.unet_layer_sizes import layer_sizes
+from fatezero_pack.fatezero.network.unet.attention import install_hooks
+from fatezero_pack.fatezero.network.unet.layer_sizes import layer_sizes
 from fatezero_pack.fatezero.source import attention_cache
 from fatezero_pack.fatezero.source.attention_cache import (
     DISK_HEADROOM,

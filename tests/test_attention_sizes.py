@@ -8,9 +8,9 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
 from edit_cases import small_model
 from fatezero_pack.fatezero.network.attention_layers import CROSS, SELF
-from fatezero_pack.fatezero.network.unet_attention import install_hooks
-from fatezero_pack.fatezero.network.unet_inflation import KeyFramePatch
-from fatezero_pack.fatezero.network.unet_layer_sizes import cached_bytes_per_frame, layer_sizes, read_bytes_per_frame
+from fatezero_pack.fatezero.network.unet.attention import install_hooks
+from fatezero_pack.fatezero.network.unet.inflation import KeyFramePatch
+from fatezero_pack.fatezero.network.unet.layer_sizes import cached_bytes_per_frame, layer_sizes, read_bytes_per_frame
 from golden_unet import UNET_CONFIG, random_model, randomise
 from sdxl_cases import SDXL
 

@@ -44,8 +44,8 @@ from fatezero_pack.fatezero.edit.strangers import what_changed
 from fatezero_pack.fatezero.network import model_identity
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.model_identity import fingerprint, has_fingerprint
-from fatezero_pack.fatezero.network.unet_attention import plain_attention
-from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.attention import plain_attention
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from fatezero_pack.fatezero.source.source_file import read_source, write_source

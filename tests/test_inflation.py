@@ -5,7 +5,7 @@ import torch
 
 from edit_cases import clip_latent, conditioning, prompt_edit, small_model
 from fatezero_pack.fatezero.network.key_frames import CHOICES, key_frame_indices, parse_key_frames
-from fatezero_pack.fatezero.network.unet_inflation import (
+from fatezero_pack.fatezero.network.unet.inflation import (
     Inflation,
     gather_frames,
     inflate,

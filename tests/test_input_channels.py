@@ -11,7 +11,7 @@ from fatezero_pack.fatezero.edit.chunk_fusion import ChunkFusion
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
-from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.null_text.optimization import Optimization, optimize_null_text
 from fatezero_pack.fatezero.source.inversion import WordMapCapture
 from fatezero_pack.fatezero.source.schedule import OFFICIAL

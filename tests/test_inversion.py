@@ -23,7 +23,7 @@ from edit_cases import (
 )
 from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.edit.settings import BlendSettings
-from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.reconstruction import reconstruct, reconstruction_error
 from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas

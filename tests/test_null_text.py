@@ -25,11 +25,17 @@ from edit_cases import (
     with_lora,
 )
 from fatezero_pack.fatezero.network import chunk_size
-from fatezero_pack.fatezero.network import gradients as gradients_file
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
-from fatezero_pack.fatezero.network.gradients import DenoiseChunk, Passage, embedding_gradient, gradients, pass_chunk
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
-from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet import gradients as gradients_file
+from fatezero_pack.fatezero.network.unet.gradients import (
+    DenoiseChunk,
+    Passage,
+    embedding_gradient,
+    gradients,
+    pass_chunk,
+)
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.null_text import optimization
 from fatezero_pack.fatezero.null_text.optimization import (
     Optimization,

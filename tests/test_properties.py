@@ -24,7 +24,7 @@ from edit_cases import (
 )
 from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, RECONSTRUCTION, REPLAY, WORDS, WORDS_IN_MASK, BlendSettings
-from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.reconstruction import reconstruct
 from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas

@@ -21,7 +21,7 @@ from edit_cases import (
 )
 from fatezero_pack.fatezero import tensor_file
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
-from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.source import resume as unfinished
 from fatezero_pack.fatezero.source.digest import inversion_digest
 from fatezero_pack.fatezero.source.inversion import invert

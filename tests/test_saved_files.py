@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from edit_cases import edited, prompt_edit, small_model
 from fatezero_pack.fatezero.edit.settings import WORDS, BlendSettings
-from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.source_check import check_edit, check_model
 from fatezero_pack.fatezero.source.source_file import read_source, write_source

@@ -6,7 +6,7 @@ from comfy.sdxl_clip import SDXLTokenizer
 
 from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.edit.settings import WORDS, BlendSettings
-from fatezero_pack.fatezero.network.unet_walk import transformer_depths
+from fatezero_pack.fatezero.network.unet.walk import transformer_depths
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.prompts.window import Window

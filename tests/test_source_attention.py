@@ -36,7 +36,7 @@ from fatezero_pack.fatezero.edit.source_attention import plan_source_attention
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
 from fatezero_pack.fatezero.network.model_identity import model_parts
-from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.attention_cache import CacheBytes
 from golden_unet import UNET_CONFIG, patcher, randomise, relative, sd15_model

@@ -18,7 +18,7 @@ from fatezero_pack.fatezero import tensor_file
 from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.edit.settings import WORDS, BlendSettings
 from fatezero_pack.fatezero.masks.source_mask import source_mask
-from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.prompts.window import Window

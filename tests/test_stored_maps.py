@@ -9,7 +9,7 @@ import torch
 
 from edit_cases import clip_latent, conditioning, edited, inverted, negative, prompt_edit, small_model
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, WORDS, WORDS_IN_MASK, BlendSettings
-from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL
 from golden_unet import relative

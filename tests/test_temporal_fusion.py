@@ -6,7 +6,7 @@ import torch
 from edit_cases import clip_latent, edited, inverted, prompt_edit, small_model
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import CACHE, FAST_RECONSTRUCTION, BlendSettings, fitting_model
-from fatezero_pack.fatezero.network import temporal_attention
+from fatezero_pack.fatezero.network.unet import temporal_attention
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.tuning.first_weights import first_state

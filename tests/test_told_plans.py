@@ -11,7 +11,7 @@ from fatezero_pack.fatezero.network import chunk_size
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.frame_chunks import active_chunk
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
-from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from fatezero_pack.nodes import attention_blend, blend_sampler, invert
 from fatezero_pack.nodes import inflate as inflate_node

@@ -8,8 +8,8 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
 from activation_bytes import HeldBytes, MemoryEfficientAttention
-from fatezero_pack.fatezero.network.temporal_parts import active_temporal_parts, build_temporal_parts
-from fatezero_pack.fatezero.network.unet_inflation import KeyFramePatch, joint_group_norms
+from fatezero_pack.fatezero.network.unet.inflation import KeyFramePatch, joint_group_norms
+from fatezero_pack.fatezero.network.unet.temporal_parts import active_temporal_parts, build_temporal_parts
 from fatezero_pack.fatezero.tuning.checkpointing import checkpointed
 from fatezero_pack.fatezero.tuning.layouts import FATEZERO, TRAINED_QUERIES, temporal_names, unet_names
 from fatezero_pack.fatezero.tuning.memory import VALUES_PER_CELL

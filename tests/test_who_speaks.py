@@ -21,7 +21,7 @@ import unsuitable
 from edit_cases import clip_latent, conditioning, inverted, inverted_noise, negative, prompt_edit, small_model
 from fatezero_pack import comfy_entrypoint, fatezero
 from fatezero_pack.fatezero.compat import io
-from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from fatezero_pack.fatezero.source.source_file import write_source
@@ -212,7 +212,7 @@ OTHER = prompt_edit("a dog in the snow", "a cat in the snow")
 SAMPLING = [INFLATE, INVERT, NULL_TEXT, LOAD, BLEND, SAMPLER]
 # What is changed, what is then said, and the nodes that can reach the check.
 TABLE = [
-    # network/unet_check.py
+    # network/unet/check.py
     (lambda good: dict(model=unsuitable.flux()), "'model' is a Flux", SAMPLING),
     (lambda good: dict(model=refiner()), "'model' is the SDXL refiner", SAMPLING),
     (lambda good: dict(model=small_model(in_channels=7)), "'model' reads 7 channels", SAMPLING),

@@ -7,7 +7,7 @@ import torch
 
 from fatezero_pack.demo.model import load_demo_model
 from fatezero_pack.fatezero.edit.sampling import sample_edit
-from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.null_text.optimization import Optimization, null_text_conditioning, optimize_null_text
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt

@@ -17,7 +17,7 @@ from statistics import median
 import torch
 
 from fatezero_pack.fatezero.network.attention_layers import CROSS, SELF
-from fatezero_pack.fatezero.network.unet_layer_sizes import cached_bytes_per_frame, layer_sizes, read_bytes_per_frame
+from fatezero_pack.fatezero.network.unet.layer_sizes import cached_bytes_per_frame, layer_sizes, read_bytes_per_frame
 from fatezero_pack.fatezero.source.attention_cache import AttentionCache, CacheBytes, gigabytes
 from golden_unet import random_model
 

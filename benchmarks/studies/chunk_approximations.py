@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 
 from fatezero_pack.fatezero.network.chunked_sampling import ChunkedRun, sampled_in_chunks
-from fatezero_pack.fatezero.network.unet_inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.report import metrics
 
 from ..quality.cases import load_cases

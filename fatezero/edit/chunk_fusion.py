@@ -8,7 +8,7 @@ from ..masks.mask_pictures import resize_mask
 from ..masks.word_masks import words_mask
 from ..network.attention_layers import CROSS, SELF, TEMPORAL, Layer
 from ..network.frame_chunks import ActiveChunk
-from ..network.unet_attention import downsampling, layer_size, plain_attention
+from ..network.unet.attention import downsampling, layer_size, plain_attention
 from ..network.word_maps import MaskLayers
 from ..prompts.prompt_edit import PromptEdit
 from ..refusal import Refusal

@@ -6,7 +6,7 @@ import torch
 
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
-from ..network.unet_check import PIXELS_PER_CELL, refuse_context_windows, require_unet, size_in_pixels
+from ..network.unet.check import PIXELS_PER_CELL, refuse_context_windows, require_unet, size_in_pixels
 from ..refusal import Refusal
 from ..source.source_check import check_model
 from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK

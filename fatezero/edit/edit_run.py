@@ -17,7 +17,7 @@ from ..network.hooks import has_hooks, register_hooks
 from ..network.model_call import ModelCall
 from ..network.option_keys import EDIT, SOURCE, SOURCE_NEGATIVE, wrap_run
 from ..network.other_nodes import without_patches
-from ..network.unet_attention import install_hooks, plain_attention
+from ..network.unet.attention import install_hooks, plain_attention
 from ..network.word_maps import mask_layers
 from ..prompts.prompt_edit import PromptEdit
 from ..source.reconstruction import clean_samples

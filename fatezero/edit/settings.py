@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..network.temporal_parts import temporal_parts_of
+from ..network.unet.temporal_parts import temporal_parts_of
 from ..prompts.window import Window
 from ..readable import readable
 

@@ -10,8 +10,8 @@ import torch
 
 from ..network.attention_layers import CROSS, SELF
 from ..network.hooks import has_hooks
-from ..network.unet_inflation import KeyFramePatch, inflation_of
-from ..network.unet_layer_sizes import cached_bytes_per_frame, read_bytes_per_frame
+from ..network.unet.inflation import KeyFramePatch, inflation_of
+from ..network.unet.layer_sizes import cached_bytes_per_frame, read_bytes_per_frame
 from ..prompts.prompt_edit import PromptEdit
 from ..readable import readable
 from ..refusal import Refusal

@@ -10,9 +10,9 @@ import torch
 from ..network.attention_layers import CROSS, Layer
 from ..network.frame_chunks import ActiveChunk
 from ..network.model_identity import model_parts, same_parts
-from ..network.unet_inflation import gather_frames, inflation_of
-from ..network.unet_layer_sizes import layer_sizes
-from ..network.unet_walk import attentions
+from ..network.unet.inflation import gather_frames, inflation_of
+from ..network.unet.layer_sizes import layer_sizes
+from ..network.unet.walk import attentions
 from ..source.attention_cache import CacheBytes, CachedStep, free_budget
 from ..source.source_run import SourceRun
 from .settings import CACHE, BlendSettings

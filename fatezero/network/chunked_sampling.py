@@ -19,11 +19,11 @@ from .frame_chunks import ActiveChunk, ChunkPlan, plan_chunks
 from .model_call import ModelCall
 from .option_keys import CHUNK, FRAMES_AT_ONCE, TUNED, takes_charge, wrap_run
 from .remembering import remembering_node
-from .temporal_parts import temporal_parts_of
-from .unet_attention import with_replaced_blocks
-from .unet_check import size_in_pixels
-from .unet_inflation import inflation_of
-from .unet_walk import transformer_depths
+from .unet.attention import with_replaced_blocks
+from .unet.check import size_in_pixels
+from .unet.inflation import inflation_of
+from .unet.temporal_parts import temporal_parts_of
+from .unet.walk import transformer_depths
 
 INDEPENDENT = ("current",)
 APPROXIMATELY = "not quite as all at once"

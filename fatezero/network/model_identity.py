@@ -15,8 +15,8 @@ import torch
 
 from ..refusal import Refusal
 from .option_keys import FRAMES_AT_ONCE, OURS
-from .temporal_parts import temporal_parts_of
-from .unet_inflation import KeyFramePatch
+from .unet.inflation import KeyFramePatch
+from .unet.temporal_parts import temporal_parts_of
 
 _PLAIN = (str, int, float, bool)
 SAMPLE = 16  # values of each weight: quick to read, and enough to tell two checkpoints apart

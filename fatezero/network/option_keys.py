@@ -36,7 +36,7 @@ JOINED = OURS + "joined"
 
 # The network of temporal parts among a MODEL's additional models, and the DIFFUSION_MODEL wrapper that sets them for a
 # call; written by Load Tuned Model and Tune Video Model, read wherever models are compared and by `ChunkedRun`.
-TEMPORAL = OURS + "temporal"
+TEMPORAL_PARTS = OURS + "temporal"
 # In the attachments of a MODEL: its TunedState. Written by the same nodes; read by Save Tuned Model.
 TUNED = OURS + "tuned"
 

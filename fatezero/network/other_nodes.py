@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..refusal import Refusal
-from .unet_attention import Hook, with_replaced_blocks
-from .unet_inflation import KeyFramePatch
+from .unet.attention import Hook, with_replaced_blocks
+from .unet.inflation import KeyFramePatch
 
 # By the class of the node, or of the patch, that a patch was made by.
 NAMES = {

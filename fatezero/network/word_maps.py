@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from .attention_layers import CROSS, Layer
-from .unet_attention import layer_size
-from .unet_layer_sizes import layer_areas
+from .unet.attention import layer_size
+from .unet.layer_sizes import layer_areas
 
 
 def cross_attention_map(query: torch.Tensor, key: torch.Tensor, heads: int) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Whether null text can be optimised for a source run, asked before the first step."""
 
-from ..network.unet_check import check_embedding, prediction_type, refuse_context_windows, require_unet
+from ..network.unet.check import check_embedding, prediction_type, refuse_context_windows, require_unet
 from ..refusal import Refusal
 from ..source.source_check import check_model
 

@@ -14,7 +14,8 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from ..network.chunked_sampling import ChunkedRun
-from ..network.gradients import (
+from ..network.option_keys import NULL_TEXT, TOKENS
+from ..network.unet.gradients import (
     GRADIENT_BYTES,
     DenoiseChunk,
     GradientChunks,
@@ -24,7 +25,6 @@ from ..network.gradients import (
     make_differentiable,
     networks_of,
 )
-from ..network.option_keys import NULL_TEXT, TOKENS
 from ..refusal import Refusal
 from ..source.attention_cache import AttentionCache
 from ..source.reconstruction import clean_samples, denoise

@@ -7,7 +7,7 @@ import torch
 
 from ..network.chunked_sampling import APPROXIMATELY
 from ..network.model_identity import Unrecognised, content_parts
-from ..network.unet_inflation import Inflation
+from ..network.unet.inflation import Inflation
 from ..prompts.tokens import PromptTokens
 from .source_run import SourceRun
 

@@ -13,9 +13,9 @@ from ..network.model_call import ModelCall
 from ..network.model_identity import fingerprint
 from ..network.option_keys import INVERSION, TOKENS
 from ..network.other_nodes import names_on
-from ..network.unet_attention import install_hooks, plain_attention
-from ..network.unet_check import prediction_type
-from ..network.unet_inflation import inflation_of
+from ..network.unet.attention import install_hooks, plain_attention
+from ..network.unet.check import prediction_type
+from ..network.unet.inflation import inflation_of
 from ..network.without_guidance import without_guidance
 from ..network.word_maps import MaskLayers, mask_layers
 from .resume import UnfinishedInversion

@@ -2,7 +2,7 @@
 
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
-from ..network.unet_check import (
+from ..network.unet.check import (
     check_embedding,
     prediction_type,
     refuse_context_windows,

@@ -1,7 +1,7 @@
 """Whether a source run fits the model and the prompts that are to use it."""
 
 from ..network.model_identity import has_fingerprint
-from ..network.unet_inflation import inflation_of
+from ..network.unet.inflation import inflation_of
 from ..refusal import Refusal
 
 

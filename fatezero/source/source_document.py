@@ -9,7 +9,7 @@ import torch
 
 from ..network.key_frames import parse_key_frames
 from ..network.option_keys import TOKENS
-from ..network.unet_inflation import Inflation
+from ..network.unet.inflation import Inflation
 from ..prompts.tokens import CHUNK_LENGTH, PromptTokens, Word
 from ..tensor_file import DefectiveFile, Layout
 from .axes import match_axes

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..network.unet_inflation import Inflation
+from ..network.unet.inflation import Inflation
 from ..prompts.tokens import PromptTokens
 from ..readable import readable
 from .attention_cache import AttentionCache

@@ -8,7 +8,7 @@ import torch
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 
-from ..network.temporal_parts import set_forward
+from ..network.unet.temporal_parts import set_forward
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from ..network.temporal_parts import ATTENTION, CONVOLUTION
-from ..network.unet_check import require_unet
+from ..network.unet.check import require_unet
+from ..network.unet.temporal_parts import ATTENTION, CONVOLUTION
 from ..refusal import Refusal
 from .layouts import TRAINED_QUERIES, temporal_names, unet_names
 from .tuned_state import PREFIX, TunedState, checkpoint_fingerprint

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import comfy.utils
 
-from ..network.temporal_parts import ATTENTION, CONVOLUTION
+from ..network.unet.temporal_parts import ATTENTION, CONVOLUTION
 
 TRAINED_QUERIES = ("attn1.to_q.weight", "attn2.to_q.weight")
 

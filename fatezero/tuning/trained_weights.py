@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import comfy.utils
 import torch
 
-from ..network.temporal_parts import temporal_parts_of
+from ..network.unet.temporal_parts import temporal_parts_of
 from .fit import base_weights
 from .layouts import TRAINED_QUERIES, temporal_names, unet_names
 from .tuned_state import PREFIX, TunedState

@@ -8,8 +8,8 @@ import torch
 
 from ..network.model_identity import fingerprint
 from ..network.option_keys import TUNED
-from ..network.temporal_parts import with_temporal_parts
-from ..network.unet_inflation import Inflation, inflate
+from ..network.unet.inflation import Inflation, inflate
+from ..network.unet.temporal_parts import with_temporal_parts
 from ..readable import readable
 from .layouts import Layout, temporal_names, unet_names
 

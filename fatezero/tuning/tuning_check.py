@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from ..network.unet_check import check_embedding, prediction_type, refuse_context_windows, require_clip_latent
+from ..network.unet.check import check_embedding, prediction_type, refuse_context_windows, require_clip_latent
 from ..refusal import Refusal
 from .fit import require_sd
 from .settings import Tuning

@@ -10,11 +10,11 @@ import comfy.patcher_extension
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ..network.gradients import gradients, make_differentiable
-from ..network.option_keys import INFLATION, TEMPORAL
-from ..network.temporal_parts import active_temporal_parts, temporal_parts_of
-from ..network.unet_check import prediction_type
-from ..network.unet_inflation import joint_group_norms
+from ..network.option_keys import INFLATION, TEMPORAL_PARTS
+from ..network.unet.check import prediction_type
+from ..network.unet.gradients import gradients, make_differentiable
+from ..network.unet.inflation import joint_group_norms
+from ..network.unet.temporal_parts import active_temporal_parts, temporal_parts_of
 from ..refusal import Refusal
 from .checkpointing import checkpointed
 from .settings import Tuning
@@ -128,7 +128,7 @@ class TuningRun:
         """ComfyUI's options for one call, which holds one row: other nodes' patches, and attention with a gradient."""
         options = {**self.model.model_options["transformer_options"], "cond_or_uncond": [0], "uuids": [0]}
         wrappers = {kind: dict(held) for kind, held in self.model.wrappers.items()}
-        for key in (INFLATION, TEMPORAL):  # set by `recording`, until the way back is done
+        for key in (INFLATION, TEMPORAL_PARTS):  # set by `recording`, until the way back is done
             wrappers.get(WrappersMP.DIFFUSION_MODEL, {}).pop(key, None)
         comfy.patcher_extension.merge_nested_dicts(wrappers, options.get("wrappers", {}), copy_dict1=False)
         options["wrappers"] = wrappers

@@ -17,10 +17,10 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import nn
 
-from .option_keys import TEMPORAL
+from ..option_keys import TEMPORAL_PARTS
+from .inflation import frames_per_row
 from .temporal_attention import ELEMENTS_AT_ONCE, TemporalAttention
 from .temporal_convolution import FullTemporalConvolution, LowRankTemporalConvolution
-from .unet_inflation import frames_per_row
 
 ATTENTION, CONVOLUTION = "temporal_attention", "temporal_convolution"
 # The weight by whose shape each kind of part is known.
@@ -70,27 +70,27 @@ def with_temporal_parts(model, weights: dict[str, torch.Tensor]):
         weights: As for `build_temporal_parts`, fitting the UNet.
     """
     tuned = model.clone()
-    tuned.remove_wrappers_with_key(WrappersMP.DIFFUSION_MODEL, TEMPORAL)
-    tuned.additional_models.pop(TEMPORAL, None)
+    tuned.remove_wrappers_with_key(WrappersMP.DIFFUSION_MODEL, TEMPORAL_PARTS)
+    tuned.additional_models.pop(TEMPORAL_PARTS, None)
     if not weights:
         return tuned
     parts = build_temporal_parts(weights, model.model.get_dtype_inference(), model.offload_device)
     patcher = comfy.model_patcher.CoreModelPatcher(
         parts, load_device=model.load_device, offload_device=model.offload_device
     )
-    tuned.set_additional_models(TEMPORAL, [patcher])
+    tuned.set_additional_models(TEMPORAL_PARTS, [patcher])
 
     def diffusion_model(executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs):
         with active_temporal_parts(executor.class_obj, parts, transformer_options):
             return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
 
-    tuned.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, TEMPORAL, diffusion_model)
+    tuned.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, TEMPORAL_PARTS, diffusion_model)
     return tuned
 
 
 def temporal_parts_of(model) -> nn.Module | None:
     """The network of a ModelPatcher's temporal parts, or None."""
-    patchers = model.get_additional_models_with_key(TEMPORAL)
+    patchers = model.get_additional_models_with_key(TEMPORAL_PARTS)
     return patchers[0].model if patchers else None
 
 

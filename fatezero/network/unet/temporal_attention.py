@@ -6,7 +6,7 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import nn
 
-from .attention_layers import TEMPORAL
+from ..attention_layers import TEMPORAL
 
 # Elements of hidden states that go through the attention at once: 2 rows of 8 frames of 512x512 in SD 1.x and a half.
 ELEMENTS_AT_ONCE = 2**25

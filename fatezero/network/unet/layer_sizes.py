@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterator
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample
 
-from .attention_layers import CROSS, Layer
-from .unet_walk import block_attentions, unet_blocks
+from ..attention_layers import CROSS, Layer
+from .walk import block_attentions, unet_blocks
 
 
 def layer_sizes(diffusion_model, height: int, width: int) -> Iterator[tuple[Layer, int, int]]:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ..readable import readable
-from ..refusal import Refusal
-from .frame_chunks import active_chunk
-from .key_frames import key_frame_indices
-from .option_keys import INFLATION
-from .unet_attention import is_replaced
+from ...readable import readable
+from ...refusal import Refusal
+from ..frame_chunks import active_chunk
+from ..key_frames import key_frame_indices
+from ..option_keys import INFLATION
+from .attention import is_replaced
 
 
 @readable

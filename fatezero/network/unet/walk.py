@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from comfy.ldm.modules.attention import CrossAttention, SpatialTransformer
 from torch import nn
 
-from .attention_layers import CROSS, SELF, Layer
+from ..attention_layers import CROSS, SELF, Layer
 
 Place = tuple[str, int]  # "input", "middle" or "output", and the block's number there
 

@@ -3,7 +3,7 @@
 import comfy.model_sampling
 import torch
 
-from ..refusal import Refusal
+from ...refusal import Refusal
 
 PIXELS_PER_CELL = 8  # height and width of a latent's cell, in every SD model
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from comfy.ldm.modules.attention import optimized_attention
 
-from ..refusal import Refusal
-from .attention_layers import CROSS, SELF, TEMPORAL, Layer
-from .option_keys import REPLACED
-from .unet_walk import transformer_depths
+from ...refusal import Refusal
+from ..attention_layers import CROSS, SELF, TEMPORAL, Layer
+from ..option_keys import REPLACED
+from .walk import transformer_depths
 
 
 def install_hooks(transformer_options: dict, diffusion_model, attend) -> None:
