@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .alignment import KEPT, NEW, REMOVED, SWAPPED, Row
 from .tokens import PromptTokens, Word
+from .wording import wording_notes
 
 if TYPE_CHECKING:
     from .prompt_edit import PromptEdit
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
 
 def edit_table(edit: PromptEdit) -> str:
     """The alignment as "= kept", "old -> new", "+ new" and "- removed" words, then the masks, then notes."""
-    notes = [*_on_sameness(edit), *_on_the_mask(edit), *_on_marks(edit), *_on_emphasis(edit), *_on_blocks(edit)]
+    notes = [
+        *wording_notes(edit.source.text, edit.target.text),
+        *_on_sameness(edit),
+        *_on_the_mask(edit),
+        *_on_marks(edit),
+        *_on_emphasis(edit),
+        *_on_blocks(edit),
+    ]
     return "\n".join(
         [
             f"mode: {edit.mode}",
