@@ -95,12 +95,13 @@ def described(source: str, instruction: str) -> str | None:
 
 def _in_place(source: str, thing: str, new: str) -> str | None:
     """The source with other words in the place of a thing and of what stands between its article and it."""
-    if re.search(rf"\b{re.escape(thing)}\b", source, re.IGNORECASE) is None:
+    named = rf"\b{re.escape(thing)}\b"
+    found = re.search(rf"{_BEFORE}{named}" if " " not in thing else named, source, re.IGNORECASE)
+    found = found or re.search(named, source, re.IGNORECASE)
+    if found is None:
         return None
-    pattern = rf"{_BEFORE}{re.escape(thing)}\b" if " " not in thing else rf"\b{re.escape(thing)}\b"
-    whole = re.search(pattern, source, re.IGNORECASE) or re.search(rf"\b{re.escape(thing)}\b", source, re.IGNORECASE)
-    article = whole.groupdict().get("article") or ""
-    return _articles(source[: whole.start()] + article + new + source[whole.end() :])
+    article = found.groupdict().get("article") or ""
+    return _articles(source[: found.start()] + article + new + source[found.end() :])
 
 
 def _articles(text: str) -> str:
