@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import comfy.latent_formats
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sd
@@ -16,10 +17,31 @@ from safetensors import SafetensorError, safe_open
 WEIGHTS = Path(__file__).parent / "toy_sd.safetensors"
 
 
+class DemoLatentFormat(comfy.latent_formats.SD15):
+    """SD 1.5's scale with the demo autoencoder's own colours, for live previews.
+
+    The factors are a least-squares fit of 72 drawn scenes; on 24 others they miss by 0.16 (of -1 to 1), those of SD 1.5
+    by 0.86.
+    """
+
+    latent_rgb_factors_bias = [0.1757, 0.1663, 0.0710]
+
+    def __init__(self):
+        super().__init__()
+        self.latent_rgb_factors = [
+            [0.1961, -0.0070, -0.2870],
+            [0.4946, 0.2830, 0.4773],
+            [-0.0010, 0.0082, 0.0254],
+            [0.1617, 0.3267, 0.0135],
+        ]
+        self.taesd_decoder_name = None  # that of SD 1.5 would draw something else
+
+
 class DemoModelConfig(comfy.supported_models.SD15):
     """ComfyUI's SD 1.5 in every respect but its widths; SD15 itself would overwrite the number of heads by 8."""
 
     unet_extra_config = {}
+    latent_format = DemoLatentFormat
 
 
 def read_config(path):

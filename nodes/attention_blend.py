@@ -10,6 +10,7 @@ from ..fatezero.voice import Voice
 from .shared.blend_inputs import blend_inputs, price, read_settings
 from .shared.checked import checked
 from .shared.made_by import mark
+from .shared.place_preview import show_place
 from .shared.wire_types import PromptEditType, SourceRunType
 
 NODE = "Attention Blend"
@@ -50,4 +51,4 @@ class AttentionBlend(io.ComfyNode):
         voice.tell(price(model, source, edit, settings))
         blended = blend_attention(model, source, edit, settings, voice)
         blended.model_options.update(mark(settings, voice=voice))
-        return io.NodeOutput(blended)
+        return io.NodeOutput(blended, ui=show_place(cls, model, source, edit, settings))

@@ -12,6 +12,7 @@ from ..fatezero.voice import Voice
 from .shared.blend_inputs import blend_inputs, read_settings
 from .shared.checked import checked
 from .shared.made_by import mark
+from .shared.place_preview import show_place
 from .shared.wire_types import PromptEditType, SourceRunType
 
 NODE = "Attention Blend Sampler"
@@ -61,6 +62,7 @@ class AttentionBlendSampler(io.ComfyNode):
         refuse_merging(model)
         settings = read_settings(source, edit, preset, **options)
         voice = Voice(NODE, partial(show_text, cls))
+        shown = show_place(cls, model, source, edit, settings)
         samples = sample_edit(
             model,
             source,
@@ -72,4 +74,4 @@ class AttentionBlendSampler(io.ComfyNode):
             callback=latent_preview.prepare_callback(model, source.steps),
             voice=voice,
         )
-        return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice)})
+        return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice)}, ui=shown)

@@ -1,0 +1,67 @@
+"""Where an edit will act: a rough picture of the clip with the edit's mask tinted in."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ..edit.settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
+from ..masks.mask_pictures import overlay, resize_mask
+from ..masks.source_mask import clip_size, source_mask
+from ..prompts.prompt_edit import PromptEdit
+from ..source.source_run import SourceRun
+
+FRAMES = 4  # at most, beside each other
+
+
+def edit_place(source: SourceRun, edit: PromptEdit, settings: BlendSettings, latent_format: Any) -> torch.Tensor | None:
+    """A strip of up to four frames of the clip, tinted where the edit acts; it needs no VAE.
+
+    A mask of words is that of the steps' average; the edit itself reads the words anew in every step.
+
+    Args:
+        source: The inverted clip.
+        edit: Its words to mask.
+        settings: Where the mask comes from.
+        latent_format: ComfyUI's, for the colours of the latents.
+
+    Returns:
+        IMAGE [1, H, frames·W, 3] of 0..1; None for an edit without a mask.
+    """
+    if settings.mask_from == NO_MASK or (reads_words(settings) and not edit.source_mask_tokens):
+        return None
+    count = min(FRAMES, source.frames)
+    chosen = [round(index * (source.frames - 1) / max(1, count - 1)) for index in range(count)]
+    width, height = clip_size(source)
+    pictures = latent_pictures(source.trajectory[0][chosen], latent_format).movedim(-1, 1)
+    pictures = torch.nn.functional.interpolate(pictures, size=(height, width)).movedim(1, -1).cpu()
+    return torch.cat(list(overlay(pictures, _mask(source, edit, settings, chosen))), dim=1)[None]
+
+
+def latent_pictures(latents: torch.Tensor, latent_format: Any) -> torch.Tensor:
+    """Latents [n, c, h, w], scaled as the model is fed, as rough pictures [n, h, w, 3] of 0..1.
+
+    Grey where ComfyUI knows no colours for the latents.
+    """
+    factors = latent_format.latent_rgb_factors
+    if factors is None or len(factors) != latents.shape[1]:
+        return latents.new_full((len(latents), *latents.shape[2:], 3), 0.5).float()
+    bias = latent_format.latent_rgb_factors_bias
+    colours = latents.float().movedim(1, -1) @ torch.tensor(factors, device=latents.device)
+    if bias is not None:
+        colours = colours + torch.tensor(bias, device=latents.device)
+    return ((colours + 1) / 2).clamp(0, 1)
+
+
+def _mask(source: SourceRun, edit: PromptEdit, settings: BlendSettings, frames: list[int]) -> torch.Tensor:
+    """The edit's mask [1 or n, H, W] of some frames, at the clip's size."""
+    width, height = clip_size(source)
+    mask = torch.ones(1, height, width)
+    if reads_words(settings):
+        shown = replace(source, trajectory=source.trajectory[:, frames], word_maps=source.word_maps[:, frames])
+        mask = source_mask(shown, edit, "", settings.threshold, None).cpu()
+    if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK) and settings.mask is not None:
+        drawn = settings.mask.float().cpu()
+        drawn = drawn if drawn.ndim == 3 else drawn[None]
+        mask = mask * resize_mask(drawn if len(drawn) == 1 else drawn[frames], (height, width))
+    return mask
