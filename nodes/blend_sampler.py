@@ -58,7 +58,7 @@ class AttentionBlendSampler(io.ComfyNode):
         require_unet(model)
         for name, prompts in (("positive", positive), ("negative", negative)):
             for embedding, _ in prompts:
-                check_embedding(model, embedding, name)
+                check_embedding(model, embedding, f"'{name}'")
         refuse_merging(model)
         settings = read_settings(source, edit, preset, **options)
         voice = Voice(NODE, partial(show_text, cls))

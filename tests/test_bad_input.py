@@ -127,11 +127,13 @@ def sampler(run, edit=EDIT, model=None, positive=None, negative=PLAIN, cfg=5.0, 
     )
 
 
-def sample(run, model=None, latent=None, positive=None, sigmas=None, sampler="euler", noise=0.0, **options):
+def sample(
+    run, model=None, latent=None, positive=None, negative=PLAIN, sigmas=None, sampler="euler", noise=0.0, **options
+):
     """Attention Blend and then ComfyUI's own sampling."""
     model = blend(run) if model is None else model
     guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(conditioning(EDIT.target) if positive is None else positive, negative())
+    guider.set_conds(conditioning(EDIT.target) if positive is None else positive, negative)
     guider.set_cfg(5.0)
     latent = inverted_noise(model, run) if latent is None else latent
     sampler = comfy.samplers.sampler_object(sampler) if isinstance(sampler, str) else sampler
@@ -444,6 +446,21 @@ CASES = {
         lambda run: sample(run, positive=limited(conditioning(EDIT.target), mask=BLACK)),
         "area or mask",
         "remove",
+    ),
+    "negative of another encoder in a sampler": (
+        lambda run: sample(run, negative=conditioning(EDIT.source, width=768)),
+        "the sampler's negative has 768 channels but 'model' reads 64",
+        "use",
+    ),
+    "NaN in a sampler's negative": (
+        lambda run: sample(run, negative=spoilt(negative())),
+        "the sampler's negative holds NaN",
+        "encode",
+    ),
+    "a sampler's negative without a prompt": (
+        lambda run: sample(run, negative=[[None, {}]]),
+        "the sampler's negative holds no prompt",
+        "use",
     ),
     "NaN in the positive": (
         lambda run: sample(run, positive=spoilt(conditioning(EDIT.target))),

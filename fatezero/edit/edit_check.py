@@ -6,7 +6,7 @@ import torch
 
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
-from ..network.unet.check import PIXELS_PER_CELL, refuse_context_windows, require_unet, size_in_pixels
+from ..network.unet.check import PIXELS_PER_CELL, check_embedding, refuse_context_windows, require_unet, size_in_pixels
 from ..refusal import Refusal
 from ..source.source_check import check_model
 from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
@@ -104,42 +104,36 @@ def check_start(latent_image: torch.Tensor, inverted: torch.Tensor) -> None:
 
 
 def check_conditioning(guider, edit) -> None:
-    """The sampler's positive must be the edit's target prompt."""
+    """The sampler's positive must be the edit's target prompt, and the others the model's."""
     if not guider.conds.get("positive"):
         raise Refusal(
             "the sampler has no positive conditioning; use KSampler, CFGGuider or BasicGuider "
             "with the target conditioning of Edit Prompts."
         )
-    width = guider.model_patcher.model.model_config.unet_config.get("context_dim")
+    for name, conds in guider.conds.items():
+        for cond in conds:
+            if cond.get("cross_attn") is None:
+                raise Refusal(f"the sampler's {name} holds no prompt; use CLIP Text Encode or Edit Prompts.")
+            check_embedding(guider.model_patcher, cond["cross_attn"], f"the sampler's {name}")
     for cond in guider.conds["positive"]:
-        if "area" in cond or "mask" in cond:
-            raise Refusal(
-                "the sampler's positive is limited to an area or mask, but the source's "
-                "attention is of the whole picture; remove the Conditioning (Set Area / Set Mask) node "
-                "and use 'mask'."
-            )
-        embedding = cond["cross_attn"]
-        if width is not None and embedding.shape[-1] != width:
-            raise Refusal(
-                f"the sampler's positive has {embedding.shape[-1]} channels but 'model' reads "
-                f"{width}; use the CLIP of the same checkpoint in Edit Prompts."
-            )
-        if not bool(torch.isfinite(embedding).all()):
-            raise Refusal(
-                "the sampler's positive holds NaN or infinite values; encode the prompt again with another CLIP."
-            )
-        tokens = cond.get(TOKENS)
-        if tokens is not None and tokens.ids != edit.target.ids:
-            raise Refusal(
-                f"the sampler's positive says \"{tokens.text}\" but 'edit' goes to "
-                f'"{edit.target.text}"; connect the target conditioning of the same Edit Prompts node.'
-            )
-        if embedding.shape[1] != edit.target.length:
-            raise Refusal(
-                f"the sampler's positive has {embedding.shape[1]} tokens but the target prompt of "
-                f"'edit' has {edit.target.length} (Conditioning Concat?); connect the target "
-                "conditioning of the same Edit Prompts node."
-            )
+        _check_target(cond, edit)
+
+
+def _check_target(cond: dict, edit) -> None:
+    """A positive of the sampler: the edit's target prompt for the whole picture."""
+    if "area" in cond or "mask" in cond:
+        raise Refusal(
+            "the sampler's positive is limited to an area or mask, but the source's "
+            "attention is of the whole picture; remove the Conditioning (Set Area / Set Mask) node "
+            "and use 'mask'."
+        )
+    tokens = cond.get(TOKENS)
+    if tokens is not None and tokens.ids != edit.target.ids:
+        raise Refusal(
+            f"the sampler's positive says \"{tokens.text}\" but 'edit' goes to "
+            f'"{edit.target.text}"; connect the target conditioning of the same Edit Prompts node.'
+        )
+    check_target_length(cond["cross_attn"].shape[1], edit, repeated=False)
 
 
 def check_areas(guider, size: tuple[int, int]) -> None:
@@ -168,12 +162,16 @@ def unknown_words(guider) -> str | None:
     return "the positive is not from Edit Prompts: its words are taken to be those of the target prompt"
 
 
-def check_target_length(key_length: int, edit) -> None:
-    """The target's tokens must be those that the edit was aligned with (ComfyUI may repeat them to a common length)."""
-    if key_length % edit.target.length:
+def check_target_length(key_length: int, edit, repeated: bool = True) -> None:
+    """The target's tokens must be those that the edit was aligned with.
+
+    repeated: whether ComfyUI may have brought them to a common length with the negative's by repeating them.
+    """
+    if key_length % edit.target.length or not (repeated or key_length == edit.target.length):
         raise Refusal(
             f"the sampler's positive has {key_length} tokens but the target prompt of 'edit' has "
-            f"{edit.target.length}; connect the target conditioning of the same Edit Prompts node."
+            f"{edit.target.length} (Conditioning Concat?); connect the target conditioning of the same Edit Prompts "
+            "node."
         )
 
 

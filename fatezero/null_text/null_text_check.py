@@ -54,4 +54,4 @@ def check_negative(model, negative) -> None:
                 f"'negative' is limited to {what}, but it is needed everywhere in all steps; use "
                 "a plain CLIP Text Encode."
             )
-    check_embedding(model, embedding, "negative")
+    check_embedding(model, embedding, "'negative'")

@@ -54,7 +54,7 @@ def check_conditioning(model, conditioning) -> None:
             "'source' has keyframes (Set Hook Keyframes, or a ControlNet's Timestep Keyframe), which are counted for "
             "denoising, but an inversion goes through the steps backwards; remove them."
         )
-    check_embedding(model, embedding, "source")
+    check_embedding(model, embedding, "'source'")
     tokens = options.get(TOKENS)
     if tokens is not None and tokens.length != embedding.shape[1]:
         raise Refusal(

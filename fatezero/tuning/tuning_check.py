@@ -57,4 +57,4 @@ def _check_prompt(model, conditioning) -> None:
             f"'source' carries '{(limited or ['control'])[0]}', but tuning needs a plain prompt; use the source output "
             "of Edit Prompts."
         )
-    check_embedding(model, embedding, "source")
+    check_embedding(model, embedding, "'source'")

@@ -97,16 +97,17 @@ def refuse_context_windows(model, frames: int) -> None:
         )
 
 
-def check_embedding(model, embedding: torch.Tensor, name: str) -> None:
-    """Refuses a prompt's encoding [1 or n, T, C] of another text encoder or with NaN; name: the node's input."""
+def check_embedding(model, embedding: torch.Tensor, called: str) -> None:
+    """Refuses a prompt's encoding [1 or n, T, C] of another text encoder or with NaN; called: the subject of what is
+    said, such as an input's name in quotes."""
     width = model.model.model_config.unet_config.get("context_dim")
     if width is not None and embedding.shape[-1] != width:
         raise Refusal(
-            f"'{name}' has {embedding.shape[-1]} channels but 'model' reads {width}; use the CLIP "
+            f"{called} has {embedding.shape[-1]} channels but 'model' reads {width}; use the CLIP "
             "of the same checkpoint."
         )
     if not bool(torch.isfinite(embedding).all()):
-        raise Refusal(f"'{name}' holds NaN or infinite values; encode the prompt again with another CLIP.")
+        raise Refusal(f"{called} holds NaN or infinite values; encode the prompt again with another CLIP.")
 
 
 def prediction_type(model) -> str:
