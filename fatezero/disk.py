@@ -72,19 +72,33 @@ def remove_unfinished(folder: str, seconds: float = 2.0) -> None:
             return
         for name in [name for name in folders if name.startswith(_UNFINISHED)]:
             folders.remove(name)
-            if _is_abandoned(os.path.join(at, name)):
+            if _is_abandoned_folder(os.path.join(at, name)):
                 shutil.rmtree(os.path.join(at, name), ignore_errors=True)
 
 
-def _is_abandoned(path: str) -> bool:
-    """Whether a folder of `unfinished_folder` is old and its process, whose number it has in its name, gone."""
+def is_abandoned(made: float, process: str) -> bool:
+    """Whether something unfinished is older than a day and the process that it belongs to has ended.
+
+    Args:
+        made: When it was touched last, in seconds since the epoch.
+        process: The process's number; another text where it is not known.
+    """
+    if time.time() - made < _DAY:
+        return False
     try:
-        made = os.stat(path, follow_symlinks=False).st_mtime
-        number = os.path.basename(path).removeprefix(_UNFINISHED).split("_")[0]
-        if time.time() - made < _DAY:
-            return False
-        return not number.isdecimal() or psutil.Process(int(number)).create_time() > made
+        return (
+            not process.isdecimal() or psutil.Process(int(process)).create_time() > made
+        )  # its number was given again
     except (psutil.NoSuchProcess, OverflowError):
         return True
-    except (OSError, psutil.Error):
+    except psutil.Error:
         return False
+
+
+def _is_abandoned_folder(path: str) -> bool:
+    """Of a folder of `unfinished_folder`, which has the number of its process in its name."""
+    try:
+        made = os.stat(path, follow_symlinks=False).st_mtime
+    except OSError:
+        return False
+    return is_abandoned(made, os.path.basename(path).removeprefix(_UNFINISHED).split("_")[0])

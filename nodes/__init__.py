@@ -6,15 +6,21 @@ import folder_paths
 
 from ..fatezero.compat import ComfyExtension
 from ..fatezero.disk import remove_unfinished
+from ..fatezero.source.resume import remove_abandoned
+
+
+def _tidy_up() -> None:
+    output = folder_paths.get_output_directory()
+    remove_abandoned(output)
+    remove_unfinished(output)
 
 
 class FateZeroExtension(ComfyExtension):
     """The pack's nodes, in the order in which a clip meets them."""
 
     async def on_load(self):
-        """Removes what killed saves have left in the output folder, while ComfyUI goes on starting."""
-        output = folder_paths.get_output_directory()
-        Thread(target=remove_unfinished, args=(output,), name="FateZero tidying up", daemon=True).start()
+        """Removes what killed saves and inversions have left in the output folder, while ComfyUI goes on starting."""
+        Thread(target=_tidy_up, name="FateZero tidying up", daemon=True).start()
 
     async def get_node_list(self):
         from .attention_blend import AttentionBlend

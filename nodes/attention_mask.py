@@ -1,9 +1,10 @@
 """Attention Mask: where the words of the source prompt are in every frame."""
 
-from ..fatezero.compat import io, schema, ui
+from ..fatezero.compat import io, schema
 from ..fatezero.masks.mask_pictures import grow_mask, overlay, smooth_mask
 from ..fatezero.masks.source_mask import check_inverted_clip, source_mask
 from .shared.checked import checked
+from .shared.clip_preview import show_pictures
 from .shared.wire_types import PromptEditType, SourceRunType
 
 AVERAGE, ONE_STEP = "average of all steps", "one step"
@@ -83,4 +84,4 @@ class AttentionMask(io.ComfyNode):
         else:
             check_inverted_clip(images, source)
         picture = overlay(images[..., :3], mask.to(images.device))
-        return io.NodeOutput(mask, picture, ui=ui.PreviewImage(picture, cls=cls))
+        return io.NodeOutput(mask, picture, ui=show_pictures(cls, picture))

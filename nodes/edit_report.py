@@ -1,12 +1,13 @@
 """Edit Report: what an edit did in numbers and curves, and when it did little, why and what to turn."""
 
-from ..fatezero.compat import io, schema, ui
+from ..fatezero.compat import io, schema
 from ..fatezero.masks.mask_pictures import checked_mask
 from ..fatezero.report.diagnosis import explain
 from ..fatezero.report.edit_report import measure, panels, table
 from ..fatezero.report.plots import draw_panels
 from ..fatezero.video.frames import check_same_size
 from .shared.checked import checked
+from .shared.clip_preview import show_pictures
 from .shared.made_by import read_mark
 from .shared.wire_types import PromptEditType, SourceRunType
 
@@ -78,5 +79,4 @@ class EditReport(io.ComfyNode):
         notes = [f"! {sentence}" for sentence in explain(measured, edit, source, settings, cfg)]
         report = "\n".join([*notes, *[""] * bool(notes), table(measured), *[f"\nhow the edit ran: {run}"] * bool(run)])
         plot = draw_panels(panels(measured))
-        shown = {**ui.PreviewImage(plot, cls=cls).as_dict(), **ui.PreviewText(report).as_dict()}
-        return io.NodeOutput(report, plot, ui=shown)
+        return io.NodeOutput(report, plot, ui=show_pictures(cls, plot, report))

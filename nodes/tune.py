@@ -3,13 +3,14 @@
 import latent_preview
 import torch
 
-from ..fatezero.compat import io, schema, show_text, ui
+from ..fatezero.compat import io, schema, show_text
 from ..fatezero.report.plots import Panel, draw_panels
 from ..fatezero.tuning.memory import AUTO, OFF, ON
 from ..fatezero.tuning.settings import PRESETS, chosen
 from ..fatezero.tuning.tune import TuningProgress, tune
 from ..fatezero.tuning.tuned_state import tuned_state_of
 from .shared.checked import checked
+from .shared.clip_preview import show_pictures
 
 NODE = "Tune Video Model"
 
@@ -107,7 +108,7 @@ class TuneVideoModel(io.ComfyNode):
             on_loss=show_loss,
         )
         curve, report = _loss_curve(progress), f"{tuned_state_of(tuned).summary()}\n{_report(progress)}"
-        return io.NodeOutput(tuned, curve, report, ui=ui.PreviewImage(curve, cls=cls))
+        return io.NodeOutput(tuned, curve, report, ui=show_pictures(cls, curve))
 
 
 def _loss_curve(progress: TuningProgress) -> torch.Tensor:

@@ -1,11 +1,9 @@
 """Video Save: writes a clip with the workflow inside and shows it in the node."""
 
-import json
 import math
 import os
 
 import torch
-from comfy.cli_args import args
 
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.disk import explained_disk_errors
@@ -17,6 +15,7 @@ from ..fatezero.video.write_limits import GIF_FPS
 from .shared.checked import checked
 from .shared.clip_preview import with_text
 from .shared.output_name import output_place, prefix_problem
+from .shared.workflow_tags import workflow_tags
 
 NODE = "Video Save"
 FORMATS = ("mp4", "webm", "gif", "png")
@@ -102,7 +101,7 @@ class VideoSave(io.ComfyNode):
         name += "" if format == "png" else f".{format}"
         path = os.path.join(folder, name)
         with explained_disk_errors(name):
-            notes = write_clip(path, images, fps, compare_with, audio, _metadata(cls.hidden), quality)
+            notes = write_clip(path, images, fps, compare_with, audio, workflow_tags(cls.hidden), quality)
         shown = _preview(name, subfolder, format, len(images))
         return io.NodeOutput(path, ui=with_text(shown.as_dict(), "\n".join(notes)) if notes else shown)
 
@@ -134,14 +133,6 @@ def _sound(audio: dict | None) -> dict | None:
     if not torch.isfinite(waveform).all():
         raise Refusal("'audio' has invalid numbers (NaN or infinite); look for the node that made them.")
     return audio
-
-
-def _metadata(hidden) -> dict[str, str]:
-    """The graph in the form in which ComfyUI reads it back from a file that is dropped on it."""
-    if args.disable_metadata or hidden is None:
-        return {}
-    graphs = {**(hidden.extra_pnginfo or {}), **({"prompt": hidden.prompt} if hidden.prompt else {})}
-    return {name: json.dumps(graph) for name, graph in graphs.items()}
 
 
 def _preview(name: str, subfolder: str, format: str, frames: int):

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import shutil
 import weakref
 from types import SimpleNamespace
@@ -369,7 +370,14 @@ def another(file):
     file.write_bytes(file.read_bytes() + b"\0" * (size - file.stat().st_size))
 
 
-@pytest.mark.parametrize("damage", [removed, truncated, overwritten, another])
+def a_changed_bit(file):
+    changed, times = bytearray(file.read_bytes()), file.stat()
+    changed[-1] ^= 1
+    file.write_bytes(changed)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize("damage", [removed, truncated, overwritten, another, a_changed_bit])
 def test_a_damaged_file_is_not_held(cache, tmp_path, caplog, damage):
     filled(cache, DISK, [[0, 1], [2, 3]])
     step = cache.open(SIGMA, range(4), LAYERS)

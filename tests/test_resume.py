@@ -3,6 +3,8 @@
 import errno
 import os
 import re
+import shutil
+import time
 
 import folder_paths
 import pytest
@@ -19,7 +21,7 @@ from edit_cases import (
     small_model,
     snapshot,
 )
-from fatezero_pack.fatezero import tensor_file
+from fatezero_pack.fatezero import disk, tensor_file
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.source import resume as unfinished
@@ -88,7 +90,7 @@ def cancelled(callbacks, model, *arguments, at=4, **options):
 
 def kept(output):
     """The step files on disk, by name."""
-    return {file.name: file for file in sorted(output.glob("fatezero/unfinished/*/*"))}
+    return {file.name: file for file in sorted(output.glob("fatezero/unfinished/*/step_*"))}
 
 
 def check_same(result, expected):
@@ -375,10 +377,52 @@ def test_invert_itself_leaves_the_files_to_the_one_who_asked(model, output):
         disable_pbar=True,
         unfinished=steps,
     )
-    assert len(list((output / "a" / "b").iterdir())) == 3
+    assert len(list((output / "a" / "b").glob("step_*"))) == 3
     again = unfinished.UnfinishedInversion(str(output / "a" / "b"), 3, clip_latent().shape)
     latents = [latent for latent, _ in again.finished_steps()]
     assert torch.equal(torch.stack(latents), run.trajectory[1:]) and inverted_noise(model, run).isfinite().all()
     (output / "a" / "other").mkdir()
     steps.remove()
     assert os.listdir(output / "a") == ["other"]
+
+
+LEFT = {
+    "of a process that has ended": ("process_999999999", "step_0001.safetensors"),
+    "of a number that was given again": (f"process_{os.getpid()}", "step_0001.safetensors"),
+    "of a version without numbers": ("step_0001.safetensors",),
+    "empty": (),
+}
+
+
+def left_behind(output, name, days):
+    folder = output / "fatezero" / "unfinished" / name
+    folder.mkdir(parents=True)
+    for file in LEFT[name]:
+        (folder / file).touch()
+    for path in (*folder.iterdir(), folder):
+        os.utime(path, (time.time() - days * 86400,) * 2)
+    return folder
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_nobody_goes_on_with_goes_at_the_next_start(output, name):
+    folder = left_behind(output, name, days=0.9)
+    unfinished.remove_abandoned(str(output))
+    assert folder.exists()
+    shutil.rmtree(folder)
+    folder = left_behind(output, name, days=1.1)
+    (folder / "new").touch()  # whatever was touched last counts
+    unfinished.remove_abandoned(str(output))
+    assert folder.exists()
+    shutil.rmtree(folder)
+    left_behind(output, name, days=1.1)
+    unfinished.remove_abandoned(str(output))
+    assert os.listdir(output / "fatezero") == []
+
+
+def test_what_a_living_process_goes_on_with_stays(model, callbacks, output, monkeypatch):
+    cancelled(callbacks, model)
+    monkeypatch.setattr(disk, "_DAY", -10)
+    unfinished.remove_abandoned(str(output))
+    assert "continued after step 4" in node(model)[3]
+    unfinished.remove_abandoned(str(output / "nowhere"))

@@ -17,8 +17,10 @@ from fatezero_pack.fatezero.video.clip import Selection
 from fatezero_pack.fatezero.video.frames import Placement
 from fatezero_pack.fatezero.video.read import read_file
 from fatezero_pack.fatezero.video.write import write_clip
-from fatezero_pack.nodes.heat_map import show_clip
+from fatezero_pack.nodes.compare_videos import CompareVideos
+from fatezero_pack.nodes.edit_report import EditReport
 from fatezero_pack.nodes.shared import clip_preview
+from fatezero_pack.nodes.shared.clip_preview import show_clip
 from fatezero_pack.nodes.shared.output_name import prefix_problem
 from fatezero_pack.nodes.source_load import LoadSourceRun
 from fatezero_pack.nodes.video_load import VideoLoad
@@ -268,6 +270,9 @@ def test_a_preview_that_cannot_be_written_is_only_a_note(folders, monkeypatch, c
     assert numbers(output.args[0]) == [0, 1, 2] and "images" not in output.ui
     assert f"No preview: ComfyUI's temp folder is not writable ({os.strerror(code)})." in output.ui["text"][0]
     assert list(show_clip(torch.rand(1, 8, 8, 3))) == ["text"]
+    for node, inputs in ((EditReport, (torch.rand(2, 8, 8, 3),) * 2), (CompareVideos, (torch.rand(2, 8, 8, 3),) * 2)):
+        shown = node.execute(*inputs).ui
+        assert "images" not in shown and "No preview" in shown["text"][0]
 
 
 def test_a_temp_folder_that_is_gone_or_a_file_is_only_a_note(folders):

@@ -109,11 +109,12 @@ class _InMemory:
 
 @dataclass(frozen=True, eq=False)
 class _OnDisk:
-    """The same in a file."""
+    """The same in a file; sums: of each row, by which a change on disk is noticed."""
 
     size: int
     file: Path
     file_size: int
+    sums: dict[Layer, list[int]]
     tier: str = DISK
 
 
@@ -210,13 +211,12 @@ class AttentionCache(TensorList):
                 else:
                     step[layer][frame] = part.tensors[layer][row]
         for part, wanted in on_disk.items():
-            try:
-                with safe_open(part.file, framework="pt") as file:
-                    for layer, frame, row in wanted:
-                        step[layer][frame] = file.get_slice(_name(layer))[row : row + 1][0].clone()
-            except (OSError, SafetensorError):
+            tensors = _read(part, wanted)
+            if tensors is None:
                 self._forget(part)
                 return None
+            for (layer, frame, _), tensor in zip(wanted, tensors):
+                step[layer][frame] = tensor
         return CachedStep(step)
 
     def _store_new(self, sigma: float, frames, tensors: dict[Layer, torch.Tensor]) -> bool:
@@ -264,8 +264,10 @@ class AttentionCache(TensorList):
         file = self._folder / f"{uuid.uuid4().hex}.safetensors"
         whole = False
         try:
-            save_file({_name(layer): _copy(tensor, "cpu") for layer, tensor in tensors.items()}, file)
-            part = _OnDisk(size, file, file.stat().st_size)
+            copies = {layer: _copy(tensor, "cpu") for layer, tensor in tensors.items()}
+            save_file({_name(layer): tensor for layer, tensor in copies.items()}, file)
+            sums = {layer: [_sum(row) for row in tensor] for layer, tensor in copies.items()}
+            part = _OnDisk(size, file, file.stat().st_size, sums)
             whole = True
         finally:
             if not whole:
@@ -312,6 +314,25 @@ def _copy(tensor: torch.Tensor, device) -> torch.Tensor:
 
 def _name(layer: Layer) -> str:
     return ".".join(map(str, (layer.kind, *layer.block, layer.depth)))
+
+
+def _read(part: _OnDisk, wanted: list[tuple[Layer, int, int]]) -> list[torch.Tensor] | None:
+    """Rows of a file, for each (layer, frame, row); None where it cannot be read or is not as it was written."""
+    rows = []
+    try:
+        with safe_open(part.file, framework="pt") as file:
+            for layer, _, row in wanted:
+                rows.append(file.get_slice(_name(layer))[row : row + 1][0].clone())
+                if _sum(rows[-1]) != part.sums[layer][row]:
+                    return None
+    except (OSError, SafetensorError):
+        return None
+    return rows
+
+
+def _sum(row: torch.Tensor) -> int:
+    """A checksum that costs little beside reading: the sum of the bits, taken as whole numbers."""
+    return int(row.reshape(-1).view(torch.int64 if row.nbytes % 8 == 0 else torch.uint8).sum(dtype=torch.int64))
 
 
 def _is_whole(part: _OnDisk) -> bool:

@@ -7,11 +7,12 @@ from contextlib import suppress
 
 import torch
 
-from ..disk import explained_disk_errors
+from ..disk import explained_disk_errors, is_abandoned
 from ..tensor_file import DefectiveFile, read_tensors, write_tensors
 
 FOLDER = "fatezero/unfinished"  # within the output folder; temporary files would be gone when ComfyUI starts again
 
+_OWNER = "process_"  # an empty file, named after the process that goes on with the inversion
 _ADVICE = "free space on the disk or switch 'resume' off"
 
 
@@ -27,6 +28,7 @@ class UnfinishedInversion:
         self.finished = 0
         with explained_disk_errors(f"the folder {folder}", _ADVICE):
             os.makedirs(folder, exist_ok=True)
+            self._take_over()
 
     def finished_steps(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yields latent [n, c, h, w] and word maps [n, T, h', w'] after each step, up to the first that is damaged or
@@ -54,6 +56,11 @@ class UnfinishedInversion:
         with suppress(OSError):
             os.rmdir(os.path.dirname(self.folder))  # unless another inversion waits there
 
+    def _take_over(self) -> None:
+        for name in _owners(self.folder):
+            os.remove(os.path.join(self.folder, name))
+        open(os.path.join(self.folder, f"{_OWNER}{os.getpid()}"), "wb").close()
+
     def _path(self, step: int) -> str:
         return os.path.join(self.folder, f"step_{step + 1:04}.safetensors")
 
@@ -68,3 +75,31 @@ class UnfinishedInversion:
             or document.get("step") != self.finished
         ):
             raise DefectiveFile("it is not this step")
+
+
+def remove_abandoned(output: str) -> None:
+    """Removes what inversions have left that nobody went on with: older than a day, and of no living process.
+
+    Never raises; what it does not get to is found the next time.
+
+    Args:
+        output: ComfyUI's output folder.
+    """
+    parent = os.path.join(output, *FOLDER.split("/"))
+    with suppress(OSError):
+        for folder in [entry.path for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False)]:
+            with suppress(OSError):
+                if is_abandoned(_last_touched(folder), "".join(_owners(folder)).removeprefix(_OWNER)):
+                    shutil.rmtree(folder, ignore_errors=True)
+        os.rmdir(parent)  # unless an inversion waits there
+
+
+def _last_touched(folder: str) -> float:
+    return max(
+        os.stat(path, follow_symlinks=False).st_mtime
+        for path in [folder, *(entry.path for entry in os.scandir(folder))]
+    )
+
+
+def _owners(folder: str) -> list[str]:
+    return [name for name in os.listdir(folder) if name.startswith(_OWNER)]

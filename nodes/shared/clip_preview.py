@@ -1,23 +1,24 @@
-"""A clip of any size and length as a small video in a node."""
+"""Clips and pictures in a node, as a courtesy: where they cannot be written, a text says so and the node goes on."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import folder_paths
 import torch
 
 from ...fatezero.compat import io, ui
+from ...fatezero.refusal import Refusal
 from ...fatezero.video.clip import STILL_FPS
 from ...fatezero.video.frames import place, placement
-from ...fatezero.video.write import write_clip
+from ...fatezero.video.write import png_name, write_clip
+from .workflow_tags import workflow_tags
 
-FRAMES, SIDE = 96, 1024  # at most; pixels at most
+FRAMES, SIDE = 96, 1024  # of a clip at most; pixels at most
 
 
 def show_clip(images: torch.Tensor, text: str = "", fps: float = STILL_FPS) -> dict[str, Any]:
     """What a node shows: the first frames of a clip, made smaller where they are large, as a video, and a text.
-
-    A preview is a courtesy: where it cannot be written, the text says so and the node goes on.
 
     Args:
         images: [n, H, W, 3] of 0..1.
@@ -27,12 +28,21 @@ def show_clip(images: torch.Tensor, text: str = "", fps: float = STILL_FPS) -> d
     Returns:
         The `ui` of a NodeOutput.
     """
-    try:
-        shown = _written(images, fps).as_dict()
-    except OSError as error:
-        shown = {}
-        text = "\n".join(filter(None, (text, f"No preview: ComfyUI's temp folder is not writable ({_reason(error)}).")))
-    return with_text(shown, text)
+    return _shown(lambda: _clip(images, fps), text)
+
+
+def show_pictures(node: type[io.ComfyNode], images: torch.Tensor, text: str = "") -> dict[str, Any]:
+    """What a node shows: pictures as they are, with the workflow inside, and a text.
+
+    Args:
+        node: The running one.
+        images: [n, H, W, 3] of 0..1.
+        text: Shown below; several lines if need be.
+
+    Returns:
+        The `ui` of a NodeOutput.
+    """
+    return _shown(lambda: _pictures(images, workflow_tags(node.hidden)), text)
 
 
 def with_text(shown: dict[str, Any], text: str) -> dict[str, Any]:
@@ -40,19 +50,40 @@ def with_text(shown: dict[str, Any], text: str) -> dict[str, Any]:
     return shown | ui.PreviewText(text).as_dict() if text else shown
 
 
-def _written(images: torch.Tensor, fps: float) -> ui.PreviewVideo:
+def _shown(write: Callable[[], Any], text: str) -> dict[str, Any]:
+    try:
+        return with_text(write().as_dict(), text)
+    except OSError as error:
+        note = f"No preview: ComfyUI's temp folder is not writable ({error.strerror or error})."
+    except Refusal as refusal:
+        note = f"No preview: {refusal}"
+    return with_text({}, "\n".join(filter(None, (text, note))))
+
+
+def _clip(images: torch.Tensor, fps: float) -> ui.PreviewVideo:
     height, width = images.shape[1:3]
     images = images[:FRAMES]
     if max(width, height) > SIDE:
         where = placement((width, height), (SIDE, 0) if width >= height else (0, SIDE), "stretch", 2)
         images = torch.stack([place(image, where) for image in images])
-    folder, filename, counter, subfolder, _ = folder_paths.get_save_image_path(
-        "FateZero_preview", folder_paths.get_temp_directory()
-    )
-    name = f"{filename}_{counter:05}_.mp4"
+    folder, name, subfolder = _place()
+    name += ".mp4"
     write_clip(os.path.join(folder, name), images, fps, quality=60)
     return ui.PreviewVideo([ui.SavedResult(name, subfolder, io.FolderType.temp)])
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+def _pictures(images: torch.Tensor, tags: dict[str, str]) -> ui.SavedImages:
+    folder, name, subfolder = _place()
+    write_clip(os.path.join(folder, name), images, STILL_FPS, metadata=tags)
+    subfolder = os.path.join(subfolder, name)
+    return ui.SavedImages(
+        [ui.SavedResult(png_name(index), subfolder, io.FolderType.temp) for index in range(len(images))]
+    )
+
+
+def _place() -> tuple[str, str, str]:
+    """The next preview's folder, its name without an ending, and the folder within ComfyUI's temp folder."""
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+        "FateZero_preview", folder_paths.get_temp_directory()
+    )
+    return folder, f"{name}_{counter:05}_", subfolder
