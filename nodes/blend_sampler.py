@@ -2,8 +2,6 @@
 
 from functools import partial
 
-import latent_preview
-
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.sampling import sample_edit
 from ..fatezero.network.other_nodes import refuse_merging
@@ -12,7 +10,7 @@ from ..fatezero.voice import Voice
 from .shared.blend_inputs import blend_inputs, read_settings
 from .shared.checked import checked
 from .shared.made_by import mark
-from .shared.place_preview import show_place
+from .shared.place_preview import preview_callback
 from .shared.wire_types import PromptEditType, SourceRunType
 
 NODE = "Attention Blend Sampler"
@@ -62,7 +60,6 @@ class AttentionBlendSampler(io.ComfyNode):
         refuse_merging(model)
         settings = read_settings(source, edit, preset, **options)
         voice = Voice(NODE, partial(show_text, cls))
-        shown = show_place(cls, model, source, edit, settings)
         samples = sample_edit(
             model,
             source,
@@ -71,7 +68,7 @@ class AttentionBlendSampler(io.ComfyNode):
             positive,
             negative,
             cfg,
-            callback=latent_preview.prepare_callback(model, source.steps),
+            callback=preview_callback(model, source, edit, settings),
             voice=voice,
         )
-        return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice)}, ui=shown)
+        return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice)})

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import comfy.latent_formats
+import comfy.utils
+import latent_preview
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from fatezero_pack.demo import world
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK, BlendSettings
 from fatezero_pack.fatezero.report.edit_place import edit_place, latent_pictures
 from fatezero_pack.nodes.attention_blend import AttentionBlend
+from fatezero_pack.nodes.shared.place_preview import preview_callback
 
 SD15 = comfy.latent_formats.SD15()
 
@@ -79,3 +82,27 @@ def test_previews_of_the_demo_model_have_the_colours_of_the_pictures():
 
 def test_latents_without_known_colours_are_grey():
     assert (latent_pictures(torch.randn(2, 4, 8, 8), comfy.latent_formats.LatentFormat()) == 0.5).all()
+
+
+def test_the_sampler_shows_it_beside_the_live_preview(run, monkeypatch):
+    source, edit = run
+    shown = []
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda *arguments, **_: shown.append(arguments[2]))
+    monkeypatch.setattr(latent_preview.args, "preview_method", latent_preview.LatentPreviewMethod.Auto)
+    mask = torch.ones(1, 128, 128)
+    callback = preview_callback(small_model(), source, edit, BlendSettings(mask_from=INPUT_MASK, mask=mask))
+    callback(0, torch.randn(6, 4, 16, 16), None, source.steps)
+    (_, place, _), (_, joined, _) = shown
+    assert place.size == (128, 128) and joined.size == (256, 128)
+    assert joined.crop((0, 0, 128, 128)).tobytes() == place.tobytes()
+
+
+def test_without_live_previews_it_is_shown_once(run, monkeypatch):
+    source, edit = run
+    shown = []
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda *arguments, **_: shown.append(arguments[2]))
+    monkeypatch.setattr(latent_preview.args, "preview_method", latent_preview.LatentPreviewMethod.NoPreviews)
+    callback = preview_callback(small_model(), source, edit, BlendSettings(mask_from=WORDS))
+    for step in range(source.steps):
+        callback(step, torch.randn(6, 4, 16, 16), None, source.steps)
+    assert [picture is not None for picture in shown] == [True] + [False] * (len(shown) - 1)

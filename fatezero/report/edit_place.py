@@ -11,11 +11,13 @@ from ..masks.source_mask import clip_size, source_mask
 from ..prompts.prompt_edit import PromptEdit
 from ..source.source_run import SourceRun
 
-FRAMES = 4  # at most, beside each other
+FRAMES = 4  # beside each other
 
 
-def edit_place(source: SourceRun, edit: PromptEdit, settings: BlendSettings, latent_format: Any) -> torch.Tensor | None:
-    """A strip of up to four frames of the clip, tinted where the edit acts; it needs no VAE.
+def edit_place(
+    source: SourceRun, edit: PromptEdit, settings: BlendSettings, latent_format: Any, frames: int = FRAMES
+) -> torch.Tensor | None:
+    """A strip of frames of the clip, evenly spaced, tinted where the edit acts; it needs no VAE.
 
     A mask of words is that of the steps' average; the edit itself reads the words anew in every step.
 
@@ -24,14 +26,15 @@ def edit_place(source: SourceRun, edit: PromptEdit, settings: BlendSettings, lat
         edit: Its words to mask.
         settings: Where the mask comes from.
         latent_format: ComfyUI's, for the colours of the latents.
+        frames: How many frames at most; a single one is the middle one.
 
     Returns:
         IMAGE [1, H, frames·W, 3] of 0..1; None for an edit without a mask.
     """
     if settings.mask_from == NO_MASK or (reads_words(settings) and not edit.source_mask_tokens):
         return None
-    count = min(FRAMES, source.frames)
-    chosen = [round(index * (source.frames - 1) / max(1, count - 1)) for index in range(count)]
+    count, last = min(frames, source.frames), source.frames - 1
+    chosen = [round(index * last / (count - 1)) for index in range(count)] if count > 1 else [last // 2]
     width, height = clip_size(source)
     pictures = latent_pictures(source.trajectory[0][chosen], latent_format).movedim(-1, 1)
     pictures = torch.nn.functional.interpolate(pictures, size=(height, width)).movedim(1, -1).cpu()

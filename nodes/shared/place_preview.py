@@ -1,27 +1,57 @@
-"""The place where an edit acts, shown in the blend nodes before they edit."""
+"""The place where an edit acts, shown in the blend nodes before they edit, and beside the edit while it forms."""
+
+from collections.abc import Callable
 
 import comfy.utils
+import latent_preview
 import numpy as np
+import torch
 from PIL import Image
 
 from ...fatezero.compat import io, ui
-from ...fatezero.report.edit_place import edit_place
+from ...fatezero.report.edit_place import FRAMES, edit_place
 
 LONGEST = 1024  # pixels of a live preview's longer side
 
 
 def show_place(node: type[io.ComfyNode], model, source, edit, settings) -> dict:
-    """Shows at once, as a live preview, where an edit acts.
-
-    Returns:
-        The same as the `ui` of a NodeOutput, for when the node is done; empty for an edit without a mask.
-    """
+    """The `ui` of a NodeOutput that shows where an edit acts; empty for an edit without a mask."""
     picture = edit_place(source, edit, settings, model.model.latent_format)
-    if picture is None:
-        return {}
-    image = Image.fromarray((picture[0].numpy() * 255).round().astype(np.uint8))
-    comfy.utils.ProgressBar(source.steps).update_absolute(0, source.steps, ("JPEG", image, LONGEST))
     try:
-        return ui.PreviewImage(picture, cls=node).as_dict()
+        return {} if picture is None else ui.PreviewImage(picture, cls=node).as_dict()
     except OSError:  # a preview is a courtesy
         return {}
+
+
+def preview_callback(model, source, edit, settings) -> Callable:
+    """ComfyUI's sampler callback, whose live preview also shows where the edit acts.
+
+    That picture is shown at once. Where live previews are on, it stays beside them.
+    """
+    previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+    picture = edit_place(source, edit, settings, model.model.latent_format, frames=1 if previewer else FRAMES)
+    if picture is None:
+        return latent_preview.prepare_callback(model, source.steps)
+    place, bar = _image(picture), comfy.utils.ProgressBar(source.steps)
+    bar.update_absolute(0, source.steps, ("JPEG", place, LONGEST))
+
+    def callback(step: int, x0: torch.Tensor, x: torch.Tensor, total_steps: int) -> None:
+        preview = None
+        if previewer is not None:
+            _, image, _ = previewer.decode_latent_to_preview_image("JPEG", x0)
+            preview = ("JPEG", _beside(place, image), LONGEST)
+        bar.update_absolute(step + 1, total_steps, preview)
+
+    return callback
+
+
+def _image(picture: torch.Tensor) -> Image.Image:
+    return Image.fromarray((picture[0].numpy() * 255).round().astype(np.uint8))
+
+
+def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
+    """Two pictures of one aspect in one, at the left one's size."""
+    joined = Image.new("RGB", (2 * left.width, left.height))
+    joined.paste(left)
+    joined.paste(right.resize(left.size), (left.width, 0))
+    return joined
