@@ -20,7 +20,7 @@ from edit_cases import clip_latent, small_model
 from fatezero_pack.fatezero.network.attention_layers import CROSS, SELF, Layer
 from fatezero_pack.fatezero.network.unet.attention import install_hooks
 from fatezero_pack.fatezero.network.unet.layer_sizes import layer_sizes
-from fatezero_pack.fatezero.source import attention_cache
+from fatezero_pack.fatezero.source import attention_parts
 from fatezero_pack.fatezero.source.attention_cache import (
     DISK_HEADROOM,
     AttentionCache,
@@ -205,14 +205,12 @@ def test_vram_comes_first_and_is_not_shown_as_ram(cache):
 
 
 def test_out_of_vram_the_next_place_is_taken(cache, monkeypatch, caplog):
-    copied = attention_cache._copied
-
-    def failing(tensors, size, tier):
-        if tier == "vram":
+    def failing(tensor, device):
+        if device == tensor.device:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
-        return copied({layer: torch.zeros(tensor.shape) for layer, tensor in tensors.items()}, size, tier)
+        return torch.zeros(tensor.shape)
 
-    monkeypatch.setattr(attention_cache, "_copied", failing)
+    monkeypatch.setattr(attention_parts, "_copy", failing)
     cache.budget = CacheBytes(vram=1 << 30, ram=1 << 30)
     for frame in range(3):
         assert cache.store(SIGMA, [frame], {layer: tensor.to("meta") for layer, tensor in attention([frame]).items()})
@@ -297,7 +295,7 @@ def test_a_full_disk_is_not_tried(cache, tmp_path, monkeypatch, caplog):
 def half_a_file(error):
     """A save that writes some of the file and then fails."""
 
-    def save(tensors, file):
+    def save(tensors, file, metadata):
         file.write_bytes(b"x" * 100)
         raise error
 
@@ -308,7 +306,7 @@ def half_a_file(error):
 def test_a_failing_save_leaves_nothing(cache, tmp_path, monkeypatch, caplog, error):
     filled(cache, DISK, [[0]])
     with monkeypatch.context() as patched:
-        patched.setattr(attention_cache, "save_file", half_a_file(error))
+        patched.setattr(attention_parts, "save_file", half_a_file(error))
         assert not cache.store(SIGMA, [1, 2], attention([1, 2])) and not cache.store(SIGMA, [3], attention([3]))
     assert len(files(tmp_path)) == 1 and cache.bytes.disk == FRAME_BYTES and same(cache, [0])
     assert not any(cache.holds(SIGMA, [frame], LAYERS) for frame in (1, 2, 3))
@@ -333,16 +331,16 @@ def test_a_cancel_leaves_nothing_half(cache, tmp_path, monkeypatch, budget):
     before, left = len(cache), cache.budget
     cancel = comfy.model_management.InterruptProcessingException()
     if budget is DISK:
-        monkeypatch.setattr(attention_cache, "save_file", half_a_file(cancel))
+        monkeypatch.setattr(attention_parts, "save_file", half_a_file(cancel))
     else:
-        copies, copy = iter([True, True, False]), attention_cache._copy
+        copies, copy = iter([True, True, False]), attention_parts._copy
 
         def cancelled_copy(tensor, device):
             if next(copies):
                 return copy(tensor, device)
             raise cancel
 
-        monkeypatch.setattr(attention_cache, "_copy", cancelled_copy)
+        monkeypatch.setattr(attention_parts, "_copy", cancelled_copy)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         cache.store(SIGMA, [1, 2], attention([1, 2]))
     assert not any(cache.holds(SIGMA, [1], [layer]) for layer in LAYERS)

@@ -1,8 +1,10 @@
-"""A new target costs the edit only: one inversion and one null text, over HTTP, in every cache mode of ComfyUI."""
+"""A new target costs the edit only: one inversion, one null text and one walk through the source's rows, over HTTP, in
+every cache mode of ComfyUI."""
 
 import pytest
+from safetensors.torch import load_file
 
-from workflow_runs import nodes, shipped, shortened
+from workflow_runs import SAMPLER, nodes, shipped, short_demo, shortened
 
 INVERT, NULL_TEXT, PROMPTS = "FateZeroInvert", "FateZeroNullText", "FateZeroEditPrompts"
 TARGETS = [f"a {color} circle on green grass" for color in ("blue", "yellow", "purple", "orange", "white")]
@@ -26,15 +28,19 @@ def made(server, prompt, ids):
 
 @pytest.mark.parametrize("arguments", [("--cache-classic",), ("--cache-none",)])
 def test_five_targets_one_inversion_one_null_text(start_server, arguments):
-    check_five_targets(start_server(*arguments))
+    server = start_server(*arguments)
+    check_five_targets(server)
+    check_attention_is_kept(server)
 
 
 def test_with_the_defaults(server):
     check_five_targets(server)
+    check_attention_is_kept(server)
 
 
 def test_on_the_oldest_comfyui(old_server):
     check_five_targets(old_server)
+    check_attention_is_kept(old_server)
 
 
 def check_five_targets(server):
@@ -45,6 +51,44 @@ def check_five_targets(server):
         for node in made(server, prompt, runs):
             counts[node] += 1
     assert list(counts.values()) == [1, 1]
+
+
+def with_report(server, null_text):
+    """The short demo, whose edit tells how it ran."""
+    prompt, invert = short_demo(server, steps=6)
+    (sampler,) = nodes(prompt, SAMPLER)
+    if null_text:
+        inputs = {"model": prompt[invert]["inputs"]["model"], "source": [invert, 1], "guidance": 4.0, "inner_steps": 1}
+        inputs |= {"negative": prompt[sampler]["inputs"]["negative"], "report_error": False}
+        inputs["method"] = "negative-prompt inversion (fast, no optimization)"
+        prompt["null"] = {"class_type": NULL_TEXT, "inputs": inputs}
+        prompt[sampler]["inputs"]["source"] = ["null", 0]
+    prompt["blank"] = {"class_type": "EmptyImage", "inputs": dict(width=64, height=64, batch_size=1, color=0)}
+    inputs = {"before": ["blank", 0], "after": ["blank", 0], "made_by": [sampler, 0]}
+    prompt["report"] = {"class_type": "FateZeroEditReport", "inputs": inputs}
+    return prompt
+
+
+def edited(server, prompt, target, source_attention):
+    """The edit's latent, and what its report says."""
+    prompt[nodes(prompt, PROMPTS)[0]]["inputs"].update(target_prompt=target, emphasis="", mask_words="circle")
+    prompt[nodes(prompt, SAMPLER)[0]]["inputs"]["source_attention"] = source_attention
+    run = server.run(prompt)
+    assert run.status == "success", run.error
+    return load_file(server.path(run.outputs["edit"]["latents"][0]))["latent_tensor"], run.outputs["report"]["text"][0]
+
+
+def check_attention_is_kept(server):
+    fresh = with_report(server, null_text=False)
+    _, told = edited(server, fresh, TARGETS[0], "cache")
+    assert "source by replay" in told and "cache: kept for the session in the temp folder (" in told
+    # Another graph with the same inversion: what an edit has shown serves them both.
+    for prompt, how in ((with_report(server, null_text=True), "auto"), (fresh, "cache")):
+        edit, told = edited(server, prompt, TARGETS[1], how)
+        assert "source from the cache: no extra time" in told and "kept" not in told
+        replayed, told = edited(server, prompt, TARGETS[1], "replay")
+        assert "source by replay" in told
+        assert float((edit - replayed).norm() / replayed.norm()) < 1e-5
 
 
 def test_what_the_run_depends_on_inverts_anew(server):

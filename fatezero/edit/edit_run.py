@@ -60,6 +60,7 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
             samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
             if float(sigmas[-1]) > float(source.sigmas[0]) * 1.001:
                 stages.keep(float(sigmas[-1]), samples, run.target_words, run.branch)
+            run.keep_attention()
         return finished(guider, source, samples, sigmas)
 
     blended.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, EDIT)
@@ -124,7 +125,7 @@ class EditRun:
         model = guider.model_patcher
         self.branch = source_branch(source, edit, settings)
         hooked = any(has_hooks(conds) for conds in guider.conds.values())
-        self.plan = plan_source_attention(model, source, edit, settings, hooked)
+        self.plan = plan_source_attention(model, source, edit, settings, hooked, run_begins=True)
         self.cache = None if self.plan.budget is None else SourceCache(source, model, settings, self.plan.budget)
         self.chunks = ChunkedRun(model, self.evaluate_chunk, self.plan.demand.read_bytes, self.tell)
         self.mask_layers = mask_layers(model.model.diffusion_model, *source.trajectory.shape[-2:])
@@ -166,6 +167,12 @@ class EditRun:
     def tell(self, chunks: str) -> None:
         """Tells the person where the source's attention comes from and how the clip goes through the model."""
         self.voice.tell("\n".join([str(self.plan), chunks, *self.notes]))
+
+    def keep_attention(self) -> None:
+        """Keeps for the session what the run has added to the source's cache, and tells it."""
+        kept = None if self.cache is None else self.cache.keep()
+        if kept is not None:
+            self.voice.tell(f"{self.voice.text}\n{kept}")
 
     def predict_noise(self, executor, x, timestep, model_options, seed=None):
         """A step: the PREDICT_NOISE wrapper."""

@@ -19,6 +19,7 @@ from ..source.attention_cache import CacheBytes, free_budget, plan_cache
 from ..source.source_run import SourceRun
 from .settings import AUTO_CACHE, CACHE, REPLAY, BlendSettings, fitting_model
 from .source_branch import SourceBranch, source_branch
+from .source_cache import take_up_kept
 from .step import fused_kinds
 
 AUTO_SHARE = 0.25  # `auto` keeps what takes at most this share of the RAM that a cache may have: surely no burden
@@ -60,7 +61,12 @@ class AttentionPlan:
 
 
 def plan_source_attention(
-    model, source: SourceRun, edit: PromptEdit, settings: BlendSettings, is_hooked: bool = False
+    model,
+    source: SourceRun,
+    edit: PromptEdit,
+    settings: BlendSettings,
+    is_hooked: bool = False,
+    run_begins: bool = False,
 ) -> AttentionPlan:
     """Chooses between replay and cache, by the memory there is now.
 
@@ -70,6 +76,7 @@ def plan_source_attention(
         edit: What changes in the prompt.
         settings: How the edit is fused.
         is_hooked: Whether the edit's conditionings have hooks.
+        run_begins: Whether the plan is carried out now; then the cache is emptied of what another model has left.
 
     Raises:
         Refusal: A cache was asked for and is not available.
@@ -80,7 +87,9 @@ def plan_source_attention(
     hindrance = branch.why_not_cached or temporal_fusion(settings) or other_patches(model)
     if is_hooked or has_hooks(options for _, options in source.conditioning):
         hindrance = hindrance or "a conditioning has hooks (Create Hook LoRA ...), which change the model's weights"
-    return choose(demand, settings.source_attention, hindrance, source.cache.bytes.total)
+    may_cache = not hindrance and settings.source_attention != REPLAY
+    held = take_up_kept(source, model, run_begins) if may_cache else 0
+    return choose(demand, settings.source_attention, hindrance, held)
 
 
 def attention_demand(

@@ -3,33 +3,55 @@
 A chunk's queries and keys are the same as in a replay: they are projected again from the hidden states that are held.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
 
 from ..network.attention_layers import CROSS, Layer
 from ..network.frame_chunks import ActiveChunk
-from ..network.model_identity import model_parts, same_parts
+from ..network.model_identity import Unrecognised, model_parts, same_parts
 from ..network.unet.inflation import gather_frames, inflation_of
 from ..network.unet.layer_sizes import layer_sizes
 from ..network.unet.walk import attentions
 from ..source.attention_cache import CacheBytes, CachedStep, free_budget
+from ..source.digest import attention_digest
+from ..source.kept_attention import keep_attention, keeps_attention, take_up_attention
 from ..source.source_run import SourceRun
 from .settings import CACHE, BlendSettings
 
 
-class SourceCache:
-    """A run's dealings with the cache of its source.
+def take_up_kept(source: SourceRun, model, run_begins: bool = False) -> int:
+    """Adds to a source's cache what earlier edits of this session have left; the bytes that are of use to a model.
 
     What is held counts only for the model that it came from: another node's patches between inversion and edit change
-    the source's rows as well, so a model with others empties the cache.
+    the source's rows as well.
+
+    Args:
+        source: The inverted clip.
+        model: ModelPatcher of the edit.
+        run_begins: Whether the cache is now this model's; then what another one has left goes.
     """
+    cache, parts = source.cache, model_parts(model)
+    if not same_parts(cache.made_with, parts):
+        if cache.parts and not run_begins:
+            return 0
+        cache.clear()
+        cache.made_with = parts
+    if keeps_attention():
+        with suppress(Unrecognised):
+            take_up_attention(cache, attention_digest(model, source))
+    return cache.bytes.total
+
+
+class SourceCache:
+    """A run's dealings with the cache of its source, which is the model's by now (`take_up_kept`)."""
 
     def __init__(self, source: SourceRun, model, settings: BlendSettings, budget: CacheBytes):
         """budget: what may be added to the cache in RAM and on disk."""
         network = model.model.diffusion_model
         height, width = source.trajectory.shape[-2:]
-        self.cache = source.cache
+        self.source, self.model, self.cache = source, model, source.cache
         self.budget, self.explicit = budget, settings.source_attention == CACHE
         self.begun = False
         self.attentions = dict(attentions(network))
@@ -39,16 +61,13 @@ class SourceCache:
             if settings.finest_layers or tokens < height * width
         ]
         self.inflation = inflation_of(model)
-        self.made_with = model_parts(model)
+        self.has_new = False
 
     def begin(self, device) -> None:
         """Once the model is loaded, so that its own memory is not taken for free."""
         if self.begun:
             return
         self.begun = True
-        if not same_parts(self.cache.made_with, self.made_with):
-            self.cache.clear()
-            self.cache.made_with = self.made_with
         vram = free_budget(device).vram if self.explicit else 0
         self.cache.budget = replace(self.budget, vram=vram)
 
@@ -62,6 +81,16 @@ class SourceCache:
         """Keeps what the chunk's own frames have shown; the frames that only lent their keys may not be exact."""
         own = active.chunk.own_count
         self.cache.store(sigma, active.frames[:own], {layer: tensor[:own] for layer, tensor in tensors.items()})
+        self.has_new = True
+
+    def keep(self) -> str | None:
+        """Keeps for the session what the run has added, and says what came of it; None where it has added nothing."""
+        if not self.has_new:
+            return None
+        try:
+            return keep_attention(self.cache, attention_digest(self.model, self.source))
+        except Unrecognised as reason:
+            return f"cache: goes with this source, since {reason}"
 
 
 class CachedAttention:

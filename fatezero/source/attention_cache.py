@@ -8,7 +8,6 @@ import logging
 import shutil
 import uuid
 import weakref
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,15 +15,14 @@ import comfy.model_management
 import folder_paths
 import psutil
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 
 from ..network.attention_layers import Layer
 from ..readable import readable
 from ..refusal import Refusal
+from .attention_parts import DISK, RAM, TIERS, InMemory, OnDisk, Part, copied, is_whole, read_rows, remove, write_part
 from .tensor_list import TensorList
 
-VRAM, RAM, DISK = TIERS = "vram", "ram", "disk"
 VRAM_FRACTION = 0.5  # the rest is for what comes after the edit (VAE, previews), which cannot ask for ours back
 RAM_FRACTION = 0.5  # the rest is for the decoded frames and for other programs
 DISK_HEADROOM = 4 << 30  # an operating system out of disk space is worse than a slow edit
@@ -98,26 +96,6 @@ def _less(left: CacheBytes, tier: str, size: int) -> CacheBytes:
     return replace(left, **{tier: getattr(left, tier) - size})
 
 
-@dataclass(frozen=True, eq=False)
-class _InMemory:
-    """Some frames of some layers at one sigma, stored together."""
-
-    tier: str
-    size: int
-    tensors: dict[Layer, torch.Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class _OnDisk:
-    """The same in a file; sums: of each row, by which a change on disk is noticed."""
-
-    size: int
-    file: Path
-    file_size: int
-    sums: dict[Layer, list[int]]
-    tier: str = DISK
-
-
 @readable
 class AttentionCache(TensorList):
     """The source's attention by sigma, layer and frame. Its elements are the tensors in RAM.
@@ -139,9 +117,9 @@ class AttentionCache(TensorList):
         self._parent = folder
         self._folder: Path | None = None
         self._remove_folder: weakref.finalize | None = None
-        self._parts: set[_InMemory | _OnDisk] = set()
+        self.parts: set[Part] = set()
         # By sigma and layer, each frame's part and its row there.
-        self._places: dict[tuple[float, Layer], dict[int, tuple[_InMemory | _OnDisk, int]]] = {}
+        self._places: dict[tuple[float, Layer], dict[int, tuple[Part, int]]] = {}
 
     def __repr__(self):
         return f"AttentionCache({self.bytes})"
@@ -149,13 +127,13 @@ class AttentionCache(TensorList):
     @property
     def bytes(self) -> CacheBytes:
         """What is held in each place."""
-        return CacheBytes(*(sum(part.size for part in self._parts if part.tier == tier) for tier in TIERS))
+        return CacheBytes(*(sum(part.size for part in self.parts if part.tier == tier) for tier in TIERS))
 
     def clear(self) -> None:
         """Drops everything, in memory and on disk."""
         super().clear()
         self._places.clear()
-        self._parts.clear()
+        self.parts.clear()
         if self._remove_folder is not None:
             self._remove_folder()
         self._folder = self._remove_folder = None
@@ -178,16 +156,21 @@ class AttentionCache(TensorList):
         stored = [self._store_new(sigma, new, group) for new, group in new_rows.items()]  # each, whatever the others do
         return all(stored)
 
+    def adopt(self, part: OnDisk) -> None:
+        """Holds a part that lies in a file of somebody else's, which stays when the cache goes."""
+        if all(part.name != held.name for held in self.parts):
+            self._add(part)
+
     def holds(self, sigma: float, frames, layers) -> bool:
         """Whether these frames of all these layers are held; forgets files that are gone or cut short."""
         frames = set(frames)
-        parts: set[_InMemory | _OnDisk] = set()
+        parts: set[Part] = set()
         for layer in layers:
             places = self._places.get((sigma, layer), {})
             if not frames <= places.keys():
                 return False
             parts.update(places[frame][0] for frame in frames)
-        damaged = [part for part in parts if isinstance(part, _OnDisk) and not _is_whole(part)]
+        damaged = [part for part in parts if isinstance(part, OnDisk) and not is_whole(part)]
         for part in damaged:
             self._forget(part)
         return not damaged
@@ -202,16 +185,16 @@ class AttentionCache(TensorList):
         if not self.holds(sigma, frames, layers):
             return None
         step: dict[Layer, dict[int, torch.Tensor]] = {layer: {} for layer in layers}
-        on_disk: dict[_OnDisk, list[tuple[Layer, int, int]]] = {}
+        on_disk: dict[OnDisk, list[tuple[Layer, int, int]]] = {}
         for layer in layers:
             for frame in frames:
                 part, row = self._places[sigma, layer][frame]
-                if isinstance(part, _OnDisk):
+                if isinstance(part, OnDisk):
                     on_disk.setdefault(part, []).append((layer, frame, row))
                 else:
                     step[layer][frame] = part.tensors[layer][row]
         for part, wanted in on_disk.items():
-            tensors = _read(part, wanted)
+            tensors = read_rows(part, wanted)
             if tensors is None:
                 self._forget(part)
                 return None
@@ -225,8 +208,7 @@ class AttentionCache(TensorList):
         on_gpu = all(tensor.device.type != "cpu" for tensor in tensors.values())
         for tier in _tiers_with_room(size, self.budget if on_gpu else replace(self.budget, vram=0)):
             try:
-                part: _InMemory | _OnDisk
-                part = self._write(tensors, size) if tier == DISK else _copied(tensors, size, tier)
+                part = self._part(sigma, tuple(frames), tensors, size, tier)
             except (OSError, SafetensorError, torch.cuda.OutOfMemoryError) as error:
                 self.budget = replace(self.budget, **{tier: 0})
                 logging.warning(
@@ -237,16 +219,24 @@ class AttentionCache(TensorList):
                 )
                 continue
             self.budget = _less(self.budget, tier, size)
-            self._parts.add(part)
-            if tier == RAM and isinstance(part, _InMemory):
+            self._add(part)
+            if tier == RAM and isinstance(part, InMemory):
                 self.extend(part.tensors.values())
-            for layer in tensors:
-                places = self._places.setdefault((sigma, layer), {})
-                places.update((frame, (part, row)) for row, frame in enumerate(frames))
             return True
         return False
 
-    def _write(self, tensors: dict[Layer, torch.Tensor], size: int) -> _OnDisk:
+    def _add(self, part: Part) -> None:
+        self.parts.add(part)
+        for layer in part.layers:
+            places = self._places.setdefault((part.sigma, layer), {})
+            places.update((frame, (part, row)) for row, frame in enumerate(part.frames) if frame not in places)
+
+    def _part(self, sigma: float, frames: tuple[int, ...], tensors: dict[Layer, torch.Tensor], size: int, tier) -> Part:
+        if tier == DISK:
+            return self._write(sigma, frames, tensors, size)
+        return copied(sigma, frames, tensors, size, tier)
+
+    def _write(self, sigma: float, frames: tuple[int, ...], tensors: dict[Layer, torch.Tensor], size: int) -> OnDisk:
         if self._folder is None or not self._folder.exists():
             parent = Path(self._parent or folder_paths.get_temp_directory())
             folder = parent / f"fatezero_cache_{uuid.uuid4().hex}"
@@ -261,27 +251,16 @@ class AttentionCache(TensorList):
                 f"{gigabytes(size)} needed, {gigabytes(max(0, free))} free above a reserve of "
                 f"{gigabytes(DISK_HEADROOM)}"
             )
-        file = self._folder / f"{uuid.uuid4().hex}.safetensors"
-        whole = False
-        try:
-            copies = {layer: _copy(tensor, "cpu") for layer, tensor in tensors.items()}
-            save_file({_name(layer): tensor for layer, tensor in copies.items()}, file)
-            sums = {layer: [_sum(row) for row in tensor] for layer, tensor in copies.items()}
-            part = _OnDisk(size, file, file.stat().st_size, sums)
-            whole = True
-        finally:
-            if not whole:
-                _remove(file)
-        return part
+        return write_part(InMemory(sigma, frames, size, tensors, DISK), self._folder)
 
-    def _forget(self, part: _OnDisk) -> None:
+    def _forget(self, part: OnDisk) -> None:
         """Treats a damaged file as not held."""
         logging.warning("FateZero: the attention cache lost a file in the temp folder; what it held is computed again.")
-        self._parts.discard(part)
+        self.parts.discard(part)
         for places in self._places.values():
             for frame in [frame for frame, (holder, _) in places.items() if holder is part]:
                 del places[frame]
-        _remove(part.file)
+        remove(part.file)
 
 
 class CachedStep:
@@ -297,51 +276,3 @@ class CachedStep:
         for target, row in zip(result, rows):
             target.copy_(row)
         return result
-
-
-def _copied(tensors: dict[Layer, torch.Tensor], size: int, tier: str) -> _InMemory:
-    return _InMemory(
-        tier,
-        size,
-        {layer: _copy(tensor, tensor.device if tier == VRAM else "cpu") for layer, tensor in tensors.items()},
-    )
-
-
-def _copy(tensor: torch.Tensor, device) -> torch.Tensor:
-    """Always a copy, without the rest of a batch that a view would keep alive."""
-    return tensor.detach().to(device, copy=True, memory_format=torch.contiguous_format)
-
-
-def _name(layer: Layer) -> str:
-    return ".".join(map(str, (layer.kind, *layer.block, layer.depth)))
-
-
-def _read(part: _OnDisk, wanted: list[tuple[Layer, int, int]]) -> list[torch.Tensor] | None:
-    """Rows of a file, for each (layer, frame, row); None where it cannot be read or is not as it was written."""
-    rows = []
-    try:
-        with safe_open(part.file, framework="pt") as file:
-            for layer, _, row in wanted:
-                rows.append(file.get_slice(_name(layer))[row : row + 1][0].clone())
-                if _sum(rows[-1]) != part.sums[layer][row]:
-                    return None
-    except (OSError, SafetensorError):
-        return None
-    return rows
-
-
-def _sum(row: torch.Tensor) -> int:
-    """A checksum that costs little beside reading: the sum of the bits, taken as whole numbers."""
-    return int(row.reshape(-1).view(torch.int64 if row.nbytes % 8 == 0 else torch.uint8).sum(dtype=torch.int64))
-
-
-def _is_whole(part: _OnDisk) -> bool:
-    try:
-        return part.file.stat().st_size == part.file_size
-    except OSError:
-        return False
-
-
-def _remove(file: Path) -> None:
-    with suppress(OSError):  # a file still open elsewhere on Windows goes with its folder
-        file.unlink(missing_ok=True)

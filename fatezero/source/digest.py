@@ -5,9 +5,10 @@ import hashlib
 import comfy.controlnet
 import torch
 
-from ..network.chunked_sampling import APPROXIMATELY
+from ..network.chunked_sampling import APPROXIMATELY, ChunkedRun
 from ..network.model_identity import Unrecognised, content_parts
 from ..network.unet.inflation import Inflation
+from ..network.without_guidance import without_guidance
 from ..prompts.tokens import PromptTokens
 from .source_run import SourceRun
 
@@ -50,6 +51,27 @@ def null_text_digest(model, source: SourceRun, start, negative, settings) -> str
     _add_conditioning(digest, source.conditioning, "the conditioning of 'source'")
     _add_conditioning(digest, start, "the conditioning that the optimization starts from")
     _add_conditioning(digest, negative, "'negative'")
+    return digest.hexdigest()[:32]
+
+
+def attention_digest(model, source: SourceRun) -> str:
+    """A text that is the same for two edits only where the rows of their source have the same attention.
+
+    Args:
+        model: ModelPatcher of the edit; guidance on it does not reach the source's rows.
+        source: The inverted clip; its null text does not either.
+
+    Raises:
+        Unrecognised: Where the model or the conditioning holds what cannot be named by its content.
+    """
+    digest = hashlib.sha256(b"FateZero attention 1;")
+    model = without_guidance(model)
+    fed = [source.sigmas, source.trajectory, source.label, source.refinement]
+    _add(digest, [*content_parts(model), *fed], "'model'")
+    chunks = ChunkedRun(model).describe(source.trajectory.shape[1:])
+    if APPROXIMATELY in chunks:
+        _add(digest, chunks, "'model'")
+    _add_conditioning(digest, source.conditioning, "the conditioning of 'source'")
     return digest.hexdigest()[:32]
 
 

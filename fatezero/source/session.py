@@ -1,9 +1,10 @@
 """Runs kept for the session, so that a new target does not invert the clip again.
 
 ComfyUI's own cache cannot know that only the target changed: the source prompt comes out of the same node. So a run is
-named by its content (`digest.py`). While ComfyUI holds the run, it is found in memory, with its attention cache. Once
-ComfyUI has freed it (on 0.30 by default as soon as the next prompt runs), it is found in ComfyUI's temp folder, which
-ComfyUI empties when it starts and when it ends. Nothing is kept alive here: the table holds weak references only.
+named by its content (`digest.py`). While ComfyUI holds the run, it is found in memory. Once ComfyUI has freed it (on
+0.30 by default as soon as the next prompt runs), it is found in ComfyUI's temp folder, which ComfyUI empties when it
+starts and when it ends. Nothing is kept alive here: the table holds weak references only. `kept_attention.py` keeps the
+source's attention in the same way.
 """
 
 import json
@@ -25,8 +26,9 @@ from .source_file import read_source, write_source
 from .source_run import SourceRun
 
 FOLDER = Path("fatezero", "session")  # within the temp folder
-MOST_BYTES = 4 << 30  # of all kept runs together
+MOST_BYTES = 4 << 30  # of all that is kept together
 SHARE_OF_DISK = 0.25  # of what is free: the temp folder is everyone's
+RUNS, ATTENTION = "runs", "attention"  # folders within it
 RUN, DETAILS = "run.safetensors", "details.json"
 
 _living: WeakValueDictionary[str, SourceRun] = WeakValueDictionary()
@@ -98,7 +100,7 @@ def find(digest: str, conditioning: list) -> KeptRun | None:
     except (Refusal, OSError, ValueError):  # never written, or dropped, or damaged: then it is made again
         return None
     with suppress(OSError):
-        os.utime(entry)  # the least recently used goes first
+        use(entry)
     _living[digest] = run
     return KeptRun(run, details, digest)
 
@@ -108,7 +110,7 @@ def keep(digest: str, made: KeptRun) -> str | None:
     entry = _entry(digest)
     unfinished = entry.with_name(f".unfinished_{uuid.uuid4().hex}")
     try:
-        _make_room(entry.parent, made.run.trajectory.nbytes + made.run.word_maps.nbytes)
+        make_room(made.run.trajectory.nbytes + made.run.word_maps.nbytes, entry)
         unfinished.mkdir(parents=True)
         write_source(str(unfinished / RUN), replace(made.run, conditioning=_plain(made.run.conditioning)))
         (unfinished / DETAILS).write_text(json.dumps(made.details), encoding="utf-8")
@@ -122,8 +124,22 @@ def keep(digest: str, made: KeptRun) -> str | None:
     return None
 
 
+def attention_folder(digest: str) -> Path:
+    """Where the session keeps the source's attention of this name."""
+    return _folder(ATTENTION) / digest
+
+
+def use(entry: Path) -> None:
+    """Marks an entry as used: the least recently used goes first."""
+    os.utime(entry)
+
+
 def _entry(digest: str) -> Path:
-    return Path(folder_paths.get_temp_directory()) / FOLDER / digest
+    return _folder(RUNS) / digest
+
+
+def _folder(kind: str) -> Path:
+    return Path(folder_paths.get_temp_directory()) / FOLDER / kind
 
 
 def _plain(conditioning: list) -> list:
@@ -132,21 +148,36 @@ def _plain(conditioning: list) -> list:
     return [[embedding, {name: value for name, value in options.items() if name == TOKENS}]]
 
 
-def _make_room(folder: Path, size: int) -> None:
-    """Drops the least recently used runs until another of `size` bytes is within the bounds.
+def make_room(size: int, entry: Path) -> None:
+    """Drops the least recently used entries until another `size` bytes are within the bounds: attention first, which is
+    quick to compute again, and runs for nothing but a run.
+
+    Args:
+        size: Bytes.
+        entry: The folder that they are for, which stays.
 
     Raises:
         OSError: Where it is too large to be kept at all.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    entries = sorted((entry for entry in folder.iterdir() if entry.is_dir()), key=lambda entry: entry.stat().st_mtime)
-    sizes = {entry: sum(file.stat().st_size for file in entry.iterdir()) for entry in entries}
-    held = sum(sizes.values())
-    most = min(MOST_BYTES, SHARE_OF_DISK * (shutil.disk_usage(folder).free + held))
-    if size > most:
-        raise OSError(f"{size / 1e6:.0f} MB needed, {most / 1e6:.0f} MB may be used of the temp folder")
-    for entry in entries:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    attention, runs = _entries(ATTENTION), _entries(RUNS)
+    held = sum([*attention.values(), *runs.values()])
+    most = min(MOST_BYTES, SHARE_OF_DISK * (shutil.disk_usage(entry.parent).free + held))
+    may_go = {**attention, **(runs if entry.parent == _folder(RUNS) else {})}
+    may_go.pop(entry, None)
+    most_for_it = max(0, most - held + sum(may_go.values()))
+    if size > most_for_it:
+        raise OSError(f"{size / 1e6:.0f} MB needed, {most_for_it / 1e6:.0f} MB may be used of the temp folder")
+    for other, its_size in may_go.items():
         if held + size <= most:
             return
-        shutil.rmtree(entry, ignore_errors=True)
-        held -= sizes[entry]
+        shutil.rmtree(other, ignore_errors=True)
+        held -= its_size
+
+
+def _entries(kind: str) -> dict[Path, int]:
+    """The folders of a kind with their bytes, the least recently used first."""
+    if not _folder(kind).exists():
+        return {}
+    entries = sorted((entry for entry in _folder(kind).iterdir() if entry.is_dir()), key=lambda at: at.stat().st_mtime)
+    return {entry: sum(file.stat().st_size for file in entry.iterdir()) for entry in entries}
