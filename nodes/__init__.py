@@ -35,16 +35,18 @@ class FateZeroExtension(ComfyExtension):
         from .inflate import InflateUNet
         from .invert import Invert
         from .null_text import NullTextOptimization
+        from .shared.clip_route import register_clip_route
         from .shared.tuned_folder import register_folder
         from .source_load import LoadSourceRun
         from .source_save import SaveSourceRun
         from .tune import TuneVideoModel
         from .tuned_load import LoadTunedModel
         from .tuned_save import SaveTunedModel
-        from .video_load import VideoLoad
+        from .video_load import VideoLoad, preview
         from .video_save import VideoSave
 
         register_folder()
+        register_clip_route(preview)
         return [
             VideoLoad,
             LoadDemoModel,

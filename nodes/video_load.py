@@ -1,30 +1,27 @@
 """Video Load: the frames of a clip that are to be edited, on the model's grid."""
 
-import os
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from typing import Any
 
-import folder_paths
 import torch
 
 from ..fatezero.compat import io, schema
-from ..fatezero.refusal import Refusal
-from ..fatezero.video.clip import STILL_FPS, Clip, Color, Selection
-from ..fatezero.video.formats import is_readable_name
-from ..fatezero.video.frames import FITS, check_images, placement
-from ..fatezero.video.read import read_file, read_images, read_video
+from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.video.clip import FPS_RANGE, STILL_FPS, Clip, Color, Selection
+from ..fatezero.video.frames import FITS, Placement, check_images, is_much, placement, smaller, what_is_lost
+from ..fatezero.video.read import read_images, read_video
+from ..fatezero.video.sizes import FAMILIES, size_of_family
 from ..fatezero.video.write_limits import MOST_PIXELS
 from .shared.checked import checked
+from .shared.clip_file import UPLOAD_BUTTON, clip_names, find_clip
 from .shared.clip_preview import show_clip
-from .shared.input_file import files_inside, input_path
+from .shared.wire_types import ClipFitType
 
 NODE = "Video Load"
 GRIDS = ("8", "16", "32", "64")
-
-# Workflows of 0.1.0 end with what the upload button holds; the frontend now gives that to 'background'.
-_UPLOAD_BUTTON = "image"
-_DEMO = "demo/"
-_DEMO_CLIPS = Path(__file__).resolve().parent.parent / "demo" / "clips"
+SHOWN, SHOWN_SIDE = 48, 512  # frames and pixels of a preview, at most
+TYPED = "width and height"
 
 
 class VideoLoad(io.ComfyNode):
@@ -43,8 +40,7 @@ class VideoLoad(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=_files(),
-                    upload=io.UploadType.video,
+                    options=clip_names(),
                     tooltip="A video, animation or picture in ComfyUI's input folder, or one of the pack's "
                     "demo clips. Not used while 'video' or 'images' is connected.",
                 ),
@@ -89,6 +85,39 @@ class VideoLoad(io.ComfyNode):
                     optional=True,
                     tooltip="The colour behind transparent places. 'mask' tells where they are.",
                 ),
+                io.Combo.Input(
+                    "size_for",
+                    options=[TYPED, *FAMILIES],
+                    default=TYPED,
+                    optional=True,
+                    tooltip="A family of models, for about as many pixels as it was trained with, in the clip's own "
+                    "aspect; width and height are then not used.",
+                ),
+                io.String.Input(
+                    "path",
+                    default="",
+                    optional=True,
+                    tooltip="A file within ComfyUI's input folder, such as shots/take 1.mov, or a folder of numbered "
+                    "pictures; instead of 'file'.",
+                ),
+                io.Float.Input(
+                    "force_rate",
+                    default=0.0,
+                    min=0.0,
+                    max=FPS_RANGE[1],
+                    step=0.001,
+                    optional=True,
+                    tooltip="Frames per second to play the clip at before frames are counted: leaves some out or "
+                    "repeats some, at the same speed. 0 keeps its own. Pictures without a rate play at it.",
+                ),
+                number(
+                    "batch",
+                    default=0,
+                    control_after_generate=io.ControlAfterGenerate.fixed,
+                    optional=True,
+                    tooltip="For clips longer than memory: 0 takes the first 'count' frames from 'start' on, 1 the "
+                    "next 'count', and so on. On increment, each run takes the next part.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The frames, in order."),
@@ -99,119 +128,153 @@ class VideoLoad(io.ComfyNode):
                 io.Mask.Output(
                     display_name="mask", tooltip="The opacity: 1 where the clip is solid, 0 where it is transparent."
                 ),
+                ClipFitType.Output(display_name="fit", tooltip="How the frames came out of the clip, for Fit Mask."),
             ],
         )
 
     @classmethod
-    def validate_inputs(cls, file=None, video=False, images=False, background="#000000"):
+    def validate_inputs(
+        cls, file=None, video=False, images=False, background="#000000", size_for=TYPED, path="", batch=0, count=8
+    ):
         # A connected input arrives as None, here and in fingerprint_inputs.
-        if background is not None and _color(background) is None:
-            return f"{NODE}: {_no_color(background)}"
-        if file is None or video is None or images is None or _path(file) is not None:
-            return True
-        return f"{NODE}: {_missing(file)}"
+        try:
+            if background is not None:
+                _color(background)
+            if size_for is not None:
+                _family(size_for)
+            if None not in (batch, count):
+                _check_batch(batch, count)
+            if None not in (file, video, images, path):
+                find_clip(file, path)
+        except Refusal as refusal:
+            return f"{NODE}: {refusal}"
+        return True
 
     @classmethod
-    def fingerprint_inputs(cls, file=None, video=False, images=False, **settings):
-        path = _path(file) if file and video is not None and images is not None else None
-        if path is None:
+    def fingerprint_inputs(cls, file=None, video=False, images=False, path="", **settings):
+        if not file or None in (video, images, path):
             return ""
-        facts = os.stat(path)
-        return f"{path} {facts.st_mtime_ns} {facts.st_size}"
+        try:
+            return find_clip(file, path).state()
+        except (Refusal, OSError):
+            return ""
 
     @classmethod
     @checked
     def execute(
-        cls, file, start, count, every_nth, width, height, fit, grid, video=None, images=None, background="#000000"
+        cls,
+        file,
+        start,
+        count,
+        every_nth,
+        width,
+        height,
+        fit,
+        grid,
+        video=None,
+        images=None,
+        background="#000000",
+        size_for=TYPED,
+        path="",
+        force_rate=0.0,
+        batch=0,
     ) -> io.NodeOutput:
-        numbers = {"start": start, "count": count, "every nth": every_nth, "width": width, "height": height}
-        _check_settings(numbers, fit, grid)
-        color = _color(background)
-        if color is None:
-            raise Refusal(_no_color(background))
-        selection = Selection(start, count, every_nth)
-        name, clip = _read(
-            file, video, images, selection, partial(placement, size=(width, height), fit=fit, grid=int(grid)), color
-        )
+        color, family = _color(background), _family(size_for)
+        _check_batch(batch, count)
+        selection = Selection(start, count, every_nth, force_rate, batch)
+        place_of = partial(place_for, size=(width, height), family=family, fit=fit, grid=int(grid))
+        if video is not None and images is not None:
+            raise Refusal("both 'video' and 'images' are connected; disconnect one of them.")
+        if images is not None:
+            name = "'images'"
+            check_images(images, "images")
+            clip = read_images(images, name, selection, place_of, force_rate or STILL_FPS, background=color)
+        elif video is not None:
+            name = "'video'"
+            clip = read_video(video, name, selection, place_of, color)
+        else:
+            chosen = find_clip(file, path)
+            name, clip = chosen.name, chosen.read(selection, place_of, color)
         opaque = torch.ones(1, 1, 1).expand(clip.images.shape[:3])
         mask = opaque if clip.alpha is None else clip.alpha
-        shown = show_clip(clip.images, _summary(name, selection, clip), clip.fps)
-        return io.NodeOutput(clip.images, clip.fps, clip.audio, mask, ui=shown)
+        shown = show_clip(clip.images, summary(name, selection, clip), clip.fps, clip.audio)
+        return io.NodeOutput(clip.images, clip.fps, clip.audio, mask, clip.fit, ui=shown)
 
 
-def _check_settings(numbers: dict[str, int], fit: str, grid: str) -> None:
-    """Linked values, which ComfyUI does not check."""
-    for name, value in numbers.items():
-        least = 1 if name == "every nth" else 0
-        if value < least:
-            raise Refusal(f"'{name}' is {value}; expected a whole number of {least} or more.")
-    for name, value, choices in (("fit", fit, FITS), ("grid", grid, GRIDS)):
-        if value not in choices:
-            raise Refusal(f"'{name}' is {value}; choose {', '.join(choices)}.")
+def preview(values: dict[str, Any]) -> dict[str, Any]:
+    """What the node shows as soon as its widgets hold these values: the first of the frames that it would take, small.
+
+    Args:
+        values: By the widgets' ids; what is missing has its default.
+
+    Raises:
+        Refusal: There is no such clip, or it cannot be read.
+    """
+    widgets = {item.id: item.default for item in VideoLoad.define_schema().inputs if hasattr(item, "default")} | values
+    with speaking(NODE):
+        chosen = find_clip(widgets["file"], widgets["path"])
+        asked = Selection(*(widgets[name] for name in ("start", "count", "every_nth", "force_rate", "batch")))
+        is_whole = 0 < asked.count <= SHOWN
+        shown = asked if is_whole else Selection(asked.first, SHOWN, asked.every_nth, asked.rate)
+        place_of = partial(
+            place_for,
+            size=(widgets["width"], widgets["height"]),
+            family=_family(widgets["size_for"]),
+            fit=widgets["fit"],
+            grid=int(widgets["grid"]),
+        )
+        clip = chosen.read(shown, lambda size: smaller(place_of(size), SHOWN_SIDE), _color(widgets["background"]))
+    fit = replace(clip.fit, where=place_of(clip.source_size))
+    count = asked.count if is_whole else len(clip.images)
+    text = summary(chosen.name, replace(shown, count=count), replace(clip, fit=fit))
+    if not is_whole and count == SHOWN:
+        text += f"\nThis preview ends after {SHOWN} frames; the run goes on."
+    return show_clip(clip.images, text, clip.fps, clip.audio)
 
 
-def _read(file, video, images, selection: Selection, fit, color: Color) -> tuple[str, Clip]:
-    """The clip, and what it is called in messages."""
-    if video is not None and images is not None:
-        raise Refusal("both 'video' and 'images' are connected; disconnect one of them.")
-    if images is not None:
-        check_images(images, "images")
-        return "'images'", read_images(images, "'images'", selection, fit, background=color)
-    if video is not None:
-        return "'video'", read_video(video, "'video'", selection, fit, color)
-    name, path = os.path.basename(file), _path(file)
-    if path is None:
-        raise Refusal(_missing(file))
-    return name, read_file(path, name, selection, fit, color)
+def place_for(source: tuple[int, int], size: tuple[int, int], family: str | None, fit: str, grid: int) -> Placement:
+    """Where a clip of a size goes, by what the widgets say."""
+    return placement(source, size_of_family(source, family, grid) if family else size, fit, grid)
 
 
-def _color(text: str) -> Color | None:
-    """Red, green and blue of 0..1 from '#rrggbb' or '#rgb'; None if it is neither."""
-    digits = "000" if text == _UPLOAD_BUTTON else str(text).strip().removeprefix("#")
+def _family(size_for: str) -> str | None:
+    """The family of models whose size is wanted; None: the one that is typed."""
+    if size_for in (TYPED, UPLOAD_BUTTON):
+        return None
+    if size_for not in FAMILIES:
+        raise Refusal(f"'size for' is {size_for}; choose {', '.join((TYPED, *FAMILIES))}.")
+    return size_for
+
+
+def _check_batch(batch: int, count: int) -> None:
+    if batch and not count:
+        raise Refusal("'batch' counts parts of 'count' frames, but 'count' is 0, which takes all; set a 'count'.")
+
+
+def _color(text: str) -> Color:
+    """Red, green and blue of 0..1 from '#rrggbb' or '#rgb'."""
+    digits = "000" if text == UPLOAD_BUTTON else str(text).strip().removeprefix("#")
     if len(digits) == 3:
         digits = "".join(2 * digit for digit in digits)
     if len(digits) != 6 or not all(digit in "0123456789abcdefABCDEF" for digit in digits):
-        return None
+        raise Refusal(f"'background' is '{text}'; write a colour such as #ffffff.")
     red, green, blue = bytes.fromhex(digits)
     return red / 255, green / 255, blue / 255
 
 
-def _no_color(text: str) -> str:
-    return f"'background' is '{text}'; write a colour such as #ffffff."
-
-
-def _files() -> list[str]:
-    return _demo_clips() + _playable(folder_paths.get_input_directory())
-
-
-def _demo_clips() -> list[str]:
-    return [_DEMO + name for name in _playable(_DEMO_CLIPS)]
-
-
-def _playable(folder) -> list[str]:
-    """The videos and pictures in a folder, by their names' endings."""
-    return [name for name in files_inside(folder) if is_readable_name(name)]
-
-
-def _path(file: str) -> str | None:
-    """Where the clip lies that `file` names; None if it is not there."""
-    if file in _demo_clips():
-        return str(_DEMO_CLIPS / file.removeprefix(_DEMO))
-    return input_path(file)
-
-
-def _missing(file: str) -> str:
-    return f"'file' is {file}, which is not in ComfyUI's input folder; upload it or choose another one."
-
-
-def _summary(name: str, selection: Selection, clip: Clip) -> str:
-    count, height, width, _ = clip.images.shape
-    last = selection.start + (count - 1) * selection.every_nth
+def summary(name: str, selection: Selection, clip: Clip) -> str:
+    """What the node says about the clip that it gives out."""
+    count = len(clip.images)
+    last = selection.first + (count - 1) * selection.every_nth
+    source, where = clip.source_size, clip.fit.where
+    width, height = where.target
     lines = [
-        f"{count} frame{'s' * (count > 1)} ({selection.start} to {last}) of {name}",
-        f"{width}x{height} from {clip.source_size[0]}x{clip.source_size[1]}, {clip.fps:g} frames per second, "
-        f"{'with' if clip.audio else 'no'} sound",
+        f"{count} frame{'s' * (count > 1)} ({selection.first} to {last}) of {name}",
+        f"{source[0]}x{source[1]} -> {width}x{height}, {what_is_lost(source, where)}",
+        f"{clip.fps:g} frames per second, {'with' if clip.audio else 'no'} sound",
     ]
+    if is_much(source, where):
+        lines.append("To keep more: set 'width' or 'height' to 0, choose a smaller 'grid', or set 'fit' to pad.")
     if count < selection.count:
         lines.append(f"The clip ends there: {selection.count} frames were asked for.")
     if max(width, height) > MOST_PIXELS["mp4"]:

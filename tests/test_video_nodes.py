@@ -68,12 +68,12 @@ def test_load_offers_the_input_folder_and_the_demo_clips(clip):
 
 
 def test_load_returns_frames_rate_and_sound_and_shows_them(clip, folders):
-    images, fps, audio, mask = load(start=2, count=4, every_nth=2, width=160, grid="16").args
+    images, fps, audio, mask, fit = load(start=2, count=4, every_nth=2, width=160, grid="16").args
     assert numbers(images) == [2, 4, 6, 8] and images.shape == (4, 96, 160, 3) and images.dtype == torch.float32
     assert fps == 4.0 and audio["waveform"].shape == (1, 1, 48000)
     shown = load(start=20).ui
     assert shown["text"] == (
-        "4 frames (20 to 23) of clip.mp4\n80x48 from 80x48, 8 frames per second, with sound\n"
+        "4 frames (20 to 23) of clip.mp4\n80x48 -> 80x48, 0 % cut\n8 frames per second, with sound\n"
         "The clip ends there: 8 frames were asked for.",
     )
     (preview,) = shown["images"]
@@ -177,7 +177,7 @@ def test_save_puts_the_workflow_into_the_file_unless_told_not_to(monkeypatch, di
 
 
 def test_save_takes_what_load_gives(clip):
-    images, fps, audio, mask = load(count=16).args
+    images, fps, audio, *_ = load(count=16).args
     for format in ("mp4", "webm"):
         path = save(images, fps, format=format, audio=audio, compare_with=images).args[0]
         with av.open(path) as container:

@@ -65,7 +65,7 @@ def refusal_of(**settings):
 @pytest.mark.parametrize("format", ["mp4", "webm", "gif"])
 def test_every_rate_that_is_loaded_can_be_saved(folders, fps, format):
     write_numbered(folders / "input" / "clip.mp4", count=8, fps=str(fps))
-    images, rate, audio, _ = load().args
+    images, rate, audio, *_ = load().args
     assert rate == pytest.approx(fps, rel=1e-3)
     saved = save(images, rate, format=format, audio=audio)
     clip = read(saved.args[0])
@@ -290,9 +290,9 @@ def test_the_background_is_a_colour(folders):
     assert VideoLoad.validate_inputs(file=None, background="image") is True  # of a workflow that has no background yet
     with pytest.raises(ValueError, match="Video Load: 'background' is 'red'"):
         load(images=torch.rand(1, 8, 8, 4), background="red")
-    images, _, _, mask = load(images=torch.zeros(1, 8, 8, 4), background="#ff8000").args
+    images, _, _, mask, _ = load(images=torch.zeros(1, 8, 8, 4), background="#ff8000").args
     assert torch.allclose(images[0, 0, 0], torch.tensor([1, 128 / 255, 0])) and mask.max() == 0
-    _, _, _, mask = load(images=torch.rand(2, 8, 8, 3)).args
+    _, _, _, mask, _ = load(images=torch.rand(2, 8, 8, 3)).args
     assert mask.shape == (2, 8, 8) and mask.min() == 1
 
 

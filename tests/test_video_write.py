@@ -131,7 +131,7 @@ def test_nothing_is_left_after_an_error_or_a_cancel(tmp_path, monkeypatch, name,
             assert os.listdir(tmp_path) != []
             raise problem
 
-    monkeypatch.setattr(video_write, "throw_exception_if_processing_interrupted", fail_at_the_fifth_frame)
+    monkeypatch.setattr(video_write, "heed_cancel", fail_at_the_fifth_frame)
     with pytest.raises(type(problem)):
         write_clip(str(tmp_path / name), smooth_clip(8, 16, 16), 8.0)
     assert len(frames) == 5 and os.listdir(tmp_path) == []

@@ -1,5 +1,6 @@
 """What is asked for of a clip, and what comes of it."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from .frames import Placement
 
 STILL_FPS = 8.0  # of pictures that have no frame rate: FateZero's released clips play at 8
 FPS_RANGE = (0.01, 1000.0)  # what every container can hold
+_ROUNDING = 0.0005  # seconds by which time stamps are rounded
 BLACK = (0.0, 0.0, 0.0)
 
 Fit = Callable[[tuple[int, int]], Placement]  # where a source of (width, height) goes
@@ -19,11 +21,46 @@ Color = tuple[float, float, float]  # red, green, blue; 0..1
 
 @dataclass(frozen=True)
 class Selection:
-    """Which frames: from index `start`, every `every_nth`, at most `count` (0: all the rest)."""
+    """Which frames: from index `start`, every `every_nth`, at most `count` (0: all the rest).
+
+    Of the clip's own frames, or, with a `rate`, of those that it has when it is played at so many frames per second.
+    `batch` takes the part after so many parts of `count` frames.
+    """
 
     start: int = 0
     count: int = 0
     every_nth: int = 1
+    rate: float = 0.0
+    batch: int = 0
+
+    @property
+    def first(self) -> int:
+        """The index of the first frame."""
+        return self.start + self.batch * self.count * self.every_nth
+
+    def frames(self, seconds: list[float], name: str) -> list[int]:
+        """Which of the clip's own frames are taken, in order; with a high `rate`, one of them several times.
+
+        Args:
+            seconds: When each is shown, in order.
+            name: The clip, as it is called in a message.
+
+        Raises:
+            Refusal: As `taken`.
+        """
+        shown = self._played(seconds) if self.rate and len(seconds) > 1 else range(len(seconds))
+        return list(shown[self.first :: self.every_nth])[: self.taken(len(shown), name)]
+
+    def playing_rate(self, own: float) -> float:
+        """At which the taken frames keep the clip's speed, where its own frames play at `own`."""
+        return (self.rate or own) / self.every_nth
+
+    def _played(self, seconds: list[float]) -> list[int]:
+        """The frame on the screen at each tick of `rate`; the last is shown as long as the others on average."""
+        span = seconds[-1] - seconds[0]
+        ticks = max(1, round((span + span / (len(seconds) - 1)) * self.rate))
+        begin = seconds[0] + _ROUNDING
+        return [bisect_right(seconds, begin + tick / self.rate) - 1 for tick in range(ticks)]
 
     def taken(self, available: int, name: str) -> int:
         """How many frames are taken.
@@ -37,17 +74,30 @@ class Selection:
         """
         if available == 0:
             raise Refusal(f"{name} has no frames; choose another file.")
-        if self.start >= available:
+        if self.first >= available and self.batch:
+            raise Refusal(
+                f"'batch' {self.batch} begins at frame {self.first}, but {name} has {available} "
+                f"frame{'s' * (available > 1)}; all of its parts are done."
+            )
+        if self.first >= available:
             raise Refusal(
                 f"'start' is {self.start} but {name} has {available} "
                 f"frame{'s' * (available > 1)}; choose a start below {available}."
             )
-        rest = -(-(available - self.start) // self.every_nth)
+        rest = -(-(available - self.first) // self.every_nth)
         return min(rest, self.count or rest)
 
-    def span(self, available: int, taken: int) -> int:
-        """How many of the clip's frames pass while the taken ones are shown; none after the clip's end."""
-        return min(taken * self.every_nth, available - self.start)
+
+@dataclass(frozen=True)
+class ClipFit:
+    """How frames came out of their footage, so that a mask of that footage can follow them.
+
+    source_size: (width, height) of the footage as it is shown; where: each frame went; taken: their indices in it.
+    """
+
+    source_size: tuple[int, int]
+    where: Placement
+    taken: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -55,16 +105,21 @@ class Clip:
     """The frames that were read.
 
     images: float32 [n, H, W, 3] of 0..1, transparent places filled; fps: at which they keep the clip's speed; audio: of
-    just their time span (ComfyUI's AUDIO) or None; source_size: (width, height) as the clip is shown; alpha: the
-    opacity [n, H, W] of 0..1, None where all is opaque; notes: what the person should know, each a sentence.
+    just their time span (ComfyUI's AUDIO) or None; fit: how they came out of the file; alpha: the opacity [n, H, W] of
+    0..1, None where all is opaque; notes: what the person should know, each a sentence.
     """
 
     images: torch.Tensor
     fps: float
     audio: dict[str, Any] | None
-    source_size: tuple[int, int]
+    fit: ClipFit
     alpha: torch.Tensor | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def source_size(self) -> tuple[int, int]:
+        """(width, height) as the footage is shown."""
+        return self.fit.source_size
 
 
 def playable_rate(fps: float, notes: list[str]) -> float:

@@ -1,36 +1,43 @@
 """Pictures, one after the other, into the one tensor that becomes the clip."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from comfy.utils import ProgressBar
 
 from ..refusal import Refusal
-from .clip import STILL_FPS, Clip, Color, Fit, playable_rate
+from .clip import STILL_FPS, Clip, ClipFit, Color, Fit, playable_rate
+from .frames import Placement
 from .memory import allocate
 from .picture import Picture, placed
+from .running import Progress
 
+T = TypeVar("T")
 _FILLED = "Transparent places are filled with 'background'; 'mask' has the opacity."
 
 
 @dataclass(frozen=True)
 class Collected:
     """images: [n, H, W, 3]; alpha: [n, H, W] or None; seconds: the frames' times in the clip, None if unknown;
-    source_size: (width, height) of the first picture."""
+    source_size: (width, height) of the first picture; where: it went."""
 
     images: torch.Tensor
     alpha: torch.Tensor | None
     seconds: list[float | None]
     source_size: tuple[int, int]
+    where: Placement
 
-    def clip(self, fps: float, audio: dict[str, Any] | None = None, notes: Iterable[str] = ()) -> Clip:
-        """The clip of these frames."""
+    def clip(
+        self, fps: float, taken: list[int], audio: dict[str, Any] | None = None, notes: Iterable[str] = ()
+    ) -> Clip:
+        """The clip of these frames; taken: their indices in the file."""
         all_notes = [*notes] + [_FILLED] * (self.alpha is not None)
-        return Clip(self.images, playable_rate(fps, all_notes), audio, self.source_size, self.alpha, tuple(all_notes))
+        fit = ClipFit(self.source_size, self.where, tuple(taken[: len(self.images)]))
+        return Clip(self.images, playable_rate(fps, all_notes), audio, fit, self.alpha, tuple(all_notes))
 
 
 def collect(pictures: Iterable[Picture], expected: int, name: str, fit: Fit, background: Color) -> Collected:
@@ -47,8 +54,9 @@ def collect(pictures: Iterable[Picture], expected: int, name: str, fit: Fit, bac
         Refusal: There is no picture, or the result does not fit in the free memory.
     """
     seconds: list[float | None] = []
-    images, alpha, where, source_size = torch.empty(0), None, None, (0, 0)
-    progress = ProgressBar(expected)
+    images, alpha, source_size = torch.empty(0), None, (0, 0)
+    where: Placement | None = None
+    progress = Progress(expected)
     for index, picture in enumerate(islice(pictures, expected)):
         if where is None:
             source_size, where = picture.size, fit(picture.size)
@@ -59,10 +67,26 @@ def collect(pictures: Iterable[Picture], expected: int, name: str, fit: Fit, bac
                 alpha = torch.ones(images.shape[:3])
             alpha[index] = opacity
         seconds.append(picture.seconds)
-        progress.update_absolute(len(seconds))
-    if not seconds:
+        progress.step()
+    if where is None:
         raise Refusal(f"no frame of {name} could be decoded from 'start' on; choose an earlier start or another file.")
-    return Collected(images[: len(seconds)], None if alpha is None else alpha[: len(seconds)], seconds, source_size)
+    return Collected(
+        images[: len(seconds)], None if alpha is None else alpha[: len(seconds)], seconds, source_size, where
+    )
+
+
+def picked(items: Iterable[T], indices: Iterable[int]) -> Iterator[T]:
+    """Some of the items, by their indices in rising order, of which one may be asked for again.
+
+    >>> list(picked("abcdef", [0, 2, 2, 3, 9]))
+    ['a', 'c', 'c', 'd']
+    """
+    times = Counter(indices)
+    for position, item in enumerate(items):
+        for _ in range(times.pop(position, 0)):
+            yield item
+        if not times:
+            return
 
 
 def frame_rate(seconds: list[float | None], nominal: float | None, tick: float | Fraction) -> float:

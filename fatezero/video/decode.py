@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any
 
-from comfy.model_management import throw_exception_if_processing_interrupted
-
 from .open import Source, opened, picture_limit
+from .running import heed_cancel
 
 if TYPE_CHECKING:
     import av
@@ -28,7 +27,7 @@ class Findings:
 def packets(container: "InputContainer", stream: Any) -> Iterator:
     """The packets that become frames: those at the end (empty) and outside the edit list (discarded) do not."""
     for packet in container.demux(stream):
-        throw_exception_if_processing_interrupted()
+        heed_cancel()
         if packet.size and not packet.is_discard:
             yield packet
 
@@ -88,7 +87,7 @@ def decoded(container: "InputContainer", stream: Any, findings: Findings) -> Ite
 
     decoder = _decoder(stream)
     for packet in container.demux(stream):
-        throw_exception_if_processing_interrupted()
+        heed_cancel()
         try:
             frames = decoder.decode(packet)
         except av.InvalidDataError:  # a damaged packet: the ones after it may well be whole

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ..refusal import Refusal
+from .sizes import LITTLE, cut, size_of_side
 
 FITS = ("crop", "pad", "stretch")
 
@@ -30,12 +31,14 @@ def placement(source: tuple[int, int], size: tuple[int, int], fit: str, grid: in
         size: The wanted (width, height). A zero is derived from the other number and the source's aspect; two zeros
             keep the source's scale.
         fit: One of `FITS`.
-        grid: Each side of the target is a multiple of this: the one below for crop, above for pad and the nearest for
-            stretch.
+        grid: Each side of the target is a multiple of this: for crop the one below, or for a derived side the one at
+            which least is cut off (`size_of_side`); above for pad and the nearest for stretch.
 
     Returns:
         The placement; its scaled size covers the target (crop), fits in it (pad) or is it (stretch).
     """
+    if fit == "crop" and (size[0] == 0) != (size[1] == 0):
+        size = size_of_side(source, size, grid)
     target = (_on_grid(_wanted(source, size)[0], fit, grid), _on_grid(_wanted(source, size)[1], fit, grid))
     if fit == "stretch":
         return Placement(target, target)
@@ -47,6 +50,37 @@ def placement(source: tuple[int, int], size: tuple[int, int], fit: str, grid: in
     else:
         width, height = (min(round(side * min(scales)), limit) for side, limit in zip(source, target))
     return Placement((max(1, width), max(1, height)), target)
+
+
+def what_is_lost(source: tuple[int, int], where: Placement) -> str:
+    """What a person should know of a fit, such as "0 % cut"; `is_much` tells whether it is worth a sentence."""
+    share, kind = _lost(source, where)
+    return f"{100 * share:.0f} % {kind}"
+
+
+def is_much(source: tuple[int, int], where: Placement) -> bool:
+    """Whether more than a little is cut off, or distorted."""
+    share, kind = _lost(source, where)
+    return share > LITTLE and kind != "bars"
+
+
+def _lost(source: tuple[int, int], where: Placement) -> tuple[float, str]:
+    (width, height), target = where
+    if target[0] * target[1] < width * height:
+        return 1 - target[0] * target[1] / (width * height), "cut"
+    if target[0] * target[1] > width * height:
+        return 1 - width * height / (target[0] * target[1]), "bars"
+    distorted = cut(source, target)
+    return (distorted, "stretched") if distorted > LITTLE else (0.0, "cut")
+
+
+def smaller(where: Placement, side: int) -> Placement:
+    """The same fit in a picture that measures at most `side` pixels."""
+    scale = min(1.0, side / max(where.target))
+    if scale == 1.0:
+        return where
+    sizes = [(max(1, round(width * scale)), max(1, round(height * scale))) for width, height in where]
+    return Placement(*sizes)
 
 
 def _wanted(source: tuple[int, int], size: tuple[int, int]) -> tuple[float, float]:

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
-from comfy.model_management import throw_exception_if_processing_interrupted
 
 from ..refusal import Refusal
-from .clip import STILL_FPS, Selection
+from .clip import STILL_FPS
 from .memory import require_picture_memory
 from .orientation import is_turned, oriented, photo_orientation
 from .picture import Picture
+from .running import heed_cancel
 
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP")
 _HELD_BYTES = 8  # of a pixel: two pictures, as of an animation
@@ -49,15 +49,29 @@ def require_memory_for_header(file: BinaryIO, name: str) -> None:
         return
 
 
-def webp_pictures(image: Any, selection: Selection) -> Iterator[Picture]:
-    """The selected pictures of an animation; those between them are decoded, since each builds on the one before."""
-    seconds, turn = 0.0, photo_orientation(image)
+def webp_seconds(image: Any) -> list[float]:
+    """When each picture of an animation is shown; all of them are decoded for this."""
+    seconds = [0.0]
     for index in range(image.n_frames):
-        throw_exception_if_processing_interrupted()
+        heed_cancel()
         image.seek(index)
         image.load()
-        if index >= selection.start and (index - selection.start) % selection.every_nth == 0:
-            kind = "RGBA" if image.has_transparency_data else "RGB"
-            size = image.size[::-1] if is_turned(turn) else image.size
-            yield Picture(seconds, oriented(np.array(image.convert(kind)), turn), size)
-        seconds += image.info["duration"] / 1000 if image.info.get("duration") else 1 / STILL_FPS
+        seconds.append(seconds[-1] + _duration(image))
+    return seconds[:-1]
+
+
+def webp_pictures(image: Any, last: int) -> Iterator[Picture]:
+    """The pictures of an animation up to an index; all are decoded, since each builds on the one before."""
+    seconds, turn = 0.0, photo_orientation(image)
+    for index in range(last + 1):
+        heed_cancel()
+        image.seek(index)
+        image.load()
+        kind = "RGBA" if image.has_transparency_data else "RGB"
+        size = image.size[::-1] if is_turned(turn) else image.size
+        yield Picture(seconds, oriented(np.array(image.convert(kind)), turn), size)
+        seconds += _duration(image)
+
+
+def _duration(image: Any) -> float:
+    return image.info["duration"] / 1000 if image.info.get("duration") else 1 / STILL_FPS

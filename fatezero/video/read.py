@@ -4,6 +4,9 @@ Frames are counted by their time stamps (from the packets, which is cheap), reac
 one at a time into the one tensor that is returned.
 """
 
+import os
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,13 +14,15 @@ import torch
 from ..compat import InputImpl
 from ..refusal import Refusal
 from .clip import BLACK, STILL_FPS, Clip, Color, Fit, Selection
-from .collect import Collected, collect, frame_rate
+from .collect import Collected, collect, frame_rate, picked
 from .frames import Placement
 from .open import Source, explained, opened, opened_file
 from .picture import Picture
-from .pillow import open_picture, require_memory_for_header, webp_pictures
+from .pillow import open_picture, require_memory_for_header, webp_pictures, webp_seconds
 from .stream import read_stream
 from .whole import is_cut_off
+
+_ONE = Selection(count=1)
 
 
 def read_file(source: Source, name: str, selection: Selection, fit: Fit, background: Color = BLACK) -> Clip:
@@ -101,26 +106,65 @@ def read_images(
     Raises:
         Refusal: There is no image at `start`, or the result is too large.
     """
-    expected = selection.taken(len(images), name)
-    chosen = images[selection.start :: selection.every_nth][:expected]
+    own_times = [index / fps for index in range(len(images))]
+    taken = selection.frames(own_times, name)
+    chosen = images[taken] if selection.rate else images[selection.first :: selection.every_nth][: len(taken)]
     source_size = (images.shape[2], images.shape[1])
     where = fit(source_size)
     if images.shape[-1] == 3 and where == Placement(source_size, source_size):
-        collected = Collected(chosen.float(), None, [], source_size)
+        collected = Collected(chosen.float(), None, [], source_size, where)
     else:
         pictures = (Picture(None, image.float().cpu().numpy(), source_size) for image in chosen)
-        collected = collect(pictures, expected, name, fit, background)
+        collected = collect(pictures, len(taken), name, fit, background)
+    rate = selection.playing_rate(fps)
     if audio is not None:
-        rate, begin = audio["sample_rate"], selection.start / fps
-        end = begin + expected * selection.every_nth / fps
-        waveform = audio["waveform"][..., round(begin * rate) : round(end * rate)]
-        audio = {"waveform": waveform, "sample_rate": rate} if waveform.shape[-1] else None
-    return collected.clip(fps / selection.every_nth, audio)
+        samples, begin = audio["sample_rate"], own_times[taken[0]]
+        end = begin + len(taken) / rate
+        waveform = audio["waveform"][..., round(begin * samples) : round(end * samples)]
+        audio = {"waveform": waveform, "sample_rate": samples} if waveform.shape[-1] else None
+    return collected.clip(rate, taken, audio)
+
+
+def read_sequence(paths: list[str], name: str, selection: Selection, fit: Fit, background: Color = BLACK) -> Clip:
+    """The selected pictures of a folder as a clip; they go where the first one does.
+
+    Args:
+        paths: The pictures in order.
+        name: What the folder is called in messages.
+        selection: Which of them; its `rate` is that at which they play, since they have none of their own.
+        fit, background: As for `read_file`.
+
+    Raises:
+        Refusal: As `read_file`, for each of them.
+    """
+    rate, selection = selection.rate or STILL_FPS, replace(selection, rate=0.0)
+    taken = selection.frames([index / rate for index in range(len(paths))], name)
+    sizes: set[tuple[int, int]] = set()
+
+    def pictures() -> Iterator[Picture]:
+        for index in taken:
+            clip = read_file(paths[index], os.path.basename(paths[index]), _ONE, _as_it_is)
+            sizes.add(clip.source_size)
+            pixels = clip.images[0]
+            if clip.alpha is not None:  # laid on black, which is undone
+                opacity = clip.alpha[0, ..., None]
+                pixels = torch.cat((pixels / opacity.clamp(min=1e-6), opacity), dim=-1)
+            yield Picture(None, pixels.numpy(), clip.source_size)
+
+    collected = collect(pictures(), len(taken), name, fit, background)
+    notes = ["Its pictures differ in size; all were brought to the first one's."] * (len(sizes) > 1)
+    return collected.clip(selection.playing_rate(rate), taken, None, notes)
+
+
+def _as_it_is(size: tuple[int, int]) -> Placement:
+    return Placement(size, size)
 
 
 def _read_webp(source: Source, name: str, selection: Selection, fit: Fit, background: Color) -> Clip:
     with opened_file(source) as file, open_picture(file, ("WEBP",)) as image:
-        pictures = webp_pictures(image, selection)
-        collected = collect(pictures, selection.taken(image.n_frames, name), name, fit, background)
+        times = webp_seconds(image) if selection.rate else [float(index) for index in range(image.n_frames)]
+        taken = selection.frames(times, name)
+        collected = collect(picked(webp_pictures(image, taken[-1]), taken), len(taken), name, fit, background)
         notes = ["The file is cut off: its end is missing."] * is_cut_off(file)
-    return collected.clip(frame_rate(collected.seconds, None, 0.001), None, notes)
+    fps = selection.playing_rate(0) if selection.rate else frame_rate(collected.seconds, None, 0.001)
+    return collected.clip(fps, taken, None, notes)

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .clip import STILL_FPS, Clip, Color, Fit, Selection
-from .collect import collect, frame_rate
+from .collect import collect, frame_rate, picked
 from .decode import Findings, decode, deinterlaced, packets
 from .formats import is_picture
 from .memory import require_picture_memory
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 _REORDERED = 64  # packets by which the order of decoding may differ from that of showing; codecs allow 16
+_SPARE = 10  # seconds by which a file may be read too far
 _FRAMES_HELD = 6  # by a decoder for the pictures to come, besides one by each thread
 
 
@@ -42,27 +43,49 @@ def read_stream(
     is_photo = is_picture(container.format.name)
     rate = Fraction(STILL_FPS) if is_photo else stream.average_rate or stream.guessed_rate
     times = _times(container, stream, selection)
-    expected = selection.taken(len(times), name)
+    taken = selection.frames(_seconds(times, stream, rate), name)
     context = stream.codec_context
     require_picture_memory((context.width, context.height), _decoded_bytes(container, context), name)
     findings, passage = Findings(), _Passage(stream, _photo_orientation(source) if is_photo else None)
-    frames = deinterlaced(passage.counted(_frames(source, stream, times, selection.start, findings)), findings)
-    pictures = passage.pictures(islice(frames, 0, None, selection.every_nth))
-    collected = collect(pictures, expected, name, fit, background)
-    fps = frame_rate(collected.seconds, float(rate / selection.every_nth) if rate else None, stream.time_base)
-    notes = [*passage.notes, *_damage(source, times, selection.start, passage, findings)]
+    frames = deinterlaced(passage.counted(_frames(source, stream, times, taken[0], findings)), findings)
+    pictures = passage.pictures(picked(frames, [index - taken[0] for index in taken]))
+    collected = collect(pictures, len(taken), name, fit, background)
+    own = float(rate / selection.every_nth) if rate else None
+    fps = selection.playing_rate(0) if selection.rate else frame_rate(collected.seconds, own, stream.time_base)
+    notes = [*passage.notes, *_damage(source, times, taken[0], passage, findings)]
     audio = None
     sound, begin = audio_stream(container), collected.seconds[0]
     if sound is not None and begin is not None:
-        rest = (len(times) - selection.start) / selection.every_nth  # of a last step, only what the clip still has
+        # Of a last step, only what the clip still has.
+        rest = len(taken) if selection.rate else (len(times) - selection.first) / selection.every_nth
         audio = read_sound(source, sound, begin, min(len(collected.seconds), rest) / fps)
-    return collected.clip(fps, audio, notes)
+    return collected.clip(fps, taken, audio, notes)
 
 
 def _times(container: "InputContainer", stream: Any, selection: Selection) -> list[int | None]:
     """The time stamps of the frames, as far as they matter, in the order of decoding."""
-    enough = selection.start + selection.count * selection.every_nth + _REORDERED if selection.count else None
-    return [packet.pts for packet in islice(packets(container, stream), enough)]
+    last = selection.first + selection.count * selection.every_nth
+    if not selection.count:
+        return [packet.pts for packet in packets(container, stream)]
+    if not selection.rate:
+        return [packet.pts for packet in islice(packets(container, stream), last + _REORDERED)]
+    times: list[int | None] = []
+    for packet in packets(container, stream):
+        times.append(packet.pts)
+        if (
+            None not in (packet.pts, times[0])
+            and (packet.pts - times[0]) * stream.time_base > last / selection.rate + _SPARE
+        ):
+            break
+    return times
+
+
+def _seconds(times: list[int | None], stream: Any, rate: Fraction | None) -> list[float]:
+    """When each frame is shown, in order; counted by the rate where the file does not tell."""
+    known = sorted(time for time in times if time is not None)
+    if len(known) < len(times):
+        return [float(index / (rate or STILL_FPS)) for index in range(len(times))]
+    return [float(time * stream.time_base) for time in known]
 
 
 def _frames(source: Source, stream: Any, times: list[int | None], start: int, findings: Findings) -> Iterator:

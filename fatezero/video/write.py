@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from comfy.model_management import throw_exception_if_processing_interrupted
-from comfy.utils import ProgressBar
 
 from ..disk import unfinished_folder
 from ..refusal import Refusal
 from .frames import ACCURATE_COLORS, Placement, place, to_bytes, to_float
+from .running import Progress, heed_cancel
 from .write_gif import write_gif
 from .write_limits import LAYOUTS, held_rate, held_size, held_sound
 
@@ -42,16 +41,16 @@ class _Movie:
 
     def pictures(self) -> Iterator[np.ndarray]:
         """8-bit RGB, one after the other; cancels where ComfyUI is told to."""
-        progress = ProgressBar(len(self))
+        progress = Progress(len(self))
         for index in range(0, len(self.images), self.step):
-            throw_exception_if_processing_interrupted()
+            heed_cancel()
             picture = to_bytes(self.images[index])
             if self.beside is not None:
                 picture = np.concatenate((to_bytes(self.beside[index]), picture), axis=1)
             if picture.shape[1::-1] != self.size:
                 picture = to_bytes(place(to_float(picture), Placement(self.size, self.size)))
             yield picture
-            progress.update(1)
+            progress.step()
 
 
 def write_clip(

@@ -17,18 +17,21 @@ from .workflow_tags import workflow_tags
 FRAMES, SIDE = 96, 1024  # of a clip at most; pixels at most
 
 
-def show_clip(images: torch.Tensor, text: str = "", fps: float = STILL_FPS) -> dict[str, Any]:
+def show_clip(
+    images: torch.Tensor, text: str = "", fps: float = STILL_FPS, audio: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """What a node shows: the first frames of a clip, made smaller where they are large, as a video, and a text.
 
     Args:
         images: [n, H, W, 3] of 0..1.
         text: Shown below; several lines if need be.
         fps: Frames per second.
+        audio: Its sound.
 
     Returns:
         The `ui` of a NodeOutput.
     """
-    return _shown(lambda: _clip(images, fps), text)
+    return _shown(lambda: _clip(images, fps, audio), text)
 
 
 def show_pictures(node: type[io.ComfyNode], images: torch.Tensor, text: str = "") -> dict[str, Any]:
@@ -60,7 +63,7 @@ def _shown(write: Callable[[], Any], text: str) -> dict[str, Any]:
     return with_text({}, "\n".join(filter(None, (text, note))))
 
 
-def _clip(images: torch.Tensor, fps: float) -> ui.PreviewVideo:
+def _clip(images: torch.Tensor, fps: float, audio: dict[str, Any] | None) -> ui.PreviewVideo:
     height, width = images.shape[1:3]
     images = images[:FRAMES]
     if max(width, height) > SIDE:
@@ -68,7 +71,7 @@ def _clip(images: torch.Tensor, fps: float) -> ui.PreviewVideo:
         images = torch.stack([place(image, where) for image in images])
     folder, name, subfolder = _place()
     name += ".mp4"
-    write_clip(os.path.join(folder, name), images, fps, quality=60)
+    write_clip(os.path.join(folder, name), images, fps, audio=audio, quality=60)
     return ui.PreviewVideo([ui.SavedResult(name, subfolder, io.FolderType.temp)])
 
 
