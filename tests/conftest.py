@@ -65,6 +65,14 @@ def folders(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def clip(folders):
+    """A clip in the input folder: 24 numbered frames of 80x48 at 8 per second, and a beep after a second."""
+    from video_clips import beep, write_numbered
+
+    return write_numbered(folders / "input" / "clip.mp4", count=24, fps=8, audio=beep(1, 3))
+
+
 @pytest.fixture(scope="session")
 def judge():
     """The network that judges edits of the toy world."""

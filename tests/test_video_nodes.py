@@ -16,18 +16,13 @@ from fatezero_pack.nodes import video_save
 from fatezero_pack.nodes.shared import clip_preview
 from fatezero_pack.nodes.video_load import VideoLoad
 from fatezero_pack.nodes.video_save import VideoSave
-from video_clips import beep, numbered_frame, numbers, write_numbered
+from video_clips import numbered_frame, numbers
 
 DEFAULTS = dict(start=0, count=8, every_nth=1, width=0, height=0, fit="crop", grid="8")
 PROMPT = {"1": {"class_type": "FateZeroVideoSave", "inputs": {"text": "Ü"}}}
 WORKFLOW = {"nodes": [{"id": 1}], "version": 0.4}
 
 pytestmark = pytest.mark.usefixtures("folders")
-
-
-@pytest.fixture
-def clip(folders):
-    return write_numbered(folders / "input" / "clip.mp4", count=24, fps=8, audio=beep(1, 3))
 
 
 def load(file="clip.mp4", **settings):

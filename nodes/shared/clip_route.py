@@ -1,5 +1,7 @@
-"""What Video Load shows as soon as a clip is chosen. The page asks the server for it, since browsers play little of what
-we read; it is made beside the prompts that run, one at a time."""
+"""What Video Load shows as soon as a clip is chosen, since browsers play little of what we read.
+
+The page asks the server for it; it is made beside the prompts that run, one preview at a time.
+"""
 
 import asyncio
 import logging
