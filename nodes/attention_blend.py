@@ -22,11 +22,22 @@ class AttentionBlend(io.ComfyNode):
         return schema(
             node_id="FateZeroAttentionBlend",
             display_name=NODE,
-            category="FateZero",
+            category="FateZero/edit",
             description="Patches a model so that KSampler, SamplerCustomAdvanced and the like edit the inverted clip. "
             "Use a deterministic sampler (euler), the target conditioning as positive, and the latent and "
             "sigmas of DDIM Invert.",
-            search_aliases=["fatezero", "prompt-to-prompt", "p2p", "video edit"],
+            search_aliases=[
+                "video prompt edit",
+                "edit video",
+                "change prompt",
+                "v2v",
+                "video to video",
+                "vid2vid",
+                "fatezero",
+                "prompt-to-prompt",
+                "p2p",
+                "video edit",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="The same model, LoRAs and inflation that the clip was inverted with."),
                 SourceRunType.Input("source", tooltip="The inverted clip, from DDIM Invert + Store Attention."),

@@ -16,10 +16,10 @@ class AttentionMask(io.ComfyNode):
         return schema(
             node_id="FateZeroAttentionMask",
             display_name="Attention Mask",
-            category="FateZero",
+            category="FateZero/masks",
             description="Shows where the model saw the words of the source prompt, as a mask per frame and as an "
             "overlay. Costs nothing: the inversion has kept it.",
-            search_aliases=["heatmap", "segment", "cross-attention", "daam"],
+            search_aliases=["word mask", "text mask", "heatmap", "segment", "cross-attention", "daam"],
             inputs=[
                 SourceRunType.Input("source", tooltip="The inverted clip, from DDIM Invert + Store Attention."),
                 PromptEditType.Input(

@@ -22,10 +22,23 @@ class AttentionBlendSampler(io.ComfyNode):
         return schema(
             node_id="FateZeroBlendSampler",
             display_name=NODE,
-            category="FateZero",
+            category="FateZero/edit",
+            essentials_category="Video Tools",
             description="Edits the inverted clip: fuses the source's attention with the edit's while it samples from "
             "the inverted noise with the same steps (euler, which is deterministic DDIM).",
-            search_aliases=["fatezero", "prompt-to-prompt", "p2p", "video edit", "video2video"],
+            search_aliases=[
+                "video prompt edit",
+                "edit video",
+                "change prompt",
+                "v2v",
+                "video to video",
+                "vid2vid",
+                "fatezero",
+                "prompt-to-prompt",
+                "p2p",
+                "video edit",
+                "video2video",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="The same model, LoRAs and inflation that the clip was inverted with."),
                 SourceRunType.Input(

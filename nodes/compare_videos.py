@@ -15,7 +15,7 @@ class CompareVideos(io.ComfyNode):
         return schema(
             node_id="FateZeroCompareVideos",
             display_name="Compare Videos",
-            category="FateZero",
+            category="FateZero/result",
             description="Puts two to four clips into one, with labels: beside each other, above each other, in a grid "
             "or as parts of one picture. Shows and measures how they differ from the first.",
             search_aliases=["side by side", "before after", "difference", "diff", "split screen", "concatenate"],

@@ -13,10 +13,10 @@ class CompositeOutsideMask(io.ComfyNode):
         return schema(
             node_id="FateZeroComposite",
             display_name="Composite Outside Mask",
-            category="FateZero",
+            category="FateZero/masks",
             description="Keeps the edit inside the mask and gives every pixel outside it back exactly as it was before "
             "the edit, undoing the small changes that the VAE makes everywhere.",
-            search_aliases=["paste back", "composite masked", "restore background"],
+            search_aliases=["paste back", "keep background", "composite masked", "restore background"],
             inputs=[
                 io.Image.Input("original", tooltip="The clip before the edit, such as Video Load's images."),
                 io.Image.Input("edited", tooltip="The clip after the edit, of the same length and size."),

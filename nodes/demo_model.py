@@ -10,7 +10,7 @@ class LoadDemoModel(io.ComfyNode):
         return schema(
             node_id="FateZeroLoadDemoModel",
             display_name="Load Demo Model",
-            category="FateZero",
+            category="FateZero/model",
             description=(
                 "Loads the tiny text-to-image model that comes with this pack, in Stable Diffusion 1.x's layout, "
                 "to try the nodes on. Best at 128 x 128 pixels. It knows these words only. "

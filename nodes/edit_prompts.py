@@ -16,10 +16,21 @@ class EditPrompts(io.ComfyNode):
         return schema(
             node_id="FateZeroEditPrompts",
             display_name="Edit Prompts",
-            category="FateZero",
+            category="FateZero/prompts",
+            essentials_category="Video Tools",
             description="Encodes the prompt that describes a clip and the prompt you want instead, and aligns their "
             "words: words in both keep the clip's attention, the others make the edit.",
-            search_aliases=["prompt to prompt", "cross attention control", "word swap", "prompt alignment"],
+            search_aliases=[
+                "video prompt edit",
+                "change prompt",
+                "edit prompt",
+                "edit video",
+                "swap words",
+                "prompt to prompt",
+                "cross attention control",
+                "word swap",
+                "prompt alignment",
+            ],
             is_output_node=True,  # so that the table can be looked at without running the edit
             inputs=[
                 io.Clip.Input("clip", tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL checkpoint."),

@@ -18,10 +18,20 @@ class EditReport(io.ComfyNode):
         return schema(
             node_id="FateZeroEditReport",
             display_name="Edit Report",
-            category="FateZero",
+            category="FateZero/result",
             description="Measures an edit as FateZero and Video-P2P do, draws the measures frame by frame, and when an "
             "edit had little effect says why, and which setting to turn.",
-            search_aliases=["metrics", "psnr", "clip score", "lpips", "tem-con", "frame-acc", "no effect", "compare"],
+            search_aliases=[
+                "why did nothing change",
+                "metrics",
+                "psnr",
+                "clip score",
+                "lpips",
+                "tem-con",
+                "frame-acc",
+                "no effect",
+                "compare",
+            ],
             is_output_node=True,
             inputs=[
                 io.Image.Input("before", tooltip="The clip before the edit, such as Video Load's images."),

@@ -24,7 +24,7 @@ class AttentionHeatMap(io.ComfyNode):
         return schema(
             node_id="FateZeroAttentionHeatMap",
             display_name="Attention Heat-Map",
-            category="FateZero",
+            category="FateZero/masks",
             description="Shows in colours where the model saw each word of the source prompt, frame by frame, and how "
             "strongly. Costs nothing: the inversion has kept it.",
             search_aliases=["heatmap", "daam", "cross-attention", "attribution", "word map"],

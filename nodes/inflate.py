@@ -21,10 +21,18 @@ class InflateUNet(io.ComfyNode):
         return schema(
             node_id="FateZeroInflate",
             display_name=NODE,
-            category="FateZero",
+            category="FateZero/model",
             description="Lets every frame look at key frames, so that the frames of a clip agree. Use the inflated "
             "model both for DDIM Invert and for the edit. For a single image it changes nothing.",
-            search_aliases=["video", "temporal", "spatio-temporal attention", "tune-a-video"],
+            search_aliases=[
+                "consistent frames",
+                "temporal consistency",
+                "flicker",
+                "video",
+                "temporal",
+                "spatio-temporal attention",
+                "tune-a-video",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="An SD 1.x, SD 2.x or SDXL checkpoint, with the LoRAs you want."),
                 io.Combo.Input(

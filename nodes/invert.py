@@ -35,11 +35,20 @@ class Invert(io.ComfyNode):
         return schema(
             node_id="FateZeroInvert",
             display_name=NODE,
-            category="FateZero",
+            category="FateZero/inversion",
             description="Runs the clip backwards to the noise that draws it again, under the prompt that describes it. "
             "Keeps a few MB (the latent of each step), from which an edit gets the source's attention back. "
             "Invert once, edit as often as you like.",
-            search_aliases=["ddim inversion", "unsampler", "fatezero", "invert video"],
+            search_aliases=[
+                "v2v",
+                "video to video",
+                "noise inversion",
+                "unsample",
+                "ddim inversion",
+                "unsampler",
+                "fatezero",
+                "invert video",
+            ],
             inputs=[
                 io.Model.Input(
                     "model", tooltip="SD 1.x, SD 2.x or SDXL, usually inflated, with the LoRAs of the edit."

@@ -31,13 +31,19 @@ class NullTextOptimization(io.ComfyNode):
         return schema(
             node_id="FateZeroNullText",
             display_name=NODE,
-            category="FateZero",
+            category="FateZero/inversion",
             description="Makes the source come back exactly under guidance: finds, for each step, the embedding of "
             '"no prompt" with which the sampler retraces the inversion (Video-P2P).',
-            search_aliases=["null text inversion", "video-p2p", "negative prompt inversion", "fatezero"],
+            search_aliases=[
+                "exact reconstruction",
+                "null text inversion",
+                "video-p2p",
+                "negative prompt inversion",
+                "fatezero",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="The model, LoRAs and inflation that the clip was inverted with."),
-                SourceRunType.Input("source", tooltip="The inverted clip, from DDIM Invert or Load Source Run."),
+                SourceRunType.Input("source", tooltip="The inverted clip, from DDIM Invert or Load Inverted Clip."),
                 io.Conditioning.Input("negative", tooltip="The negative of the edit; the papers use an empty prompt."),
                 io.Float.Input(
                     "guidance", default=7.5, min=1.0, max=30.0, step=0.1, round=0.01, tooltip="The cfg of the edit."
@@ -108,7 +114,8 @@ class NullTextOptimization(io.ComfyNode):
             ],
             outputs=[
                 SourceRunType.Output(
-                    display_name="source", tooltip="The source with its null text, for edits and Save Source Run."
+                    display_name="source",
+                    tooltip="The inverted clip with its null text, for edits and Save Inverted Clip.",
                 ),
                 io.Conditioning.Output(
                     display_name="negative",

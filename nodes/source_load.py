@@ -1,4 +1,4 @@
-"""Load Source Run: an inverted clip from a file, in place of inverting it again."""
+"""Load Inverted Clip: an inverted clip from a file, in place of inverting it again."""
 
 import os
 from pathlib import Path, PurePath
@@ -16,7 +16,7 @@ from .shared.checked import checked
 from .shared.input_file import files_inside, input_path, is_inside
 from .shared.wire_types import SourceRunType
 
-NODE = "Load Source Run"
+NODE = "Load Inverted Clip"
 SAVED_IN = "fatezero"  # within the output folder
 _OUTPUT = " [output]"  # how ComfyUI marks files of its output folder
 
@@ -27,16 +27,16 @@ class LoadSourceRun(io.ComfyNode):
         return schema(
             node_id="FateZeroLoadSource",
             display_name=NODE,
-            category="FateZero",
-            description="Brings back an inverted clip that Save Source Run has written, in the place of DDIM Invert + "
-            "Store Attention: edits of it are the same to the last bit.",
+            category="FateZero/inversion",
+            description="Brings back an inverted clip that Save Inverted Clip has written, in the place of DDIM Invert "
+            "+ Store Attention: edits of it are the same to the last bit.",
             search_aliases=["load inversion", "restore source", "fatezero"],
             inputs=[
                 io.Model.Input("model", tooltip="The model, LoRAs and inflation that the clip was inverted with."),
                 io.Combo.Input(
                     "file",
                     options=_files(),
-                    tooltip="A file of Save Source Run, in the folder fatezero of ComfyUI's output folder "
+                    tooltip="A file of Save Inverted Clip, in the folder fatezero of ComfyUI's output folder "
                     "or in the input folder.",
                 ),
             ],
@@ -96,5 +96,5 @@ def _runs(names: list[str]) -> list[str]:
 def _missing(file: str) -> str:
     return (
         f"'file' is {file}, which is not in ComfyUI's output or input folder; choose another one, or save "
-        "the source run again."
+        "the inverted clip again."
     )

@@ -1,4 +1,4 @@
-"""Save Source Run: the inverted clip as a file, for edits in another session."""
+"""Save Inverted Clip: the inverted clip as a file, for edits in another session."""
 
 import os
 from pathlib import PurePath
@@ -9,7 +9,7 @@ from .shared.checked import checked
 from .shared.output_name import output_place, prefix_problem
 from .shared.wire_types import SourceRunType
 
-NODE = "Save Source Run"
+NODE = "Save Inverted Clip"
 
 
 class SaveSourceRun(io.ComfyNode):
@@ -18,9 +18,9 @@ class SaveSourceRun(io.ComfyNode):
         return schema(
             node_id="FateZeroSaveSource",
             display_name=NODE,
-            category="FateZero",
-            description="Saves an inverted clip in ComfyUI's output folder, so that Load Source Run brings it back in "
-            "another session without inverting again.",
+            category="FateZero/inversion",
+            description="Saves an inverted clip in ComfyUI's output folder, so that Load Inverted Clip brings it back "
+            "in another session without inverting again.",
             search_aliases=["save inversion", "store source", "fatezero"],
             is_output_node=True,
             inputs=[
@@ -29,10 +29,10 @@ class SaveSourceRun(io.ComfyNode):
                     "filename_prefix",
                     default="fatezero/source",
                     tooltip="Folder and beginning of the name within ComfyUI's output folder; a number is "
-                    "added. Load Source Run lists what lies in the folder fatezero and below.",
+                    "added. Load Inverted Clip lists what lies in the folder fatezero and below.",
                 ),
             ],
-            outputs=[SourceRunType.Output(display_name="source", tooltip="The same source run, to go on with.")],
+            outputs=[SourceRunType.Output(display_name="source", tooltip="The same inverted clip, to go on with.")],
         )
 
     @classmethod

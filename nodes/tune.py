@@ -21,11 +21,20 @@ class TuneVideoModel(io.ComfyNode):
         return schema(
             node_id="FateZeroTune",
             display_name=NODE,
-            category="FateZero",
+            category="FateZero/model",
             description="Tunes the model on one clip, so that it draws the clip's motion from the prompt "
             "(Tune-A-Video): attention along the frames is added and learnt, as FateZero and Video-P2P want it for "
             "edits of shape. Takes minutes; the model given in is unchanged.",
-            search_aliases=["tune-a-video", "train", "one-shot", "fine-tune", "video-p2p", "fatezero"],
+            search_aliases=[
+                "one shot tuning",
+                "tune-a-video",
+                "train on video",
+                "train",
+                "one-shot",
+                "fine-tune",
+                "video-p2p",
+                "fatezero",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="SD 1.x or SD 2.x, or a tuned model to go on with. No Inflate UNet."),
                 io.Conditioning.Input("source", tooltip="The prompt that describes the clip, from Edit Prompts."),

@@ -21,7 +21,7 @@ class LoadTunedModel(io.ComfyNode):
         return schema(
             node_id="FateZeroLoadTuned",
             display_name=NODE,
-            category="FateZero",
+            category="FateZero/model",
             description="Puts what tuning on one clip has made (Tune-A-Video, FateZero, Video-P2P) on its checkpoint: "
             "attention and convolutions along the frames, and the weights that were changed. Needs no Inflate UNet.",
             search_aliases=["tune-a-video", "video-p2p", "one-shot tuning", "fatezero", "text-to-set"],

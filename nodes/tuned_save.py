@@ -20,7 +20,7 @@ class SaveTunedModel(io.ComfyNode):
         return schema(
             node_id="FateZeroSaveTuned",
             display_name=NODE,
-            category="FateZero",
+            category="FateZero/model",
             description="Saves what tuning has changed and added, in ComfyUI's output folder, so that Load Tuned Model "
             "brings it back in another session. The checkpoint itself is not in the file.",
             search_aliases=["save tune-a-video", "save tuning", "fatezero"],

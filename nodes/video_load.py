@@ -32,11 +32,21 @@ class VideoLoad(io.ComfyNode):
         return schema(
             node_id="FateZeroVideoLoad",
             display_name=NODE,
-            category="FateZero",
+            category="FateZero/clip",
+            essentials_category="Video Tools",
             description="Reads the frames to edit from a video, an animation or a picture, fitted to a size that the "
             "model can take, and shows the first of them. Only the chosen frames are kept in memory, "
             "however long the clip is.",
-            search_aliases=["load video", "import video", "video to images", "gif"],
+            search_aliases=[
+                "edit video",
+                "load video",
+                "upload video",
+                "video to frames",
+                "vhs load video",
+                "import video",
+                "video to images",
+                "gif",
+            ],
             inputs=[
                 io.Combo.Input(
                     "file",

@@ -28,10 +28,20 @@ class VideoSave(io.ComfyNode):
         return schema(
             node_id="FateZeroVideoSave",
             display_name=NODE,
-            category="FateZero",
+            category="FateZero/clip",
+            essentials_category="Video Tools",
             description="Saves frames as a video, an animation or numbered pictures in ComfyUI's output folder and "
             "shows the result. Dropping the file on ComfyUI opens the workflow that made it (not gif).",
-            search_aliases=["save video", "export video", "mp4", "webm", "gif", "side by side"],
+            search_aliases=[
+                "save video",
+                "video combine",
+                "frames to video",
+                "export video",
+                "mp4",
+                "webm",
+                "gif",
+                "side by side",
+            ],
             is_output_node=True,
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[

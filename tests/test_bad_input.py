@@ -212,32 +212,40 @@ CASES = {
         "'schedule' kl_optimal repeats",
         "use",
     ),
-    "combined conditionings": (lambda run: invert(source=conditioning(EDIT.source) * 2), "'source' holds 2", "use"),
-    "no conditioning": (lambda run: invert(source=[]), "'source' holds 0", "use"),
+    "combined conditionings": (
+        lambda run: invert(source=conditioning(EDIT.source) * 2),
+        "'source conditioning' holds 2",
+        "use",
+    ),
+    "no conditioning": (lambda run: invert(source=[]), "'source conditioning' holds 0", "use"),
     "source with an area": (
         lambda run: invert(source=limited(conditioning(EDIT.source), area=AREA)),
-        "'source' is limited to an area",
+        "'source conditioning' is limited to an area",
         "remove",
     ),
     "source with a mask": (
         lambda run: invert(source=limited(conditioning(EDIT.source), mask=BLACK)),
-        "'source' is limited to an area or mask",
+        "'source conditioning' is limited to an area or mask",
         "remove",
     ),
     "source for some steps": (
         lambda run: invert(source=limited(conditioning(EDIT.source), start_percent=0.2)),
-        "'source' is limited to a part of the steps",
+        "'source conditioning' is limited to a part of the steps",
         "remove",
     ),
     "source of another encoder": (
         lambda run: invert(source=conditioning(EDIT.source, width=2048)),
-        "'source' has 2048 channels but 'model' reads 64",
+        "'source conditioning' has 2048 channels but 'model' reads 64",
         "use",
     ),
-    "NaN in the source": (lambda run: invert(source=spoilt(conditioning(EDIT.source))), "'source' holds NaN", "encode"),
+    "NaN in the source": (
+        lambda run: invert(source=spoilt(conditioning(EDIT.source))),
+        "'source conditioning' holds NaN",
+        "encode",
+    ),
     "source concatenated": (
         lambda run: invert(source=concatenated(conditioning(EDIT.source))),
-        "'source' has 154 tokens",
+        "'source conditioning' has 154 tokens",
         "connect",
     ),
     "invert in context windows": (
@@ -252,7 +260,7 @@ CASES = {
     "mask of another clip's edit": (lambda run: mask(run, "", edit=OTHER), "'edit' starts from", "use"),
     "mask of an unknown prompt": (
         lambda run: mask(replace(run, tokens=None)),
-        "'source' was inverted with a prompt",
+        "'inverted clip' was inverted with a prompt",
         "use",
     ),
     "mask at a step beyond": (lambda run: mask(run, when=ONE_STEP, step=3), "'step' is 3", "choose 0 to 2"),
@@ -354,7 +362,7 @@ CASES = {
     "frames at once of -1": (lambda run: inflate(frames_at_once=-1), "'frames at once' is -1", "choose 0 to 4096"),
     "a source run of the future": (
         lambda run: blend(replace(run, version=99)),
-        "Attention Blend: 'source' is of version 99",
+        "Attention Blend: 'inverted clip' is of version 99",
         "update FateZero",
     ),
     # Attention Blend: the sampling

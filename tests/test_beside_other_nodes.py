@@ -268,7 +268,7 @@ def test_a_lora_for_the_target_is_never_read_from_the_cache(source):
         assert relative(run(kept), expected) < 1e-5
     edited(model, source, EDIT, kept)  # without the LoRA, which fills the cache
     assert relative(run(kept), expected) < 1e-5
-    with pytest.raises(ValueError, match="'source attention' is cache, but a conditioning has hooks"):
+    with pytest.raises(ValueError, match="'keep attention' is cache, but a conditioning has hooks"):
         run(BlendSettings(Window(0, 1), Window(0, 1), mask_from=NO_MASK, source_attention=CACHE))
 
 
@@ -286,7 +286,7 @@ def test_keyframes_at_inversion_are_refused():
         hooked(conditioning(EDIT.source), hooks),
         conditioning(EDIT.source, control=control, control_apply_to_uncond=False),
     ):
-        with pytest.raises(ValueError, match="^DDIM Invert .*'source' has keyframes"):
+        with pytest.raises(ValueError, match="^DDIM Invert .*'source conditioning' has keyframes"):
             Invert.execute(model, conds, {"samples": clip_latent()}, 2, OFFICIAL)
 
 

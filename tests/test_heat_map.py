@@ -234,7 +234,7 @@ def test_what_cannot_work_is_refused(case):
 
 
 def test_unknown_prompts_are_refused():
-    with pytest.raises(ValueError, match="^Attention Heat-Map: 'source' was inverted with .* use Edit Prompts"):
+    with pytest.raises(ValueError, match="^Attention Heat-Map: 'inverted clip' was inverted with .* use Edit Prompts"):
         run(replace(source(), tokens=None), "red")
     with pytest.raises(ValueError, match='^Attention Heat-Map: the source prompt "!!" has no words'):
         run(replace(source(), tokens=tokenize_prompt(TOKENIZER, "!!")))

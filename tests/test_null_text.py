@@ -417,7 +417,9 @@ def test_the_source_run_carries_its_null_text(model, source, tmp_path):
     write_source(path, pooled)
     options = read_source(path).null_text.options
     assert options["width"] == 64 and torch.equal(options["pooled_output"], torch.ones(1, 8))
-    with pytest.raises(ValueError, match="the null text of 'source' carries a ControlNet, which a file cannot hold"):
+    with pytest.raises(
+        ValueError, match="the null text of 'inverted clip' carries a ControlNet, which a file cannot hold"
+    ):
         write_source(path, replace(run, null_text=replace(run.null_text, options={"control": object()})))
 
 
@@ -488,7 +490,7 @@ def unsuitable(model, source):
         "guidance 1": ((model, source), {"guidance": 1.0}, "'guidance' is 1, at which"),
         "no inner steps": ((model, source), {"inner_steps": 0}, "'inner steps' is 0; choose"),
         "no learning": ((model, source), {"learning_rate": 0.0}, "'learning rate' is 0; choose"),
-        "no trajectory": ((model, replace(source, trajectory=None)), {}, "'source' does not hold a latent"),
+        "no trajectory": ((model, replace(source, trajectory=None)), {}, "'inverted clip' does not hold a latent"),
         "another schedule": ((model, replace(source, sigmas=source.sigmas[1:])), {}, "does not hold a latent"),
         "another model": ((other, source), {}, "'model' is not the one the source was inverted with"),
         "not inflated": ((small_model(), source), {}, "the model is inflated with [nothing]"),

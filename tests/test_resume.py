@@ -324,9 +324,9 @@ class TheirControlNet(type(random_controlnet(1.0))):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"hooks": object()}, "'hooks' of 'source' holds a object"),
+        ({"hooks": object()}, "'hooks' of 'source conditioning' holds a object"),
         ({"gligen": ("position", object())}, "'gligen'"),
-        ({"control": TheirControlNet()}, "'control' of 'source' is a TheirControlNet"),
+        ({"control": TheirControlNet()}, "'control' of 'source conditioning' is a TheirControlNet"),
     ],
 )
 def test_a_conditioning_that_cannot_be_recognised_is_refused(model, output, options, words):

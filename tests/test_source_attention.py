@@ -245,7 +245,7 @@ def test_what_cannot_be_cached(name, spoil, words):
     source = inverted(model, EDIT, steps=3)
     spoil(model)
     settings = replace(KEPT, attention_from=RECONSTRUCTION if name == "reconstruction" else "inversion")
-    message = f"'source attention' is cache, but {words}.*replay"
+    message = f"'keep attention' is cache, but {words}.*replay"
     with CallCounter(model) as counter, pytest.raises(ValueError, match=message):
         edited(model, source, EDIT, settings)
     assert counter.calls == 0
@@ -267,15 +267,21 @@ def test_auto_keeps_only_what_is_no_burden(budget):
     source = inverted(model, EDIT, steps=3)
     automatic = replace(SETTINGS, source_attention=AUTO_CACHE)
     needed = source_attention.plan_source_attention(model, source, EDIT, automatic)
-    assert str(needed).startswith("source by replay: up to +50% time, this once\ncache: ")
+    assert str(needed).startswith(
+        "Time: up to 50% more than plain sampling, for the clip's attention, this time.\nKept for the next edit: "
+    )
     budget(CacheBytes(ram=2 * 10**6, disk=1 << 40))
-    assert "source by replay: up to +50% time" == str(plan_source_attention(model, source, EDIT, automatic))
+    assert "Time: up to 50% more than plain sampling, for the clip's attention." == str(
+        plan_source_attention(model, source, EDIT, automatic)
+    )
     edited(model, source, EDIT, automatic)
     assert source.cache.bytes.total == 0
     budget(PLENTY)
     edited(model, source, EDIT, automatic)
     assert source.cache.bytes.ram > 0 and source.cache.bytes.disk == 0
-    assert "source from the cache: no extra time" == str(plan_source_attention(model, source, EDIT, automatic))
+    assert "Time: as plain sampling; the clip's attention is kept from an earlier edit." == str(
+        plan_source_attention(model, source, EDIT, automatic)
+    )
 
 
 @pytest.mark.parametrize(
@@ -286,7 +292,7 @@ def test_the_plan_knows_the_rows(attention_from, percent):
     model = small_model()
     source = inverted(model, EDIT, steps=3)
     settings = BlendSettings(Window(0, 0.7), Window(0, 0.5), latent_window=Window(0, 1), attention_from=attention_from)
-    text = f"source by replay: up to +{percent}% time"
+    text = f"Time: up to {percent}% more than plain sampling, for the clip's attention."
     assert str(plan_source_attention(model, source, EDIT, settings)) == text
 
 
@@ -295,7 +301,7 @@ def test_the_plan_knows_the_bytes():
     source = inverted(model, EDIT, steps=3)
     text = str(plan_source_attention(model, source, EDIT, KEPT))
     edited(model, source, EDIT, KEPT)
-    assert f"cache: {source.cache.bytes.total / 1e6:.1f} MB RAM" in text
+    assert f"Kept for the next edit: {source.cache.bytes.total / 1e6:.1f} MB RAM" in text
 
 
 def test_clips_of_one_session_do_not_add_up(budget, temp_folder):

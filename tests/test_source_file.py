@@ -145,14 +145,14 @@ def test_what_a_file_cannot_hold_is_refused(source, tmp_path, name, value, words
         write_source(
             str(tmp_path / "x.safetensors"), replace(source, conditioning=conditioning(EDIT.source, **{name: value()}))
         )
-    check_sentence(refusal.value, "the conditioning of 'source' carries", words, "; invert again with")
+    check_sentence(refusal.value, "the conditioning of 'inverted clip' carries", words, "; invert again with")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_with_nan_is_refused_before_it_is_needed(source, tmp_path):
     with pytest.raises(ValueError) as refusal:
         write_source(str(tmp_path / "x.safetensors"), replace(source, trajectory=source.trajectory * float("nan")))
-    check_sentence(refusal.value, "'source' cannot be saved", "NaN", "; invert the clip again")
+    check_sentence(refusal.value, "'inverted clip' cannot be saved", "NaN", "; invert the clip again")
     assert not list(tmp_path.iterdir())
 
 
@@ -203,7 +203,7 @@ def test_a_folder_that_is_none(source, tmp_path, folders):
     (folders / "output" / "fatezero").write_text("")
     with pytest.raises(OSError) as refusal:
         SaveSourceRun.execute(source, "fatezero/source")
-    check_sentence(refusal.value, "Save Source Run: 'filename prefix' has the folder 'fatezero', but", "; choose")
+    check_sentence(refusal.value, "Save Inverted Clip: 'filename prefix' has the folder 'fatezero', but", "; choose")
 
 
 def test_cancelling_leaves_nothing(source, tmp_path, monkeypatch):
@@ -502,7 +502,7 @@ def test_another_model_is_refused_at_once(source, folders, other, words):
     SaveSourceRun.execute(source, "fatezero/source")
     with pytest.raises(ValueError) as refusal:
         LoadSourceRun.execute(other(), "fatezero/source_00001_.safetensors [output]")
-    check_sentence(refusal.value, "Load Source Run: ", words, "; ")
+    check_sentence(refusal.value, "Load Inverted Clip: ", words, "; ")
 
 
 @pytest.mark.parametrize(
@@ -519,7 +519,7 @@ def test_another_model_is_refused_at_once(source, folders, other, words):
 def test_a_file_that_is_gone_or_outside(folders, file):
     (folders / "secret.safetensors").write_bytes(b"")
     message = LoadSourceRun.validate_inputs(file)
-    check_sentence(message, f"Load Source Run: 'file' is {file}, which is not in", "; choose")
+    check_sentence(message, f"Load Inverted Clip: 'file' is {file}, which is not in", "; choose")
     assert LoadSourceRun.fingerprint_inputs(file) == ""
     with pytest.raises(ValueError) as refusal:
         LoadSourceRun.execute(small_model(), file)
@@ -538,7 +538,7 @@ def test_a_changed_file_is_read_again(source, folders):
 @pytest.mark.parametrize("prefix", ["", "/elsewhere/x", "../x", "fatezero/../../x"])
 def test_a_prefix_outside_of_the_output_folder(source, prefix):
     message = SaveSourceRun.validate_inputs(prefix)
-    check_sentence(message, f"Save Source Run: 'filename prefix' is '{prefix}'", "; expected a name")
+    check_sentence(message, f"Save Inverted Clip: 'filename prefix' is '{prefix}'", "; expected a name")
     with pytest.raises(ValueError) as refusal:
         SaveSourceRun.execute(source, prefix)
     assert str(refusal.value) == message

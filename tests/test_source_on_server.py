@@ -20,7 +20,7 @@ def edit(server, run):
 
 
 def saved_run(server):
-    """A run saved by one prompt: (name as Load Source Run offers it, its path, the edit made from it in memory)."""
+    """A run saved by one prompt: (name as Load Inverted Clip offers it, its path, the edit made from it in memory)."""
     prompt, invert = short_demo(server)
     prompt["save"] = {
         "class_type": "FateZeroSaveSource",
@@ -90,21 +90,21 @@ def test_errors_name_the_file_and_what_to_do(server, saved, tmp_path):
     prompt, load = loading(server, file.replace("test_0", "gone_0"))
     run = server.run(prompt)
     assert run.status == "rejected" and run.error["node_id"] == load
-    assert "Load Source Run: 'file' is fatezero/gone_0" in run.error["exception_message"]
+    assert "Load Inverted Clip: 'file' is fatezero/gone_0" in run.error["exception_message"]
 
     damaged = server.base / "input" / "damaged.safetensors"
     damaged.write_bytes(Path(path).read_bytes()[:-1000])
     run = server.run(loading(server, "damaged.safetensors")[0])
     assert (run.status, run.error["node_id"]) == ("error", load)
     assert run.error["exception_message"].strip() == (
-        "Load Source Run: 'damaged.safetensors' cannot be used: it is not a safetensors file, or not all of it is "
+        "Load Inverted Clip: 'damaged.safetensors' cannot be used: it is not a safetensors file, or not all of it is "
         "there; choose another file, or save the source run again."
     )
 
     prompt, load = loading(server, file)
     prompt[load]["inputs"]["model"] = [nodes(prompt, "FateZeroLoadDemoModel")[0], 0]  # not inflated
     run = server.run(prompt)
-    assert run.error["exception_message"].startswith("Load Source Run: the model is inflated with [nothing] but ")
+    assert run.error["exception_message"].startswith("Load Inverted Clip: the model is inflated with [nothing] but ")
 
 
 @pytest.mark.slow

@@ -156,7 +156,7 @@ def test_reports_tell_how_it_ran(shown):
     assert "memory ran out on the way" in report
     for run in (run_blend_sampler, run_attention_blend):
         report, _ = EditReport.execute(clip, clip, made_by=run(model)).result
-        assert "how the edit ran: source by replay" in report and "memory ran out on the way" in report
+        assert "how the edit ran: Time: up to " in report and "memory ran out on the way" in report
     source = inverted(sampled_in_chunks(normalised(), 100), EDIT, clip_latent(FRAMES), steps=2)
     (blended,) = attention_blend.AttentionBlend.execute(normalised(), source, EDIT, {"preset": "style"}).result
     report, _ = EditReport.execute(clip, clip, made_by=blended).result

@@ -243,9 +243,14 @@ def test_inputs_are_checked(tuned_small):
     small = small_model()
     for model, source, frames, said in (
         (small, CONDITIONING, latent[:0], "'latent' holds no frames"),
-        (small, CONDITIONING * 2, latent, "'source' holds 2 conditionings"),
-        (small, [[CONDITIONING[0][0], {"start_percent": 0.2}]], latent, "'source' carries 'start_percent'"),
-        (small, [[CONDITIONING[0][0][..., :3], {}]], latent, "'source' has 3 channels"),
+        (small, CONDITIONING * 2, latent, "'source conditioning' holds 2 conditionings"),
+        (
+            small,
+            [[CONDITIONING[0][0], {"start_percent": 0.2}]],
+            latent,
+            "'source conditioning' carries 'start_percent'",
+        ),
+        (small, [[CONDITIONING[0][0][..., :3], {}]], latent, "'source conditioning' has 3 channels"),
         (tuned_small[2], CONDITIONING, latent, "tuned in the FateZero layout already"),
     ):
         with pytest.raises(Refusal, match=said):

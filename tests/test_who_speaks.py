@@ -149,7 +149,7 @@ def blend_sampler(given):
 
 
 INFLATE, INVERT, NULL_TEXT = "Inflate UNet to ST-Attention", "DDIM Invert + Store Attention", "Null-Text Optimization"
-LOAD, SAVE, MASK, HEAT_MAP = "Load Source Run", "Save Source Run", "Attention Mask", "Attention Heat-Map"
+LOAD, SAVE, MASK, HEAT_MAP = "Load Inverted Clip", "Save Inverted Clip", "Attention Mask", "Attention Heat-Map"
 BLEND, SAMPLER = "Attention Blend", "Attention Blend Sampler"
 # The node that speaks, and how it is asked. Two speak in two places.
 RESUME, IN_KSAMPLER = f"{INVERT}, resumed", f"{BLEND}, in KSampler"
@@ -225,18 +225,22 @@ TABLE = [
         "'model' has context windows",
         [INVERT, NULL_TEXT],
     ),
-    (lambda good: dict(source=conditioning(EDIT.source, width=32)), "'source' has 32 channels", [INVERT]),
+    (lambda good: dict(source=conditioning(EDIT.source, width=32)), "'source conditioning' has 32 channels", [INVERT]),
     (lambda good: dict(negative=[[torch.ones(1, 77, 32), {}]]), "'negative' has 32 channels", [NULL_TEXT]),
-    (lambda good: dict(source=infinite(good.source)), "'source' holds NaN or infinite", [INVERT]),
+    (lambda good: dict(source=infinite(good.source)), "'source conditioning' holds NaN or infinite", [INVERT]),
     (lambda good: dict(negative=infinite(good.negative)), "'negative' holds NaN or infinite", [NULL_TEXT]),
     (lambda good: dict(model=unsuitable.continuous_edm(good.model)), "'model' predicts in a way", [INVERT, NULL_TEXT]),
     # source/inversion_check.py
-    (lambda good: dict(source=good.source * 2), "'source' holds 2 conditionings", [INVERT]),
+    (lambda good: dict(source=good.source * 2), "'source conditioning' holds 2 conditionings", [INVERT]),
     (lambda good: dict(source=unsuitable.limited(good.source, area=(4, 4, 0, 0))), "limited to an area", [INVERT]),
     (lambda good: dict(source=unsuitable.limited(good.source, start_percent=0.2)), "limited to a part", [INVERT]),
-    (lambda good: dict(source=unsuitable.concatenated(good.source)), "'source' has 154 tokens", [INVERT]),
+    (lambda good: dict(source=unsuitable.concatenated(good.source)), "'source conditioning' has 154 tokens", [INVERT]),
     (lambda good: dict(latent_options={"noise_mask": 1}), "'latent' carries a noise mask", [INVERT]),
-    (lambda good: dict(source=unsuitable.limited(good.source, hooks=keyframed())), "'source' has keyframes", [INVERT]),
+    (
+        lambda good: dict(source=unsuitable.limited(good.source, hooks=keyframed())),
+        "'source conditioning' has keyframes",
+        [INVERT],
+    ),
     # source/schedule.py
     (lambda good: dict(steps=5000), "'steps' is 5000", [INVERT]),
     (lambda good: dict(schedule="kl_optimal", steps=1), "repeats noise levels", [INVERT]),
@@ -258,7 +262,7 @@ TABLE = [
     # source/source_file.py
     (
         lambda good: dict(run=replace(good.run, trajectory=good.run.trajectory * float("nan"))),
-        "'source' holds NaN or infinite values",
+        "'inverted clip' holds NaN or infinite values",
         [SAVE],
     ),
     (
@@ -274,10 +278,10 @@ TABLE = [
     (lambda good: dict(early_stop=-1.0), "'early stop' is -1", [NULL_TEXT]),
     (
         lambda good: dict(run=replace(good.run, sigmas=good.run.sigmas[1:])),
-        "'source' does not hold a latent",
+        "'inverted clip' does not hold a latent",
         [NULL_TEXT],
     ),
-    (lambda good: dict(run=of_another_channel_count(good.run)), "'source' has 8 channels", [NULL_TEXT]),
+    (lambda good: dict(run=of_another_channel_count(good.run)), "'inverted clip' has 8 channels", [NULL_TEXT]),
     (lambda good: dict(negative=good.negative * 2), "'negative' holds 2 conditionings", [NULL_TEXT]),
     (lambda good: dict(negative=[[good.negative[0][0], {"mask": 1}]]), "'negative' is limited to a mask", [NULL_TEXT]),
     (lambda good: dict(model=without_gradient(good.model)), "'model' cannot give gradients", [NULL_TEXT]),

@@ -99,7 +99,7 @@ def check_start(latent_image: torch.Tensor, inverted: torch.Tensor) -> None:
     if float((latent_image - inverted).norm()) > 0.5 * float(inverted.norm()):
         raise Refusal(
             "the sampler adds no noise, but its latent is not the inverted one (another run's, "
-            "or the clip itself); connect the latent of the DDIM Invert that 'source' comes from."
+            "or the clip itself); connect the latent of the DDIM Invert that 'inverted clip' comes from."
         )
 
 

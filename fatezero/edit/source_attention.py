@@ -55,9 +55,9 @@ class AttentionPlan:
     def __str__(self) -> str:
         """The plan in words, with its price."""
         if self.is_held:
-            return "source from the cache: no extra time"
-        replay = f"source by replay: up to +{self.demand.extra_time:.0%} time"
-        return replay if self.fills is None else f"{replay}, this once\ncache: {self.fills}"
+            return "Time: as plain sampling; the clip's attention is kept from an earlier edit."
+        longer = f"Time: up to {self.demand.extra_time:.0%} more than plain sampling, for the clip's attention"
+        return f"{longer}." if self.fills is None else f"{longer}, this time.\nKept for the next edit: {self.fills}."
 
 
 def plan_source_attention(
@@ -133,7 +133,7 @@ def choose(demand: AttentionDemand, wanted: str, hindrance: str | None, held: in
         Refusal: A cache is wanted and there is a hindrance, or no room.
     """
     if wanted == CACHE and hindrance:
-        raise Refusal(f"'source attention' is cache, but {hindrance}; choose replay.")
+        raise Refusal(f"'keep attention' is cache, but {hindrance}; choose replay.")
     if wanted == REPLAY or hindrance or not demand.chunk_bytes:
         return AttentionPlan(demand)
     budget = replace(free_budget(torch.device("cpu")), vram=0)

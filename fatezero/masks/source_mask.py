@@ -84,8 +84,8 @@ def source_prompt(source: SourceRun, edit: PromptEdit | None) -> PromptTokens:
         return source.tokens
     if edit is None:
         raise Refusal(
-            "'source' was inverted with a prompt that did not come from Edit Prompts, so its words are unknown; use "
-            "Edit Prompts."
+            "'inverted clip' was inverted with a prompt that did not come from Edit Prompts, so its words are unknown; "
+            "use Edit Prompts."
         )
     return edit.source
 

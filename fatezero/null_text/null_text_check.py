@@ -33,7 +33,7 @@ def check_null_text(model, source, negative, settings) -> None:
     channels = source.trajectory.shape[2]
     if model.model.latent_format.latent_channels != channels:
         raise Refusal(
-            f"'source' has {channels} channels, but 'model' works on "
+            f"'inverted clip' has {channels} channels, but 'model' works on "
             f"{model.model.latent_format.latent_channels}; invert the clip again with this model."
         )
     refuse_context_windows(model, source.frames)

@@ -30,7 +30,7 @@ def inversion_digest(
     _add(digest, [*content_parts(model), latent, sigmas, label, refinement], "'model'")
     if APPROXIMATELY in chunks:
         _add(digest, chunks, "'model'")
-    _add_conditioning(digest, conditioning, "'source'")
+    _add_conditioning(digest, conditioning, "'source conditioning'")
     return digest.hexdigest()[:32]
 
 
@@ -48,7 +48,7 @@ def null_text_digest(model, source: SourceRun, start, negative, settings) -> str
     """
     digest = hashlib.sha256(b"FateZero null text 1;")
     _add(digest, [*content_parts(model), source.sigmas, source.trajectory, source.label, list(settings)], "'model'")
-    _add_conditioning(digest, source.conditioning, "the conditioning of 'source'")
+    _add_conditioning(digest, source.conditioning, "the conditioning of 'inverted clip'")
     _add_conditioning(digest, start, "the conditioning that the optimization starts from")
     _add_conditioning(digest, negative, "'negative'")
     return digest.hexdigest()[:32]

@@ -35,30 +35,30 @@ def check_conditioning(model, conditioning) -> None:
     """One plain prompt of the model's own text encoder."""
     if len(conditioning) != 1:
         raise Refusal(
-            f"'source' holds {len(conditioning)} conditionings (Conditioning Combine or a prompt "
+            f"'source conditioning' holds {len(conditioning)} conditionings (Conditioning Combine or a prompt "
             "schedule), but inversion follows one prompt; use the source output of Edit Prompts."
         )
     embedding, options = conditioning[0]
     if "area" in options or "mask" in options:
         raise Refusal(
-            "'source' is limited to an area or mask, but inversion needs the whole picture; "
+            "'source conditioning' is limited to an area or mask, but inversion needs the whole picture; "
             "remove the Conditioning (Set Area / Set Mask) node."
         )
     if "start_percent" in options:
         raise Refusal(
-            "'source' is limited to a part of the steps, but inversion needs it in all of them; "
+            "'source conditioning' is limited to a part of the steps, but inversion needs it in all of them; "
             "remove the ConditioningSetTimestepRange node."
         )
     if _acts_by_step(options):
         raise Refusal(
-            "'source' has keyframes (Set Hook Keyframes, or a ControlNet's Timestep Keyframe), which are counted for "
-            "denoising, but an inversion goes through the steps backwards; remove them."
+            "'source conditioning' has keyframes (Set Hook Keyframes, or a ControlNet's Timestep Keyframe), which are "
+            "counted for denoising, but an inversion goes through the steps backwards; remove them."
         )
-    check_embedding(model, embedding, "'source'")
+    check_embedding(model, embedding, "'source conditioning'")
     tokens = options.get(TOKENS)
     if tokens is not None and tokens.length != embedding.shape[1]:
         raise Refusal(
-            f"'source' has {embedding.shape[1]} tokens but its prompt has {tokens.length} "
+            f"'source conditioning' has {embedding.shape[1]} tokens but its prompt has {tokens.length} "
             "(Conditioning Concat?); connect Edit Prompts directly."
         )
 

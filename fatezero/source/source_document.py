@@ -43,7 +43,7 @@ NOT_IN_FILES = {
 def check_document(document: dict, layout: dict[str, Layout]) -> None:
     """Raises DefectiveFile where a document and the layout of the tensors beside it are not those of a source run."""
     if document.get("format") != FORMAT:
-        raise DefectiveFile("it is not a source run")
+        raise DefectiveFile("it is not an inverted clip")
     version = entry(document, "version", int)
     if version > SourceRun.version:
         raise DefectiveFile(
@@ -109,7 +109,7 @@ def _check_layout(document: dict, layout: dict[str, Layout]) -> None:
     prefixes = (OPTION, NULL_TEXT_OPTION) if has_null_text else (OPTION,)
     for name in layout.keys() - tensors.keys():
         if not name.startswith(prefixes) or name.partition(".")[2] in (TOKENS, *NOT_IN_FILES):
-            raise DefectiveFile("it holds more than a source run")
+            raise DefectiveFile("it holds more than an inverted clip")
     prompt = read_tokens(document)
     if prompt is not None and (prompt.length != sizes["T"] or prompt.end >= sizes["T'"]):
         raise DefectiveFile("its prompt and its conditioning do not agree with each other")

@@ -40,7 +40,7 @@ def write_source(path: str, source: SourceRun) -> None:
         check_document(document, layout)
         check_values(tensors)
     except DefectiveFile as defect:  # said now, not when the file is needed
-        raise Refusal(f"'source' cannot be saved: {defect}; invert the clip again.") from defect
+        raise Refusal(f"'inverted clip' cannot be saved: {defect}; invert the clip again.") from defect
     with explained_disk_errors(os.path.basename(path)):
         write_tensors(path, tensors, document)
 
@@ -54,7 +54,7 @@ def read_source(path: str) -> SourceRun:
         return _source_run(document, tensors)
     except DefectiveFile as defect:
         raise Refusal(
-            f"'{name}' cannot be used: {defect}; choose another file, or save the source run again."
+            f"'{name}' cannot be used: {defect}; choose another file, or save the inverted clip again."
         ) from defect
 
 
@@ -79,7 +79,7 @@ def _document(source: SourceRun, tensors: dict[str, torch.Tensor]) -> dict:
 def _add_conditioning(source: SourceRun, tensors: dict[str, torch.Tensor]) -> dict:
     ((tensors["conditioning"], options),) = source.conditioning
     advice = "invert again with the plain source conditioning of Edit Prompts"
-    return _add_options(tensors, OPTION, options, "the conditioning of 'source'", advice)
+    return _add_options(tensors, OPTION, options, "the conditioning of 'inverted clip'", advice)
 
 
 def _add_null_text(null_text: NullText | None, tensors: dict[str, torch.Tensor]) -> dict | None:
@@ -87,7 +87,7 @@ def _add_null_text(null_text: NullText | None, tensors: dict[str, torch.Tensor])
         return None
     tensors["null_text"] = null_text.embeddings
     advice = "optimize it again with a plain negative conditioning"
-    options = _add_options(tensors, NULL_TEXT_OPTION, null_text.options, "the null text of 'source'", advice)
+    options = _add_options(tensors, NULL_TEXT_OPTION, null_text.options, "the null text of 'inverted clip'", advice)
     return {"guidance": float(null_text.guidance), "options": options}
 
 

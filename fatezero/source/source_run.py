@@ -113,11 +113,13 @@ class SourceRun(TensorList):
         prompt = self.tokens.text if self.tokens is not None else "(not made by Edit Prompts)"
         lines = [
             f"source prompt: {prompt}",
-            f"{frames} frame{'s' * (frames > 1)} of {width * 8}x{height * 8}, {self.steps} steps, "
-            f"sigma {float(self.sigmas[0]):.3f} to {float(self.sigmas[-1]):.2f}",
-            f"evaluated at the {self.label} label, {self.refinement} refinement iterations",
-            str(self.inflation or "not inflated: every frame on its own"),
+            f"{frames} frame{'s' * (frames > 1)} of {width * 8}x{height * 8}, {self.steps} steps",
+            str(self.inflation or "no key frames: every frame on its own"),
         ]
+        if self.label != TARGET_LABEL:
+            lines.append(f"evaluated at the {self.label} label")
+        if self.refinement:
+            lines.append(f"refinement {self.refinement}")
         if self.null_text is not None:
             embeddings = (
                 "one embedding per step"

@@ -47,14 +47,14 @@ def _check_prompt(model, conditioning) -> None:
     """One plain prompt of the model's own text encoder."""
     if len(conditioning) != 1:
         raise Refusal(
-            f"'source' holds {len(conditioning)} conditionings (Conditioning Combine or a prompt schedule), but a clip "
-            "is tuned under one prompt; use the source output of Edit Prompts."
+            f"'source conditioning' holds {len(conditioning)} conditionings (Conditioning Combine or a prompt "
+            "schedule), but a clip is tuned under one prompt; use the source conditioning of Edit Prompts."
         )
     embedding, options = conditioning[0]
     limited = [name for name in _LIMITS if options.get(name) is not None]
     if limited or options.get("control") is not None:
         raise Refusal(
-            f"'source' carries '{(limited or ['control'])[0]}', but tuning needs a plain prompt; use the source output "
-            "of Edit Prompts."
+            f"'source conditioning' carries '{(limited or ['control'])[0]}', but tuning needs a plain prompt; use the "
+            "source conditioning of Edit Prompts."
         )
-    check_embedding(model, embedding, "'source'")
+    check_embedding(model, embedding, "'source conditioning'")

@@ -54,7 +54,7 @@ def blend_inputs() -> list:
             optional=True,
             advanced=True,
             tooltip="Source attention from the inversion (FateZero, keeps motion best), from a guided "
-            "reconstruction of the source (prompt-to-prompt; Video-P2P, when 'source' comes from "
+            "reconstruction of the source (prompt-to-prompt; Video-P2P, when 'inverted clip' comes from "
             "Null-Text Optimization), or from one without guidance (Video-P2P's fast mode).",
         ),
         io.Mask.Input(

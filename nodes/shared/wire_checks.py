@@ -97,7 +97,7 @@ def check_audio(value: Any, name: str) -> None:
 
 def check_source(value: Any, name: str) -> None:
     """A source run whose parts fit each other."""
-    connect = "DDIM Invert or Load Source Run"
+    connect = "DDIM Invert or Load Inverted Clip"
     if not isinstance(value, SourceRun):
         raise _wrong_type(value, name, connect)
     _check_version(value, name, SourceRun.version)
