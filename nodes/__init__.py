@@ -31,6 +31,7 @@ class FateZeroExtension(ComfyExtension):
         from .demo_model import LoadDemoModel
         from .edit_prompts import EditPrompts
         from .edit_report import EditReport
+        from .fit_mask import FitMask
         from .heat_map import AttentionHeatMap
         from .inflate import InflateUNet
         from .invert import Invert
@@ -49,6 +50,7 @@ class FateZeroExtension(ComfyExtension):
         register_clip_route(preview)
         return [
             VideoLoad,
+            FitMask,
             LoadDemoModel,
             EditPrompts,
             TuneVideoModel,

@@ -21,7 +21,7 @@ class CompositeOutsideMask(io.ComfyNode):
                 io.Image.Input("original", tooltip="The clip before the edit, such as Video Load's images."),
                 io.Image.Input("edited", tooltip="The clip after the edit, of the same length and size."),
                 io.Mask.Input(
-                    "mask", tooltip="White where the edit is kept; one mask for all frames, or one for each."
+                    "mask", tooltip="White where the edit is kept; one mask for all frames, or one each, of any size."
                 ),
                 io.Int.Input(
                     "grow",

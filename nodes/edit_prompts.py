@@ -7,6 +7,7 @@ from ..fatezero.prompts.prompt_edit import make_prompt_edit
 from ..fatezero.prompts.tokens import PromptTokens, tokenize_prompt
 from ..fatezero.refusal import Refusal
 from .shared.checked import checked
+from .shared.foresight import look_ahead
 from .shared.wire_types import PromptEditType
 
 
@@ -31,6 +32,7 @@ class EditPrompts(io.ComfyNode):
                 "word swap",
                 "prompt alignment",
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             is_output_node=True,  # so that the table can be looked at without running the edit
             inputs=[
                 io.Clip.Input("clip", tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL checkpoint."),
@@ -100,6 +102,8 @@ class EditPrompts(io.ComfyNode):
         source = tokenize_prompt(clip, source_prompt, "source prompt")
         target = tokenize_prompt(clip, target_prompt, "target prompt")
         edit = make_prompt_edit(source, target, mode, emphasis, mask_words, target_mask_words, windows)
+        if cls.hidden is not None:
+            look_ahead(cls.hidden.prompt, cls.hidden.unique_id, source)
         table = edit.summary()
         return io.NodeOutput(_encode(clip, source), _encode(clip, target), edit, table, ui=ui.PreviewText(table))
 

@@ -309,11 +309,6 @@ CASES = {
         "'mask from' is words",
         "'mask words'",
     ),
-    "mask of another size": (
-        lambda run: blend(run, mask_from="mask input", mask=torch.ones(1, 20, 20)),
-        "'mask' is 20x20",
-        "resize",
-    ),
     "mask of another length": (
         lambda run: blend(run, mask_from="mask input", mask=torch.ones(3, 16, 16)),
         "'mask' has 3 frames but the clip has 2",
@@ -485,11 +480,6 @@ CASES = {
         lambda run: CompositeOutsideMask.execute(CLIP, CLIP[:, :32, :32], torch.ones(1, 64, 64)),
         "Composite Outside Mask",
         "edited",
-    ),
-    "composite with another mask": (
-        lambda run: CompositeOutsideMask.execute(CLIP, CLIP, torch.ones(1, 8, 8)),
-        "'mask' is 8x8",
-        "resize",
     ),
 }
 

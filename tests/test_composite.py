@@ -81,7 +81,6 @@ NAN = torch.full((3, 20, 24, 3), torch.nan)
         (dict(edited=NAN), "'edited' has invalid numbers"),
         (dict(original=NAN), "'original' has invalid numbers"),
         (dict(original=torch.zeros(0, 20, 24, 3)), r"'original' has the shape \[0, 20, 24, 3\]"),
-        (dict(mask=torch.zeros(1, 24, 20)), "'mask' is 20x24 but 'original' is 24x20; resize the mask"),
         (dict(mask=torch.zeros(2, 20, 24)), "'mask' has 2 frames but 'original' has 3"),
         (dict(mask=torch.full((1, 20, 24), torch.nan)), "'mask' has invalid numbers"),
         (dict(mask=torch.zeros(1, 1, 20, 24)), r"'mask' has the shape \[1, 1, 20, 24\]"),

@@ -8,6 +8,7 @@ PACK = Path(__file__).resolve().parent.parent
 NODES = {
     "FateZeroVideoLoad",
     "FateZeroVideoSave",
+    "FateZeroFitMask",
     "FateZeroEditPrompts",
     "FateZeroInflate",
     "FateZeroInvert",

@@ -13,6 +13,8 @@ from fatezero_pack.fatezero.compat import io
 from fatezero_pack.fatezero.prompts.prompt_edit import PromptEdit
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.source.source_run import SourceRun
+from fatezero_pack.fatezero.video.clip import ClipFit
+from fatezero_pack.fatezero.video.frames import Placement
 from fatezero_pack.nodes import FateZeroExtension
 from fatezero_pack.nodes.shared.checked import label
 
@@ -54,6 +56,7 @@ GOOD = {
     "AUDIO": lambda: {"waveform": torch.zeros(1, 2, 8), "sample_rate": 8000},
     "FZ_SOURCE": source,
     "FZ_EDIT": lambda: EDIT,
+    "FZ_FIT": lambda: ClipFit((16, 16), Placement((16, 16), (16, 16)), (0, 1)),
 }
 EMBEDDING = conditioning(EDIT.source)[0][0]
 IMAGE, MASK = torch.zeros(2, 16, 16, 3), torch.zeros(2, 16, 16)
@@ -95,6 +98,7 @@ BAD = {
         replace(source(), trajectory=spoilt(source().trajectory)),
         replace(source(), tokens="a text"),
     ],
+    "FZ_FIT": lambda: ["a text", (16, 16)],
     "FZ_EDIT": lambda: [
         "a text",
         source(),

@@ -6,7 +6,7 @@ import torch
 
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
-from ..network.unet.check import PIXELS_PER_CELL, check_embedding, refuse_context_windows, require_unet, size_in_pixels
+from ..network.unet.check import check_embedding, refuse_context_windows, require_unet, size_in_pixels
 from ..refusal import Refusal
 from ..source.source_check import check_model
 from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
@@ -205,10 +205,10 @@ def check_settings(source, edit, settings) -> None:
 
 
 def check_mask(mask, source, mask_from: str) -> None:
-    """A MASK for the source: [1 or n, H, W] of its aspect, finite, 0..1."""
+    """A MASK for the source: [1 or n, H, W] of any size, finite, 0..1."""
     if mask is None:
         raise Refusal(f"'mask from' is {mask_from} but nothing is connected to 'mask'; connect a MASK or choose words.")
-    frames, _, height, width = source.trajectory.shape[1:]
+    frames = source.trajectory.shape[1]
     if mask.ndim != 3:
         raise Refusal(
             f"'mask' has the shape {list(mask.shape)} instead of [frames, height, width]; use an ordinary MASK."
@@ -216,11 +216,6 @@ def check_mask(mask, source, mask_from: str) -> None:
     if mask.shape[0] not in (1, frames):
         raise Refusal(
             f"'mask' has {mask.shape[0]} frames but the clip has {frames}; give one mask, or one for each frame."
-        )
-    if tuple(mask.shape[-2:]) not in ((height, width), (height * PIXELS_PER_CELL, width * PIXELS_PER_CELL)):
-        raise Refusal(
-            f"'mask' is {mask.shape[-1]}x{mask.shape[-2]} but the clip is "
-            f"{size_in_pixels((height, width))}; resize the mask to the clip."
         )
     if not bool(torch.isfinite(mask).all()) or float(mask.min()) < 0 or float(mask.max()) > 1:
         raise Refusal("'mask' holds values outside 0..1 or NaN; use an ordinary MASK.")

@@ -14,7 +14,7 @@ def checked_mask(mask: torch.Tensor, images: torch.Tensor, name: str) -> torch.T
     """A mask in the form that the other functions here expect.
 
     Args:
-        mask: The node's 'mask'; [H, W] or [1 or n, H, W], finite.
+        mask: The node's 'mask'; [h, w] or [1 or n, h, w], finite, of any size.
         images: The clip that it is for, [n, H, W, 3].
         name: The input of the images, as on the node.
 
@@ -22,29 +22,28 @@ def checked_mask(mask: torch.Tensor, images: torch.Tensor, name: str) -> torch.T
         float32 [1 or n, H, W], clamped to 0..1.
 
     Raises:
-        Refusal: For another size or number of frames.
+        Refusal: For another number of frames.
     """
     mask = mask[None] if mask.ndim == 2 else mask
-    frames, height, width = images.shape[:3]
-    if mask.ndim != 3 or mask.shape[1:] != (height, width):
-        found = "x".join(str(side) for side in reversed(mask.shape[1:]))
-        raise Refusal(f"'mask' is {found} but '{name}' is {width}x{height}; resize the mask to that size.")
-    if len(mask) not in (1, frames):
+    if len(mask) not in (1, len(images)):
         raise Refusal(
-            f"'mask' has {len(mask)} frames but '{name}' has {frames}; connect one mask, or one for each frame."
+            f"'mask' has {len(mask)} frames but '{name}' has {len(images)}; connect one mask, or one for each frame."
         )
-    return mask.float().clamp(0, 1)
+    return resize_mask(mask.float(), (images.shape[1], images.shape[2])).clamp(0, 1)
 
 
 def resize_mask(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """A mask [n, H, W] of 0..1 at another size (height, width), averaged over the area; [n, height, width].
+    """A mask [n, H, W] of 0..1 at another size (height, width): averaged over the area where that is smaller, else
+    interpolated; [n, height, width].
 
     >>> resize_mask(torch.tensor([[[1., 0], [0, 0]]]), (1, 1))
     tensor([[[0.2500]]])
     """
     if tuple(mask.shape[-2:]) == tuple(size):
         return mask
-    return F.interpolate(mask[:, None].float(), size=size, mode="area")[:, 0]
+    if all(old >= new for old, new in zip(mask.shape[-2:], size, strict=True)):
+        return F.interpolate(mask[:, None].float(), size=size, mode="area")[:, 0]
+    return F.interpolate(mask[:, None].float(), size=size, mode="bilinear", antialias=True)[:, 0]
 
 
 def grow_mask(mask: torch.Tensor, pixels: int) -> torch.Tensor:

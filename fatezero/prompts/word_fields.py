@@ -14,6 +14,7 @@ from ..refusal import Refusal
 from .tokens import PromptTokens, split_words, word_key
 
 EMPHASIS_LIMIT = 20.0
+_JOINERS = frozenset("and or with und oder mit et ou avec y con e 和 与 跟 と や 및 와 과 и".split())
 SHOWN_WORDS, SHOWN_LETTERS = 40, 60  # of what is quoted in a refusal
 
 _COMMA, _COLON, _TO = "[,;\n，；、]", "[:：]", "[-–—−－~～〜]"
@@ -41,7 +42,7 @@ def find_words(prompt: PromptTokens, text: str, name: str = "words") -> list[tup
     """The token positions of every occurrence of some words.
 
     Words that follow each other in the prompt as they do between two commas are found as that phrase only, others each
-    on its own.
+    on its own. An "and" between them need not be in the prompt.
 
     Args:
         prompt: Where to look.
@@ -56,7 +57,7 @@ def find_words(prompt: PromptTokens, text: str, name: str = "words") -> list[tup
     """
     found: list[tuple[int, ...]] = []
     for entry in split_list(text):
-        wanted = _keys(entry)
+        wanted = [key for key in _keys(entry) if key in prompt.places or key not in _JOINERS] or _keys(entry)
         missing = next((key for key in wanted if key not in prompt.places), None if wanted else entry)
         if missing is not None:
             names = list(prompt.places)

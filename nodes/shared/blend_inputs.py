@@ -60,7 +60,8 @@ def blend_inputs() -> list:
         io.Mask.Input(
             "mask",
             optional=True,
-            tooltip="Where to edit (white), one mask or one per frame; used when 'mask from' names it.",
+            tooltip="Where to edit (white), one mask for all frames or one each, of any size; used when "
+            "'mask from' names it. Fit Mask fits one that was drawn on the original footage.",
         ),
         io.Combo.Input(
             "source_attention",
@@ -154,7 +155,7 @@ def read_settings(
         cross_window=Window(values["cross_from"], values["cross_until"]),
         mask_from=values["mask_from"],
         threshold=values["mask_threshold"],
-        mask=mask,
+        mask=mask[None] if mask is not None and mask.ndim == 2 else mask,
         latent_window=Window(values["latent_from"], values["latent_until"]) if values["latent_blend"] else None,
         mask_self_attention=values["mask_self_attention"],
         finest_layers=layers == ALL_LAYERS,

@@ -16,6 +16,7 @@ from ...fatezero.refusal import Refusal
 from ...fatezero.source.axes import match_axes
 from ...fatezero.source.source_document import TENSORS
 from ...fatezero.source.source_run import NullText, SourceRun
+from ...fatezero.video.clip import ClipFit
 from ...fatezero.video.frames import check_images
 
 EDIT = {"mapper": "S T", "from_source": "T", "emphasis": "T"}  # the axes of an edit's tensors
@@ -125,6 +126,11 @@ def check_edit(value: Any, name: str) -> None:
         raise Refusal(f"'{name}' does not fit its prompts; connect Edit Prompts.")
 
 
+def check_fit(value: Any, name: str) -> None:
+    if not isinstance(value, ClipFit):
+        raise _wrong_type(value, name, "Video Load's fit")
+
+
 WIRES: dict[str, Callable[[Any, str], None]] = {
     "MODEL": check_model,
     "CLIP": check_clip,
@@ -137,6 +143,7 @@ WIRES: dict[str, Callable[[Any, str], None]] = {
     "AUDIO": check_audio,
     "FZ_SOURCE": check_source,
     "FZ_EDIT": check_edit,
+    "FZ_FIT": check_fit,
 }
 
 

@@ -1,0 +1,81 @@
+"""What a later node of the graph would refuse after the clip was inverted is refused before that.
+
+ComfyUI lets a node look at its own widgets before a run, but not at nested ones, nor at another node's. Edit Prompts
+runs before every inversion, so it looks ahead.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...fatezero.edit.settings import INPUT_MASK, WORDS_IN_MASK
+from ...fatezero.prompts.tokens import PromptTokens
+from ...fatezero.prompts.word_fields import find_words
+from ...fatezero.refusal import Refusal
+
+EDIT_OUTPUT, SOURCE_OUTPUT = 2, 0  # of Edit Prompts
+_BLENDS = {"FateZeroAttentionBlend": "Attention Blend", "FateZeroBlendSampler": "Attention Blend Sampler"}
+_WORDS = {"FateZeroAttentionMask": "Attention Mask", "FateZeroAttentionHeatMap": "Attention Heat-Map"}
+
+Graph = dict[str, dict[str, Any]]
+
+
+def look_ahead(graph: Graph | None, node: str | None, source: PromptTokens) -> None:
+    """Checks what can be known of the nodes that take an edit.
+
+    Args:
+        graph: The prompt that runs, in ComfyUI's API format.
+        node: The id of the running Edit Prompts in it.
+        source: Its source prompt.
+
+    Raises:
+        Refusal: A blend node takes its mask from the mask input, which nothing is connected to; or a node that shows
+            words names one that the source prompt does not have.
+    """
+    if not graph or node is None:
+        return
+    for other in _that_run(graph):
+        kind, inputs = graph[other].get("class_type", ""), graph[other].get("inputs", {})
+        if not _takes(graph, inputs, str(node)):
+            continue
+        mask_from, words = inputs.get("preset.mask_from"), inputs.get("words")
+        if kind in _BLENDS and mask_from in (INPUT_MASK, WORDS_IN_MASK) and "mask" not in inputs:
+            raise Refusal(
+                f"{_BLENDS[kind]}, further on, has 'mask from' on {mask_from}, but nothing is connected to its 'mask'; "
+                "connect a MASK or choose words."
+            )
+        if kind in _WORDS and isinstance(words, str):
+            try:
+                find_words(source, words)
+            except Refusal as refusal:
+                raise Refusal(f"{_WORDS[kind]}, further on, cannot run: {refusal}") from None
+
+
+def _takes(graph: Graph, inputs: dict[str, Any], node: str) -> bool:
+    """Whether a node takes the edit, or a source run that was inverted with its prompt."""
+    if inputs.get("edit") == [node, EDIT_OUTPUT]:
+        return True
+    run = inputs.get("source")
+    inverted = graph.get(str(run[0]), {}).get("inputs", {}) if isinstance(run, list) else {}
+    return "edit" not in inputs and inverted.get("source") == [node, SOURCE_OUTPUT]
+
+
+def _that_run(graph: Graph) -> set[str]:
+    """The nodes that an output node asks for; others are never run."""
+    import nodes  # ComfyUI's
+
+    found: set[str] = set()
+    waiting = [
+        name
+        for name, entry in graph.items()
+        if getattr(nodes.NODE_CLASS_MAPPINGS.get(entry.get("class_type", "")), "OUTPUT_NODE", False)
+    ]
+    while waiting:
+        name = waiting.pop()
+        if name not in found and name in graph:
+            found.add(name)
+            waiting += _links(graph[name].get("inputs", {}))
+    return found
+
+
+def _links(inputs: dict[str, Any]) -> Iterator[str]:
+    return (str(value[0]) for value in inputs.values() if isinstance(value, list) and len(value) == 2)

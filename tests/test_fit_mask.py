@@ -1,0 +1,79 @@
+"""Masks as people have them: of another size, one for all frames, or drawn and tracked on the original footage."""
+
+import pytest
+import torch
+from PIL import Image
+
+from edit_cases import edited, inverted, prompt_edit, small_model
+from fatezero_pack.fatezero.edit.settings import INPUT_MASK, BlendSettings
+from fatezero_pack.fatezero.prompts.window import Window
+from fatezero_pack.fatezero.prompts.word_fields import find_words
+from fatezero_pack.fatezero.refusal import Refusal
+from fatezero_pack.nodes.composite import CompositeOutsideMask
+from fatezero_pack.nodes.fit_mask import FitMask
+from fatezero_pack.nodes.video_load import VideoLoad
+
+LOAD = dict(start=0, count=8, every_nth=1, width=0, height=0, grid="8")
+
+
+def footage(folder, count=12, size=(160, 90)):
+    """Pictures of a white square that moves, and the square alone as a mask for each of them."""
+    masks = torch.zeros(count, size[1], size[0])
+    for index in range(count):
+        masks[index, 30:60, 20 + 8 * index : 50 + 8 * index] = 1
+        Image.fromarray((masks[index].numpy() * 255).astype("uint8")).convert("RGB").save(folder / f"{index}.png")
+    return masks
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("size", [(64, 64), (0, 0), (96, 0), (48, 96)])
+def test_a_mask_of_the_footage_lies_where_its_picture_does(folders, fit, size):
+    (folders / "input" / "shot").mkdir()
+    masks = footage(folders / "input" / "shot")
+    settings = {**LOAD, "fit": fit, "width": size[0], "height": size[1], "start": 2, "every_nth": 3, "count": 3}
+    images, *_, how = VideoLoad.execute(file="", path="shot", **settings).args
+    (mask,) = FitMask.execute(masks, how).args
+    assert mask.shape == images.shape[:3]
+    torch.testing.assert_close(mask, images[..., 0])
+    (one,) = FitMask.execute(masks[5], how).args
+    torch.testing.assert_close(one[0], mask[1])
+    large = torch.nn.functional.interpolate(masks[5:6, None], scale_factor=4)[:, 0]
+    assert (FitMask.execute(large, how).args[0] - one).abs().mean() < 0.02
+    assert torch.equal(FitMask.execute(mask, how).args[0], mask)
+    with pytest.raises(Refusal, match="Fit Mask: 'mask' has 8 frames, but 3 were taken of the clip, up to its frame 8"):
+        FitMask.execute(masks[:8], how)
+
+
+def test_a_mask_of_another_size_is_resized():
+    original, after = torch.zeros(2, 32, 48, 3), torch.ones(2, 32, 48, 3)
+    mask = torch.zeros(8, 12)
+    mask[2:6, 3:9] = 1
+    images, used = CompositeOutsideMask.execute(original, after, mask, 0, 0).args
+    assert used.shape == (1, 32, 48) and images[:, 10:22, 14:34].min() == 1 and images[:, :6].max() == 0
+    with torch.inference_mode():
+        edit = prompt_edit()
+        source = inverted(small_model(), edit)
+
+        def with_mask(mask):
+            settings = BlendSettings(
+                Window(0, 1), Window(0, 1), mask_from=INPUT_MASK, mask=mask, latent_window=Window(0, 1)
+            )
+            return edited(small_model(), source, edit, settings)
+
+        height, width = source.trajectory.shape[-2:]
+        half = torch.zeros(1, height, width)
+        half[..., : width // 2] = 1
+        large = torch.nn.functional.interpolate(half[None], scale_factor=5)[0]
+        torch.testing.assert_close(with_mask(large), with_mask(half))
+
+
+def test_several_words_may_be_joined_by_and():
+    tokens = prompt_edit("a red circle on green grass", "a blue circle on green grass").source
+    both = find_words(tokens, "circle, grass")
+    assert find_words(tokens, "circle and grass") == find_words(tokens, "circle und grass") == both
+    with pytest.raises(Refusal, match="names 'and'"):
+        find_words(tokens, "and")
+    with pytest.raises(Refusal, match="names 'snow'"):
+        find_words(tokens, "circle and snow")
+    joined = prompt_edit("a cat and a dog", "a cat and a fox").source
+    assert len(find_words(joined, "cat and")) == 2  # where the prompt has the word, it is meant
