@@ -12,7 +12,7 @@ class FitMask(io.ComfyNode):
         return schema(
             node_id="FateZeroFitMask",
             display_name="Fit Mask",
-            category="FateZero",
+            category="FateZero/masks",
             description="Brings a mask that was drawn or tracked on the original footage to the frames that Video Load "
             "took from it: the same size, the same cut, the same frames.",
             search_aliases=["resize mask", "crop mask", "mask video", "roto"],
