@@ -1,24 +1,25 @@
 """Video Save: writes a clip with the workflow inside and shows it in the node."""
 
-import math
 import os
+from typing import Any
 
 import torch
 
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.disk import explained_disk_errors
 from ..fatezero.refusal import Refusal
-from ..fatezero.video.clip import FPS_RANGE
-from ..fatezero.video.frames import check_images, check_same_size
-from ..fatezero.video.write import png_name, write_clip
+from ..fatezero.video.clip import FPS_RANGE, Selection
+from ..fatezero.video.encoding import AUTO, encodings, pixel_formats
+from ..fatezero.video.frames import Placement, check_images, check_same_size, smaller
+from ..fatezero.video.read import read_file
+from ..fatezero.video.write import SaveOptions, formats, write_clip
 from ..fatezero.video.write_limits import GIF_FPS
 from .shared.checked import checked
-from .shared.clip_preview import with_text
+from .shared.clip_preview import FRAMES, SIDE, show_clip, with_text
 from .shared.output_name import output_place, prefix_problem
 from .shared.workflow_tags import workflow_tags
 
 NODE = "Video Save"
-FORMATS = ("mp4", "webm", "gif", "png")
 _MOST_SAMPLES = 768_000  # a second, of sound
 
 
@@ -63,11 +64,11 @@ class VideoSave(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "format",
-                    options=list(FORMATS),
+                    options=list(formats()),
                     default="mp4",
                     tooltip="mp4 (H.264) and webm (VP9) play everywhere; where the width or height is odd, "
                     "they repeat the last column or row. gif has 256 colours. png makes a folder of "
-                    "exact frames.",
+                    "exact frames. ProRes (mov) and ffv1 (mkv, exact) are for editing programs.",
                 ),
                 io.Int.Input(
                     "quality",
@@ -75,17 +76,52 @@ class VideoSave(io.ComfyNode):
                     min=0,
                     max=100,
                     display_mode=io.NumberDisplay.slider,
-                    tooltip="Of mp4 and webm: 100 is nearly exact and large, 50 is common on the web.",
+                    tooltip="Of films with a loss and of webp: 100 is nearly exact and large, 50 is common on the web.",
                 ),
                 io.Audio.Input(
-                    "audio",
-                    optional=True,
-                    tooltip="Sound for mp4 and webm, cut where the frames end; connect Video Load's.",
+                    "audio", optional=True, tooltip="Sound for films, cut where the frames end; connect Video Load's."
                 ),
                 io.Image.Input(
                     "compare_with",
                     optional=True,
                     tooltip="Shown to the left of 'images', such as the clip before the edit.",
+                ),
+                io.Int.Input(
+                    "crf",
+                    default=-1,
+                    min=-1,
+                    max=63,
+                    optional=True,
+                    advanced=True,
+                    tooltip="The codec's own quality number in place of 'quality': 0 is best, 18 to 28 is common; -1 "
+                    "is off. Of mp4 and h265 up to 51, of webm and av1 up to 63.",
+                ),
+                io.Combo.Input(
+                    "pixel_format",
+                    options=[AUTO, *pixel_formats()],
+                    default=AUTO,
+                    optional=True,
+                    advanced=True,
+                    tooltip="How colours are kept: 420 halves their resolution, 444 keeps it; 10le has 1024 levels. "
+                    "auto is the one that plays everywhere.",
+                ),
+                io.Boolean.Input(
+                    "preview_only",
+                    default=False,
+                    optional=True,
+                    tooltip="Saves to ComfyUI's temp folder, which it empties when it starts.",
+                ),
+                io.Boolean.Input(
+                    "ping_pong", default=False, optional=True, tooltip="Plays the frames to the end and back again."
+                ),
+                io.Int.Input(
+                    "loops",
+                    default=0,
+                    min=0,
+                    max=65535,
+                    optional=True,
+                    advanced=True,
+                    tooltip="How often a gif or webp plays; 0 is for ever.",
                 ),
             ],
             outputs=[io.String.Output(display_name="path", tooltip="The file, or the folder of png files.")],
@@ -99,32 +135,36 @@ class VideoSave(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(cls, images, fps, filename_prefix, format, quality, audio=None, compare_with=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        images,
+        fps,
+        filename_prefix,
+        format,
+        quality,
+        audio=None,
+        compare_with=None,
+        crf=-1,
+        pixel_format=AUTO,
+        preview_only=False,
+        ping_pong=False,
+        loops=0,
+    ) -> io.NodeOutput:
         check_images(images, "images")
         if compare_with is not None:
             check_images(compare_with, "compare with")
             check_same_size(images, "images", compare_with, "compare with")
-        _check_settings(fps, format, quality)
-        audio = _sound(audio) if format in ("mp4", "webm") else None
+        options = SaveOptions(quality, crf, pixel_format, ping_pong, loops)
+        audio = _sound(audio) if format in encodings() else None
         width = images.shape[2] * (1 if compare_with is None else 2)
-        folder, name, subfolder = output_place(filename_prefix, width, images.shape[1])
-        name += "" if format == "png" else f".{format}"
-        path = os.path.join(folder, name)
+        root = io.FolderType.temp if preview_only else io.FolderType.output
+        place = output_place(filename_prefix, width, images.shape[1], root)
+        name = f"{place.name}.{formats()[format]}".removesuffix(".")
+        path = os.path.join(place.folder, name)
         with explained_disk_errors(name):
-            notes = write_clip(path, images, fps, compare_with, audio, workflow_tags(cls.hidden), quality)
-        shown = _preview(name, subfolder, format, len(images))
-        return io.NodeOutput(path, ui=with_text(shown.as_dict(), "\n".join(notes)) if notes else shown)
-
-
-def _check_settings(fps: float, format: str, quality: int) -> None:
-    """Linked values, which ComfyUI does not check."""
-    least, most = FPS_RANGE
-    if not (math.isfinite(fps) and least <= fps <= most):
-        raise Refusal(f"'fps' is {fps:g}; expected {least:g} to {most:g}; connect Video Load's fps or type one.")
-    if format not in FORMATS:
-        raise Refusal(f"'format' is {format}; choose {', '.join(FORMATS)}.")
-    if not 0 <= quality <= 100:
-        raise Refusal(f"'quality' is {quality}; choose 0 to 100.")
+            tags = workflow_tags(cls.hidden)
+            notes = write_clip(path, images, fps, compare_with, audio, tags, format=format, options=options)
+        return io.NodeOutput(path, ui=_shown(path, place.subfolder, root, format, options, fps, notes))
 
 
 def _sound(audio: dict | None) -> dict | None:
@@ -145,10 +185,20 @@ def _sound(audio: dict | None) -> dict | None:
     return audio
 
 
-def _preview(name: str, subfolder: str, format: str, frames: int):
-    if format in ("mp4", "webm"):
-        return ui.PreviewVideo([ui.SavedResult(name, subfolder, io.FolderType.output)])
-    if format == "gif":
-        return ui.SavedImages([ui.SavedResult(name, subfolder, io.FolderType.output)])
-    folder = os.path.join(subfolder, name)
-    return ui.SavedImages([ui.SavedResult(png_name(index), folder, io.FolderType.output) for index in range(frames)])
+def _shown(
+    path: str, subfolder: str, root: io.FolderType, format: str, options: SaveOptions, fps: float, notes: list[str]
+) -> dict[str, Any]:
+    """What the node shows: the file itself, or a small copy of one that browsers do not play."""
+    name, text = os.path.basename(path), "\n".join(notes)
+    film = encodings().get(format)
+    if film is not None and film.pixel_format(options.pixel_format) not in film.browsers_play:
+        clip = read_file(path, name, Selection(count=FRAMES), lambda size: smaller(Placement(size, size), SIDE))
+        note = f"{name} is saved; browsers do not play it, so a small copy is shown."
+        return show_clip(clip.images, "\n".join([note, *notes]), fps, clip.audio)
+    if film is not None:
+        return with_text(ui.PreviewVideo([ui.SavedResult(name, subfolder, root)]).as_dict(), text)
+    pictures = [name]
+    if os.path.isdir(path):
+        subfolder, pictures = os.path.join(subfolder, name), sorted(os.listdir(path))
+    shown = ui.SavedImages([ui.SavedResult(picture, subfolder, root) for picture in pictures])
+    return with_text(shown.as_dict(), text)

@@ -134,14 +134,14 @@ def test_load_refuses_in_one_sentence(clip, folders, settings, message):
     assert files(folders / "temp") == []
 
 
-@pytest.mark.parametrize("format", video_save.FORMATS)
+@pytest.mark.parametrize("format", ("mp4", "webm", "gif", "png"))
 def test_save_writes_shows_and_numbers_its_files(folders, format):
     first, second = save(format=format), save(format=format)
     ending = "" if format == "png" else f".{format}"
     output = folders / "output" / "a"
     assert sorted(os.listdir(output)) == [f"clip_00001_{ending}", f"clip_00002_{ending}"]
     assert first.args[0] == str(output / f"clip_00001_{ending}") and os.path.exists(second.args[0])
-    shown = first.ui.as_dict()
+    shown = first.ui
     assert bool(shown.get("animated")) == (format in ("mp4", "webm"))
     for picture in shown["images"]:
         assert picture["type"] == "output"
@@ -236,7 +236,7 @@ def test_save_refuses_a_bad_name_before_anything_runs():
 
 
 def test_save_says_so_when_the_disk_is_full(folders, monkeypatch):
-    def full(*given):
+    def full(*given, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(video_save, "write_clip", full)

@@ -129,7 +129,7 @@ def test_what_an_encoder_refuses_is_one_sentence(monkeypatch):
     def refuse(*given):
         raise av.error.ExternalError(-542398533, "Generic error in an external library", "libx264")
 
-    monkeypatch.setattr(video_write, "_write_video", refuse)
+    monkeypatch.setattr(video_write, "write_video", refuse)
     assert "the encoder of mp4 refused the clip" in refusal_of()
 
 
@@ -141,7 +141,7 @@ def test_a_full_disk_is_known_from_the_encoder_s_error(monkeypatch, format):
     def full(*given):
         raise av.error.classes[errno.ENOSPC](errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(video_write, "write_gif" if format == "gif" else "_write_video", full)
+    monkeypatch.setattr(video_write, "write_gif" if format == "gif" else "write_video", full)
     assert "could not be written (No space left on device); free space on the disk" in refusal_of(format=format)
 
 
@@ -368,7 +368,7 @@ def test_write_clip_names_its_unfinished_folder_after_the_process(folders, monke
         seen.append(os.path.basename(os.path.dirname(path)))
         open(path, "wb").close()
 
-    monkeypatch.setattr(video_write, "_write_video", look)
+    monkeypatch.setattr(video_write, "write_video", look)
     write_clip(str(folders / "output" / "clip.mp4"), smooth_clip(1, 8, 8), 8.0)
     assert seen[0].startswith(f".unfinished_{os.getpid()}_")
 

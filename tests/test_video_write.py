@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fatezero_pack.fatezero.video import movie
 from fatezero_pack.fatezero.video import write as video_write
 from fatezero_pack.fatezero.video.frames import Placement, to_bytes, to_float
 from fatezero_pack.fatezero.video.read import Selection, read_file
@@ -131,7 +132,7 @@ def test_nothing_is_left_after_an_error_or_a_cancel(tmp_path, monkeypatch, name,
             assert os.listdir(tmp_path) != []
             raise problem
 
-    monkeypatch.setattr(video_write, "heed_cancel", fail_at_the_fifth_frame)
+    monkeypatch.setattr(movie, "heed_cancel", fail_at_the_fifth_frame)
     with pytest.raises(type(problem)):
         write_clip(str(tmp_path / name), smooth_clip(8, 16, 16), 8.0)
     assert len(frames) == 5 and os.listdir(tmp_path) == []

@@ -1,56 +1,43 @@
-"""Writes frames, one at a time, to mp4, webm, gif or png; nothing stays on disk but a finished clip."""
+"""Writes a clip as a film, an animation or pictures; nothing stays on disk but a finished one."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..disk import unfinished_folder
 from ..refusal import Refusal
-from .frames import ACCURATE_COLORS, Placement, place, to_bytes, to_float
-from .running import Progress, heed_cancel
+from .encoding import AUTO, encodings
+from .movie import Movie, order
 from .write_gif import write_gif
-from .write_limits import LAYOUTS, held_rate, held_size, held_sound
+from .write_limits import held_rate, held_size, held_sound
+from .write_pictures import png_name, write_pngs, write_webp
+from .write_video import write_video
 
-# codecs of pictures and sound, the rate factor of quality 0 (that of quality 100 is 0), options of codec and container
-_VIDEO: dict[str, tuple[str, str, int, dict[str, str], dict[str, str]]] = {
-    # chromaloc: FFmpeg puts the colours of 4:2:0 in the middle of their pixels
-    "mp4": ("libx264", "aac", 51, {"x264-params": "chromaloc=1"}, {"movflags": "use_metadata_tags+faststart"}),
-    "webm": ("libvpx-vp9", "libopus", 63, {"b": "0", "row-mt": "1", "cpu-used": "4"}, {}),
-}
+PNG_16 = "png 16 bit"
+__all__ = ["PNG_16", "SaveOptions", "formats", "png_name", "write_clip"]
 
 
 @dataclass(frozen=True)
-class _Movie:
-    """The pictures to write: every `step`th of the images [n, H, W, 3 or 4], with others to their left if given, scaled
-    to `size` (width, height) where theirs is another."""
+class SaveOptions:
+    """quality: 0..100; crf: the codec's own number instead, -1 for none; pixel_format: FFmpeg's, or AUTO; ping_pong:
+    whether it plays back again; loops: how often a gif or webp plays, 0 for ever."""
 
-    images: torch.Tensor
-    beside: torch.Tensor | None
-    step: int
-    size: tuple[int, int]
-    rate: Fraction
+    quality: int = 70
+    crf: int = -1
+    pixel_format: str = AUTO
+    ping_pong: bool = False
+    loops: int = 0
 
-    def __len__(self) -> int:
-        return len(range(0, len(self.images), self.step))
 
-    def pictures(self) -> Iterator[np.ndarray]:
-        """8-bit RGB, one after the other; cancels where ComfyUI is told to."""
-        progress = Progress(len(self))
-        for index in range(0, len(self.images), self.step):
-            heed_cancel()
-            picture = to_bytes(self.images[index])
-            if self.beside is not None:
-                picture = np.concatenate((to_bytes(self.beside[index]), picture), axis=1)
-            if picture.shape[1::-1] != self.size:
-                picture = to_bytes(place(to_float(picture), Placement(self.size, self.size)))
-            yield picture
-            progress.step()
+def formats() -> dict[str, str]:
+    """The ending of each format's file by the format's name; none: a folder of pictures."""
+    films = {name: encoding.ending for name, encoding in encodings().items()}
+    first = {name: films.pop(name) for name in ("mp4", "webm")}
+    return {**first, "gif": "gif", "png": "", **films, "webp": "webp", PNG_16: ""}
 
 
 def write_clip(
@@ -61,42 +48,59 @@ def write_clip(
     audio: dict[str, Any] | None = None,
     metadata: dict[str, str] | None = None,
     quality: int = 70,
+    format: str | None = None,
+    options: SaveOptions | None = None,
 ) -> list[str]:
     """Writes a clip; `path` appears when it is complete, or not at all.
 
     Args:
-        path: Its ending gives the format: mp4, webm or gif; none makes a folder of png files.
+        path: The file, or the folder of pictures.
         images: [n, H, W, 3 or 4] of 0..1.
         fps: Frames per second.
         beside: Images of the same shape to show to their left.
-        audio: ComfyUI's AUDIO, cut to the clip's length (mp4, webm).
+        audio: ComfyUI's AUDIO, cut to the clip's length (films).
         metadata: Texts by name (not in gif).
-        quality: 0..100 (mp4, webm).
+        quality: 0..100 (films, webp), where there are no `options`.
+        format: One of `formats`; None: mp4, webm or gif by the path's ending, png without one.
+        options: What else a person can choose.
 
     Returns:
         What had to be changed so that the format can hold the clip, each a sentence.
 
     Raises:
         OSError: The disk refuses.
-        Refusal: The encoder refuses.
+        Refusal: The encoder refuses, or does not have what the options ask for.
     """
     notes: list[str] = []
-    format = os.path.splitext(path)[1][1:]
+    format = format or os.path.splitext(path)[1][1:] or "png"
+    options = options or SaveOptions(quality)
     whole = (images.shape[2] * (1 if beside is None else 2), images.shape[1])
     step, rate = held_rate(fps, format, notes)
-    movie = _Movie(images, beside, step, held_size(whole, format, notes), rate)
+    indices = order(len(images), step, options.ping_pong)
+    movie = Movie(images, beside, indices, held_size(whole, format, notes), rate)
+    sound = None if audio is None else held_sound(audio, float(len(movie) / rate), notes)
     with unfinished_folder(path) as folder:
         unfinished = os.path.join(folder, os.path.basename(path))
         with _explained_encoder_errors(format):
-            if format in _VIDEO:
-                sound = None if audio is None else held_sound(audio, len(images) / fps, notes)
-                _write_video(unfinished, format, movie, sound, metadata or {}, quality)
-            elif format == "gif":
-                write_gif(unfinished, movie.pictures, movie.size, movie.rate)
-            else:
-                _write_pngs(unfinished, movie, metadata or {})
+            _write(unfinished, format, movie, sound, metadata or {}, options)
         os.replace(unfinished, path)
     return notes
+
+
+def _write(
+    path: str, format: str, movie: Movie, sound: dict[str, Any] | None, metadata: dict[str, str], options: SaveOptions
+) -> None:
+    if format in encodings():
+        encoding = encodings()[format]
+        encoding.require_codec()
+        rate_factor = encoding.rate_factor(options.quality, options.crf)
+        write_video(path, movie, encoding, encoding.pixel_format(options.pixel_format), rate_factor, sound, metadata)
+    elif format == "gif":
+        write_gif(path, movie.pictures, movie.size, movie.rate, options.loops)
+    elif format == "webp":
+        write_webp(path, movie, metadata, options.quality, options.loops)
+    else:
+        write_pngs(path, movie, metadata, 16 if format == PNG_16 else 8)
 
 
 @contextmanager
@@ -111,61 +115,3 @@ def _explained_encoder_errors(format: str) -> Iterator[None]:
         raise Refusal(
             f"the encoder of {format} refused the clip ({error.strerror}); choose another format or a smaller size."
         ) from error
-
-
-def _write_video(
-    path: str, format: str, movie: _Movie, audio: dict[str, Any] | None, metadata: dict[str, str], quality: int
-) -> None:
-    import av
-
-    video_codec, audio_codec, worst, codec_options, container_options = _VIDEO[format]
-    # 4:2:0 colours, the ones that every player shows, need even sizes: the last row or column is repeated.
-    width, height = (side + side % 2 for side in movie.size)
-    with av.open(path, "w", format=format, options=container_options) as output:
-        output.metadata.update(metadata)
-        video: Any = output.add_stream(video_codec, rate=movie.rate)
-        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-        video.options = {"crf": str(round(worst * (100 - quality) / 100)), **codec_options}
-        # BT.601 is what readers assume that ignore the tags; those that heed them are right as well.
-        context = video.codec_context
-        context.colorspace, context.color_range, context.color_primaries, context.color_trc = 6, 1, 1, 1
-        if audio is not None:
-            _encode_audio(output, audio_codec, audio)
-        for picture in movie.pictures():
-            edges = ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0))
-            frame = av.VideoFrame.from_ndarray(np.pad(picture, edges, mode="edge"), format="rgb24")
-            frame = frame.reformat(format="yuv420p", interpolation=ACCURATE_COLORS)
-            output.mux(video.encode(frame))
-        output.mux(video.encode(None))
-
-
-def _encode_audio(output: Any, codec_name: str, audio: dict[str, Any]) -> None:
-    """All the sound at once, before the pictures: it is small, and the container interleaves the two."""
-    import av
-
-    rate, waveform = audio["sample_rate"], audio["waveform"][0]
-    layout, rates = LAYOUTS[len(waveform)], av.Codec(codec_name, "w").audio_rates
-    stream = output.add_stream(codec_name, rate=rate if rates is None or rate in rates else 48000, layout=layout)
-    # One sample of each channel after the other: PyAV cannot take eight channels apart.
-    samples = waveform.T.reshape(1, -1).contiguous().numpy()
-    frame = av.AudioFrame.from_ndarray(samples, format="flt", layout=layout)
-    frame.sample_rate, frame.pts = rate, 0
-    output.mux(stream.encode(frame))
-    output.mux(stream.encode(None))
-
-
-def _write_pngs(folder: str, movie: _Movie, metadata: dict[str, str]) -> None:
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    texts = PngInfo()
-    for name, text in metadata.items():
-        texts.add_text(name, text)
-    os.mkdir(folder)
-    for index, picture in enumerate(movie.pictures()):
-        Image.fromarray(picture).save(os.path.join(folder, png_name(index)), pnginfo=texts, compress_level=4)
-
-
-def png_name(index: int) -> str:
-    """The name of a frame's file in a sequence of png files, as editors number them."""
-    return f"{index:05}.png"

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 
-def write_gif(path: str, pictures: Callable[[], Iterator[np.ndarray]], size: tuple[int, int], rate: Fraction) -> None:
+def write_gif(
+    path: str, pictures: Callable[[], Iterator[np.ndarray]], size: tuple[int, int], rate: Fraction, loops: int = 0
+) -> None:
     """Writes an animation.
 
     Args:
@@ -15,6 +17,7 @@ def write_gif(path: str, pictures: Callable[[], Iterator[np.ndarray]], size: tup
         pictures: Gives the pictures from the first on each time it is called: 8-bit RGB [H, W, 3].
         size: Their (width, height).
         rate: Pictures per second.
+        loops: How often it plays; 0 is for ever.
 
     Raises:
         av.FFmpegError: The file cannot be written.
@@ -34,7 +37,8 @@ def write_gif(path: str, pictures: Callable[[], Iterator[np.ndarray]], size: tup
     graph.configure()
     colors.push(palette)
     colors.push(None)
-    with av.open(path, "w", format="gif") as output:
+    again = {0: 0, 1: -1}.get(loops, loops - 1)  # FFmpeg counts how often it is repeated, and -1 is never
+    with av.open(path, "w", format="gif", options={"loop": str(again)}) as output:
         video: Any = output.add_stream("gif", rate=rate)
         video.width, video.height, video.pix_fmt = *size, "pal8"
         for index, picture in enumerate(pictures()):

@@ -4,10 +4,12 @@ import math
 from fractions import Fraction
 from typing import Any
 
+from .encoding import encodings
+
 GIF_FPS = 50.0  # players slow down gifs that ask for more
 
-# of the sides, in pixels, by x264 and libvpx
-MOST_PIXELS = {"mp4": 16384, "webm": 16384, "gif": 65535}
+# of the sides, in pixels, by format
+MOST_PIXELS = {name: encoding.most_pixels for name, encoding in encodings().items()} | {"gif": 65535, "webp": 16383}
 
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _LOUDEST = 4.0  # decoders go a little beyond full scale, 1; what is louder than this is no sound
@@ -18,7 +20,7 @@ def held_rate(fps: float, format: str, notes: list[str]) -> tuple[int, Fraction]
 
     Args:
         fps: Frames per second.
-        format: The file's ending.
+        format: Its name.
         notes: Get a sentence if frames are left out.
 
     Returns:
@@ -40,7 +42,7 @@ def held_size(size: tuple[int, int], format: str, notes: list[str]) -> tuple[int
 
     Args:
         size: The pictures' (width, height) in pixels.
-        format: The file's ending; none stands for png.
+        format: Its name.
         notes: Get a sentence if it is smaller.
     """
     most = MOST_PIXELS.get(format, max(size))

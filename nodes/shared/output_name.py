@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import folder_paths
 
+from ...fatezero.compat import io
 from ...fatezero.disk import explained_disk_errors
 from ...fatezero.refusal import DiskRefusal, Refusal
 from .input_file import is_inside
@@ -25,7 +26,7 @@ class OutputPlace(NamedTuple):
 
 def prefix_problem(prefix: str) -> str | None:
     """What is wrong with a prefix, in one sentence, or None; can be asked before anything runs."""
-    return _name_problem(prefix) or _folder_problem(prefix)
+    return _name_problem(prefix) or _folder_problem(prefix, folder_paths.get_output_directory())
 
 
 def _name_problem(prefix: str) -> str | None:
@@ -46,9 +47,9 @@ def _name_problem(prefix: str) -> str | None:
     return None
 
 
-def _folder_problem(prefix: str) -> str | None:
+def _folder_problem(prefix: str, output: str) -> str | None:
     """What stands in the way on the disk; names with ComfyUI's tokens such as %date% are not known yet."""
-    output, path = folder_paths.get_output_directory(), PurePath(prefix)
+    path = PurePath(prefix)
     for index in range(1, len(path.parts)):
         folder = os.path.join(output, *path.parts[:index])
         name = "/".join(path.parts[:index])
@@ -59,12 +60,13 @@ def _folder_problem(prefix: str) -> str | None:
     return None
 
 
-def output_place(prefix: str, width: int, height: int) -> OutputPlace:
+def output_place(prefix: str, width: int, height: int, root: io.FolderType = io.FolderType.output) -> OutputPlace:
     """Where the next file of a prefix goes; makes the folder.
 
     Args:
         prefix: As on the node, with ComfyUI's tokens such as %date%.
         width, height: For the tokens %width% and %height%, in pixels.
+        root: The folder of ComfyUI's that it lies in: output or temp.
 
     Raises:
         Refusal: The prefix is wrong, or the disk refuses.
@@ -72,11 +74,10 @@ def output_place(prefix: str, width: int, height: int) -> OutputPlace:
     problem = _name_problem(prefix)
     if problem:
         raise Refusal(problem)
-    problem = _folder_problem(prefix)
+    base = folder_paths.get_directory_by_type(root.value)
+    problem = _folder_problem(prefix, base)
     if problem:
         raise DiskRefusal(problem)
     with explained_disk_errors(f"the folder of '{prefix}'"):
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-            prefix, folder_paths.get_output_directory(), width, height
-        )
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, base, width, height)
     return OutputPlace(folder, f"{name}_{counter:05}_", subfolder)

@@ -1,0 +1,171 @@
+"""Every format that Video Save offers: written, read back, shown, with the workflow inside and what it can be told."""
+
+import json
+import os
+
+import av
+import folder_paths
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fatezero_pack.fatezero.compat import io
+from fatezero_pack.fatezero.refusal import Refusal
+from fatezero_pack.fatezero.video.clip import Selection
+from fatezero_pack.fatezero.video.encoding import encodings
+from fatezero_pack.fatezero.video.frames import Placement
+from fatezero_pack.fatezero.video.read import read_file
+from fatezero_pack.fatezero.video.write import PNG_16, formats
+from fatezero_pack.nodes.video_save import VideoSave
+from video_clips import beep, beep_time, numbered_frame, numbers, smooth_clip
+
+GRAPHS = {"prompt": {"1": {"class_type": "FateZeroVideoSave", "inputs": {"text": "Ü"}}}, "workflow": {"nodes": []}}
+EXACT = {"png", PNG_16, "ffv1"}
+
+pytestmark = pytest.mark.usefixtures("folders")
+
+
+def save(images, format, **settings):
+    hidden = {io.Hidden.prompt: GRAPHS["prompt"], io.Hidden.extra_pnginfo: {"workflow": GRAPHS["workflow"]}}
+    node = VideoSave.PREPARE_CLASS_CLONE({"hidden_inputs": hidden})
+    return node.execute(images, **{"fps": 8.0, "filename_prefix": "clip", "format": format, "quality": 90, **settings})
+
+
+def read(path):
+    if os.path.isdir(path):
+        images = [np.array(Image.open(os.path.join(path, name))) for name in sorted(os.listdir(path))]
+        return torch.from_numpy(np.stack(images)) / 255
+    return read_file(path, "clip", Selection(), lambda size: Placement(size, size)).images
+
+
+@pytest.mark.parametrize("format", formats())
+def test_a_clip_comes_back(format):
+    images = smooth_clip(5, 66, 70)
+    output = save(images, format)
+    assert output.args[0].endswith(formats()[format])
+    if format != PNG_16:  # Pillow reads 8 bits of it
+        found = read(output.args[0])
+        assert found.shape == images.shape
+        assert (found - images).abs().mean() < (0.003 if format in EXACT else 0.04)
+    (shown, *_) = output.ui["images"]
+    folder = folder_paths.get_directory_by_type(shown["type"])
+    assert os.path.isfile(os.path.join(folder, shown["subfolder"], shown["filename"]))
+    plays = format not in ("h265", "ProRes", "ffv1")
+    assert (shown["type"] == "output") == plays
+    assert plays or "browsers do not play it, so a small copy is shown." in output.ui["text"][0]
+
+
+@pytest.mark.parametrize("format", [name for name in formats() if name != "gif"])
+def test_the_workflow_is_inside(format):
+    path = save(smooth_clip(2, 64, 64), format).args[0]
+    if os.path.isdir(path):
+        with Image.open(os.path.join(path, "00001.png")) as picture:
+            found = picture.text
+    elif format == "webp":
+        with Image.open(path) as picture:
+            found = dict(str(text).split(":", 1) for text in picture.getexif().values())
+    else:
+        with av.open(path, metadata_errors="replace") as container:
+            found = {name.lower(): text for name, text in container.metadata.items()}
+    assert {name: json.loads(found[name]) for name in GRAPHS} == GRAPHS
+
+
+@pytest.mark.parametrize("format", encodings())
+def test_films_have_sound_and_the_frames_keep_their_order(format):
+    images = torch.stack([torch.from_numpy(numbered_frame(number, 80, 64)) / 255 for number in range(16)])
+    sound = {"waveform": beep(1, 2)[None], "sample_rate": 48000}
+    clip = read_file(save(images, format, audio=sound).args[0], "clip", Selection(), lambda size: Placement(size, size))
+    assert numbers(clip.images) == list(range(16)) and clip.fps == 8.0
+    assert abs(beep_time(clip.audio) - 1) < 0.06
+
+
+def test_sixteen_bits_are_kept():
+    images = torch.linspace(0, 1, 64 * 64 * 3).view(1, 64, 64, 3)
+    path = os.path.join(save(images, PNG_16).args[0], "00000.png")
+    with av.open(path) as container:
+        (frame,) = container.decode(video=0)
+    assert frame.format.name.startswith("rgb48")
+    pixels = frame.to_ndarray(format="rgb48le").astype(np.float64) / 65535
+    assert np.abs(pixels - images[0].double().numpy()).max() <= 0.5 / 65535 + 1e-7
+
+
+@pytest.mark.parametrize("format", encodings())
+def test_every_pixel_format_that_is_offered_can_be_written(format):
+    images = smooth_clip(2, 66, 70)
+    for name in encodings()[format].pixel_formats:
+        path = save(images, format, pixel_format=name).args[0]
+        with av.open(path) as container:
+            found = container.streams.video[0].codec_context.pix_fmt
+            assert found.startswith(name[:7])  # FFmpeg reads ProRes 4444 as 12 bits
+        assert (read(path)[:, :66, :70] - images).abs().mean() < 0.02
+
+
+def test_odd_sizes_are_padded_only_where_colours_are_kept_for_pairs():
+    images = smooth_clip(2, 65, 71)
+    assert read(save(images, "h265").args[0]).shape[1:3] == (66, 72)
+    assert read(save(images, "ProRes").args[0]).shape[1:3] == (65, 72)
+    assert read(save(images, "ffv1").args[0]).shape[1:3] == (65, 71)
+    assert read(save(images, "mp4", pixel_format="yuv444p").args[0]).shape[1:3] == (65, 71)
+
+
+@pytest.mark.parametrize("format", ["mp4", "webm", "h265", "av1"])
+def test_crf_is_heeded(format):
+    noise = torch.rand(3, 64, 64, 3)
+    best, worst = (os.path.getsize(save(noise, format, crf=crf).args[0]) for crf in (4, 45))
+    assert best > 2 * worst
+
+
+@pytest.mark.parametrize(
+    "format, settings, message",
+    [
+        ("mp4", dict(crf=60), "'crf' is 60; mp4 takes 0 (best) to 51, or -1 for 'quality'."),
+        ("av1", dict(pixel_format="yuv444p"), "'pixel format' is yuv444p, which av1 does not have; choose auto or "),
+        ("mp5", {}, "'format' is mp5; choose mp4, webm, gif, png, "),
+    ],
+)
+def test_what_a_format_does_not_have_is_one_sentence(folders, format, settings, message):
+    with pytest.raises(Refusal) as refused:
+        save(smooth_clip(1, 64, 64), format, **settings)
+    assert str(refused.value).startswith(f"Video Save: {message}") and os.listdir(folders / "output") == []
+
+
+def test_a_codec_that_pyav_lacks_is_one_sentence(monkeypatch):
+    def unknown(name, mode):
+        raise av.codec.codec.UnknownCodecError(name)
+
+    monkeypatch.setattr(av, "Codec", unknown)
+    with pytest.raises(Refusal, match="Video Save: 'format' is h265, but this PyAV has no libx265; choose mp4"):
+        save(smooth_clip(1, 64, 64), "h265")
+
+
+@pytest.mark.parametrize("format", ["mp4", "gif", "png", "webp"])
+def test_ping_pong_plays_back_again(format):
+    images = torch.stack([torch.from_numpy(numbered_frame(number)) / 255 for number in range(5)])
+    assert numbers(read(save(images, format, ping_pong=True).args[0])) == [0, 1, 2, 3, 4, 3, 2, 1]
+
+
+@pytest.mark.parametrize("loops", [0, 1, 3])
+def test_how_often_an_animation_plays(loops):
+    images = smooth_clip(3, 32, 32)
+    with Image.open(save(images, "webp", loops=loops).args[0]) as picture:
+        assert picture.info["loop"] == loops
+    with Image.open(save(images, "gif", loops=loops).args[0]) as picture:  # which counts how often it is repeated
+        assert picture.info.get("loop") == {0: 0, 1: None, 3: 2}[loops]
+
+
+def test_a_webp_keeps_the_rate():
+    path = save(smooth_clip(30, 32, 32), "webp", fps=29.97).args[0]
+    with Image.open(path) as picture:
+        total = 0
+        for index in range(picture.n_frames):
+            picture.seek(index)
+            picture.load()
+            total += picture.info["duration"]
+    assert abs(total - 30 * 1000 / 29.97) <= 1
+
+
+def test_a_preview_goes_to_the_temp_folder(folders):
+    output = save(smooth_clip(2, 32, 32), "mp4", preview_only=True)
+    assert output.args[0].startswith(str(folders / "temp")) and output.ui["images"][0]["type"] == "temp"
+    assert os.listdir(folders / "output") == []
