@@ -2,8 +2,9 @@
 
 from ..fatezero.compat import io, schema
 from ..fatezero.masks.mask_pictures import checked_mask
-from ..fatezero.report.diagnosis import explain
-from ..fatezero.report.edit_report import measure, panels, table
+from ..fatezero.report.diagnosis import all_is_well, explain
+from ..fatezero.report.edit_report import measure, panels
+from ..fatezero.report.measure_table import table
 from ..fatezero.report.plots import draw_panels
 from ..fatezero.video.frames import check_same_size
 from .shared.checked import checked
@@ -87,6 +88,7 @@ class EditReport(io.ComfyNode):
         settings, cfg, run = read_mark(made_by)
         measured = measure(before[..., :3], after[..., :3].to(before.device), mask, edit, clip, clip_vision)
         notes = [f"! {sentence}" for sentence in explain(measured, edit, source, settings, cfg)]
-        report = "\n".join([*notes, *[""] * bool(notes), table(measured), *[f"\nhow the edit ran: {run}"] * bool(run)])
+        notes = notes or [all_is_well(measured)]
+        report = "\n".join([*notes, "", table(measured), *[f"\nhow the edit ran: {run}"] * bool(run)])
         plot = draw_panels(panels(measured))
         return io.NodeOutput(report, plot, ui=show_pictures(cls, plot, report))

@@ -16,6 +16,7 @@ def test_it_holds_what_an_installed_pack_needs_and_no_more(archive):
         "nodes",
         "pyproject.toml",
         "requirements.txt",
+        "subgraphs",
         "web",
         "workflows",
     }

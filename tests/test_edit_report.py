@@ -24,8 +24,9 @@ from fatezero_pack.fatezero.report.clip_embeddings import (
     text_embeddings,
     text_projection,
 )
-from fatezero_pack.fatezero.report.diagnosis import explain, used_mask_share
-from fatezero_pack.fatezero.report.edit_report import PromptScores, measure, panels, table
+from fatezero_pack.fatezero.report.diagnosis import all_is_well, explain, neighbour_likeness, used_mask_share
+from fatezero_pack.fatezero.report.edit_report import PromptScores, measure, panels
+from fatezero_pack.fatezero.report.measure_table import PSNR_SCALE, scale, table
 from fatezero_pack.fatezero.report.plots import (
     HEIGHT,
     WIDTH,
@@ -196,6 +197,60 @@ def test_clip_scores_tell_a_change_in_another_direction():
     assert "may not belong together" in sentence
 
 
+# What is right and wrong in itself
+
+
+def test_an_edit_that_is_well_gets_a_verdict(run):
+    before, after = clips(0.4)
+    measured = measure(before, after, middle())
+    assert all_is_well(measured) == (
+        "The edit shows: where it changed most, the colours moved by 102 of 255 levels. Outside the mask the clip is "
+        "the same to the last bit."
+    )
+    measured = measure(before, after + 0.01, middle())
+    assert "What changed outside the mask is not visible (40 dB)." in all_is_well(measured)
+    assert all_is_well(measure(before, after)).endswith("levels.")
+
+
+def test_a_clip_that_changed_outside_the_mask_is_told():
+    before, after = clips(0.4)
+    (sentence,) = explain(measure(before, after + 0.08, middle()), prompt_edit(), None, SHORT, 7.5)
+    assert (
+        "Outside the mask the clip changed, too (22 dB: visible)" in sentence and "Composite Outside Mask" in sentence
+    )
+
+
+def test_outside_is_where_the_mask_is_0():
+    """As Composite Outside Mask keeps it: a soft edge may change without a word."""
+    before, after = clips(0.4)
+    soft = middle()
+    soft[:, 10:21] = 0.2
+    after[:, 10:21] += 0.3
+    measured = measure(before, after, soft)
+    assert torch.equal(measured.outside.change, torch.zeros(3))
+    assert measure(before, after, torch.full((1, 64, 64), 0.5)).outside.change.isnan().all()
+
+
+def test_an_inversion_that_is_no_noise_is_told(run):
+    source, edit = run
+    assert neighbour_likeness(torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(0))) < 0.05
+    smooth = torch.nn.functional.interpolate(torch.randn(3, 4, 4, 4), size=(16, 16), mode="bilinear")
+    mush = replace(source, trajectory=torch.cat([source.trajectory[:-1], smooth[None]]))
+    (sentence,) = explain(measure(*clips(0.4)), edit, mush, SHORT, 7.5)
+    assert sentence.startswith("The inversion failed: its noise still has a picture in it")
+    assert explain(measure(*clips(0.4)), edit, source, SHORT, 7.5) == []
+
+
+def test_numbers_have_a_scale():
+    assert [scale(value, PSNR_SCALE) for value in (45, 31, 26, 21, 5)] == [
+        "not visible",
+        "not visible",
+        "slightly visible",
+        "visible",
+        "much changed",
+    ]
+
+
 # The table and the plot
 
 
@@ -204,11 +259,12 @@ def test_the_table_tells_inside_from_outside():
     after[:, 0, 0] = 1 - before[:, 0, 0]
     text = table(measure(before, after, middle()))
     assert text.splitlines()[0] == "3 frames of 64x64, the mask is 10.8% of the picture"
-    assert "change, inside mask          51.0/255" in text
+    assert "change, inside mask           51.0/255  strong" in text
     assert "strongest change" in text and "PSNR, outside mask" in text
     assert "Left out: CLIP score, Frame-Acc, Tem-Con and Object Semantic Variance need 'clip vision'." in text
     assert "LPIPS needs" in text
     assert max(len(line) for line in text.splitlines() if not line.startswith("Left out")) <= 60
+    assert "before" not in text  # no measure has a value of the clip before: no empty column
     assert "the same" in table(measure(before, before))
     partly = before.clone()
     partly[1] += 0.1

@@ -13,6 +13,7 @@ from ..prompts.prompt_edit import PromptEdit
 from ..prompts.window import Window
 from ..source.source_run import SourceRun
 from .edit_report import Measured
+from .measure_table import PSNR_SCALE, scale
 from .metrics import mean
 
 # With the demo model, sampling the source prompt itself moves the strongest 5 % of the 8x8 cells by 23 to 32 of 255
@@ -22,6 +23,10 @@ LONG_WINDOW = 0.5  # the papers' bound between keeping a thing's shape and chang
 WEAK_GUIDANCE, USUAL_GUIDANCE = 5.0, 7.5
 FEW_STEPS = 10  # with fewer, the official code's authors find only style edits to work
 EMPTY_MASK, FULL_MASK = 0.002, 0.95
+KEPT_PSNR = 25  # dB
+# With the demo model, inversions from which the clip came back (at 31 dB or more) had -0.07 to 0.3, and one from which
+# it did not (6 dB, 2 steps) had 0.64.
+MUSH = 0.45
 FOREIGN_SCORE = 0.05  # pictures and prompts that match reach 0.15 to 0.35; networks that were not trained together, 0
 
 
@@ -52,7 +57,13 @@ def explain(
             "'mask' of Edit Report is empty in every frame, so that no change was measured inside it; connect the "
             "mask of what was edited, or none."
         ]
-    sentences = [*_of_the_mask(share, settings), *_of_the_emphasis(edit, settings), *_of_the_scores(measured)]
+    sentences = [
+        *_of_the_inversion(source),
+        *_of_the_mask(share, settings),
+        *_of_the_emphasis(edit, settings),
+        *_of_the_scores(measured),
+        *_of_the_outside(measured),
+    ]
     verdict = _verdict(measured)
     if not verdict:
         return sentences
@@ -68,6 +79,62 @@ def explain(
             "Prompts, or use other words; the model may not know these."
         )
     return [verdict, *sentences, *causes]
+
+
+def all_is_well(measured: Measured) -> str:
+    """The verdict on an edit that `explain` has nothing to say about."""
+    levels = 255 * measured.strongest_change
+    text = f"The edit shows: where it changed most, the colours moved by {levels:.0f} of 255 levels."
+    psnr = math.nan if measured.outside is None else mean(_differing(measured.outside.psnr))
+    if math.isnan(psnr):
+        return text
+    if math.isinf(psnr):
+        return f"{text} Outside the mask the clip is the same to the last bit."
+    return f"{text} What changed outside the mask is {scale(psnr, PSNR_SCALE)} ({psnr:.0f} dB)."
+
+
+def _of_the_outside(measured: Measured) -> list[str]:
+    """A clip that has changed where the edit was not wanted."""
+    if measured.outside is None:
+        return []
+    psnr = mean(_differing(measured.outside.psnr))
+    if math.isnan(psnr) or psnr >= KEPT_PSNR:
+        return []
+    return [
+        f"Outside the mask the clip changed, too ({psnr:.0f} dB: {scale(psnr, PSNR_SCALE)}); switch 'latent blend' on, "
+        "or put Composite Outside Mask behind the edit."
+    ]
+
+
+def _differing(values: torch.Tensor) -> torch.Tensor:
+    """PSNR without the frames in which nothing differs, unless that is all of them."""
+    return values[torch.isfinite(values)] if torch.isfinite(values).any() else values
+
+
+def _of_the_inversion(source: SourceRun | None) -> list[str]:
+    """An inversion that has not arrived at noise: what is drawn from it is mush."""
+    if source is None:
+        return []
+    likeness = neighbour_likeness(source.trajectory[-1])
+    if math.isnan(likeness) or likeness <= MUSH:
+        return []
+    return [
+        "The inversion failed: its noise still has a picture in it (neighbouring values agree by "
+        f"{likeness:.0%}, in a good inversion by {MUSH:.0%} at most), so that what is drawn from it is mush. Raise "
+        "'steps' of DDIM Invert, and let 'source prompt' say what the clip shows."
+    ]
+
+
+def neighbour_likeness(latent: torch.Tensor) -> float:
+    """How much neighbouring values of a latent [n, c, h, w] agree: the correlation, 0 for noise and 1 for an even one.
+
+    >>> neighbour_likeness(torch.tensor([[[[1.0, -1.0], [-1.0, 1.0]]]]))
+    -1.0
+    """
+    values = latent.float() - latent.float().mean(dim=(-2, -1), keepdim=True)
+    across, down = values[..., :-1] * values[..., 1:], values[..., :-1, :] * values[..., 1:, :]
+    products = torch.cat([across.flatten(), down.flatten()])
+    return float(products.mean() / values.square().mean())
 
 
 def _used_or_measured_share(

@@ -1,7 +1,5 @@
-"""What an edit did to a clip in numbers: measured frame by frame, as a table and as curves."""
+"""What an edit did to a clip in numbers: measured frame by frame, and as curves."""
 
-import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +13,8 @@ from .plots import Panel
 
 
 class OutsideMask(NamedTuple):
-    """What concerns the mask, per frame [n]: the share of the picture that it covers, and what changed outside it."""
+    """What concerns the mask, per frame [n]: the share of the picture that it covers, and what changed where it is 0
+    (NaN where it is nowhere)."""
 
     share: torch.Tensor
     change: torch.Tensor
@@ -137,7 +136,8 @@ def _seen_by_clip(
 
 def _outside(before: torch.Tensor, after: torch.Tensor, mask: torch.Tensor) -> OutsideMask:
     share = mask.mean(dim=(1, 2)).expand(len(before)).cpu()
-    change, psnr = metrics.change(before, after, 1 - mask), metrics.psnr(before, after, 1 - mask)
+    outside = (mask == 0).float()  # a soft edge belongs to neither side
+    change, psnr = metrics.change(before, after, outside), metrics.psnr(before, after, outside)
     return OutsideMask(share, change.cpu(), psnr.cpu())
 
 
@@ -190,46 +190,6 @@ def _object_variance(
     return BothClips(*(torch.tensor(metrics.object_semantic_variance(feature)) for feature in features))
 
 
-def table(measured: Measured) -> str:
-    """The measures, a line each, of the clip after and of the clip before the edit; then what was left out and why."""
-    frames, height, width = measured.size
-    head = f"{frames} frame{'s' * (frames > 1)} of {width}x{height}"
-    if measured.outside is not None:
-        head += f", the mask is {metrics.mean(measured.outside.share):.1%} of the picture"
-    lines = [head, f"{'':29}{'after':>8}{'before':>8}"]
-    for name, form, after, before in _rows(measured):
-        value = metrics.mean(after)
-        if not math.isnan(value):
-            shown = form(value), "" if before is None else form(metrics.mean(before))
-            lines.append("{:29}{:>8}{:>8}".format(name, *shown).rstrip())
-    return "\n".join([*lines, *(f"Left out: {sentence}" for sentence in measured.left_out)])
-
-
-Row = tuple[str, Callable[[float], str], torch.Tensor, torch.Tensor | None]
-
-
-def _rows(measured: Measured) -> Iterator[Row]:
-    """(name, how its numbers are written, values after, values before or None) of what was measured."""
-    inside = "whole picture" if measured.outside is None else "inside mask"
-    yield f"change, {inside}", _levels, measured.change_inside, None
-    if measured.outside is not None:
-        yield "change, outside mask", _levels, measured.outside.change, None
-    yield "strongest change", _levels, torch.tensor(measured.strongest_change), None
-    yield f"PSNR, {inside}", _decibels, _differing(measured.psnr_inside), None
-    if measured.outside is not None:
-        yield "PSNR, outside mask", _decibels, _differing(measured.outside.psnr), None
-    if measured.lpips is not None:
-        yield "LPIPS", _three, measured.lpips, None
-    if measured.scores is not None:
-        yield "CLIP score, target prompt", _three, measured.scores.target, measured.scores.target_before
-        yield "CLIP score, source prompt", _three, measured.scores.source, measured.scores.source_before
-        yield "Frame-Acc", _percent, measured.scores.frame_accuracy, None
-    if measured.neighbours is not None:
-        yield "Tem-Con", _three, *measured.neighbours
-    if measured.object_variance is not None:
-        yield "Object Semantic Variance", _four, *measured.object_variance
-
-
 def panels(measured: Measured) -> list[Panel]:
     """The curves of the measures over the frames."""
     outside = measured.outside
@@ -257,28 +217,3 @@ def panels(measured: Measured) -> list[Panel]:
 
 def _has_values(values: torch.Tensor) -> bool:
     return bool(torch.isfinite(values).any())
-
-
-def _differing(values: torch.Tensor) -> torch.Tensor:
-    """PSNR without the frames in which nothing differs, whose infinity would hide the others."""
-    return values[torch.isfinite(values)] if torch.isfinite(values).any() else values
-
-
-def _levels(value: float) -> str:
-    return f"{255 * value:.1f}/255"
-
-
-def _decibels(value: float) -> str:
-    return f"{value:.1f} dB" if math.isfinite(value) else "the same"
-
-
-def _percent(value: float) -> str:
-    return f"{value:.0%}"
-
-
-def _three(value: float) -> str:
-    return f"{value:.3f}"
-
-
-def _four(value: float) -> str:
-    return f"{value:.4f}"
