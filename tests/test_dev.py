@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tools import commands, environment, import_guard
-from tools.comfyui_server import ComfyUIServer, ServerError, link_folder
+from tools.comfyui_client import ServerError
+from tools.comfyui_server import ComfyUIServer, link_folder
 from tools.workflow_prompt import prompt_from_workflow
 from workflow_runs import check_color_demo
 

@@ -13,7 +13,8 @@ import webbrowser
 from contextlib import contextmanager
 from pathlib import Path
 
-from .comfyui_server import ComfyUIServer, ServerError
+from .comfyui_client import ServerError
+from .comfyui_server import ComfyUIServer
 from .environment import NEWEST, OLDEST, ROOT, InstallError, comfyui, environment, interpreter
 from .import_guard import guard_against
 from .terminal import Stage
