@@ -7,6 +7,7 @@
     python dev.py test     runs all tests
     python dev.py bench    measures what an edit costs and writes it to benchmarks/ (--short: in under five minutes)
     python dev.py quality  measures how good edits are and writes it to benchmarks/quality/ (--short: some five minutes)
+    python dev.py batch    makes many edits from a table: `batch --help` tells how
 
 The first run installs torch and ComfyUI into this folder (.venv and .comfyui), later runs start at once. `demo` and
 `serve` take --comfyui PATH (and --python PATH) to use an existing installation instead, --port N, and any further

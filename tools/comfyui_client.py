@@ -135,7 +135,9 @@ class ComfyUIClient:
         boundary = uuid.uuid4().hex
         fields = {"subfolder": subfolder, "type": "input", "overwrite": "true"}
         parts = [f'name="{field}"\r\n\r\n{value}'.encode() for field, value in fields.items()]
-        parts.append(f'name="image"; filename="{name}"\r\nContent-Type: application/octet-stream\r\n\r\n'.encode() + content)
+        parts.append(
+            f'name="image"; filename="{name}"\r\nContent-Type: application/octet-stream\r\n\r\n'.encode() + content
+        )
         body = b"".join(f"--{boundary}\r\nContent-Disposition: form-data; ".encode() + part + b"\r\n" for part in parts)
         body += f"--{boundary}--\r\n".encode()
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
@@ -195,7 +197,6 @@ class ComfyUIClient:
         raise self.failure("ComfyUI ended in the middle of the run")
 
 
-
 def _validation_error(answer):
     """The answer to a refused prompt, told like an execution error; the whole of it stays in "answer"."""
     for node_id, node in answer.get("node_errors", {}).items():
@@ -214,5 +215,3 @@ def _validation_error(answer):
         "exception_message": answer["error"]["message"],
         "answer": answer,
     }
-
-

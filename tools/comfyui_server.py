@@ -10,6 +10,11 @@ from pathlib import Path
 
 from .comfyui_client import ComfyUIClient, ServerError
 
+ACCELERATOR = (
+    "import torch; print(torch.accelerator.is_available() if hasattr(torch, 'accelerator') "
+    "else torch.cuda.is_available() or torch.backends.mps.is_available())"
+)
+
 
 class ComfyUIServer(ComfyUIClient):
     """One ComfyUI process with its own base directory; a context manager that leaves no process behind.
@@ -120,6 +125,14 @@ class ComfyUIServer(ComfyUIClient):
     def path(self, saved):
         """The file that an output node reported as {"filename", "subfolder", "type"}."""
         return self.base / saved["type"] / saved["subfolder"] / saved["filename"]
+
+
+def device_arguments(python):
+    """What tells ComfyUI to run on the CPU, where the interpreter's torch finds no accelerator."""
+    asked = subprocess.run([str(python), "-c", ACCELERATOR], capture_output=True, text=True)
+    if asked.returncode:
+        raise ServerError(f"{python} cannot import torch; name the interpreter that ComfyUI runs with by --python.")
+    return [] if "True" in asked.stdout else ["--cpu"]
 
 
 def link_folder(folder, link):

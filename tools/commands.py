@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .comfyui_client import ServerError
-from .comfyui_server import ComfyUIServer
+from .comfyui_server import ComfyUIServer, device_arguments
 from .environment import NEWEST, OLDEST, ROOT, InstallError, comfyui, environment, interpreter
 from .import_guard import guard_against
 from .terminal import Stage
@@ -22,10 +22,6 @@ from .workflow_prompt import prompt_from_workflow
 
 PACK = "fatezero"
 DEMO = "demo_color_edit"
-ACCELERATOR = (
-    "import torch; print(torch.accelerator.is_available() if hasattr(torch, 'accelerator') "
-    "else torch.cuda.is_available() or torch.backends.mps.is_available())"
-)
 
 
 def main(usage):
@@ -70,6 +66,7 @@ def _parser(usage):
     )
     command = commands.add_parser("quality", allow_abbrev=False)
     command.add_argument("--short", action="store_true", help="one edit of each kind and no ablations")
+    commands.add_parser("batch", allow_abbrev=False, add_help=False)
     return parser
 
 
@@ -155,6 +152,11 @@ def quality(options, further):
     return _run_module(python, ["benchmarks.quality", *short, *further], {"COMFYUI_PATH": comfyui(NEWEST)})
 
 
+def batch(_, further):
+    """Edits from a table, see tools/batch; returns the exit status."""
+    return _run_module(environment(), ["tools.batch", *further])
+
+
 COMMANDS = {
     "demo": demo,
     "serve": serve,
@@ -163,6 +165,7 @@ COMMANDS = {
     "test": test,
     "bench": bench,
     "quality": quality,
+    "batch": batch,
 }
 
 
@@ -235,10 +238,7 @@ def _server(name, options, further):
         raise ServerError("--python names the interpreter of an existing ComfyUI; name that by --comfyui as well.")
     else:
         python, folder = environment(), comfyui(NEWEST)
-    asked = subprocess.run([str(python), "-c", ACCELERATOR], capture_output=True, text=True)
-    if asked.returncode:
-        raise ServerError(f"{python} cannot import torch; name the interpreter that ComfyUI runs with by --python.")
-    device = [] if "True" in asked.stdout else ["--cpu"]
+    device = device_arguments(python)
     server = ComfyUIServer(folder, python, ROOT / ".run" / name, {PACK: ROOT}, [*device, *further], options.port)
     try:
         with Stage("Starting ComfyUI" + (" on the CPU" if device else "")):

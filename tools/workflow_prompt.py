@@ -38,10 +38,8 @@ def _widget_values(groups, stored, prefix=""):
     values = {}
     for group in ("required", "optional"):
         specifications = groups.get(group, {})
-        for name, (kind, *rest) in specifications.items():
-            options = rest[0] if rest else {}
-            if isinstance(kind, list):  # the old way to write a combo
-                kind, options = "COMBO", {"options": kind, **options}
+        for name, written in specifications.items():
+            kind, options = _kind(written)
             if kind not in WIDGET_TYPES or options.get("forceInput"):
                 continue
             value = next(stored, _default(kind, options))
@@ -49,11 +47,42 @@ def _widget_values(groups, stored, prefix=""):
             if kind == "INT" and options.get("control_after_generate", name in ("seed", "noise_seed")):
                 next(stored, None)  # what the frontend does with the seed after a run
             if kind == "COMFY_DYNAMICCOMBO_V3":
-                choices = {option["key"]: option["inputs"] for option in options["options"]}
+                choices = _choices(options)
                 if value not in choices:
                     raise ValueError(f"Input '{prefix}{name}' holds {value!r}, which this server does not offer.")
                 values.update(_widget_values(choices[value], stored, f"{prefix}{name}."))
     return values
+
+
+def specification(groups, name, inputs):
+    """(kind, options) of a node's input; of one that belongs to a choice, such as `preset.self_until`, of that choice.
+
+    groups  the node's "input" in /object_info; inputs  the values of the node, which tell what is chosen
+    """
+    chosen, _, rest = name.partition(".")
+    written = next(group[chosen] for group in groups.values() if isinstance(group, dict) and chosen in group)
+    kind, options = _kind(written)
+    return specification(_choices(options)[inputs[chosen]], rest, {}) if rest else (kind, options)
+
+
+def choose(inputs, name, choice, options):
+    """Makes a choice in a node's inputs, as a person does by hand: what belongs to it gets the values it comes with."""
+    for other in [other for other in inputs if other.startswith(f"{name}.")]:
+        del inputs[other]
+    inputs[name] = choice
+    inputs.update(_widget_values(_choices(options)[choice], iter(()), f"{name}."))
+
+
+def _kind(written):
+    """(kind, options) as /object_info writes them, in the old form and in the new."""
+    kind, *rest = written
+    options = rest[0] if rest else {}
+    return ("COMBO", {"options": kind, **options}) if isinstance(kind, list) else (kind, options)
+
+
+def _choices(options):
+    """{choice: the inputs that come with it}."""
+    return {option["key"]: option["inputs"] for option in options["options"]}
 
 
 def _default(kind, options):

@@ -1,0 +1,173 @@
+"""Edits from a table, on one ComfyUI or on many machines.
+
+    python dev.py batch edits.csv [--out FOLDER] [--workflow NAME or FILE]
+
+A row of edits.csv (or a line of edits.jsonl) is an edit, a column a field of the workflow: `clip` (a file, relative to
+the table), `source prompt`, `target prompt`, `preset`, any other input by its name, or by `Node title.input` where
+several nodes have it; `name` is the folder of the results. Rows with one clip and source prompt share an inversion.
+Started again, it goes on where it was; a row that fails does not stop the others. summary.csv and index.html tell all.
+
+A clip too long for one run: --split N or --frames N cut it into parts that carry their key frame along, so that the
+result is the same; --shots gives each shot of a film its own key frame. --ray runs the parts and rows on many machines.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..comfyui_client import ComfyUIClient, ServerError
+from ..comfyui_server import ComfyUIServer, device_arguments
+from ..environment import NEWEST, ROOT, comfyui
+from ..workflow_prompt import prompt_from_workflow
+from .join import join
+from .local import OneServer
+from .on_ray import RayWorkers
+from .parts import Splitting
+from .results import is_done, keep
+from .run_task import Failure
+from .summary import PAGE, TABLE, write_summary
+from .table import BatchError, read_table
+from .tasks import PARTS, Job, in_order, make_job
+
+WORKFLOW = "sd15_edit_your_clip"
+
+
+def main(arguments=None):
+    """Runs the table; returns 0 when all rows are done, 1 when some failed, 2 when nothing could be run."""
+    options = _options(arguments)
+    try:
+        rows = read_table(options.table)
+        workflow = _workflow(options.workflow)
+        with _runner(options) as runner:
+            definitions = runner.definitions()
+            prompt = _as_prompt(workflow, definitions)
+            splitting = Splitting(options.split, options.frames, options.shots)
+            here = options.table.resolve().parent
+            jobs = [make_job(row, prompt, definitions, here, options.out, splitting) for row in rows]
+            failures = run(runner, jobs, options.out)
+    except (BatchError, ServerError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    for name, problem in failures.items():
+        print(f"{name}: {problem}", file=sys.stderr)
+    print(f"{len(jobs) - len(failures)} of {len(jobs)} edits are done: {options.out / PAGE}, {options.out / TABLE}")
+    return int(bool(failures))
+
+
+def run(runner, jobs: list[Job], out: Path) -> dict[str, str]:
+    """Runs what is not done yet; returns {name of a row: why it failed}."""
+    out.mkdir(parents=True, exist_ok=True)
+    failures = {job.row.name: job.problem for job in jobs if job.problem}
+    row_of = {task.folder: job for job in jobs for task in job.tasks}
+    tasks = in_order([task for job in jobs if not _done(job) for task in job.tasks if not task.done])
+    for job in jobs:
+        _finish(job, out)
+    try:
+        with tqdm(total=len(tasks), unit="part" if any(task.part for task in tasks) else "edit", leave=False) as bar:
+            for task, result in runner.run(tasks):
+                job = row_of[task.folder]
+                if isinstance(result, Failure):
+                    failures[job.row.name] = result.message
+                else:
+                    keep(result, task.folder, task.key)
+                    _finish(job, out)
+                bar.update()
+                write_summary(out, jobs, failures)
+    finally:
+        write_summary(out, jobs, failures)
+    return failures
+
+
+def _done(job: Job) -> bool:
+    """Whether a row's result is there: that of its one task, or that of all its parts together."""
+    return job.problem is None and is_done(job.folder, job.key)
+
+
+def _finish(job: Job, out: Path) -> None:
+    """Joins the parts of a row once all are there."""
+    if len(job.tasks) < 2 or _done(job) or not all(task.done for task in job.tasks):
+        return
+    with tempfile.TemporaryDirectory(dir=out, prefix=".unfinished") as target:
+        joined = join([task.folder for task in job.tasks], [task.part for task in job.tasks], job.graph, Path(target))
+        keep(joined, job.folder, job.key)
+    shutil.rmtree(out / PARTS / job.row.name)
+    with suppress(OSError):  # other rows still have parts
+        (out / PARTS).rmdir()
+
+
+def _options(arguments) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "dev.py batch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("table", type=Path, help="a .csv or .jsonl file")
+    parser.add_argument("--out", type=Path, help="folder of the results (default: the table's name)")
+    parser.add_argument(
+        "--workflow",
+        default=WORKFLOW,
+        metavar="NAME",
+        help=f"a template, or a file saved by ComfyUI, also one exported for the API (default: {WORKFLOW})",
+    )
+    parser.add_argument("--comfyui", metavar="URL or PATH", help="a running ComfyUI, or the folder of one to start")
+    parser.add_argument("--python", metavar="PATH", default=sys.executable, help="the interpreter of that folder")
+    parser.add_argument("--split", type=int, default=1, metavar="N", help="cut each clip into N parts")
+    parser.add_argument(
+        "--frames", type=int, default=0, metavar="N", help="cut each clip into parts of N frames at most"
+    )
+    parser.add_argument("--shots", action="store_true", help="give each shot its own key frame (needs scenedetect)")
+    parser.add_argument(
+        "--ray", nargs="?", const="", metavar="ADDRESS", help="run on Ray: on this machine, or on a running cluster"
+    )
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="of Ray (default: one for each GPU)")
+    parser.add_argument("--argument", action="append", default=[], help="a further argument for the ComfyUI to start")
+    options = parser.parse_args(arguments)
+    options.out = (options.out or options.table.with_suffix("")).resolve()
+    if options.split < 1 or options.frames < 0 or options.workers < 0:
+        parser.error("--split needs 1 or more, --frames and --workers 0 or more")
+    return options
+
+
+def _workflow(name: str) -> dict:
+    path = ROOT / "workflows" / f"{name}.json"
+    path = path if path.is_file() else Path(name)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        templates = ", ".join(sorted(template.stem for template in (ROOT / "workflows").glob("*.json")))
+        raise BatchError(f"--workflow {name} cannot be read ({error}); name a file or one of {templates}.") from None
+
+
+def _as_prompt(workflow: dict, definitions: dict) -> dict:
+    """The prompt of a workflow, or of one that was exported for the API, whose nodes may lack their titles."""
+    if "nodes" in workflow:
+        return prompt_from_workflow(workflow, definitions)
+    for node, entry in workflow.items():
+        if not isinstance(entry, dict) or entry.get("class_type") not in definitions:
+            raise BatchError(f"Node {node} of the workflow is none that this server has; open it there to see why.")
+        shown = definitions[entry["class_type"]]["display_name"]
+        entry["_meta"] = {"title": entry.get("_meta", {}).get("title") or shown}
+    return workflow
+
+
+def _runner(options) -> OneServer | RayWorkers:
+    """What runs the tasks: one server or workers on Ray."""
+    given = options.comfyui or str(comfyui(NEWEST))
+    url = given.startswith(("http://", "https://"))
+    if options.ray is not None:
+        if url:
+            raise BatchError("--ray starts a ComfyUI for each worker; name its folder by --comfyui, not a URL.")
+        return RayWorkers(Path(given), options.python, options.argument, options.ray or None, options.workers)
+    if url:
+        return OneServer(ComfyUIClient(given))
+    base = ROOT / ".run" / "batch"
+    arguments = [*device_arguments(options.python), *options.argument]
+    return OneServer(ComfyUIServer(given, options.python, base, {"fatezero": ROOT}, arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

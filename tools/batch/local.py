@@ -1,0 +1,47 @@
+"""The tasks one after another on one ComfyUI: our own, or one that runs already."""
+
+from collections.abc import Iterator
+
+from ..comfyui_client import ComfyUIClient, ServerError
+from ..comfyui_server import ComfyUIServer
+from .results import Result
+from .run_task import Failure, files_of, run_task
+from .tasks import Task
+
+
+class OneServer:
+    """Runs tasks on `client`; one of our own is started, and started again where it died."""
+
+    def __init__(self, client: ComfyUIClient):
+        self.client = client
+
+    def __enter__(self):
+        if isinstance(self.client, ComfyUIServer):
+            self.client.start()
+        return self
+
+    def __exit__(self, *_):
+        if isinstance(self.client, ComfyUIServer):
+            self.client.stop()
+
+    def definitions(self) -> dict:
+        return self.client.object_info()
+
+    def run(self, tasks: list[Task]) -> Iterator[tuple[Task, Result | Failure]]:
+        for task in tasks:
+            yield task, run_again(self.client, task.graph.prompt, files_of(task))
+
+
+def run_again(client: ComfyUIClient, prompt: dict, files: dict) -> Result | Failure:
+    """`run_task`, and once more on a new server where ours died of it."""
+    try:
+        return run_task(client, prompt, files)
+    except (ServerError, OSError) as error:
+        if not isinstance(client, ComfyUIServer):
+            return Failure(str(error))
+    try:
+        client.stop()
+        client.start()
+        return run_task(client, prompt, files)
+    except (ServerError, OSError) as error:
+        return Failure(str(error))

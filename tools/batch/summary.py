@@ -1,0 +1,85 @@
+"""What became of the rows: a table for a spreadsheet, and a page with each clip beside its edit."""
+
+import csv
+import html
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from .results import about
+from .tasks import Job
+
+PAGE, TABLE = "index.html", "summary.csv"
+DONE, FAILED, LEFT = "done", "failed", "not run"
+STYLE = """body { font: 16px system-ui, sans-serif; margin: 2em; background: #111; color: #ddd }
+article { border-top: 1px solid #444; padding: 1em 0 } h2 { margin: 0 0 .3em; font-size: 1.1em }
+video, img { height: 240px; margin-right: 8px; background: #000 } .failed { color: #f88 } dl { margin: .5em 0 }
+dt { float: left; clear: left; width: 12em; color: #999 } dd { margin-left: 12em } pre { white-space: pre-wrap }"""
+
+
+def write_summary(out: Path, jobs: list[Job], failures: dict[str, str]) -> None:
+    """Writes summary.csv and index.html.
+
+    Args:
+        out: The folder of all results.
+        jobs: The rows.
+        failures: {name of a row: why it failed}.
+    """
+    told = [(job, about(job.folder) or {}, failures.get(job.row.name)) for job in jobs]
+    _write_table(out / TABLE, told)
+    articles = "\n".join(_article(out, *row) for row in told)
+    page = (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Edits</title><style>{STYLE}</style>\n'
+        f"<h1>{sum(state(*row[1:]) == DONE for row in told)} of {len(told)} edits</h1>\n{articles}\n</html>\n"
+    )
+    _replace(out / PAGE, page)
+
+
+def state(done: dict, failure: str | None) -> str:
+    """What became of a row."""
+    return FAILED if failure else DONE if done else LEFT
+
+
+def _write_table(path: Path, told: list[tuple[Job, dict, str | None]]) -> None:
+    columns = list(dict.fromkeys(column for job, _, _ in told for column in job.row.fields))
+    measures = list(dict.fromkeys(name for _, done, _ in told for name in done.get("numbers", {})))
+    unfinished = path.with_name(path.name + ".unfinished")
+    with open(unfinished, "w", encoding="utf-8-sig", newline="") as file:  # the mark tells spreadsheets the encoding
+        writer = csv.writer(file)
+        writer.writerow(["name", "state", "seconds", "problem", *columns, *measures])
+        for job, done, failure in told:
+            numbers = done.get("numbers", {})
+            writer.writerow(
+                [job.row.name, state(done, failure), done.get("seconds", ""), failure or ""]
+                + [job.row.fields.get(column, "") for column in columns]
+                + [numbers.get(name, "") for name in measures]
+            )
+    unfinished.replace(path)
+
+
+def _article(out: Path, job: Job, done: dict, failure: str | None) -> str:
+    clips = [path for task in job.tasks[:1] for path in task.graph.uploads.values()]
+    shown = [_shown(os.path.relpath(clip, out), "the clip") for clip in clips]
+    shown += [_shown(f"{job.row.name}/{name}", name) for name in done.get("files", ())[:8]]
+    facts = {**job.row.fields, **done.get("numbers", {})}
+    terms = "".join(
+        f"<dt>{html.escape(str(key))}</dt><dd>{html.escape(str(value))}</dd>" for key, value in facts.items()
+    )
+    problem = f'<p class="failed">{html.escape(failure)}</p>' if failure else ""
+    return (
+        f"<article><h2>{html.escape(job.row.name)}: {state(done, failure)}</h2>{problem}"
+        f"<div>{''.join(shown)}</div><dl>{terms}</dl></article>"
+    )
+
+
+def _shown(path: str, name: str) -> str:
+    source, title = quote(Path(path).as_posix()), html.escape(name, quote=True)
+    if path.lower().endswith((".png", ".gif", ".webp", ".jpg", ".jpeg")):
+        return f'<img src="{source}" title="{title}" alt="{title}">'
+    return f'<video src="{source}" title="{title}" controls loop muted></video>'
+
+
+def _replace(path: Path, text: str) -> None:
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)

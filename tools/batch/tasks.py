@@ -1,0 +1,96 @@
+"""What is to be done: a task is one prompt for ComfyUI, and a row is one task or, cut into parts, several."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from .graph import Graph, filled
+from .parts import Part, Splitting, cut, graph_of_part
+from .results import is_done
+from .table import BatchError, Row
+
+PARTS = ".parts"  # in the results' folder: what a clip that is cut has so far
+
+
+@dataclass(frozen=True)
+class Task:
+    """One prompt for ComfyUI, and the folder where its results appear, whole or not at all.
+
+    key: Names what the task computes: the prompt and the content of its files. group: Tasks of one group share an
+    inversion. part: Which part of the clip it edits, None for all of it.
+    """
+
+    graph: Graph
+    folder: Path
+    key: str
+    group: str
+    part: Part | None = None
+
+    @property
+    def done(self) -> bool:
+        return is_done(self.folder, self.key)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row, its tasks and the folder of its result.
+
+    graph, key: Of the whole clip. problem: Why the row cannot be run, None for one that can.
+    """
+
+    row: Row
+    folder: Path
+    graph: Graph | None = None
+    key: str = ""
+    tasks: tuple[Task, ...] = ()
+    problem: str | None = None
+
+
+def make_job(row: Row, prompt: dict, definitions: dict, here: Path, out: Path, splitting: Splitting) -> Job:
+    """The tasks of a row.
+
+    Args:
+        prompt, definitions, here: See `filled`.
+        out: The folder of all results.
+        splitting: How a clip is cut, see `parts.Splitting`.
+    """
+    folder = out / row.name
+    try:
+        graph = filled(prompt, definitions, row, here)
+        whole = _task(graph, folder)
+        parts = cut(graph, splitting)
+        if parts is None:
+            return Job(row, folder, graph, whole.key, (whole,))
+        places = [out / PARTS / row.name / f"{number:05d}" for number in range(len(parts))]
+        tasks = (_task(graph_of_part(graph, part), place, part) for part, place in zip(parts, places))
+        return Job(row, folder, graph, _digest([whole.key, parts[0].count, len(parts)]), tuple(tasks))
+    except BatchError as error:
+        return Job(row, folder, problem=str(error))
+
+
+def in_order(tasks: list[Task]) -> list[Task]:
+    """Tasks of one group behind each other, where the first of the group stood."""
+    first: dict[str, int] = {}
+    for task in tasks:
+        first.setdefault(task.group, len(first))
+    return sorted(tasks, key=lambda task: first[task.group])
+
+
+def _task(graph: Graph, folder: Path, part: Part | None = None) -> Task:
+    contents = {f"{node} {name}": content_digest(path) for (node, name), path in graph.uploads.items()}
+    key = _digest([graph.prompt, contents])
+    sources = [entry["inputs"].get("source_prompt") for entry in graph.prompt.values()]
+    return Task(graph, folder, key, _digest([contents, sources, part and part.start]), part)
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def content_digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
