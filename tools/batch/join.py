@@ -34,7 +34,7 @@ def join(folders: list[Path], parts: list[Part], graph: Graph, target: Path) -> 
             files[name] = joined.read_bytes()
     for folder, told in zip(folders, written):
         for name in told["files"]:
-            if name not in files:
+            if Path(name).suffix not in SOUND:
                 of = name.partition("/")[0].removesuffix(".png")
                 files[f"{of}/{pictures.get(of, 0):0{PNG_DIGITS}d}.png"] = (folder / name).read_bytes()
                 pictures[of] = pictures.get(of, 0) + 1
@@ -50,25 +50,30 @@ def join_videos(paths: list[Path], counts: list[int], target: Path, sound: "Soun
         target: The file to write.
         sound: What is heard, from the clip's own file.
     """
+    parts = [_packets(path) for path in paths]
+    delay = max(packets[0].pts - packets[0].dts for packets in parts)  # encoders hold back as many frames as they like
     with av.open(str(target), "w", options={"movflags": "faststart"} if target.suffix == ".mp4" else {}) as output:
         with av.open(str(paths[0])) as first:
             video = output.add_stream_from_template(first.streams.video[0])
-            frame = 1 / Fraction(first.streams.video[0].average_rate)
+            frame = round(1 / (first.streams.video[0].average_rate * first.streams.video[0].time_base))
         heard = output.add_stream(SOUND[target.suffix], rate=48000) if sound else None
-        before = 0
-        for path, count in zip(paths, counts):
-            with av.open(str(path)) as part:
-                for packet in part.demux(part.streams.video[0]):
-                    if packet.dts is None:  # the end
-                        continue
-                    shift = round(before * frame / packet.time_base)
-                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                    packet.stream = video
-                    output.mux(packet)
-            before += count
+        shown = decoded = 0
+        for packets, count in zip(parts, counts):
+            for packet in packets:
+                packet.pts, packet.dts = packet.pts + shown * frame, decoded * frame - delay
+                packet.stream = video
+                output.mux(packet)
+                decoded += 1
+            shown += count
         if sound and heard:
             for packet in sound.encoded(heard):
                 output.mux(packet)
+
+
+def _packets(path: Path) -> list[av.Packet]:
+    """The coded frames of a video."""
+    with av.open(str(path)) as part:
+        return [packet for packet in part.demux(part.streams.video[0]) if packet.dts is not None]
 
 
 @dataclass(frozen=True)

@@ -173,8 +173,8 @@ def _shots(path: Path, inputs: dict, selected: int) -> list[tuple[int, int]]:
     try:
         from scenedetect import ContentDetector, detect
     except ImportError:
-        raise BatchError("--shots needs PySceneDetect; install it with: pip install scenedetect") from None
-    cuts = [scene[0].get_frames() for scene in detect(str(path), ContentDetector())][1:]
+        raise BatchError("--shots needs PySceneDetect; install it with: pip install scenedetect-headless") from None
+    cuts = [scene[0].frame_num for scene in detect(str(path), ContentDetector())][1:]
     inside = sorted({-(-(cut - inputs["start"]) // inputs["every_nth"]) for cut in cuts})
     edges = [0, *(cut for cut in inside if 0 < cut < selected), selected]
     return list(zip(edges, edges[1:]))

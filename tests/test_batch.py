@@ -1,0 +1,250 @@
+"""Edits from a table: rows, fields, parts and their joining, without a server. See test_batch_server.py."""
+
+import json
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from tools.batch.graph import Graph, filled
+from tools.batch.join import Sound, join_videos
+from tools.batch.on_ray import shares
+from tools.batch.parts import Part, Splitting, cut, graph_of_part
+from tools.batch.results import Result, about, is_done, keep
+from tools.batch.summary import write_summary
+from tools.batch.table import BatchError, Row, read_table
+from tools.batch.tasks import Job, Task, in_order
+
+PRESETS = [
+    {"key": "style", "inputs": {"required": {"self_until": ["FLOAT", {"default": 0.8}]}}},
+    {"key": "shape", "inputs": {"required": {"self_until": ["FLOAT", {"default": 0.3}]}}},
+]
+DEFINITIONS = {
+    "FateZeroVideoLoad": {
+        "input": {
+            "required": {
+                "file": ["COMBO", {"options": [], "video_upload": True}],
+                "start": ["INT", {}],
+                "count": ["INT", {}],
+                "every_nth": ["INT", {}],
+            }
+        }
+    },
+    "FateZeroInflate": {
+        "input": {
+            "required": {
+                "key_frames": [["current + middle (paper)", "custom"], {}],
+                "custom_key_frames": ["STRING", {}],
+                "normalise_across_frames": ["BOOLEAN", {}],
+            }
+        }
+    },
+    "FateZeroBlendSampler": {"input": {"required": {"preset": ["COMFY_DYNAMICCOMBO_V3", {"options": PRESETS}]}}},
+    "FateZeroVideoSave": {
+        "input": {"required": {"filename_prefix": ["STRING", {}], "format": [["mp4", "png", "gif"], {}]}}
+    },
+}
+
+
+def node(kind, title, **inputs):
+    return {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
+
+
+@pytest.fixture
+def prompt():
+    return {
+        "1": node("FateZeroVideoLoad", "Video Load", file="demo/a.mp4", start=1, count=0, every_nth=2),
+        "2": node(
+            "FateZeroInflate",
+            "Inflate UNet",
+            key_frames="current + middle (paper)",
+            custom_key_frames="current, middle",
+            normalise_across_frames=False,
+        ),
+        "3": node("FateZeroBlendSampler", "Sampler", preset="style", **{"preset.self_until": 0.7}),
+        "4": node("FateZeroVideoSave", "Edited", images=["1", 0], audio=["1", 2], filename_prefix="x", format="mp4"),
+        "5": node("FateZeroVideoSave", "Beside", images=["1", 0], filename_prefix="y", format="mp4"),
+    }
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Eleven frames of 32x32 at 8 a second, with a tone of two channels."""
+    path = tmp_path / "clip.mp4"
+    write_clip(path, range(11), sound=True)
+    return path
+
+
+def write_clip(path, shades, sound=False):
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=8)
+        video.width = video.height = 32
+        video.pix_fmt = "yuv420p"
+        audio = output.add_stream("aac", rate=48000, layout="stereo") if sound else None
+        for shade in shades:
+            picture = np.full((32, 32, 3), 20 * shade, np.uint8)
+            output.mux(video.encode(av.VideoFrame.from_ndarray(picture)))
+        output.mux(video.encode(None))
+        if audio:
+            seconds = np.arange(48000 * len(shades) // 8) / 48000
+            tone = np.sin(2 * np.pi * 440 * seconds).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(np.stack([tone, tone]), format="fltp", layout="stereo")
+            frame.rate = 48000
+            output.mux(audio.encode(frame))
+            output.mux(audio.encode(None))
+
+
+def shades_of(path):
+    with av.open(str(path)) as container:
+        return [round(frame.to_ndarray(format="rgb24").mean() / 20) for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("a.csv", 'name,clip,target prompt\none,a.mp4,"a cat, asleep"\n,b.mp4,a dog\n'),
+        ("a.csv", "\ufeffname;clip;target prompt\r\none;a.mp4;a cat, asleep\r\n;b.mp4;a dog\r\n;;\r\n"),
+        (
+            "a.jsonl",
+            '{"name": "one", "clip": "a.mp4", "target prompt": "a cat, asleep"}\n\n'
+            '{"clip": "b.mp4", "target prompt": "a dog"}\n',
+        ),
+    ],
+)
+def test_rows_come_from_csv_and_jsonl(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+    assert read_table(tmp_path / name) == [
+        Row("one", {"clip": "a.mp4", "target prompt": "a cat, asleep"}),
+        Row("2", {"clip": "b.mp4", "target prompt": "a dog"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("clip\n", "has no rows"),
+        ("clip,prompt\na.mp4,one,two\n", "row 1 has more values"),
+        ("name,clip\nx,a\nX,b\n", "Rows 1 and 2 are both named X"),
+        ("name,clip\n../x,a\n", "cannot name a folder"),
+    ],
+)
+def test_a_bad_table_is_told(tmp_path, text, told):
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(BatchError, match=told):
+        read_table(tmp_path / "a.csv")
+
+
+def test_fields_go_where_their_columns_say(prompt, clip):
+    row = Row("one", {"clip": clip.name, "start": "3", "preset": "shape", "Beside.format": "png"})
+    graph = filled(prompt, DEFINITIONS, row, clip.parent)
+    assert graph.uploads == {("1", "file"): clip}
+    assert graph.prompt["1"]["inputs"]["start"] == 3
+    assert graph.prompt["3"]["inputs"] == {"preset": "shape", "preset.self_until": 0.3}, "a preset brings its values"
+    assert [graph.prompt[n]["inputs"]["format"] for n in "45"] == ["mp4", "png"]
+    assert [graph.prompt[n]["inputs"]["filename_prefix"] for n in "45"] == ["batch/one/4", "batch/one/5"]
+    assert prompt["3"]["inputs"]["preset"] == "style", "the workflow stays as it is"
+    row = Row("two", {"self until": "0,25", "preset": "shape"})
+    assert filled(prompt, DEFINITIONS, row, clip.parent).prompt["3"]["inputs"]["preset.self_until"] == 0.25
+
+
+@pytest.mark.parametrize(
+    "column, value, told",
+    [
+        ("format", "png", "on 2 nodes .Edited, Beside."),
+        ("stert", "1", "did you mean 'start'"),
+        ("start", "many", "expected a whole number"),
+        ("preset", "shapes", "choose style, shape"),
+        ("clip", "nowhere.mp4", "there is no file nowhere.mp4"),
+        ("normalise across frames", "perhaps", "choose true or false"),
+    ],
+)
+def test_a_bad_field_is_told(prompt, tmp_path, column, value, told):
+    with pytest.raises(BatchError, match=told):
+        filled(prompt, DEFINITIONS, Row("one", {column: value}), tmp_path)
+
+
+def test_parts_carry_the_middle_frame(prompt, clip):
+    graph = Graph(prompt, {("1", "file"): clip})
+    parts = cut(graph, Splitting(frames=2))  # frames 1, 3, 5, 7 and 9 of the file
+    assert parts == [Part(0, 1, 2), Part(1, 2, 2), Part(3, 2, 2)]
+    part = graph_of_part(graph, parts[1]).prompt
+    assert (part["1"]["inputs"]["start"], part["1"]["inputs"]["count"]) == (3, 2)
+    assert (part["key frame"]["inputs"]["start"], part["key frame"]["inputs"]["count"]) == (5, 1)
+    assert part["2"]["inputs"]["key_frames"] == "custom"
+    assert part["2"]["inputs"]["custom_key_frames"] == "current, first"
+    assert part["with key frame"]["inputs"] == {"image1": ["key frame", 0], "image2": ["1", 0]}
+    assert part["4 images"]["inputs"] == {"image": ["with key frame", 0], "batch_index": 1, "length": 2}
+    assert part["4"]["inputs"]["images"] == ["4 images", 0] and "audio" not in part["4"]["inputs"]
+    assert cut(graph, Splitting(parts=1, frames=5)) is None and cut(graph, Splitting()) is None
+
+
+def test_what_cannot_be_cut_is_told(prompt, clip):
+    def problem(**changes):
+        changed = json.loads(json.dumps(prompt))
+        for name, value in changes.items():
+            node, _, key = name.partition("_")
+            changed[node[1:]]["inputs"][key] = value
+        with pytest.raises(BatchError) as told:
+            cut(Graph(changed, {("1", "file"): clip}), Splitting(parts=2))
+        return str(told.value)
+
+    assert "normalise across frames" in problem(n2_normalise_across_frames=True)
+    assert "'-1, first'" in problem(n2_key_frames="custom", n2_custom_key_frames="-1, first")
+    assert "Edited: parts are joined as mp4" in problem(n4_format="gif")
+    prompt["6"] = node("FateZeroNullText", "Null-Text", inner_steps=1)
+    assert "one null text is found for the whole clip (Null-Text)" in problem()
+
+
+def test_videos_are_joined_with_the_sound_of_the_whole(tmp_path, clip):
+    write_clip(tmp_path / "a.mp4", [1, 2, 3])
+    write_clip(tmp_path / "b.mp4", [4, 5])
+    joined = tmp_path / "joined.mp4"
+    join_videos([tmp_path / "a.mp4", tmp_path / "b.mp4"], [3, 2], joined, Sound(clip, 1 / 8, 5 / 8))
+    assert shades_of(joined) == [1, 2, 3, 4, 5]
+    with av.open(str(joined)) as container:
+        assert container.streams.video[0].average_rate == Fraction(8)
+        heard = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
+    assert abs(len(heard) / 48000 - 5 / 8) < 0.05 and np.abs(heard).max() > 0.5
+
+
+def test_a_result_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    folder = tmp_path / "one"
+    keep(Result({"a.mp4": b"old"}), folder, "old")
+    with pytest.raises(TypeError):
+        keep(Result({"a.mp4": b"new", "b.mp4": None}), folder, "new")
+    assert (folder / "a.mp4").read_bytes() == b"old" and is_done(folder, "old") and not is_done(folder, "new")
+    keep(Result({"frames/0.png": b"new"}, numbers={"psnr": 3.0}), folder, "new")
+    assert not (folder / "a.mp4").exists() and (folder / "frames/0.png").read_bytes() == b"new"
+    assert about(folder)["numbers"] == {"psnr": 3.0} and [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_the_summary_tells_each_row_and_no_html_of_a_prompt_runs(tmp_path):
+    keep(Result({"Edited.mp4": b""}, numbers={"psnr": 31.5}, seconds=2.0), tmp_path / "one", "k")
+    jobs = [
+        Job(Row("one", {"prompt": "<script>alert(1)</script>"}), tmp_path / "one"),
+        Job(Row("two", {"prompt": "b"}), tmp_path / "two"),
+        Job(Row("three", {}), tmp_path / "three"),
+    ]
+    write_summary(tmp_path, jobs, {"two": "no file"})
+    lines = (tmp_path / "summary.csv").read_text("utf-8-sig").splitlines()
+    assert lines[0] == "name,state,seconds,problem,prompt,psnr"
+    assert lines[1:] == ["one,done,2.0,,<script>alert(1)</script>,31.5", "two,failed,,no file,b,", "three,not run,,,,"]
+    page = (tmp_path / "index.html").read_text("utf-8")
+    assert "<script>" not in page and "one/Edited.mp4" in page and "1 of 3 edits" in page
+
+
+def test_tasks_that_share_an_inversion_stay_together(tmp_path):
+    tasks = [Task(Graph({}), tmp_path / str(i), str(i), group) for i, group in enumerate("abacbada")]
+    assert "".join(task.group for task in in_order(tasks)) == "aaaabbcd"
+    assert sorted("".join(task.group for task in share) for share in shares(tasks, 2)) == ["aaaa", "bbcd"]
+    assert [len(share) for share in shares(tasks[:1], 3)] == [1, 0, 0]
+
+
+def test_each_shot_has_a_key_frame_of_its_own(prompt, tmp_path):
+    pytest.importorskip("scenedetect")
+    path = tmp_path / "film.mp4"
+    write_clip(path, [1] * 20 + [11] * 24)
+    prompt["1"]["inputs"] |= {"start": 2, "every_nth": 1}
+    parts = cut(Graph(prompt, {("1", "file"): path}), Splitting(frames=12, shots=True))
+    assert [(part.start, part.count, part.key) for part in parts] == [(0, 9, 8), (9, 9, 8), (18, 12, 29), (30, 12, 29)]

@@ -1,0 +1,135 @@
+"""Edits from a table on real servers: one that runs already, and workers on Ray."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tools.batch.__main__ import main
+from tools.workflow_prompt import prompt_from_workflow
+
+CLIPS = Path(__file__).resolve().parent.parent / "demo" / "clips"
+CIRCLE = "a red circle on green grass"
+
+
+def table(folder, *rows):
+    folder.mkdir(exist_ok=True)
+    shutil.copy(CLIPS / "red_circle_on_grass.mp4", folder / "clip.mp4")
+    path = folder / "edits.jsonl"
+    lines = ({"clip": "clip.mp4", "source prompt": CIRCLE, "count": 4, "steps": 2, **row} for row in rows)
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+def states(out):
+    with open(out / "summary.csv", encoding="utf-8-sig") as file:
+        return {row["name"]: (row["state"], row["problem"]) for row in csv.DictReader(file)}
+
+
+def told(out, name):
+    return json.loads((out / name / "row.json").read_text())["texts"]["DDIM Invert + Store Attention"]
+
+
+def test_rows_share_an_inversion_fail_alone_and_are_not_run_again(server, tmp_path, capsys):
+    path = table(
+        tmp_path / "table",
+        {"name": "blue", "target prompt": "a blue circle on green grass"},
+        {"name": "lost", "target prompt": "a blue circle", "clip": "nowhere.mp4"},
+        {"name": "none", "target prompt": CIRCLE},  # refused by the edit: no word changed
+        {"name": "pink", "target prompt": "a pink circle on green grass"},
+    )
+    arguments = [str(path), "--workflow", "demo_color_edit", "--comfyui", server.url, "--out", str(tmp_path / "out")]
+    assert main(arguments) == 1
+    found = states(tmp_path / "out")
+    assert found["blue"] == found["pink"] == ("done", "")
+    assert found["lost"][0] == found["none"][0] == "failed"
+    assert "there is no file nowhere.mp4" in found["lost"][1]
+    assert found["none"][1].startswith("Attention Blend Sampler: ")
+    assert "found again" not in told(tmp_path / "out", "blue") and "found again" in told(tmp_path / "out", "pink")
+    assert (tmp_path / "out/blue/Edited video.mp4").stat().st_size > 1000
+    written = (tmp_path / "out/pink/row.json").stat().st_mtime_ns
+    assert main(arguments) == 1
+    assert (tmp_path / "out/pink/row.json").stat().st_mtime_ns == written, "done rows are not run again"
+    assert "2 of 4 edits are done" in capsys.readouterr().out
+
+
+def pictures(folder):
+    return np.stack([np.asarray(Image.open(file), np.int16) for file in sorted(folder.iterdir())])
+
+
+@pytest.mark.slow
+def test_parts_give_the_same_frames_as_the_whole(server, tmp_path):
+    row = {"name": "blue", "target prompt": "a blue circle on green grass", "Edited video.format": "png"}
+    path = table(tmp_path / "table", row)
+    arguments = [str(path), "--workflow", "demo_color_edit", "--comfyui", server.url]
+    assert main([*arguments, "--out", str(tmp_path / "whole")]) == 0
+    assert main([*arguments, "--out", str(tmp_path / "parts"), "--frames", "2"]) == 0
+    frames = [pictures(tmp_path / out / "blue" / "Edited video") for out in ("whole", "parts")]
+    assert frames[0].shape == frames[1].shape == (4, 128, 128, 3)
+    difference = np.abs(frames[0] - frames[1])
+    assert difference.max() <= 1 and (difference > 0).mean() < 1e-3, "equal but for the last digit of 8 bits"
+    assert not (tmp_path / "parts/.parts").exists()
+
+
+def killed_once(out, name="row.json"):
+    """Kills a worker's process as soon as the first row is done."""
+    deadline = time.monotonic() + 600
+    while not list(out.glob(f"*/{name}")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cmdline").read_bytes().startswith(b"ray::Worker"):
+                return os.kill(int(process.name), signal.SIGKILL)
+        except OSError:
+            continue
+    raise AssertionError("no worker was found")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds Ray's workers by /proc")
+def test_two_workers_on_ray_of_which_one_is_killed_lose_nothing(server, tmp_path):
+    pytest.importorskip("ray")
+    colors = ("blue", "pink", "white", "black")
+    rows = [{"name": color, "target prompt": f"a {color} circle on green grass", "count": 2} for color in colors]
+    path = table(tmp_path / "table", *rows, {"name": "lost", "clip": "nowhere.mp4"})
+    arguments = [str(path), "--workflow", "demo_color_edit"]
+    killer = threading.Thread(target=killed_once, args=(tmp_path / "ray",))
+    killer.start()
+    comfyui = ["--comfyui", os.environ["COMFYUI_PATH"]]
+    assert main([*arguments, *comfyui, "--ray", "--workers", "2", "--out", str(tmp_path / "ray")]) == 1
+    killer.join()
+    found = states(tmp_path / "ray")
+    assert [found[color][0] for color in colors] == ["done"] * 4 and found["lost"][0] == "failed"
+    assert main([*arguments, "--comfyui", server.url, "--out", str(tmp_path / "one")]) == 1
+    for color in colors:
+        of_ray, of_one = (tmp_path / out / color / "Edited video.mp4" for out in ("ray", "one"))
+        assert of_ray.stat().st_size > 1000 and equal_pictures(of_ray, of_one)
+
+
+def equal_pictures(first, second):
+    from workflow_runs import read_clip
+
+    (a, _), (b, _) = read_clip(first), read_clip(second)
+    return a.shape == b.shape and np.abs(a.astype(int) - b).max() <= 2
+
+
+def test_a_workflow_exported_for_the_api_runs_too(server, tmp_path):
+    path = table(tmp_path / "table", {"name": "blue", "target prompt": "a blue circle on green grass", "count": 1})
+    workflow = json.loads((CLIPS.parent.parent / "workflows" / "demo_color_edit.json").read_text(encoding="utf-8"))
+    prompt = prompt_from_workflow(workflow, server.object_info())
+    for entry in prompt.values():
+        if entry["_meta"]["title"] != "Side by side":
+            del entry["_meta"]
+    (tmp_path / "api.json").write_text(json.dumps(prompt))
+    arguments = [str(path), "--workflow", str(tmp_path / "api.json"), "--comfyui", server.url]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out/blue/Video Save.mp4").exists() and (tmp_path / "out/blue/Side by side.mp4").exists()
