@@ -191,6 +191,7 @@ def test_what_cannot_be_cut_is_told(prompt, clip):
 
     assert "normalise across frames" in problem(n2_normalise_across_frames=True)
     assert "'-1, first'" in problem(n2_key_frames="custom", n2_custom_key_frames="-1, first")
+    assert "'force rate' is 12" in problem(n1_force_rate=12)
     assert "Edited: parts are joined as mp4" in problem(n4_format="gif")
     prompt["6"] = node("FateZeroNullText", "Null-Text", inner_steps=1)
     assert "one null text is found for the whole clip (Null-Text)" in problem()

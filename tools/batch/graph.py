@@ -49,7 +49,7 @@ def filled(prompt: dict, definitions: dict, row: Row, folder: Path) -> Graph:
         inputs, definition = graph.prompt[node]["inputs"], definitions[graph.prompt[node]["class_type"]]
         kind, options = specification(definition["input"], name, inputs)
         value = row.fields[column]
-        if any(options.get(upload) for upload in UPLOADS):
+        if column.strip().casefold() == CLIP or any(options.get(upload) for upload in UPLOADS):
             if (path := _file(column, str(value), folder)) is not None:
                 graph.uploads[node, name] = path
             inputs[name] = str(value)

@@ -23,6 +23,7 @@ SPANS_THE_CLIP = {  # node class: why it cannot be cut
     "FateZeroLoadTuned": "a tuned model looks at all frames",
 }
 JOINED = ("mp4", "webm", "png")
+WHOLE_ONLY = ("force_rate", "batch", "path", "ping_pong", "loops")  # inputs of Video Load and Video Save
 IMAGES, AUDIO, MASK = 0, 2, 3  # outputs of Video Load
 
 
@@ -52,9 +53,7 @@ def cut(graph: Graph, splitting: Splitting) -> list[Part] | None:
     """
     if splitting == Splitting():
         return None
-    for entry in graph.prompt.values():
-        if "filename_prefix" in entry["inputs"] and entry["inputs"].get("format") not in JOINED:
-            raise BatchError(f"{title(entry)}: parts are joined as {', '.join(JOINED)}; choose one as 'format'.")
+    _refuse_unfit_nodes(graph)
     node = _loader(graph)
     path, inputs = graph.uploads.get((node, "file")), graph.prompt[node]["inputs"]
     if path is None:
@@ -122,12 +121,25 @@ def _loader(graph: Graph) -> str:
     return loaders[0]
 
 
-def _key_frames(graph: Graph) -> list[str]:
-    """The frames that each frame looks at: itself, and at most one that is the same for all."""
+def _refuse_unfit_nodes(graph: Graph) -> None:
+    """What cannot be done in parts, apart from the key frames."""
     for entry in graph.prompt.values():
+        inputs = entry["inputs"]
         if entry["class_type"] in SPANS_THE_CLIP:
             why = SPANS_THE_CLIP[entry["class_type"]]
             raise BatchError(f"The clip cannot be cut, since {why} ({title(entry)}); leave --split out.")
+        if "filename_prefix" in inputs and inputs.get("format") not in JOINED:
+            raise BatchError(f"{title(entry)}: parts are joined as {', '.join(JOINED)}; choose one as 'format'.")
+        for name in WHOLE_ONLY:
+            if inputs.get(name):
+                raise BatchError(
+                    f"{title(entry)}: '{name.replace('_', ' ')}' is {inputs[name]}, which a clip in parts cannot "
+                    "follow; switch it off."
+                )
+
+
+def _key_frames(graph: Graph) -> list[str]:
+    """The frames that each frame looks at: itself, and at most one that is the same for all."""
     inflations = [entry["inputs"] for entry in _nodes(graph, INFLATE)]
     if any(inputs.get("normalise_across_frames") for inputs in inflations):
         raise BatchError("The clip cannot be cut, since 'normalise across frames' is on; switch it off.")
