@@ -3,6 +3,7 @@
 import time
 
 import comfy.sample
+import comfy.samplers
 import torch
 
 from fatezero_pack.demo.model import load_demo_model
@@ -12,10 +13,14 @@ from fatezero_pack.fatezero.null_text.optimization import Optimization, null_tex
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.source.inversion import invert
+from fatezero_pack.fatezero.source.reconstruction import clean_samples, denoise
 from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
+from fatezero_pack.fatezero.tuning.settings import Tuning
+from fatezero_pack.fatezero.tuning.tune import tune
+from fatezero_pack.fatezero.tuning.tuned_state import TunedState, tuned_model
 
 from .cases import Case
-from .methods import ON_BOTH, SDEDIT, TRUTH, UNCHANGED, Method
+from .methods import ON_BOTH, SDEDIT, TRUTH, TUNE_A_VIDEO, UNCHANGED, Method
 
 SEED = 0  # of SDEdit's noise
 
@@ -59,9 +64,23 @@ class Editor:
         return tokens, [[embedding, {**options, "fatezero_tokens": tokens}] for embedding, options in conditioning]
 
     def unet(self, method: Method):
+        model = self.model if method.tuned is None else self.tuned(method)
         if not method.key_frames:
-            return self.model
-        return inflate(self.model, Inflation(method.key_frames, normalise_across_frames=method.normalise_across_frames))
+            return model
+        return inflate(model, Inflation(method.key_frames, normalise_across_frames=method.normalise_across_frames))
+
+    def tuned(self, method: Method):
+        """The demo model tuned on the case's clip; its states along the way serve all methods that share the way."""
+        assert method.tuned is not None
+        states, _ = self.once(method.tuned.settings, lambda: self.states_along_the_way(method.tuned.settings))
+        return tuned_model(self.model, states[method.tuned.after])
+
+    def states_along_the_way(self, settings: Tuning) -> dict[int, TunedState]:
+        """{steps: the state after them}"""
+        states: dict[int, TunedState] = {}
+        _, conditioning = self.encode(self.case.source_prompt)
+        tune(self.model, conditioning, self.latent, settings, on_state=states.__setitem__)
+        return states
 
     def noised_and_denoised(self, method: Method) -> torch.Tensor:
         """SDEdit: every frame by itself, from the same noise (as img2img with a fixed seed) or from its own."""
@@ -85,7 +104,8 @@ class Editor:
 
     def inverted(self, method: Method, model):
         """The source run, with null text where the method has it, and the seconds that it took an earlier method."""
-        asked = method.key_frames, method.normalise_across_frames, method.steps, method.label, method.refinement
+        asked = (method.tuned, method.way == TUNE_A_VIDEO, method.key_frames, method.normalise_across_frames)
+        asked += method.steps, method.label, method.refinement
         source, seconds = self.once(asked, lambda: self.invert(method, model))
         if method.null_text is None:
             return source, seconds
@@ -104,7 +124,7 @@ class Editor:
 
     def invert(self, method: Method, model):
         """The case's source run."""
-        _, conditioning = self.encode(self.case.source_prompt)
+        _, conditioning = (None, self.empty) if method.way == TUNE_A_VIDEO else self.encode(self.case.source_prompt)
         sigmas = inversion_sigmas(model, OFFICIAL, method.steps)
         return invert(
             model,
@@ -125,6 +145,12 @@ class Editor:
     def edit(self, method: Method, model, source) -> torch.Tensor:
         """The edited latent."""
         target_tokens, positive = self.encode(self.case.target_prompt)
+        if method.way == TUNE_A_VIDEO:
+            guider = comfy.samplers.CFGGuider(model)
+            guider.set_conds(positive, self.empty)
+            guider.set_cfg(method.guidance)
+            samples = denoise(guider, source, comfy.samplers.sampler_object("euler"), disable_pbar=True)
+            return clean_samples(model, source, samples)
         edit = make_prompt_edit(source.tokens, target_tokens, method.alignment)
         negative = null_text_conditioning(source) if method.null_text == ON_BOTH else self.empty
         return sample_edit(

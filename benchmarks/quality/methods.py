@@ -6,16 +6,26 @@ from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import FAST_RECONSTRUCTION, NO_MASK, RECONSTRUCTION, WORDS, BlendSettings
 from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC
 from fatezero_pack.fatezero.prompts.window import Window
+from fatezero_pack.fatezero.tuning.settings import Tuning
 
 from .cases import Case
 
 STEPS = 10  # few, so that the whole list runs within hours; an ablation says what 20 and 50 change
 GUIDANCE = 4.0  # as there; the papers' 7.5 suits Stable Diffusion
 FUSED, FREE, SDEDIT = "fused", "inversion and new prompt", "SDEdit"
+TUNE_A_VIDEO = "inversion with the empty prompt, then plain sampling"
 ON_BOTH, ON_SOURCE = "both branches", "the source's branch"  # whose unconditional embedding null text replaces
 TRUTH, UNCHANGED = "truth", "unchanged"  # no edit, but what the VAE makes of the true clip and of the source
 APART = ()  # key frames of a model that is not inflated: each frame looks at itself
 AS_IN_PAPER = " (as in the paper)"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A model tuned on the case's own clip: how, and after how many of those steps it edits."""
+
+    settings: Tuning
+    after: int
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,8 @@ class Method:
     way: FUSED is ours; key_frames: APART leaves the model uninflated; changes: fields of BlendSettings in place of the
     preset's; preset: instead of the one of the case; strength: SDEdit's denoise, 0..1, and own_noise: whether its
     frames get different noise; label, refinement, steps: of the inversion; null_text: None, ON_BOTH or ON_SOURCE, and
-    whether it is optimised as published.
+    whether it is optimised as published; tuned: None for the demo model as it is; way TUNE_A_VIDEO
+    inverts with the empty prompt and samples as any model.
     """
 
     name: str
@@ -44,6 +55,7 @@ class Method:
     as_in_paper: bool = False
     null_text: str | None = None
     published_null_text: bool = False
+    tuned: Tuned | None = None
 
     def settings(self, case: Case) -> BlendSettings:
         """How the edit is fused."""

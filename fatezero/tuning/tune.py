@@ -43,6 +43,7 @@ def tune(
     checkpointing: str = AUTO,
     callback: Callable | None = None,
     on_loss: Callable[[int, float], None] | None = None,
+    on_state: Callable[[int, TunedState], None] | None = None,
 ) -> tuple[object, TuningProgress]:
     """Tunes a clone of a model on one clip; the model given in stays as it is, to the last bit.
 
@@ -57,6 +58,7 @@ def tune(
         checkpointing: AUTO, ON or OFF: whether blocks compute twice to save memory.
         callback: ComfyUI's (step, denoised, x, total).
         on_loss: Told (step, loss) after each step.
+        on_state: Told (steps taken, the state after them) whenever the same noise is tried again.
     Returns: The tuned ModelPatcher, and how it went.
     Raises: Refusal, before any work, where these do not fit together or into memory.
     """
@@ -66,12 +68,18 @@ def tune(
     working = tuned_model(model, start, settings.key_frames)
     patchers = [working, *working.get_nested_additional_models()]
     comfy.model_management.load_models_gpu(patchers, memory_required=memory.total)
+    after = _describer(start, conditioning, len(latent), settings)
+
+    def keep(step: int, run: TuningRun) -> None:
+        if on_state is not None:
+            on_state(step, after(step, run.weights.snapshot()))
+
     try:
         for patcher in patchers:
             patcher.pre_run()
         run = TuningRun(working, start, conditioning[0][0], latent, settings, memory.checkpoint)
         progress = TuningProgress(memory)
-        best = _optimize(run, progress, callback, on_loss)
+        best = _optimize(run, progress, callback, on_loss, keep)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -82,20 +90,29 @@ def tune(
     finally:
         for patcher in patchers:
             patcher.cleanup()
+    return tuned_model(model, after(progress.best_step, best)), progress
+
+
+def _describer(start: TunedState, conditioning, frames: int, settings: Tuning):
+    """(steps taken, weights after them) -> the state that they are."""
     tokens = conditioning[0][1].get(TOKENS)
-    state = TunedState(
-        start.layout,
-        {**start.tensors, **best},
-        settings.key_frames,
-        start.base,
-        len(latent),
-        (start.steps or 0) + progress.best_step,
-        tokens.text if tokens is not None else start.prompt,
-    )
-    return tuned_model(model, state), progress
+    prompt = tokens.text if tokens is not None else start.prompt
+
+    def after(step: int, weights: dict[str, torch.Tensor]) -> TunedState:
+        return TunedState(
+            start.layout,
+            {**start.tensors, **weights},
+            settings.key_frames,
+            start.base,
+            frames,
+            (start.steps or 0) + step,
+            prompt,
+        )
+
+    return after
 
 
-def _optimize(run: TuningRun, progress: TuningProgress, callback, on_loss) -> dict[str, torch.Tensor]:
+def _optimize(run: TuningRun, progress: TuningProgress, callback, on_loss, keep) -> dict[str, torch.Tensor]:
     """Takes all steps; returns the weights of the best of the states that were tried."""
     steps, every = run.settings.steps, max(1, run.settings.steps // CHECKS)
     generator = torch.Generator().manual_seed(run.settings.seed + 1)  # the first weights have the seed itself
@@ -106,6 +123,7 @@ def _optimize(run: TuningRun, progress: TuningProgress, callback, on_loss) -> di
             drawn, progress.watched[step] = _watch(run, fixed_noise)
             if progress.best_step == step:
                 best = run.weights.snapshot()
+            keep(step, run)
         if step == steps:
             return best
         comfy.model_management.throw_exception_if_processing_interrupted()
