@@ -1,18 +1,24 @@
 """Tune Video Model: a checkpoint learns to draw one clip, which frees the shape of edits."""
 
+import folder_paths
 import latent_preview
 import torch
 
 from ..fatezero.compat import io, schema, show_text
+from ..fatezero.network.model_identity import Unrecognised
+from ..fatezero.refusal import Refusal
 from ..fatezero.report.plots import Panel, draw_panels
-from ..fatezero.tuning.memory import AUTO, OFF, ON
-from ..fatezero.tuning.settings import PRESETS, chosen
-from ..fatezero.tuning.tune import TuningProgress, tune
+from ..fatezero.source.digest import tuning_digest
+from ..fatezero.tuning.memory import OFF, ON
+from ..fatezero.tuning.settings import AUTO, PRECISIONS, PRESETS, chosen
+from ..fatezero.tuning.tune import Pictures, TuningProgress, tune
 from ..fatezero.tuning.tuned_state import tuned_state_of
+from ..fatezero.tuning.unfinished import UnfinishedTuning
 from .shared.checked import checked
 from .shared.clip_preview import show_pictures
 
 NODE = "Tune Video Model"
+ADAMW, ADAMW_8_BIT = "AdamW", "AdamW in 8 bits"
 
 
 class TuneVideoModel(io.ComfyNode):
@@ -88,6 +94,43 @@ class TuneVideoModel(io.ComfyNode):
                     tooltip="on: a sixth of a step's memory for about a quarter more time, with the same result. auto: "
                     "where the memory asks for it.",
                 ),
+                io.Latent.Input(
+                    "pictures",
+                    optional=True,
+                    tooltip="Pictures of the same kind of thing, from VAE Encode, that the model must not forget "
+                    "(FateZero's regularisation set). Each step then first takes one on some of them.",
+                ),
+                io.Conditioning.Input(
+                    "pictures_prompt",
+                    optional=True,
+                    tooltip="What 'pictures' show, such as a photo of a car, from CLIP Text Encode.",
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=[AUTO, *PRECISIONS],
+                    default=AUTO,
+                    optional=True,
+                    advanced=True,
+                    tooltip="What the UNet computes in. auto: as ComfyUI has it compute. What is trained is kept in "
+                    "float32.",
+                ),
+                io.Combo.Input(
+                    "optimizer",
+                    options=[ADAMW, ADAMW_8_BIT],
+                    default=ADAMW,
+                    optional=True,
+                    advanced=True,
+                    tooltip="The 8-bit one takes 10 instead of 16 bytes for each trained value and needs the library "
+                    "bitsandbytes.",
+                ),
+                io.Boolean.Input(
+                    "resume",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Continue where a cancelled or crashed tuning with the same inputs stopped; until it is "
+                    "done, its state is kept in fatezero/unfinished of the output folder.",
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The tuned model, with its key frames and norms."),
@@ -100,24 +143,68 @@ class TuneVideoModel(io.ComfyNode):
     @classmethod
     @checked
     def execute(
-        cls, model, source, latent, preset, steps=0, learning_rate=0.0, seed=0, rank=0, checkpointing=AUTO
+        cls,
+        model,
+        source,
+        latent,
+        preset,
+        steps=0,
+        learning_rate=0.0,
+        seed=0,
+        rank=0,
+        checkpointing=AUTO,
+        pictures=None,
+        pictures_prompt=None,
+        precision=AUTO,
+        optimizer=ADAMW,
+        resume=False,
     ) -> io.NodeOutput:
-        settings = chosen(preset, steps, learning_rate, rank, seed)
+        settings = chosen(preset, steps, learning_rate, rank, seed, precision, optimizer == ADAMW_8_BIT)
+        samples, others = latent["samples"], _pictures(pictures, pictures_prompt)
+        unfinished = _unfinished(model, source, samples, settings, others) if resume else None
+        told = []
 
-        def show_loss(step: int, loss: float) -> None:
-            show_text(cls, f"step {step + 1} of {settings.steps}: loss {loss:.4f}")
+        def show(text: str) -> None:
+            show_text(cls, "\n".join([*told, text]))
+
+        def tell(memory: str) -> None:
+            show(memory)
+            told.append(memory)
 
         tuned, progress = tune(
             model,
             source,
-            latent["samples"],
+            samples,
             settings,
+            pictures=others,
             checkpointing=checkpointing,
+            unfinished=unfinished,
             callback=latent_preview.prepare_callback(model, settings.steps),
-            on_loss=show_loss,
+            on_loss=lambda step, loss: show(f"step {step + 1} of {settings.steps}: loss {loss:.4f}"),
+            tell=tell,
         )
+        if unfinished is not None:
+            unfinished.remove()
         curve, report = _loss_curve(progress), f"{tuned_state_of(tuned).summary()}\n{_report(progress)}"
         return io.NodeOutput(tuned, curve, report, ui=show_pictures(cls, curve))
+
+
+def _pictures(pictures, prompt) -> Pictures | None:
+    if (pictures is None) != (prompt is None):
+        missing, there = ("pictures", "pictures prompt") if pictures is None else ("pictures prompt", "pictures")
+        raise Refusal(f"'{there}' is connected, but '{missing}' is not; connect both or neither.")
+    return None if pictures is None else Pictures(pictures["samples"], prompt)
+
+
+def _unfinished(model, source, samples, settings, pictures: Pictures | None) -> UnfinishedTuning:
+    """Where this tuning is kept until it is done."""
+    try:
+        digest = tuning_digest(model, source, samples, pictures, [repr(settings)])
+    except Unrecognised as reason:
+        raise Refusal(
+            f"{reason}, which cannot be recognised again after a restart; switch 'resume' off, or remove that node."
+        ) from reason
+    return UnfinishedTuning(folder_paths.get_output_directory(), digest)
 
 
 def _loss_curve(progress: TuningProgress) -> torch.Tensor:
@@ -134,8 +221,9 @@ def _loss_curve(progress: TuningProgress) -> torch.Tensor:
 
 def _report(progress: TuningProgress) -> str:
     first, best = progress.watched[0], progress.watched[progress.best_step]
+    continued = f"continued after step {progress.continued_after}\n" if progress.continued_after else ""
     return (
-        f"{progress.memory}\n"
+        f"{progress.memory}\n{continued}"
         f"loss for always the same noise: {first:.4f} before, {best:.4f} at the best, which is kept (after step "
         f"{progress.best_step} of {len(progress.losses)})"
     )

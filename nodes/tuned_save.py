@@ -6,12 +6,13 @@ from pathlib import PurePath
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.refusal import Refusal
 from ..fatezero.tuning.tuned_file import write_tuned
-from ..fatezero.tuning.tuned_state import tuned_state_of
+from ..fatezero.tuning.tuned_state import in_half_precision, tuned_state_of
 from .shared.checked import checked
 from .shared.output_name import output_place, prefix_problem
 from .shared.tuned_folder import SAVED_IN
 
 NODE = "Save Tuned Model"
+FULL, HALF = "as trained", "float16"
 
 
 class SaveTunedModel(io.ComfyNode):
@@ -33,6 +34,15 @@ class SaveTunedModel(io.ComfyNode):
                     tooltip="Folder and beginning of the name within ComfyUI's output folder; a number is added. Load "
                     f"Tuned Model lists what lies in the folder {SAVED_IN} and below.",
                 ),
+                io.Combo.Input(
+                    "precision",
+                    options=[FULL, HALF],
+                    default=FULL,
+                    optional=True,
+                    advanced=True,
+                    tooltip="float16 halves the file and rounds what was tuned; a tuning cannot be gone on with as "
+                    "exactly from it.",
+                ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The same model, to go on with.")],
         )
@@ -45,10 +55,12 @@ class SaveTunedModel(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(cls, model, filename_prefix) -> io.NodeOutput:
+    def execute(cls, model, filename_prefix, precision=FULL) -> io.NodeOutput:
         state = tuned_state_of(model)
         if state is None:
             raise Refusal("'model' is not tuned; connect Tune Video Model or Load Tuned Model.")
+        if precision == HALF:
+            state = in_half_precision(state)
         folder, name, subfolder = output_place(filename_prefix, 0, 0)
         name = f"{name}.safetensors"
         path = os.path.join(folder, name)

@@ -1,9 +1,12 @@
 """Tuning on a clip: the official codes' steps, and the model given in as it was."""
 
+import os
+import sys
 from dataclasses import replace
 
 import comfy.model_management
 import comfy.samplers
+import folder_paths
 import pytest
 import torch
 from comfy.model_base import ModelType
@@ -16,9 +19,11 @@ from fatezero_pack.fatezero.tuning.first_weights import first_state
 from fatezero_pack.fatezero.tuning.layouts import FATEZERO
 from fatezero_pack.fatezero.tuning.memory import plan_memory
 from fatezero_pack.fatezero.tuning.settings import PRESETS, Tuning
-from fatezero_pack.fatezero.tuning.tune import tune
+from fatezero_pack.fatezero.tuning.tune import Pictures, tune
 from fatezero_pack.fatezero.tuning.tuned_state import tuned_model, tuned_state_of
 from fatezero_pack.fatezero.tuning.tuning_run import TuningRun
+from fatezero_pack.fatezero.tuning.unfinished import UnfinishedTuning
+from fatezero_pack.nodes import tune as tune_node
 from fatezero_pack.nodes.tune import TuneVideoModel
 from golden_tuned_unet import CASES, base_model, evaluate, golden_tensors, tuned_state
 from golden_unet import UNET_CONFIG, patcher, randomise, relative, sd15_model
@@ -264,3 +269,119 @@ def test_node():
     ).result
     assert tuned_state_of(tuned).frames == 2 and curve.shape[-1] == 3
     assert "FateZero layout" in report and "loss for always the same noise" in report
+
+
+def test_pictures_are_not_forgotten():
+    """FateZero's second step: pictures pass no temporal part, and only queries learn from the first of them."""
+    model = small_model()
+    state = first_state(model, SMALL)
+    run = TuningRun(loaded(tuned_model(model, state)), state, CONDITIONING[0][0], clip_latent(3, 8, 8), SMALL)
+    before, pictures = run.weights.snapshot(), clip_latent(2, 8, 8)
+    noise = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(2))
+    run.picture_step(pictures, CONDITIONING[0][0], torch.tensor([100, 900]), noise)
+    moved = {name for name, weight in run.weights.snapshot().items() if not torch.equal(weight, before[name])}
+    assert moved and all(name.endswith(("attn1.to_q.weight", "attn2.to_q.weight")) for name in moved)
+    run.step(500, torch.randn(run.clip.shape, generator=torch.Generator().manual_seed(3)))
+    after_clip = run.weights.snapshot()
+    run.picture_step(pictures, CONDITIONING[0][0], torch.tensor([100, 900]), noise)
+    assert all(not torch.equal(weight, after_clip[name]) for name, weight in run.weights.snapshot().items())
+
+
+def test_the_loss_of_pictures_is_that_of_the_bare_model():
+    """Without key frames and joint norms: what ComfyUI's own UNet says of each picture by itself."""
+    model = small_model()
+    state = first_state(model, SMALL)
+    pictures, timesteps = clip_latent(2, 8, 8), torch.tensor([100, 900])
+    noise = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(2))
+    clean = model.model.process_latent_in(pictures)
+    expected = []
+    for picture, timestep, grain in zip(clean, timesteps, noise):
+        sigma = model.get_model_object("model_sampling").sigmas[timestep]
+        noised = (picture + sigma * grain) / (1 + sigma**2).sqrt()
+        predicted = evaluate(loaded(model), noised[None, :, None], int(timestep), CONDITIONING[0][0])
+        expected.append((predicted[0, :, 0] - grain).square().mean())
+    run = TuningRun(loaded(tuned_model(model, state)), state, CONDITIONING[0][0], clip_latent(3, 8, 8), SMALL)
+    loss = run.picture_step(pictures, CONDITIONING[0][0], timesteps, noise)
+    assert loss == pytest.approx(float(sum(expected) / 2), rel=1e-4)
+
+
+def test_a_tuning_with_pictures(tuned_small):
+    pictures = Pictures(clip_latent(2, 8, 8), CONDITIONING)
+    with_them, progress = tune_small(small_model(), pictures=pictures)
+    assert len(progress.losses) == 6 and fingerprint(with_them) != fingerprint(tuned_small[2])
+    for latent, source, said in (
+        (clip_latent(2, 16, 16), CONDITIONING, "'pictures' are 128x128, larger than the clip's 64x64"),
+        (clip_latent(2, 8, 8)[:0], CONDITIONING, "'pictures' holds no frames"),
+        (clip_latent(2, 8, 8), CONDITIONING * 2, "'pictures prompt' holds 2 conditionings"),
+    ):
+        with pytest.raises(Refusal, match=said):
+            tune_small(small_model(), pictures=Pictures(latent, source))
+
+
+def test_resume(tmp_path, tuned_small):
+    """Cancelled after four of six steps and gone on with: the same weights as in one go, and nothing left behind."""
+    *_, tuned, progress = tuned_small
+
+    def cancel(step, loss):
+        if step == 3:
+            comfy.model_management.interrupt_current_processing()
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        tune_small(small_model(), on_loss=cancel, unfinished=UnfinishedTuning(str(tmp_path), "x"))
+    again, second = tune_small(small_model(), unfinished=UnfinishedTuning(str(tmp_path), "x"))
+    assert second.continued_after == 4 and second.losses == progress.losses and second.watched == progress.watched
+    kept = [tuned_state_of(model).tensors for model in (tuned, again)]
+    assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
+    UnfinishedTuning(str(tmp_path), "x").remove()
+    assert not any(tmp_path.rglob("*.safetensors"))
+
+
+def test_resume_from_a_damaged_file(tmp_path):
+    unfinished = UnfinishedTuning(str(tmp_path), "x")
+    os.makedirs(unfinished.folder)
+    with open(unfinished.path, "wb") as file:
+        file.write(b"\0" * 100)
+    assert tune_small(small_model(), unfinished=unfinished)[1].continued_after == 0
+
+
+def test_a_node_that_resumes(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path))
+    inputs = (small_model(), CONDITIONING, {"samples": clip_latent(2, 8, 8)}, "FateZero", 4, 1e-3, 0, 4)
+    monkeypatch.setattr(tune_node, "show_text", lambda cls, text: text.count("step 3") and interrupt())
+    interrupt = comfy.model_management.interrupt_current_processing
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        TuneVideoModel.execute(*inputs, resume=True)
+    assert list(tmp_path.rglob("state.safetensors"))
+    monkeypatch.setattr(tune_node, "show_text", lambda cls, text: None)
+    assert "continued after step 3" in TuneVideoModel.execute(*inputs, resume=True).result[2]
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_precision():
+    """A half-precision checkpoint tuned in float32 has the losses of the same weights in float32."""
+    losses = []
+    for dtype in (torch.float16, torch.float32):
+        network = sd15_model({**UNET_CONFIG, **SMALL_UNET}, dtype=dtype)
+        randomise(network.diffusion_model)
+        network.to(torch.float16).to(dtype)
+        losses.append(tune_small(patcher(network), replace(SMALL, steps=2, precision="float32"))[1].losses)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    half = plan_memory(small_model(), clip_latent(3, 8, 8), replace(SMALL, precision="float16"), "on")
+    assert 2 * half.activations == plan_memory(small_model(), clip_latent(3, 8, 8), SMALL, "on").activations
+
+
+def test_adamw_in_8_bits(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # not installed
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(Refusal, match="'optimizer' is AdamW in 8 bits, for which the library bitsandbytes is missing"):
+        tune_small(small_model(), replace(SMALL, eight_bit=True))
+    latent = clip_latent(3, 8, 8)
+    less = plan_memory(small_model(), latent, replace(SMALL, eight_bit=True), "on").state
+    assert less / plan_memory(small_model(), latent, SMALL, "on").state == 10 / 16
+
+
+def test_an_inpainting_checkpoint():
+    model = small_model()
+    model.model.model_config.unet_config = {**model.model.model_config.unet_config, "in_channels": 9}
+    with pytest.raises(Refusal, match="'model' reads 9 channels .an inpainting"):
+        tune_small(model)

@@ -26,13 +26,18 @@ def clip_path(case: Case, method: Method) -> Path:
 
     Named by everything that goes into it but the code: after a change of the method, delete the folder.
     """
-    usual, told_by_settings = asdict(Method("")), ("name", "preset", "changes", "as_in_paper")
-    asked = {
-        name: value for name, value in asdict(method).items() if name not in told_by_settings and value != usual[name]
-    }
+    told_by_settings = ("name", "preset", "changes", "as_in_paper", "tuned")
+    asked = {name: value for name, value in unusual(method).items() if name not in told_by_settings}
+    if method.tuned is not None:
+        asked["tuned"] = unusual(method.tuned.settings), method.tuned.after
     asked |= {"case": asdict(case), "settings": str(method.settings(case))}
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
     return FOLDER / case.name / f"{digest}.png"
+
+
+def unusual(settings) -> dict:
+    """The fields of a dataclass's object that have another value than their default."""
+    return {name: value for name, value in asdict(settings).items() if value != getattr(type(settings), name, None)}
 
 
 def make_clips(pairs: list[tuple[Case, Method]], processes: int) -> None:

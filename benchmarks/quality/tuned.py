@@ -17,7 +17,7 @@ from fatezero_pack.fatezero.tuning.settings import PRESETS
 
 from .cases import HELD_OUT, TUNING, Case, load_cases
 from .draw_cases import draw_edit
-from .methods import FREE, TUNE_A_VIDEO, Method, Tuned
+from .methods import TUNE_A_VIDEO, Method, Tuned
 from .runs import make_clips
 
 PAGE, FIGURES = (Path(__file__).parent / name for name in ("TUNED.md", "tuned.json"))
@@ -27,8 +27,8 @@ HELD_OUT_CLIPS = {"shape": 12, "colour and shape": 8}
 CHOSEN_FROM = {"shape": 3, "colour and shape": 2}
 
 RATES = {"Tune-A-Video": 3e-4, "FateZero": 1e-4}  # the demo model is small: the published ones hardly move it
+STEPS = {"Tune-A-Video": (100, 200), "FateZero": (50, 100)}
 RANK = 16
-STEPS = (50, 100, 200)
 
 
 def cases(half: str) -> list[Case]:
@@ -55,28 +55,23 @@ def edits(prefix: str, **how) -> list[Method]:
     short = {"self_window": Window(0, 0.3), "cross_window": Window(0, 0.3)}
     return [
         Method(f"{prefix}TAV + DDIM, guidance 12.5", TUNE_A_VIDEO, guidance=12.5, **how),
-        Method(f"{prefix}no fusion", FREE, **how),
         Method(f"{prefix}shape", **how),
         Method(f"{prefix}shape (as in the paper)", as_in_paper=True, **how),
         Method(f"{prefix}shape, windows 0.3", changes=short, **how),
-        Method(f"{prefix}shape, no latent mask", changes={"latent_window": None}, **how),
-        Method(f"{prefix}shape, windows 0.3, no latent mask", changes={**short, "latent_window": None}, **how),
     ]
 
 
-def tuned_edits(preset: str, steps: int, last: int = STEPS[-1], rate: float | None = None) -> list[Method]:
-    """The same on a model tuned by a preset, with a rate and rank for the demo model, after some steps of the last."""
-    published, rate = PRESETS[preset], rate or RATES[preset]
-    settings = replace(published, steps=last, learning_rate=rate, rank=RANK if published.rank else 0)
+def tuned_edits(preset: str, steps: int) -> list[Method]:
+    """The same on a model tuned by a preset, with a rate and rank for the demo model, after so many steps."""
+    published, rate = PRESETS[preset], RATES[preset]
+    settings = replace(published, steps=STEPS[preset][-1], learning_rate=rate, rank=RANK if published.rank else 0)
     how = {"tuned": Tuned(settings, steps), "key_frames": published.key_frames, "normalise_across_frames": True}
     return edits(f"{preset} {rate:g} × {steps}: ", **how)
 
 
 def chosen_from() -> list[Method]:
-    return [
-        *edits("untuned: "),
-        *(method for preset in RATES for steps in STEPS for method in tuned_edits(preset, steps)),
-    ]
+    tuned = [method for preset, tried in STEPS.items() for steps in tried for method in tuned_edits(preset, steps)]
+    return [*edits("untuned: "), *tuned]
 
 
 def main():

@@ -75,6 +75,26 @@ def attention_digest(model, source: SourceRun) -> str:
     return digest.hexdigest()[:32]
 
 
+def tuning_digest(model, conditioning, latent: torch.Tensor, pictures, settings: list) -> str:
+    """A text that is the same for two tunings only where they give the same result.
+
+    Args:
+        model, conditioning, latent: As for `tune`.
+        pictures: Latent and CONDITIONING of further pictures, or None.
+        settings: All else that it depends on: numbers and texts in a list.
+
+    Raises:
+        Unrecognised: Where the model or a conditioning holds what cannot be named by its content.
+    """
+    digest = hashlib.sha256(b"FateZero tuning 1;")
+    _add(digest, [*content_parts(model), latent, settings], "'model'")
+    _add_conditioning(digest, conditioning, "'source conditioning'")
+    if pictures is not None:
+        _add(digest, pictures[0], "'pictures'")
+        _add_conditioning(digest, pictures[1], "'pictures prompt'")
+    return digest.hexdigest()[:32]
+
+
 def _add_conditioning(digest, conditioning, where: str) -> None:
     for embedding, options in conditioning:
         _add(digest, embedding, where)

@@ -10,13 +10,14 @@ import torch
 from ..readable import readable
 from ..refusal import Refusal
 from .layouts import TRAINED_QUERIES, temporal_names, unet_names
-from .settings import Tuning
+from .settings import AUTO, Tuning
 
 # Values that a step holds at its peak beside the weights, per cell of the clip's latent and per channel of the UNet's
 # finest level: counted for SD 1.5 with FateZero's parts and key frames, attention that keeps no probabilities.
 VALUES_PER_CELL = {True: 68, False: 428}
-STATE_BYTES = 16  # of each trained value: itself, its gradient and AdamW's two averages, in float32
-AUTO, ON, OFF = "auto", "on", "off"
+# Of each trained value: itself, its gradient and AdamW's two averages, all in float32 or the averages in 8 bits.
+STATE_BYTES = {False: 16, True: 10}
+ON, OFF = "on", "off"
 
 
 @readable
@@ -67,10 +68,10 @@ def plan_memory(model, latent: torch.Tensor, settings: Tuning, checkpointing: st
         checkpointing: AUTO, ON or OFF.
     Raises: Refusal where even that does not fit the device's memory, less what ComfyUI keeps free.
     """
-    state = STATE_BYTES * trained_values(model, settings)
+    state = STATE_BYTES[settings.eight_bit] * trained_values(model, settings)
     frames, _, height, width = latent.shape
     cells = frames * height * width * model.model.model_config.unet_config["model_channels"]
-    itemsize = model.model.get_dtype_inference().itemsize
+    itemsize = settings.dtype(model).itemsize
     activations = {kept: values * cells * itemsize for kept, values in VALUES_PER_CELL.items()}
     device = model.load_device
     free = comfy.model_management.get_total_memory(device) - comfy.model_management.minimum_inference_memory()

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
+
 from .layouts import FATEZERO, TUNE_A_VIDEO, Layout
+
+AUTO = "auto"
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -13,7 +18,8 @@ class Tuning:
 
     layout: whose parts are added and how they are called; rank: of the temporal convolutions, 0 for none; key_frames:
     from `parse_key_frames`; steps: of the optimizer; learning_rate: constant; seed: of the first weights, the noise and
-    the timesteps; weight_decay, largest_norm: AdamW's, and what the gradient's norm is clipped to.
+    the timesteps; weight_decay, largest_norm: AdamW's, and what the gradient's norm is clipped to; precision: what the
+    UNet computes in; eight_bit: whether AdamW keeps its averages in 8 bits.
     """
 
     layout: Layout
@@ -24,6 +30,12 @@ class Tuning:
     seed: int = 0
     weight_decay: float = 1e-2
     largest_norm: float = 1.0
+    precision: str = AUTO
+    eight_bit: bool = False
+
+    def dtype(self, model) -> torch.dtype:
+        """What a ModelPatcher's UNet computes in while it is tuned; by itself, what ComfyUI has it compute in."""
+        return PRECISIONS.get(self.precision) or model.model.get_dtype_inference()
 
     def effective_rank(self, channels: int) -> int:
         """The rank of a convolution of so many channels, which is smaller where there are fewer (the last has 4)."""
@@ -37,7 +49,9 @@ PRESETS = {
 }
 
 
-def chosen(preset: str, steps: int, learning_rate: float, rank: int, seed: int) -> Tuning:
+def chosen(
+    preset: str, steps: int, learning_rate: float, rank: int, seed: int, precision: str = AUTO, eight_bit: bool = False
+) -> Tuning:
     """A preset with a person's own numbers; 0 leaves the preset's steps, learning rate or rank.
 
     Args:
@@ -46,6 +60,8 @@ def chosen(preset: str, steps: int, learning_rate: float, rank: int, seed: int) 
         learning_rate: Constant.
         rank: Of the temporal convolutions, where the preset has any.
         seed: Of everything random.
+        precision: AUTO or one of PRECISIONS.
+        eight_bit: Whether AdamW keeps its averages in 8 bits.
     """
     settings = PRESETS[preset]
     return replace(
@@ -54,4 +70,6 @@ def chosen(preset: str, steps: int, learning_rate: float, rank: int, seed: int) 
         learning_rate=learning_rate or settings.learning_rate,
         rank=(rank or settings.rank) if settings.rank else 0,
         seed=seed,
+        precision=precision,
+        eight_bit=eight_bit,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -43,6 +43,11 @@ class TunedState:
         if self.prompt:
             lines.append(f"prompt: {self.prompt}")
         return "\n".join(lines)
+
+
+def in_half_precision(state: TunedState) -> TunedState:
+    """A state with its tensors in float16."""
+    return replace(state, tensors={name: tensor.half() for name, tensor in state.tensors.items()})
 
 
 def checkpoint_fingerprint(model) -> str:

@@ -6,7 +6,13 @@ import math
 
 import torch
 
-from ..network.unet.check import check_embedding, prediction_type, refuse_context_windows, require_clip_latent
+from ..network.unet.check import (
+    check_embedding,
+    prediction_type,
+    refuse_context_windows,
+    require_clip_latent,
+    size_in_pixels,
+)
 from ..refusal import Refusal
 from .fit import require_sd
 from .settings import Tuning
@@ -28,7 +34,8 @@ def check_tuning(model, conditioning, latent: torch.Tensor, settings: Tuning) ->
     prediction_type(model)
     require_clip_latent(model, latent)
     refuse_context_windows(model, len(latent))
-    _check_prompt(model, conditioning)
+    _check_channels(model)
+    _check_prompt(model, conditioning, "source conditioning")
     if not settings.steps >= 1:
         raise Refusal(f"'steps' is {settings.steps}; choose 1 or more.")
     if not (math.isfinite(settings.learning_rate) and settings.learning_rate > 0):
@@ -43,18 +50,43 @@ def check_tuning(model, conditioning, latent: torch.Tensor, settings: Tuning) ->
         )
 
 
-def _check_prompt(model, conditioning) -> None:
+def check_pictures(model, conditioning, pictures: torch.Tensor, latent: torch.Tensor) -> None:
+    """Refuses pictures [m, c, h, w] that a tuning on a clip [n, c, h, w] cannot take along."""
+    require_clip_latent(model, pictures, "pictures")
+    if pictures[0].numel() > latent[0].numel():
+        raise Refusal(
+            f"'pictures' are {size_in_pixels(pictures.shape)}, larger than the clip's {size_in_pixels(latent.shape)}; "
+            "scale them down before VAE Encode."
+        )
+    _check_prompt(model, conditioning, "pictures prompt")
+    if len(conditioning[0][0]) not in (1, len(pictures)):
+        raise Refusal(
+            f"'pictures prompt' holds {len(conditioning[0][0])} prompts for {len(pictures)} pictures; give one for all."
+        )
+
+
+def _check_channels(model) -> None:
+    """Inpainting and pix2pix models read a picture beside the clip, which a tuning does not have."""
+    channels = model.model.model_config.unet_config["in_channels"]
+    if channels != model.model.latent_format.latent_channels:
+        raise Refusal(
+            f"'model' reads {channels} channels (an inpainting or pix2pix checkpoint), but tuning shows it the clip "
+            "alone; load an ordinary SD 1.x or SD 2.x checkpoint."
+        )
+
+
+def _check_prompt(model, conditioning, name: str) -> None:
     """One plain prompt of the model's own text encoder."""
     if len(conditioning) != 1:
         raise Refusal(
-            f"'source conditioning' holds {len(conditioning)} conditionings (Conditioning Combine or a prompt "
-            "schedule), but a clip is tuned under one prompt; use the source conditioning of Edit Prompts."
+            f"'{name}' holds {len(conditioning)} conditionings (Conditioning Combine or a prompt schedule), but tuning "
+            "takes one prompt; use CLIP Text Encode or the source conditioning of Edit Prompts."
         )
     embedding, options = conditioning[0]
-    limited = [name for name in _LIMITS if options.get(name) is not None]
+    limited = [limit for limit in _LIMITS if options.get(limit) is not None]
     if limited or options.get("control") is not None:
         raise Refusal(
-            f"'source conditioning' carries '{(limited or ['control'])[0]}', but tuning needs a plain prompt; use the "
-            "source conditioning of Edit Prompts."
+            f"'{name}' carries '{(limited or ['control'])[0]}', but tuning needs a plain prompt; use CLIP Text Encode "
+            "or the source conditioning of Edit Prompts."
         )
-    check_embedding(model, embedding, "'source conditioning'")
+    check_embedding(model, embedding, f"'{name}'")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import comfy.model_management
 import comfy.patcher_extension
@@ -13,7 +14,7 @@ from comfy.patcher_extension import WrappersMP
 from ..network.option_keys import INFLATION, TEMPORAL_PARTS
 from ..network.unet.check import prediction_type
 from ..network.unet.gradients import gradients, make_differentiable
-from ..network.unet.inflation import joint_group_norms
+from ..network.unet.inflation import KeyFramePatch, joint_group_norms
 from ..network.unet.temporal_parts import active_temporal_parts, temporal_parts_of
 from ..refusal import Refusal
 from .checkpointing import checkpointed
@@ -43,22 +44,24 @@ class TuningRun:
             checkpoint: Whether blocks compute twice to save memory.
         """
         self.model, self.settings, self.checkpoint = model, settings, checkpoint
-        self.device, self.dtype = model.load_device, model.model.get_dtype_inference()
+        self.device, self.dtype = model.load_device, settings.dtype(model)
         self.prediction = prediction_type(model)
         self.scale = FIRST_SCALE if self.dtype == torch.float16 else 1.0
         with torch.inference_mode(False):
             self.clip = model.model.process_latent_in(latent.clone()).to(self.device, torch.float32)
-            self.embedding = embedding.clone().to(self.device, self.dtype).expand(len(latent), -1, -1).contiguous()
+            self.embedding = self.for_each(embedding, len(latent))
             self.alphas = self.alphas_of(model.get_model_object("model_sampling").sigmas.clone()).to(self.device)
             self.weights = TrainedWeights(model, state, self.device)
-            self.optimizer = torch.optim.AdamW(
-                self.weights.parameters.values(), settings.learning_rate, weight_decay=settings.weight_decay
-            )
+            self.optimizer = adamw(self.weights.parameters.values(), settings)
 
     @staticmethod
     def alphas_of(sigmas: torch.Tensor) -> torch.Tensor:
         """The share of the clip's variance in a noised latent (alpha-bar) at each timestep."""
         return 1 / (1 + sigmas.float() ** 2)
+
+    def for_each(self, embedding: torch.Tensor, count: int) -> torch.Tensor:
+        """A prompt [1 or n, T, C] for so many pictures, as the UNet takes it."""
+        return embedding.clone().to(self.device, self.dtype).expand(count, -1, -1).contiguous()
 
     def step(self, timestep: int, noise: torch.Tensor) -> float:
         """One step of the optimizer on the clip; the loss before it.
@@ -68,13 +71,40 @@ class TuningRun:
             noise: [n, c, h, w], of the clip.
         """
         with self.recording():
-            while True:
-                self.optimizer.zero_grad()
-                loss = self.loss(timestep, noise)
-                (loss * self.scale).backward()
-                if self.rescaled_gradients():
-                    break
-            self.optimizer.step()
+            return self.optimize(lambda: self.loss(timestep, noise))
+
+    def picture_step(self, pictures: torch.Tensor, embedding, timesteps: torch.Tensor, noise: torch.Tensor) -> float:
+        """One step of the optimizer on pictures that are no clip: without temporal parts, key frames and joint norms.
+
+        As FateZero's code, a whole step of its own. The temporal parts have no gradient from it, but once they had one
+        their momentum moves them on.
+
+        Args:
+            pictures: [m, c, h, w], as a VAE gives them.
+            embedding: Their prompt [1 or m, T, C].
+            timesteps: One for each, [m].
+            noise: As pictures.
+        """
+        with self.recording(of_clip=False):
+            pictures = self.model.model.process_latent_in(pictures.clone()).to(self.device, torch.float32)
+            embedding = self.for_each(embedding, len(pictures))
+            timesteps, noise = timesteps.clone().to(self.device), noise.clone().to(self.device)
+
+            def loss() -> torch.Tensor:
+                predicted, target = self.predict(pictures, embedding, timesteps, noise, of_clip=False)
+                return (predicted - target).square().mean()
+
+            return self.optimize(loss)
+
+    def optimize(self, loss_of: Callable[[], torch.Tensor]) -> float:
+        """One step of the optimizer down a loss, which is returned as it was before."""
+        while True:
+            self.optimizer.zero_grad(set_to_none=False)
+            loss = loss_of()
+            (loss * self.scale).backward()
+            if self.rescaled_gradients():
+                break
+        self.optimizer.step()
         return float(loss.detach())
 
     def rescaled_gradients(self) -> bool:
@@ -96,35 +126,38 @@ class TuningRun:
 
     def loss(self, timestep: int, noise: torch.Tensor) -> torch.Tensor:
         """The mean squared error of the model's prediction for the noised clip, as published."""
-        predicted, target = self.predict(timestep, noise.clone().to(self.device))
+        predicted, target = self.predict_clip(timestep, noise)
         return (predicted - target).square().mean()
 
-    def predict(self, timestep: int, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def predict_clip(self, timestep: int, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What the model predicts for the clip under noise, and what it should; [n, c, h, w] each."""
-        alpha = self.alphas[timestep]
-        noised = alpha.sqrt() * self.clip + (1 - alpha).sqrt() * noise
-        network, options = self.model.model.diffusion_model, self.options()
-        predicted = network(
-            noised.to(self.dtype),
-            torch.full((len(noised),), float(timestep), device=self.device),
-            context=self.embedding,
-            transformer_options=options,
+        timesteps = torch.full((len(self.clip),), timestep, device=self.device)
+        return self.predict(self.clip, self.embedding, timesteps, noise.clone().to(self.device))
+
+    def predict(
+        self, clean: torch.Tensor, embedding: torch.Tensor, timesteps: torch.Tensor, noise: torch.Tensor, of_clip=True
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the model predicts for pictures [m, c, h, w] under noise at timesteps [m], and what it should."""
+        alpha = self.alphas[timesteps].view(-1, 1, 1, 1)
+        noised = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        predicted = self.model.model.diffusion_model(
+            noised.to(self.dtype), timesteps.float(), context=embedding, transformer_options=self.options(of_clip)
         ).float()
         if self.prediction == "v":
-            return predicted, alpha.sqrt() * noise - (1 - alpha).sqrt() * self.clip
+            return predicted, alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
         return predicted, noise
 
     def drawn(self, timestep: int, noise: torch.Tensor) -> tuple[torch.Tensor, float]:
         """The clip as the model sees it through some noise, [n, c, h, w] in its own scale, and the loss."""
         with self.recording(), torch.no_grad():
-            predicted, target = self.predict(timestep, noise.clone().to(self.device))
+            predicted, target = self.predict_clip(timestep, noise)
             missed = predicted - target
             alpha = self.alphas[timestep]
             scale = (1 - alpha).sqrt() if self.prediction == "v" else ((1 - alpha) / alpha).sqrt()
             # What the prediction misses the noise (or v) by, the drawn clip misses the clip by, scaled.
             return self.clip - scale * missed, float(missed.square().mean())
 
-    def options(self) -> dict:
+    def options(self, of_clip: bool) -> dict:
         """ComfyUI's options for one call, which holds one row: other nodes' patches, and attention with a gradient."""
         options = {**self.model.model_options["transformer_options"], "cond_or_uncond": [0], "uuids": [0]}
         wrappers = {kind: dict(held) for kind, held in self.model.wrappers.items()}
@@ -132,20 +165,42 @@ class TuningRun:
             wrappers.get(WrappersMP.DIFFUSION_MODEL, {}).pop(key, None)
         comfy.patcher_extension.merge_nested_dicts(wrappers, options.get("wrappers", {}), copy_dict1=False)
         options["wrappers"] = wrappers
+        if not of_clip:
+            patches = options["patches"] = dict(options["patches"])
+            patches["attn1_patch"] = [one for one in patches["attn1_patch"] if not isinstance(one, KeyFramePatch)]
         make_differentiable(options)
         return options
 
     @contextmanager
-    def recording(self) -> Iterator[None]:
-        """Within it, the model computes with the trained weights and its operations are recorded."""
+    def recording(self, of_clip: bool = True) -> Iterator[None]:
+        """Within it, the model computes with the trained weights and its operations are recorded.
+
+        of_clip: whether pictures are frames of a clip, which pass the temporal parts and share their norms.
+        """
         network, parts = self.model.model.diffusion_model, temporal_parts_of(self.model)
         assert parts is not None
         one_row = {"cond_or_uncond": [0], "uuids": [0]}
         with ExitStack() as stack:
             stack.enter_context(self.weights.in_place())
             stack.enter_context(gradients(network, parts))
-            stack.enter_context(joint_group_norms(network, one_row))
-            stack.enter_context(active_temporal_parts(network, parts, one_row))
+            if of_clip:
+                stack.enter_context(joint_group_norms(network, one_row))
+                stack.enter_context(active_temporal_parts(network, parts, one_row))
             if self.checkpoint:
                 stack.enter_context(checkpointed(network))
             yield
+
+
+def adamw(parameters: Iterable[torch.nn.Parameter], settings: Tuning) -> torch.optim.Optimizer:
+    """AdamW: PyTorch's, or the one of bitsandbytes, which keeps its averages in 8 bits."""
+    options: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    if not settings.eight_bit:
+        return torch.optim.AdamW(parameters, **options)
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise Refusal(
+            "'optimizer' is AdamW in 8 bits, for which the library bitsandbytes is missing; run 'pip install "
+            "bitsandbytes' in ComfyUI's environment, or choose AdamW."
+        ) from error
+    return AdamW8bit(parameters, **options)

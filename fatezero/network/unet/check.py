@@ -62,24 +62,24 @@ def _check_channels(model, config: dict) -> None:
         )
 
 
-def require_clip_latent(model, samples: torch.Tensor) -> None:
-    """Refuses latents that are not a batch of frames of this model, or that hold NaN."""
+def require_clip_latent(model, samples: torch.Tensor, name: str = "latent") -> None:
+    """Refuses latents that are not a batch of frames of this model, or that hold NaN; name: the node's input."""
     if getattr(samples, "is_nested", False) or samples.ndim != 4:
         raise Refusal(
-            f"'latent' has {getattr(samples, 'ndim', 'nested')} dimensions (a video or audio "
+            f"'{name}' has {getattr(samples, 'ndim', 'nested')} dimensions (a video or audio "
             "model's latent), but frames must come as a batch of images; use VAE Encode of an SD model."
         )
     channels = model.model.latent_format.latent_channels
     if samples.shape[1] != channels:
         raise Refusal(
-            f"'latent' has {samples.shape[1]} channels, but 'model' works on {channels}; encode "
+            f"'{name}' has {samples.shape[1]} channels, but 'model' works on {channels}; encode "
             "the frames with this checkpoint's own VAE."
         )
     if samples.shape[0] == 0:
-        raise Refusal("'latent' holds no frames; load at least one.")
+        raise Refusal(f"'{name}' holds no frames; load at least one.")
     if not bool(torch.isfinite(samples).all()):
         raise Refusal(
-            "'latent' holds NaN or infinite values; the VAE probably overflowed in fp16: start "
+            f"'{name}' holds NaN or infinite values; the VAE probably overflowed in fp16: start "
             "ComfyUI with --fp32-vae or use another VAE."
         )
 
