@@ -9,18 +9,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edit_cases import small_model
+from fatezero_pack.demo.model import load_demo_model
 from fatezero_pack.fatezero.network.model_identity import fingerprint
 from fatezero_pack.fatezero.network.unet.inflation import inflation_of
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.tuning.fit import fitted
 from fatezero_pack.fatezero.tuning.tuned_file import read_tuned, write_tuned
-from fatezero_pack.fatezero.tuning.tuned_state import TunedState, checkpoint_fingerprint, tuned_model
+from fatezero_pack.fatezero.tuning.tuned_state import TunedState, checkpoint_fingerprint, tuned_model, tuned_state_of
 from fatezero_pack.nodes.shared import tuned_folder
 from fatezero_pack.nodes.tuned_load import LoadTunedModel
 from fatezero_pack.nodes.tuned_save import SaveTunedModel
 from golden_tuned_unet import NEUTRAL, base_model, evaluate, golden_tensors, tuned_state, tuned_tensors
 from golden_unet import relative
 
+DEMO = "demo_red_circle_on_grass.safetensors"
 LIKE_TUNED = {"fatezero": "FateZero layout", "tav": "Tune-A-Video layout"}
 
 
@@ -58,10 +60,28 @@ def test_official_files(folders, which, name):
     (torch.save if name.endswith("bin") else save_file)(whole_unet(which), path)
     (path.parent.parent / "text_encoder").mkdir(exist_ok=True)
     torch.save({}, path.parent.parent / "text_encoder" / "pytorch_model.bin")
-    assert tuned_folder.tuned_files() == [name.replace("/", os.sep)]
+    assert tuned_folder.tuned_files() == sorted([name.replace("/", os.sep), DEMO])
     model, report = LoadTunedModel.execute(base_model(which), name).result
     assert error_of_eps(model, which) <= 1e-5
     assert LIKE_TUNED[which] in report and "key frames: -1, first (assumed" in report and "checkpoint" not in report
+
+
+def test_the_demo_file_belongs_to_the_demo_model(folders):
+    """`python -m demo.tune` makes it again."""
+    model, _, _ = load_demo_model()
+    tuned, report = LoadTunedModel.execute(model, DEMO).result
+    assert "another checkpoint" not in report and "prompt: a red circle on green grass" in report
+    assert tuned_state_of(tuned).base == checkpoint_fingerprint(model)
+
+
+def test_half_the_size(folders):
+    model = tuned_model(base_model("tav"), tuned_state("tav"))
+    SaveTunedModel.execute(model, "fatezero_tuned/full")
+    SaveTunedModel.execute(model, "fatezero_tuned/half", "float16")
+    full, half = (str(folders / "output" / "fatezero_tuned" / f"{name}_00001.safetensors") for name in ("full", "half"))
+    assert os.path.getsize(half) < 0.6 * os.path.getsize(full)
+    state, _ = fitted(read_tuned(half), base_model("tav"))
+    assert 1e-5 < error_of_eps(tuned_model(base_model("tav"), state), "tav") < 2e-3
 
 
 def test_only_what_was_tuned_is_kept(tmp_path):
@@ -77,7 +97,7 @@ def test_ours(folders):
     facts = {"base": checkpoint_fingerprint(base), "frames": 4, "steps": 100, "prompt": "a jeep"}
     model = tuned_model(base, tuned_state("fatezero", key_frames=("first",), **facts))
     SaveTunedModel.execute(model, "fatezero_tuned/jeep")
-    (file,) = tuned_folder.tuned_files()
+    (file,) = set(tuned_folder.tuned_files()) - {DEMO}
     again, report = LoadTunedModel.execute(base, file).result
     assert fingerprint(again) == fingerprint(model) and inflation_of(again) == inflation_of(model)
     assert "tuned in 100 steps on 4 frames" in report and "prompt: a jeep" in report

@@ -6,6 +6,7 @@ chosen ones on other clips, drawn from a seed of their own.
 """
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from fatezero_pack.fatezero.tuning.settings import PRESETS
 from .cases import HELD_OUT, TUNING, Case, load_cases
 from .draw_cases import draw_edit
 from .methods import TUNE_A_VIDEO, Method, Tuned
-from .runs import make_clips
+from .report import COLUMNS, as_table, markdown, replace_section, without_nan
+from .runs import make_clips, read_figures
+from .tables import paired_difference, rows
 
 PAGE, FIGURES = (Path(__file__).parent / name for name in ("TUNED.md", "tuned.json"))
 FRAMES, SIDE = 3, 128
@@ -29,6 +32,9 @@ CHOSEN_FROM = {"shape": 3, "colour and shape": 2}
 RATES = {"Tune-A-Video": 3e-4, "FateZero": 1e-4}  # the demo model is small: the published ones hardly move it
 STEPS = {"Tune-A-Video": (100, 200), "FateZero": (50, 100)}
 RANK = 16
+CHOSEN_STEPS = 200
+COMPARED = ("success", "kept", "psnr_inside", "psnr_outside", "perceptual", "difference_error", "flicker")
+SHOWN = (*COMPARED, "tem_con", "frame_acc", "time")
 
 
 def cases(half: str) -> list[Case]:
@@ -74,11 +80,66 @@ def chosen_from() -> list[Method]:
     return [*edits("untuned: "), *tuned]
 
 
+def shown() -> list[Method]:
+    """What the held-out half shows: the settings that were chosen, beside the model as it is."""
+    return [*edits("untuned: "), *tuned_edits("Tune-A-Video", CHOSEN_STEPS)]
+
+
+def compared() -> list[tuple[Method, Method]]:
+    """Each way on the tuned model, and the preset that a user would take without tuning."""
+    untuned = edits("untuned: ")
+    tuned = tuned_edits("Tune-A-Video", CHOSEN_STEPS)
+    return [*zip(tuned, untuned), (tuned[1], tuned[0])]
+
+
+def interval(cases: list[Case], ours: Method, other: Method, measure: str) -> str:
+    """The mean difference over cases, ours minus the other's, and twice its standard error."""
+    mean, error = paired_difference(cases, ours, other, measure)
+    return "" if mean != mean else f"{mean:+.2f} ± {2 * error:.2f}"
+
+
+def write_report(tuning: list[Case], held_out: list[Case]) -> None:
+    """TUNED.md between its marks, and tuned.json."""
+    tables = {"choosing": rows(tuning, chosen_from()), "held out": rows(held_out, shown())}
+    by_kind = {kind: [case for case in held_out if case.kind == kind] for kind in HELD_OUT_CLIPS}
+    differences = [["held out, paired", *(COLUMNS[name][0] for name in COMPARED)]]
+    for kind, of_kind in {"all": held_out, **by_kind}.items():
+        made = sum(read_figures(case, shown()[-1]) is not None for case in of_kind)
+        for ours, other in compared():
+            cells = [interval(of_kind, ours, other, name) for name in COMPARED]
+            differences.append([f"{kind} ({made}): {ours.name} − {other.name}", *cells])
+    text = [
+        f"### Chosen from: {len(tuning)} clips of the tuning half, {FRAMES} frames of {SIDE}x{SIDE}",
+        "",
+        markdown(tables["choosing"], SHOWN),
+        "",
+        f"### Held out: {len(held_out)} clips",
+        "",
+        markdown(tables["held out"], SHOWN),
+        "",
+        "Differences of the means with twice their standard error:",
+        "",
+        as_table(differences),
+    ]
+    replace_section(PAGE, "tuned", "\n".join(text))
+    figures = {
+        case.name: {method.name: read_figures(case, method) for method in methods}
+        for cases, methods in ((tuning, chosen_from()), (held_out, shown()))
+        for case in cases
+    }
+    FIGURES.write_text(json.dumps(without_nan({"tables": tables, "cases": figures}), indent=1) + "\n", encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="processes at once")
+    parser.add_argument("--held-out", action="store_true", help="make the held-out half, else the one to choose on")
+    parser.add_argument("--report", action="store_true", help="make nothing, and report what earlier runs have made")
     options = parser.parse_args()
-    make_clips([(case, method) for case in cases(TUNING) for method in chosen_from()], options.processes)
+    half, methods = (HELD_OUT, shown()) if options.held_out else (TUNING, chosen_from())
+    if not options.report:
+        make_clips([(case, method) for case in cases(half) for method in methods], options.processes)
+    write_report(cases(TUNING), cases(HELD_OUT))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""Where files of tuned models lie: `models/fatezero`, what extra_model_paths adds, and what Save Tuned Model writes."""
+"""Where files of tuned models lie: `models/fatezero`, what extra_model_paths adds, what Save Tuned Model writes.
+
+The pack brings one along, of the demo model.
+"""
 
 import os
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import folder_paths
 
@@ -9,6 +12,7 @@ from ...fatezero.tuning.tuned_file import ENDINGS
 
 FOLDER = "fatezero"  # within ComfyUI's models folder
 SAVED_IN = "fatezero_tuned"  # within the output folder
+_DEMO = Path(__file__).resolve().parents[2] / "demo" / "tuned"
 # Folders of a diffusers model beside its UNet's.
 _OTHER_PARTS = {"text_encoder", "vae", "safety_checker", "tokenizer", "feature_extractor", "scheduler"}
 
@@ -17,6 +21,7 @@ def register_folder() -> None:
     """Makes the folders known to ComfyUI, after those of extra_model_paths."""
     folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
     folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.get_output_directory(), SAVED_IN))
+    folder_paths.add_model_folder_path(FOLDER, str(_DEMO))
     paths, _ = folder_paths.folder_names_and_paths[FOLDER]
     folder_paths.folder_names_and_paths[FOLDER] = (paths, set(ENDINGS))
 
