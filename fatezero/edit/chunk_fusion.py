@@ -192,9 +192,10 @@ def edit_mask(
     parts = []
     if reads_words(settings):
         assert source_words is not None
-        words = words_mask(source_words, edit.source_mask_tokens, size, settings.threshold)
+        how = size, settings.threshold, settings.map_cells
+        words = words_mask(source_words, edit.source_mask_tokens, *how)
         if target_words is not None:
-            target = words_mask(target_words, edit.target_mask_tokens, size, settings.threshold)
+            target = words_mask(target_words, edit.target_mask_tokens, *how)
             words = torch.maximum(words, target)
         parts.append(words)
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):

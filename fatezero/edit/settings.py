@@ -1,10 +1,11 @@
 """What can be set about a fusion, and the papers' settings in words."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from ..network.unet.temporal_parts import temporal_parts_of
+from ..network.word_maps import OFFICIAL_CELLS
 from ..prompts.window import Window
 from ..readable import readable
 
@@ -36,6 +37,8 @@ class BlendSettings:
         source_attention: REPLAY runs the source's rows again in every edit, CACHE keeps what they show for later edits,
             AUTO_CACHE does so where it is little.
         temporal_window: When the source's temporal attention is used, which tuned models alone have.
+        map_cells: To how many cells smaller word maps are brought before a mask is read from them; 1 leaves maps as
+            they are, for parity with the official code on clips smaller than 512x512.
     """
 
     self_window: Window = Window(0.0, 0.8)
@@ -49,6 +52,7 @@ class BlendSettings:
     latent_window: Window | None = None
     source_attention: str = REPLAY
     temporal_window: Window = Window(0.0, 0.0)
+    map_cells: int = field(default=OFFICIAL_CELLS, repr=False)
 
 
 def fitting_model(settings: BlendSettings, model) -> BlendSettings:

@@ -8,7 +8,9 @@ from ..network.word_maps import OFFICIAL_CELLS
 AUTOMATIC = 0.0  # as a threshold: one for each frame, by itself (a real threshold of 0 would leave nothing out)
 
 
-def words_mask(word_maps: torch.Tensor, tokens, size: tuple[int, int], threshold: float) -> torch.Tensor:
+def words_mask(
+    word_maps: torch.Tensor, tokens, size: tuple[int, int], threshold: float, cells: int = OFFICIAL_CELLS
+) -> torch.Tensor:
     """One binary mask per frame from the attention that some words get.
 
     Source: FateZero Eq. 6; as the official code: sum over tokens, 3x3 max-pool, nearest resize, normalise, threshold.
@@ -19,6 +21,7 @@ def words_mask(word_maps: torch.Tensor, tokens, size: tuple[int, int], threshold
         size: (height, width) of the mask.
         threshold: tau, 0..1, or AUTOMATIC. The map, divided by its maximum in the frame, must be strictly greater; 1
             gives an empty mask.
+        cells: As for `words_heat`.
 
     Returns:
         float32 [n, height, width] of 0 and 1; empty where no token is given.
@@ -26,10 +29,10 @@ def words_mask(word_maps: torch.Tensor, tokens, size: tuple[int, int], threshold
     >>> words_mask(torch.eye(2).view(1, 1, 2, 2), [0], (2, 2), 1.0).sum()
     tensor(0.)
     """
-    return heat_mask(words_heat(word_maps, tokens, size), threshold)
+    return heat_mask(words_heat(word_maps, tokens, size, cells), threshold)
 
 
-def words_heat(word_maps: torch.Tensor, tokens, size: tuple[int, int]) -> torch.Tensor:
+def words_heat(word_maps: torch.Tensor, tokens, size: tuple[int, int], cells: int = OFFICIAL_CELLS) -> torch.Tensor:
     """The attention map that `words_mask` thresholds.
 
     Maps of fewer than 16 cells are first brought to 16 on their shorter side, so that the max-pool widens by no more of
@@ -39,6 +42,7 @@ def words_heat(word_maps: torch.Tensor, tokens, size: tuple[int, int]) -> torch.
         word_maps: [n, T, h, w].
         tokens: Positions of the words' tokens.
         size: (height, width) of the result.
+        cells: To how many on their shorter side smaller maps are brought; 1 takes maps of any size as they are.
 
     Returns:
         float32 [n, height, width] of 0..1; the maximum of each frame is 1, unless all is 0.
@@ -54,7 +58,7 @@ def words_heat(word_maps: torch.Tensor, tokens, size: tuple[int, int]) -> torch.
     if len(tokens) == 0:
         return torch.zeros(frames, *size, device=word_maps.device)
     heat = word_maps[:, list(tokens)].float().sum(dim=1, keepdim=True)
-    if (finer := OFFICIAL_CELLS / min(height, width)) > 1:
+    if (finer := cells / min(height, width)) > 1:
         heat = F.interpolate(heat, size=(round(height * finer), round(width * finer)), mode="bilinear")
     heat = F.interpolate(F.max_pool2d(heat, 3, stride=1, padding=1), size=size)[:, 0]
     return heat / heat.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)

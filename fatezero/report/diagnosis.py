@@ -162,9 +162,8 @@ def used_mask_share(source: SourceRun | None, edit: PromptEdit | None, settings:
         if source is None or edit is None:
             return None
         height, width = source.word_maps.shape[-2:]
-        masks = [
-            words_mask(maps, edit.source_mask_tokens, (height, width), settings.threshold) for maps in source.word_maps
-        ]
+        how = (height, width), settings.threshold, settings.map_cells
+        masks = [words_mask(maps, edit.source_mask_tokens, *how) for maps in source.word_maps]
         mask = torch.stack(masks).mean(dim=0)
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK) and settings.mask is not None:
         drawn = settings.mask.float().cpu()
