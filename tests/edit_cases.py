@@ -15,6 +15,10 @@ from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.source.inversion import invert
 from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
+from fatezero_pack.fatezero.tuning.first_weights import first_state
+from fatezero_pack.fatezero.tuning.layouts import TUNE_A_VIDEO
+from fatezero_pack.fatezero.tuning.settings import Tuning
+from fatezero_pack.fatezero.tuning.tuned_state import TunedState, tuned_model
 from golden_unet import UNET_CONFIG, random_model
 
 # Two levels with attention, five transformers: fast, and all that the method meets (places, sizes, depths).
@@ -23,11 +27,24 @@ SMALL_UNET = dict(
 )
 SOURCE, TARGET = "a silver jeep on a road", "a red jeep on a road"
 TOKENIZER = SD1Tokenizer()
+ATTENTION_ALONE = Tuning(TUNE_A_VIDEO, 0, ("first",), 1, 1e-3)
+OUTPUTS = ("to_out.0.weight", "conv_temporal.up.weight")  # of temporal parts, zero before a tuning
 
 
 def small_model(seed: int = 0, model_type=ModelType.EPS, **config):
     """A ModelPatcher with a small UNet of random weights."""
     return random_model(seed, model_type, **{**SMALL_UNET, **config})
+
+
+def random_tuned_model(model, settings=ATTENTION_ALONE):
+    """A model with temporal parts that do something, as a tuning would leave them."""
+    state = first_state(model, settings)
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        name: torch.randn(tensor.shape, generator=generator) * 0.1 if name.endswith(OUTPUTS) else tensor
+        for name, tensor in state.tensors.items()
+    }
+    return tuned_model(model, TunedState(state.layout, tensors, state.key_frames))
 
 
 def deterministic_samplers() -> list[str]:

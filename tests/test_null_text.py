@@ -20,6 +20,7 @@ from edit_cases import (
     negative,
     prompt_edit,
     random_controlnet,
+    random_tuned_model,
     small_model,
     snapshot,
     with_lora,
@@ -46,6 +47,8 @@ from fatezero_pack.fatezero.null_text.optimization import (
 from fatezero_pack.fatezero.source.reconstruction import reconstruct, reconstruction_psnr
 from fatezero_pack.fatezero.source.source_file import read_source, write_source
 from fatezero_pack.fatezero.source.source_run import SourceRun
+from fatezero_pack.fatezero.tuning.layouts import FATEZERO
+from fatezero_pack.fatezero.tuning.settings import Tuning
 from fatezero_pack.nodes.null_text import (
     FROM_NEGATIVE,
     NEGATIVE_PROMPT,
@@ -325,8 +328,29 @@ def controlled_negative():
     return conditioning
 
 
+@pytest.fixture(scope="module")
+def tuned():
+    """(model tuned to a clip, with temporal attention and convolutions, and a clip inverted with it)"""
+    model = random_tuned_model(small_model(), Tuning(FATEZERO, 4, ("first",), 1, 1e-3))
+    return model, inverted(model, EDIT, clip_latent(3), steps=4)
+
+
+def test_a_tuned_model(tuned):
+    """Video-P2P, whole: the parts along the frames let gradients through, in inference mode as well."""
+    losses = optimized(*tuned)[2]
+    assert all(step[-1] < step[0] for step in losses)
+
+
+def test_the_gradient_is_the_slope_on_a_tuned_model(tuned, monkeypatch):
+    check_slope(*tuned, negative, monkeypatch)
+
+
 @pytest.mark.parametrize("start", [negative, controlled_negative])
 def test_the_gradient_is_the_slope(model, source, start, monkeypatch):
+    check_slope(model, source, start, monkeypatch)
+
+
+def check_slope(model, source, start, monkeypatch):
     """Along the gradient itself, by finite differences; a ControlNet reads the embedding, too."""
 
     def checked(tape, of_denoised):

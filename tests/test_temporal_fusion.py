@@ -3,16 +3,13 @@
 import pytest
 import torch
 
-from edit_cases import clip_latent, edited, inverted, prompt_edit, small_model
+from edit_cases import clip_latent, edited, inverted, prompt_edit, random_tuned_model, small_model
 from fatezero_pack.fatezero.edit.presets import PRESETS
-from fatezero_pack.fatezero.edit.settings import CACHE, FAST_RECONSTRUCTION, BlendSettings, fitting_model
+from fatezero_pack.fatezero.edit.settings import CACHE, FAST_RECONSTRUCTION, WORDS, BlendSettings, fitting_model
+from fatezero_pack.fatezero.network.option_keys import FRAMES_AT_ONCE
 from fatezero_pack.fatezero.network.unet import temporal_attention
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.refusal import Refusal
-from fatezero_pack.fatezero.tuning.first_weights import first_state
-from fatezero_pack.fatezero.tuning.layouts import TUNE_A_VIDEO
-from fatezero_pack.fatezero.tuning.settings import Tuning
-from fatezero_pack.fatezero.tuning.tuned_state import TunedState, tuned_model
 from golden_unet import relative
 
 EDIT, NONE = prompt_edit(), Window(0, 0)
@@ -22,14 +19,7 @@ TEMPORAL_ONLY = BlendSettings(NONE, NONE, temporal_window=Window(0, 1), attentio
 @pytest.fixture(scope="module")
 def run():
     """A small model with temporal attention that does something, and a clip inverted with it."""
-    model = small_model()
-    state = first_state(model, Tuning(TUNE_A_VIDEO, 0, ("first",), 1, 1e-3))
-    generator = torch.Generator().manual_seed(0)
-    tensors = {
-        name: torch.randn(tensor.shape, generator=generator) * 0.1 if "to_out.0.weight" in name else tensor
-        for name, tensor in state.tensors.items()
-    }
-    tuned = tuned_model(model, TunedState(state.layout, tensors, state.key_frames))
+    tuned = random_tuned_model(small_model())
     return tuned, inverted(tuned, EDIT, clip_latent(3))
 
 
@@ -62,3 +52,20 @@ def test_a_cache_does_not_keep_it(run):
     settings = BlendSettings(NONE, NONE, temporal_window=Window(0, 1), source_attention=CACHE)
     with pytest.raises(Refusal, match="temporal attention is fused, which no cache keeps"):
         edited(model, source, EDIT, settings)
+
+
+def test_frames_at_once_change_nothing(run):
+    """Temporal attention spans the clip: fewer frames at once are not followed, and the edit is the same."""
+    model, source = run
+    whole = edited(model, source, EDIT, BlendSettings(mask_from=WORDS))
+    asked = model.clone()
+    asked.model_options["transformer_options"][FRAMES_AT_ONCE] = 2
+    again = inverted(asked, EDIT, clip_latent(3))
+    assert relative(again.trajectory, source.trajectory) <= 1e-5
+    assert relative(edited(asked, again, EDIT, BlendSettings(mask_from=WORDS)), whole) <= 1e-5
+
+
+def test_all_presets_run(run):
+    model, source = run
+    for settings in PRESETS.values():
+        assert bool(torch.isfinite(edited(model, source, EDIT, settings)).all())

@@ -32,7 +32,8 @@ CHOSEN_FROM = {"shape": 3, "colour and shape": 2}
 RATES = {"Tune-A-Video": 3e-4, "FateZero": 1e-4}  # the demo model is small: the published ones hardly move it
 STEPS = {"Tune-A-Video": (100, 200), "FateZero": (50, 100)}
 RANK = 16
-CHOSEN_STEPS = 200
+CHOSEN, CHOSEN_STEPS = "Tune-A-Video", 100
+SHOWN_EDITS = 3  # the first ones of `edits`
 COMPARED = ("success", "kept", "psnr_inside", "psnr_outside", "perceptual", "difference_error", "flicker")
 SHOWN = (*COMPARED, "tem_con", "frame_acc", "time")
 
@@ -67,29 +68,23 @@ def edits(prefix: str, **how) -> list[Method]:
     ]
 
 
-def tuned_edits(preset: str, steps: int) -> list[Method]:
-    """The same on a model tuned by a preset, with a rate and rank for the demo model, after so many steps."""
+def tuned_edits(preset: str, steps: int, last: int) -> list[Method]:
+    """The same on a model tuned by a preset, with a rate and rank for the demo model, after so many of its steps."""
     published, rate = PRESETS[preset], RATES[preset]
-    settings = replace(published, steps=STEPS[preset][-1], learning_rate=rate, rank=RANK if published.rank else 0)
+    settings = replace(published, steps=last, learning_rate=rate, rank=RANK if published.rank else 0)
     how = {"tuned": Tuned(settings, steps), "key_frames": published.key_frames, "normalise_across_frames": True}
     return edits(f"{preset} {rate:g} × {steps}: ", **how)
 
 
 def chosen_from() -> list[Method]:
-    tuned = [method for preset, tried in STEPS.items() for steps in tried for method in tuned_edits(preset, steps)]
-    return [*edits("untuned: "), *tuned]
+    tuned = [tuned_edits(preset, steps, tried[-1]) for preset, tried in STEPS.items() for steps in tried]
+    return [*edits("untuned: "), *(method for methods in tuned for method in methods)]
 
 
-def shown() -> list[Method]:
-    """What the held-out half shows: the settings that were chosen, beside the model as it is."""
-    return [*edits("untuned: "), *tuned_edits("Tune-A-Video", CHOSEN_STEPS)]
-
-
-def compared() -> list[tuple[Method, Method]]:
-    """Each way on the tuned model, and the preset that a user would take without tuning."""
-    untuned = edits("untuned: ")
-    tuned = tuned_edits("Tune-A-Video", CHOSEN_STEPS)
-    return [*zip(tuned, untuned), (tuned[1], tuned[0])]
+def shown() -> tuple[list[Method], list[Method]]:
+    """What the held-out half shows: the model as it is, and tuned as was chosen; the same edits of both."""
+    tuned = tuned_edits(CHOSEN, CHOSEN_STEPS, CHOSEN_STEPS)
+    return edits("untuned: ")[:SHOWN_EDITS], tuned[:SHOWN_EDITS]
 
 
 def interval(cases: list[Case], ours: Method, other: Method, measure: str) -> str:
@@ -98,33 +93,40 @@ def interval(cases: list[Case], ours: Method, other: Method, measure: str) -> st
     return "" if mean != mean else f"{mean:+.2f} ± {2 * error:.2f}"
 
 
+def differences(held_out: list[Case]) -> str:
+    """Each edit on the tuned model minus the same on the model as it is; the tuned preset minus the tuned baseline."""
+    untuned, tuned = shown()
+    lines = [["held out, paired", *(COLUMNS[name][0] for name in COMPARED)]]
+    for kind in ("all", *HELD_OUT_CLIPS):
+        of_kind = [case for case in held_out if kind in ("all", case.kind)]
+        made = sum(read_figures(case, tuned[-1]) is not None for case in of_kind)
+        for ours, other in [*zip(tuned, untuned), (tuned[1], tuned[0])]:
+            cells = [interval(of_kind, ours, other, name) for name in COMPARED]
+            lines.append([f"{kind} ({made}): {ours.name} − {other.name}", *cells])
+    return as_table(lines)
+
+
 def write_report(tuning: list[Case], held_out: list[Case]) -> None:
     """TUNED.md between its marks, and tuned.json."""
-    tables = {"choosing": rows(tuning, chosen_from()), "held out": rows(held_out, shown())}
-    by_kind = {kind: [case for case in held_out if case.kind == kind] for kind in HELD_OUT_CLIPS}
-    differences = [["held out, paired", *(COLUMNS[name][0] for name in COMPARED)]]
-    for kind, of_kind in {"all": held_out, **by_kind}.items():
-        made = sum(read_figures(case, shown()[-1]) is not None for case in of_kind)
-        for ours, other in compared():
-            cells = [interval(of_kind, ours, other, name) for name in COMPARED]
-            differences.append([f"{kind} ({made}): {ours.name} − {other.name}", *cells])
+    of_half = {TUNING: (tuning, chosen_from()), HELD_OUT: (held_out, [*shown()[0], *shown()[1]])}
+    tables = {half: rows(*part) for half, part in of_half.items()}
     text = [
         f"### Chosen from: {len(tuning)} clips of the tuning half, {FRAMES} frames of {SIDE}x{SIDE}",
         "",
-        markdown(tables["choosing"], SHOWN),
+        markdown(tables[TUNING], SHOWN),
         "",
         f"### Held out: {len(held_out)} clips",
         "",
-        markdown(tables["held out"], SHOWN),
+        markdown(tables[HELD_OUT], SHOWN),
         "",
         "Differences of the means with twice their standard error:",
         "",
-        as_table(differences),
+        differences(held_out),
     ]
     replace_section(PAGE, "tuned", "\n".join(text))
     figures = {
         case.name: {method.name: read_figures(case, method) for method in methods}
-        for cases, methods in ((tuning, chosen_from()), (held_out, shown()))
+        for cases, methods in of_half.values()
         for case in cases
     }
     FIGURES.write_text(json.dumps(without_nan({"tables": tables, "cases": figures}), indent=1) + "\n", encoding="utf-8")
@@ -136,7 +138,7 @@ def main():
     parser.add_argument("--held-out", action="store_true", help="make the held-out half, else the one to choose on")
     parser.add_argument("--report", action="store_true", help="make nothing, and report what earlier runs have made")
     options = parser.parse_args()
-    half, methods = (HELD_OUT, shown()) if options.held_out else (TUNING, chosen_from())
+    half, methods = (HELD_OUT, sum(shown(), [])) if options.held_out else (TUNING, chosen_from())
     if not options.report:
         make_clips([(case, method) for case in cases(half) for method in methods], options.processes)
     write_report(cases(TUNING), cases(HELD_OUT))

@@ -25,6 +25,7 @@ from ..network.unet.gradients import (
     make_differentiable,
     networks_of,
 )
+from ..network.unet.temporal_parts import temporal_parts_of
 from ..refusal import Refusal
 from ..source.attention_cache import AttentionCache
 from ..source.reconstruction import clean_samples, denoise
@@ -127,6 +128,7 @@ class NullTextSampler(comfy.samplers.Sampler):
         self.embeddings: list[torch.Tensor] = []
         self.losses: list[list[float]] = []  # of each step, one for each trial
         self.chunks = GradientChunks(model)
+        self.temporal_parts = [parts for parts in (temporal_parts_of(model),) if parts is not None]
 
     def outer_sample(self, executor, *arguments, **options):
         """OUTER_SAMPLE wrapper: chunks for the evaluations without gradient, and attention that has one."""
@@ -156,7 +158,7 @@ class NullTextSampler(comfy.samplers.Sampler):
             target = self.source.trajectory[steps - 1 - step].clone().to(device)
             fit = StepFit(x, target, conditional, float(sigma), float(next_sigma), self.settings.guidance)
             denoise = DenoiseChunk(model, negative, x, sigma, model_options)
-            with gradients(*networks_of(model, negative)):
+            with gradients(*networks_of(model, negative), *self.temporal_parts):
                 embedding, denoised = self.optimize_step(step / steps, fit, denoise, embedding)
             self.embeddings.append(embedding.cpu())
             x = fit.arrive(denoised)
