@@ -1,6 +1,6 @@
 """Tune the demo model to the clip of the red circle, for the workflow that loads a tuned model.
 
-COMFYUI_PATH=... python -m demo.tune [--steps 200] [--rate 3e-4]
+COMFYUI_PATH=... python -m demo.tune [--steps 100] [--rate 3e-4]
 
 Writes demo/tuned/demo_red_circle_on_grass.safetensors in float16; run it again whenever toy_sd.safetensors changes.
 """
@@ -42,7 +42,7 @@ def main(steps: int, rate: float) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--rate", type=float, default=3e-4)
     options = parser.parse_args()
     with torch.inference_mode():

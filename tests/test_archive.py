@@ -25,6 +25,7 @@ def test_it_holds_what_an_installed_pack_needs_and_no_more(archive):
         "clips",
         "model.py",
         "toy_sd.safetensors",
+        "tuned",
     }
 
 
