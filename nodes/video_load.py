@@ -32,7 +32,7 @@ class VideoLoad(io.ComfyNode):
         return schema(
             node_id="FateZeroVideoLoad",
             display_name=NODE,
-            category="FateZero/clip",
+            category="FateZero/clips",
             essentials_category="Video Tools",
             description="Reads the frames to edit from a video, an animation or a picture, fitted to a size that the "
             "model can take, and shows the first of them. Only the chosen frames are kept in memory, "

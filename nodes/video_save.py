@@ -29,7 +29,7 @@ class VideoSave(io.ComfyNode):
         return schema(
             node_id="FateZeroVideoSave",
             display_name=NODE,
-            category="FateZero/clip",
+            category="FateZero/clips",
             essentials_category="Video Tools",
             description="Saves frames as a video, an animation or numbered pictures in ComfyUI's output folder and "
             "shows the result. Dropping the file on ComfyUI opens the workflow that made it (not gif).",

@@ -68,8 +68,8 @@ def nested_inputs(socket):
     return [nested for option in getattr(socket, "options", None) or [] for nested in getattr(option, "inputs", [])]
 
 
-@pytest.mark.parametrize("page", ["FateZeroAttentionBlend", "FateZeroBlendSampler"])
-def test_the_help_pages_have_a_row_for_every_preset(page):
-    rows = re.findall(r"^\| (.+?) \|", (ROOT / "web" / "docs" / f"{page}.md").read_text(encoding="utf-8"), re.MULTILINE)
+def test_the_help_page_has_a_row_for_every_preset():
+    page = (ROOT / "web" / "docs" / "FateZeroBlendSampler.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+?) \|", page, re.MULTILINE)
     assert f"...{PAPER}" in rows
     assert [name for name in PRESETS if not name.endswith(PAPER) and name not in rows] == []

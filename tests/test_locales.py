@@ -1,37 +1,49 @@
-"""The translations name inputs and outputs that exist, and are complete where they claim to be."""
+"""Every language is complete, names what exists, keeps every number and placeholder, and its help speaks its labels."""
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from fatezero_pack.nodes import FateZeroExtension
 
-LOCALES = Path(__file__).resolve().parent.parent / "locales"
-NODES = {node.define_schema().node_id: node for node in asyncio.run(FateZeroExtension().get_node_list())}
+ROOT = Path(__file__).resolve().parent.parent
+LOCALES, HELP = ROOT / "locales", ROOT / "web" / "docs"
+SCHEMAS = [node.define_schema() for node in asyncio.run(FateZeroExtension().get_node_list())]
+NODES = {schema.node_id: schema for schema in SCHEMAS}
+LANGUAGES = sorted(folder.name for folder in LOCALES.iterdir() if folder.name != "en")
+# Choices that are names, which every language writes alike: of codecs, schedulers, files, methods and models.
+NAMES = re.compile(r"^(?:demo/.*|.*\.\w+|\d+|[a-z_]+\d*(?:10|12|14|16)?(?:le)?|SD \d\.x|SDXL|[A-Z].*)$")
 
 
-def translation(language):
-    return json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))
+def translation(language, kind="nodeDefs"):
+    return json.loads((LOCALES / language / f"{kind}.json").read_text(encoding="utf-8"))
 
 
 def inputs(node):
-    """{key as the frontend looks it up: whether its tooltip is looked up, too}; a preset's inputs bring their own."""
+    """{key as the frontend looks it up: the input}, those that a preset brings along included."""
     found = {}
-    for item in NODES[node].define_schema().inputs:
-        found[item.id] = True
+    for item in NODES[node].inputs:
+        found[item.id] = item
         for option in getattr(item, "options", None) or []:
             for nested in getattr(option, "inputs", []):
-                found[f"{item.id}_{nested.id}"] = False
+                found[f"{item.id}_{nested.id}"] = nested
     return found
 
 
-@pytest.mark.parametrize("language", sorted(folder.name for folder in LOCALES.iterdir()))
+def choices(item):
+    return [getattr(option, "key", option) for option in getattr(item, "options", None) or []]
+
+
+@pytest.mark.parametrize("language", ["en", *LANGUAGES])
 def test_only_what_exists_is_translated(language):
     for node, texts in translation(language).items():
         assert set(texts.get("inputs", {})) <= set(inputs(node)), node
-        assert len(texts.get("outputs", {})) in (0, len(NODES[node].define_schema().outputs)), node
+        assert len(texts.get("outputs", {})) in (0, len(NODES[node].outputs)), node
+        for name, text in texts.get("inputs", {}).items():
+            assert set(text.get("options", {})) <= set(choices(inputs(node)[name])), f"{node}: {name}"
 
 
 def test_english_labels_have_no_underscores():
@@ -42,12 +54,72 @@ def test_english_labels_have_no_underscores():
             assert "_" not in label, f"{node}: {name}"
 
 
-def test_chinese_is_complete():
-    chinese = translation("zh")
-    assert set(chinese) == set(NODES)
-    for node, texts in chinese.items():
-        assert texts["display_name"] and texts["description"]
-        for name, has_tooltip in inputs(node).items():
-            assert texts["inputs"][name]["name"]
-            assert bool(texts["inputs"][name].get("tooltip")) == has_tooltip, f"{node}: {name}"
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_it_is_complete(language):
+    translated = translation(language)
+    assert set(translated) == set(NODES)
+    for node, texts in translated.items():
+        assert texts["display_name"].endswith(f"({NODES[node].display_name})")  # errors call it so
+        assert texts["description"]
+        missing = [name for name in inputs(node) if not texts["inputs"].get(name, {}).get("name")]
+        missing += [name for name in inputs(node) if not texts["inputs"].get(name, {}).get("tooltip")]
+        assert missing == [], node
         assert [text["name"] and text["tooltip"] for text in texts["outputs"].values()]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_choices_that_are_words_are_translated(language):
+    translated = translation(language)
+    untranslated = {
+        choice
+        for node in NODES
+        for name, item in inputs(node).items()
+        for choice in choices(item)
+        if isinstance(choice, str)
+        if choice not in translated[node]["inputs"][name].get("options", {})
+        if " " in choice and not NAMES.match(choice)
+    }
+    assert untranslated == set()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_numbers_and_examples_stay(language):
+    """Each number of an English text is in its translation; so are examples such as crystal:5."""
+    translated = translation(language)
+    for node, schema in NODES.items():
+        pairs = [(schema.description, translated[node]["description"])]
+        pairs += [(item.tooltip, translated[node]["inputs"][name]["tooltip"]) for name, item in inputs(node).items()]
+        for english, other in pairs:
+            wanted = set(re.findall(r"\d[\d.]*\d|\d|\w+:\d[\d.-]*\d|%\w+%", english))
+            assert {word for word in wanted if word not in other} - {"3", "2", "1", "4", "6"} == set(), (node, other)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_node_has_a_help_page(language):
+    assert [node for node in NODES if not (HELP / node / f"{language}.md").is_file()] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_help_pages_name_inputs_as_the_nodes_do(language):
+    """What stands in italics on a page is a label or a choice of that language, or stands so in the English page."""
+    texts = translation(language)
+    labels = {
+        socket["name"]
+        for node in texts.values()
+        for kind in ("inputs", "outputs")
+        for socket in node.get(kind, {}).values()
+    }
+    labels |= {
+        c
+        for node in texts.values()
+        for text in node.get("inputs", {}).values()
+        for c in text.get("options", {}).values()
+    }
+    for node in NODES:
+        page = (HELP / node / f"{language}.md").read_text(encoding="utf-8")
+        english = set(italics((HELP / f"{node}.md").read_text(encoding="utf-8")))
+        assert [term for term in italics(page) if term not in labels | english] == [], node
+
+
+def italics(page):
+    return re.findall(r"(?<![*\w])\*(?! )([^*\n]+)(?<! )\*", page.replace("**", ""))
