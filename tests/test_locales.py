@@ -121,5 +121,18 @@ def test_help_pages_name_inputs_as_the_nodes_do(language):
         assert [term for term in italics(page) if term not in labels | english] == [], node
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_help_pages_say_as_much_as_the_english_one(language):
+    """As many headings, entries of lists, rows of tables and lines of code: what was added to one was added to all."""
+    for node in NODES:
+        english, other = (HELP / f"{node}.md", HELP / node / f"{language}.md")
+        assert outline(other) == outline(english), node
+
+
+def outline(page):
+    lines = page.read_text(encoding="utf-8").splitlines()
+    return [sum(line.startswith(mark) for line in lines) for mark in ("#", ("- ", "* "), "|", "`")]
+
+
 def italics(page):
     return re.findall(r"(?<![*\w])\*(?! )([^*\n]+)(?<! )\*", page.replace("**", ""))

@@ -119,9 +119,7 @@ def _options(arguments) -> argparse.Namespace:
     parser.add_argument(
         "--frames", type=int, default=0, metavar="N", help="cut each clip into parts of N frames at most"
     )
-    parser.add_argument(
-        "--shots", action="store_true", help="a key frame for each shot (needs scenedetect-headless)"
-    )
+    parser.add_argument("--shots", action="store_true", help="a key frame for each shot (needs scenedetect-headless)")
     parser.add_argument(
         "--ray", nargs="?", const="", metavar="ADDRESS", help="run on Ray: on this machine, or on a running cluster"
     )
