@@ -34,3 +34,9 @@ def speaking(node: str) -> Iterator[None]:
             refusal.signed = True
             refusal.args = (f"{node}: {refusal}",)
         raise
+
+
+def shortened(text: object, longest: int = 60) -> str:
+    """What a person typed, as a part of a sentence: on one line, its end left out where it is long."""
+    line = " ".join(str(text).splitlines())
+    return line if len(line) <= longest else f"{line[:longest]}..."

@@ -7,7 +7,7 @@ import folder_paths
 
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.network.unet.check import require_unet
-from ..fatezero.refusal import Refusal
+from ..fatezero.refusal import Refusal, shortened
 from ..fatezero.source.reconstruction import inverted_noise
 from ..fatezero.source.resume import FOLDER as UNFINISHED
 from ..fatezero.source.source_check import check_model
@@ -95,6 +95,6 @@ def _runs(names: list[str]) -> list[str]:
 
 def _missing(file: str) -> str:
     return (
-        f"'file' is {file}, which is not in ComfyUI's output or input folder; choose another one, or save "
+        f"'file' is {shortened(file)}, which is not in ComfyUI's output or input folder; choose another one, or save "
         "the inverted clip again."
     )

@@ -4,7 +4,7 @@ import os
 
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.network.key_frames import CHOICES, parse_key_frames
-from ..fatezero.refusal import Refusal
+from ..fatezero.refusal import Refusal, shortened
 from ..fatezero.tuning.fit import fitted, require_sd
 from ..fatezero.tuning.tuned_file import read_tuned
 from ..fatezero.tuning.tuned_state import tuned_model
@@ -78,4 +78,4 @@ class LoadTunedModel(io.ComfyNode):
 
 
 def _missing(file: str) -> str:
-    return f"'file' is {file}, which is not in models/fatezero; choose another one, or put it there."
+    return f"'file' is {shortened(file)}, which is not in models/fatezero; choose another one, or put it there."

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..fatezero.compat import io, schema
-from ..fatezero.refusal import Refusal, speaking
+from ..fatezero.refusal import Refusal, shortened, speaking
 from ..fatezero.video.clip import FPS_RANGE, STILL_FPS, Clip, Color, Selection
 from ..fatezero.video.frames import FITS, Placement, check_images, is_much, placement, smaller, what_is_lost
 from ..fatezero.video.read import read_images, read_video
@@ -267,7 +267,7 @@ def _color(text: str) -> Color:
     if len(digits) == 3:
         digits = "".join(2 * digit for digit in digits)
     if len(digits) != 6 or not all(digit in "0123456789abcdefABCDEF" for digit in digits):
-        raise Refusal(f"'background' is '{text}'; write a colour such as #ffffff.")
+        raise Refusal(f"'background' is '{shortened(text)}'; write a colour such as #ffffff.")
     red, green, blue = bytes.fromhex(digits)
     return red / 255, green / 255, blue / 255
 

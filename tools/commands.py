@@ -54,7 +54,7 @@ def _parser(usage):
         command.add_argument("--comfyui", type=Path, metavar="PATH", help="an existing ComfyUI to use instead")
         command.add_argument("--python", metavar="PATH", help="the interpreter that ComfyUI runs with")
         command.add_argument("--port", type=int, default=0, metavar="N", help="local port (default: any free one)")
-    for name in ("check", "format", "test"):
+    for name in ("check", "format", "test", "fuzz", "faults", "soak"):
         commands.add_parser(name, allow_abbrev=False)
     command = commands.add_parser("bench", allow_abbrev=False)
     command.add_argument("--short", action="store_true", help="smaller sizes and fewer rounds, under five minutes")
@@ -157,6 +157,13 @@ def batch(_, further):
     return _run_module(environment(), ["tools.batch", *further])
 
 
+def robustness(options, further):
+    """Runs a command of benchmarks/robustness with both ComfyUI versions; returns its exit status."""
+    python = environment()
+    variables = {"COMFYUI_PATH": comfyui(NEWEST), "COMFYUI_PATH_OLD": comfyui(OLDEST), "OMP_NUM_THREADS": "1"}
+    return _run_module(python, ["benchmarks.robustness", options.command, *further], variables)
+
+
 COMMANDS = {
     "demo": demo,
     "serve": serve,
@@ -166,6 +173,9 @@ COMMANDS = {
     "bench": bench,
     "quality": quality,
     "batch": batch,
+    "fuzz": robustness,
+    "faults": robustness,
+    "soak": robustness,
 }
 
 

@@ -166,6 +166,8 @@ class EditRun:
 
     def tell(self, chunks: str) -> None:
         """Tells the person where the source's attention comes from and how the clip goes through the model."""
+        if self.cache is not None and self.chunks.until_short is not None:
+            self.cache.stop()
         self.voice.tell("\n".join([str(self.plan), chunks, *self.notes]))
 
     def keep_attention(self) -> None:

@@ -83,6 +83,12 @@ class SourceCache:
         self.cache.store(sigma, active.frames[:own], {layer: tensor[:own] for layer, tensor in tensors.items()})
         self.has_new = True
 
+    def stop(self) -> None:
+        """Drops everything and keeps no more: what is computed in smaller chunks than planned differs in its last bits,
+        and a later edit must not depend on how much memory this one had."""
+        self.cache.clear()
+        self.cache.budget, self.has_new = CacheBytes(), False
+
     def keep(self) -> str | None:
         """Keeps for the session what the run has added, and says what came of it; None where it has added nothing."""
         if not self.has_new:

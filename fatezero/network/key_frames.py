@@ -2,7 +2,7 @@
 
 import torch
 
-from ..refusal import Refusal
+from ..refusal import Refusal, shortened
 
 # What a person chooses from, as lists of frames: a word, or a signed offset from the current frame.
 CHOICES = {
@@ -33,8 +33,8 @@ def parse_key_frames(text: str) -> tuple[str, ...]:
             offset = int(entry)
         except ValueError:
             raise Refusal(
-                f"'custom key frames' has '{entry}', which is not one of {', '.join(NAMED_FRAMES)} or an offset such "
-                "as -1; write for example 'current, middle'."
+                f"'custom key frames' has '{shortened(entry)}', which is not one of {', '.join(NAMED_FRAMES)} or an "
+                "offset such as -1; write for example 'current, middle'."
             ) from None
         entries.append("current" if offset == 0 else f"{offset:+d}")
     if not entries:

@@ -186,6 +186,10 @@ def tokenize_prompt(clip: Any, text: str, name: str = "prompt") -> PromptTokens:
 
 def _pieces(text: str, name: str) -> list[str]:
     """What stands between spaces in a prompt, without the marks of weights."""
+    half = next((letter for letter in text if "\ud800" <= letter <= "\udfff"), None)
+    if half is not None:
+        wrong = half.encode("unicode_escape").decode()
+        raise Refusal(f"'{name}' has the character {wrong}, which is half of one; delete it and type it again.")
     try:
         pieces = [piece for segment, _ in token_weights(escape_important(text), 1.0) for piece in segment.split()]
     except RecursionError:

@@ -23,6 +23,7 @@ from .tuned_state import KEY_FRAMES, TunedState
 
 FORMAT, VERSION = "FateZero tuned model", 1
 ENDINGS = (".safetensors", ".bin")
+_LARGEST = 65504.0  # in half precision
 _FLOATS = ("F32", "F16", "BF16")
 
 
@@ -104,7 +105,7 @@ def _check(document: dict, layout: Mapping) -> None:
             f"a newer FateZero wrote it (version {version}, this one knows {VERSION}), so that it needs an update of "
             "the pack"
         )
-    if document.get("layout") not in LAYOUTS:
+    if document.get("layout") not in list(LAYOUTS):  # it may be anything, also what cannot be looked up
         raise DefectiveFile("its 'layout' is wrong")
     entries = document.get("key_frames")
     try:
@@ -114,8 +115,9 @@ def _check(document: dict, layout: Mapping) -> None:
     if not readable:
         raise DefectiveFile("its 'key_frames' are wrong")
     for name, kind in (("base", str), ("prompt", str), ("frames", int), ("steps", int)):
-        value = document.get(name, "missing")
-        if value is not None and (type(value) is not kind or (isinstance(value, int) and value < 0)):
+        value = document.get(name)
+        wrong = value is not None and (type(value) is not kind or (isinstance(value, int) and value < 0))
+        if wrong or name not in document:
             raise DefectiveFile(f"its '{name}' is wrong")
     if any(dtype not in _FLOATS for dtype, _ in layout.values()):
         raise DefectiveFile("its tensors are not of a floating-point type that a tuned model has")
@@ -127,7 +129,7 @@ def _read_foreign(path: str) -> TunedState:
         tensors = comfy.utils.load_torch_file(path, safe_load=True)
     except pickle.UnpicklingError as error:
         raise DefectiveFile("it is damaged, or a pickle that would run code, which is refused") from error
-    except (OSError, ValueError, RuntimeError, EOFError, KeyError, SafetensorError) as error:
+    except Exception as error:  # there is no end to the ways in which a damaged pickle fails
         raise DefectiveFile("it is damaged, or not a file of weights") from error
     if not isinstance(tensors, dict) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in tensors.items()
@@ -147,3 +149,5 @@ def _check_tensors(tensors: dict[str, torch.Tensor]) -> None:
             raise DefectiveFile(f"its '{name[:80]}' is not of a floating-point type")
         if not bool(torch.isfinite(tensor).all()):
             raise DefectiveFile(f"its '{name[:80]}' holds NaN or infinite values")
+        if tensor.numel() and float(tensor.abs().max()) > _LARGEST:
+            raise DefectiveFile(f"its '{name[:80]}' holds values so large that no model can compute with them")

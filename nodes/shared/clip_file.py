@@ -7,7 +7,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ...fatezero.refusal import Refusal
+from ...fatezero.refusal import Refusal, shortened
 from ...fatezero.video.clip import Clip, Color, Fit, Selection
 from ...fatezero.video.formats import is_readable_name
 from ...fatezero.video.read import read_file, read_sequence
@@ -60,7 +60,9 @@ def find_clip(file: str, path: str = "") -> ClipFile:
         return _found_by_path(path)
     found = str(_DEMO_CLIPS / file.removeprefix(_DEMO)) if file in _demo_clips() else input_path(file)
     if found is None:
-        raise Refusal(f"'file' is {file}, which is not in ComfyUI's input folder; upload it or choose another one.")
+        raise Refusal(
+            f"'file' is {shortened(file)}, which is not in ComfyUI's input folder; upload it or choose another one."
+        )
     return ClipFile(os.path.basename(file), [found], False)
 
 

@@ -30,10 +30,13 @@ def input_path(name: str) -> str | None:
 
 
 def files_inside(folder: str | os.PathLike) -> list[str]:
-    """The names of the files in a folder, sorted, without links that lead out of it."""
-    with os.scandir(folder) as entries:
-        return sorted(
-            entry.name
-            for entry in entries
-            if entry.is_file() and (not entry.is_symlink() or is_inside(folder, entry.path))
-        )
+    """The names of the files in a folder, sorted, without links that lead out of it; none if it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if entry.is_file() and (not entry.is_symlink() or is_inside(folder, entry.path))
+            )
+    except OSError:  # else the frontend would get no nodes at all
+        return []

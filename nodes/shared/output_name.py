@@ -8,7 +8,7 @@ import folder_paths
 
 from ...fatezero.compat import io
 from ...fatezero.disk import explained_disk_errors
-from ...fatezero.refusal import DiskRefusal, Refusal
+from ...fatezero.refusal import DiskRefusal, Refusal, shortened
 from .input_file import is_inside
 
 _LONGEST = 200  # bytes of a name; systems allow 255, and a number and an ending are added
@@ -39,7 +39,7 @@ def _name_problem(prefix: str) -> str | None:
         return f"'filename prefix' has the character {wrong}, which no file name can have; leave it out."
     path = PurePath(prefix)
     if not path.name or path.is_absolute() or ".." in path.parts or "\0" in prefix:
-        return f"'filename prefix' is '{prefix}'; {_EXPECTED}"
+        return f"'filename prefix' is '{shortened(prefix)}'; {_EXPECTED}"
     if longest > _LONGEST:
         return f"'filename prefix' has a name of {longest} bytes; shorten it to {_LONGEST} or fewer."
     if len(path.parts) - 1 > _MOST_FOLDERS:
