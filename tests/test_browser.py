@@ -1,0 +1,262 @@
+"""The pack in ComfyUI's real page, in headless Chromium: what a person sees, clicks, drops and reads.
+
+`python dev.py browser` runs it: it takes minutes, and CI has a job of its own for it.
+"""
+
+import base64
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tools.frontend import (
+    FIT,
+    LOAD,
+    OVERLAPS,
+    PRESET,
+    SHOWN_OVERLAPS,
+    browser,
+    chromium,
+    differences,
+    open_page,
+    place_models,
+    setting,
+)
+from tools.workflow_prompt import prompt_from_workflow
+from video_clips import write_numbered
+from workflow_runs import WORKFLOWS
+
+NAMES = sorted(file.stem for file in WORKFLOWS.glob("*.json"))
+PICTURES = os.environ.get("FATEZERO_PICTURES")  # a folder for screenshots
+LOADER = "app.graph.nodes.find(node => node.type === 'FateZeroVideoLoad')"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("FATEZERO_BROWSER" not in os.environ, reason="takes minutes; `python dev.py browser` runs it"),
+    pytest.mark.skipif(chromium() is None, reason="no Chromium is installed; name one by FATEZERO_CHROMIUM"),
+]
+
+
+@pytest.fixture(scope="module")
+def page_server(new_server):
+    root = os.environ.get("FATEZERO_FRONTEND")
+    with new_server("COMFYUI_PATH", *(["--front-end-root", root] if root else [])) as running:
+        place_models((prompt_of(running, name) for name in NAMES), running.base)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    pytest.importorskip("playwright", reason="playwright is not installed; any dev.py command installs it")
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def problems():
+    return []
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes 2.0"])
+def page(request, page_server, chrome, problems):
+    opened = open_page(chrome, page_server.url, problems, nodes_2=request.param)
+    opened.nodes_2 = request.param
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(autouse=True)
+def no_complaints(problems):
+    """Nothing may fail in the page's console during a test."""
+    problems.clear()
+    yield
+    assert problems == []
+
+
+def prompt_of(server, name):
+    return prompt_from_workflow(workflow(name), server.object_info())
+
+
+def workflow(name):
+    return json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def picture(page, name):
+    if PICTURES:
+        Path(PICTURES).mkdir(parents=True, exist_ok=True)
+        page.keyboard.press("Escape")
+        page.wait_for_timeout(1000)
+        page.screenshot(path=Path(PICTURES) / f"{name.replace(' ', '_')}.png")
+
+
+def shown_text(page):
+    return page.evaluate(f"() => {LOADER}.widgets.find(widget => widget.name === 'report')?.value ?? ''")
+
+
+def shown_videos(page):
+    return page.evaluate("() => [...document.querySelectorAll('video')].map(video => video.src)")
+
+
+def wait_for_text(page, text):
+    page.wait_for_function(
+        f"text => {LOADER}.widgets.find(widget => widget.name === 'report')?.value.includes(text)", arg=text
+    )
+
+
+def look_at(page, kind):
+    """Brings a node to the middle of the page, at its own size; returns where its middle is."""
+    return page.evaluate(
+        """kind => {
+            const node = app.graph.nodes.find(node => node.type === kind), {ds} = app.canvas;
+            ds.scale = 0.7;
+            ds.offset = [innerWidth / 2 / ds.scale - node.pos[0] - node.size[0] / 2, 150 - node.pos[1]];
+            app.graph.setDirtyCanvas(true, true);
+            return [innerWidth / 2, (150 + 120) * ds.scale];
+        }""",
+        kind,
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_template_opens_as_it_was_saved(page, page_server, name):
+    expected, opened = prompt_of(page_server, name), workflow(name)
+    for _ in range(2):
+        answer = page.evaluate(LOAD, opened)
+        assert answer["missing"] == [] and differences(answer["prompt"], expected) == []
+        opened = answer["saved"]
+    page.evaluate(FIT)
+    page.wait_for_timeout(2500)  # for the clip's preview, with which Video Load is at its largest
+    picture(page, f"{name} {page.nodes_2}")
+    assert page.evaluate(SHOWN_OVERLAPS if page.nodes_2 else OVERLAPS) == []
+
+
+def test_the_preview_follows_the_chosen_clip_and_frames(page):
+    page.evaluate(LOAD, workflow("demo_color_edit"))
+    look_at(page, "FateZeroVideoLoad")
+    wait_for_text(page, "red_circle_on_grass.mp4")
+    page.wait_for_function("() => document.querySelector('video')?.videoWidth === 128")
+    first = shown_videos(page)
+    choose(page, "file", "demo/blue_square_on_snow.mp4")
+    wait_for_text(page, "8 frames (0 to 7) of blue_square_on_snow.mp4\n128x128 -> 128x128, 0 % cut")
+    page.wait_for_function("before => document.querySelector('video').src !== before[0]", arg=first)
+    assert page.evaluate("() => {const {loop, controls} = document.querySelector('video'); return loop && controls}")
+    choose(page, "start", 2)
+    choose(page, "every_nth", 3)
+    wait_for_text(page, "frames (2 to 5)" if "6 frames" in shown_text(page) else "(2 to ")
+    choose(page, "width", 96)
+    wait_for_text(page, "128x128 -> 96x96, 0 % cut")
+    page.wait_for_function("() => document.querySelector('video').videoWidth === 96")
+
+
+def choose(page, name, value):
+    page.evaluate(
+        f"""([name, value]) => {{
+            const widget = {LOADER}.widgets.find(widget => widget.name === name);
+            widget.value = value;
+            widget.callback?.(value);
+        }}""",
+        [name, value],
+    )
+
+
+@pytest.mark.parametrize("name", ["shot.avi", "shot.mov", "loop.gif"])
+def test_the_button_takes_every_format(page, tmp_path, name):
+    page.evaluate(LOAD, workflow("demo_color_edit"))
+    codec, pixels = {"avi": ("mpeg4", "yuv420p"), "mov": ("libx264", "yuv420p"), "gif": ("gif", "rgb8")}[name[-3:]]
+    file = write_numbered(tmp_path / name, codec, count=12, pixel_format=pixels, size=(160, 96))
+    with page.expect_file_chooser() as chooser:
+        page.evaluate(f"() => {LOADER}.widgets.find(widget => widget.name === 'upload').callback()")
+    chooser.value.set_files(file)
+    wait_for_text(page, f"of {name}\n160x96 -> 160x96, 0 % cut")
+    look_at(page, "FateZeroVideoLoad")
+    page.wait_for_function("() => document.querySelector('video')?.videoWidth === 160")
+
+
+def test_a_picture_can_be_dropped_on_the_node(page):
+    page.evaluate(LOAD, workflow("demo_color_edit"))
+    place = look_at(page, "FateZeroVideoLoad")
+    page.wait_for_timeout(1500)
+    file = Path(__file__).resolve().parent.parent / "demo" / "clips" / "purple_heart_on_sand.png"
+    page.evaluate(
+        """async ([x, y, name, data]) => {
+            const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([bytes], name, {type: 'image/png'}));
+            for (const type of ['dragenter', 'dragover', 'drop']) {
+                const target = document.elementFromPoint(x, y);
+                const place = {clientX: x, clientY: y, bubbles: true, cancelable: true};
+                target.dispatchEvent(new DragEvent(type, {dataTransfer, ...place}));
+                await new Promise(done => setTimeout(done, 200));
+            }
+        }""",
+        [*place, "dropped.png", base64.b64encode(file.read_bytes()).decode()],
+    )
+    wait_for_text(page, "1 frame (0 to 0) of dropped.png")
+    assert len(page.evaluate("() => app.graph.nodes.map(node => node.type)")) == len(
+        workflow("demo_color_edit")["nodes"]
+    )
+
+
+def test_a_clip_that_cannot_be_read_says_so_in_the_node(page, page_server):
+    (page_server.base / "input" / "broken.mp4").write_bytes(b"no film")
+    page.evaluate(LOAD, workflow("demo_color_edit"))
+    wait_for_text(page, "red_circle_on_grass.mp4")
+    choose(page, "file", "broken.mp4")
+    wait_for_text(page, "Video Load: broken.mp4 is not a video or picture that can be read")
+    look_at(page, "FateZeroVideoLoad")
+    page.wait_for_timeout(500)
+    assert shown_videos(page) == []
+
+
+def test_an_error_is_read_where_it_appears(page, problems):
+    opened = workflow("demo_color_edit")
+    page.evaluate(LOAD, opened)
+    page.evaluate(
+        """() => {
+            const node = app.graph.nodes.find(node => node.type === 'FateZeroBlendSampler');
+            node.widgets.find(widget => widget.name === 'preset.mask_from').value = 'mask input';
+            app.queuePrompt(0, 1);
+        }"""
+    )
+    page.wait_for_function(
+        "() => document.body.innerText.includes('Attention Blend Sampler, further on, has')", timeout=60_000
+    )
+    picture(page, f"error {page.nodes_2}")
+    problems.clear()  # the page also writes it into its console
+    page.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize("node", ["FateZeroAttentionBlend", "FateZeroBlendSampler"])
+def test_a_preset_sets_its_values(page, page_server, node):
+    for option in page_server.object_info()[node]["input"]["required"]["preset"][1]["options"]:
+        values = page.evaluate(PRESET, [node, option["key"]])
+        for name, (_, settings) in option["inputs"]["required"].items():
+            assert values.get("preset." + name) == settings["default"], f"{option['key']}: {name}"
+
+
+@pytest.mark.parametrize("language", ["en", "zh", "ja"])
+def test_help_pages_open(page, page_server, language, problems):
+    setting(page, "Comfy.Locale", language)
+    page.wait_for_timeout(1000)
+    for node in sorted(name for name in page_server.object_info() if name.startswith("FateZero")):
+        shown = page.evaluate(
+            """async ([name, language]) => {
+                const stores = document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s;
+                const definition = stores.get('nodeDef').nodeDefsByName[name];
+                app.extensionManager.sidebarTab.activeSidebarTabId = 'node-library';
+                stores.get('nodeHelp').openHelp(definition);
+                for (let tries = 0; tries < 50; tries++) {
+                    await new Promise(done => setTimeout(done, 100));
+                    const text = document.querySelector('.node-help-content')?.innerText ?? '';
+                    if (text.length > 200) return text;
+                }
+                return document.querySelector('.node-help-content')?.innerText ?? '';
+            }""",
+            [node, language],
+        )
+        assert len(shown) > 200, f"{node}: {shown!r}"
+    picture(page, f"help {language} {page.nodes_2}")
+    setting(page, "Comfy.Locale", "en")
+    # A language that a page is not written in falls back to English, after a question to the server that fails.
+    problems[:] = [problem for problem in problems if f"/{language}.md" not in problem]
