@@ -67,6 +67,10 @@ def _parser(usage):
     command = commands.add_parser("quality", allow_abbrev=False)
     command.add_argument("--short", action="store_true", help="one edit of each kind and no ablations")
     commands.add_parser("batch", allow_abbrev=False, add_help=False)
+    command = commands.add_parser("browser", allow_abbrev=False)
+    command.add_argument("--pictures", type=Path, metavar="FOLDER", help="for screenshots")
+    command.add_argument("--chromium", metavar="PATH", help="the Chromium to drive (default: the system's)")
+    command.add_argument("--frontend", type=Path, metavar="FOLDER", help="static files of another frontend package")
     return parser
 
 
@@ -152,6 +156,14 @@ def quality(options, further):
     return _run_module(python, ["benchmarks.quality", *short, *further], {"COMFYUI_PATH": comfyui(NEWEST)})
 
 
+def browser(options, further):
+    """Runs the tests in ComfyUI's real page; returns their exit status. Further arguments go to pytest."""
+    given = {name: getattr(options, name) for name in ("pictures", "chromium", "frontend")}
+    variables = {f"FATEZERO_{name.upper()}": value for name, value in given.items() if value}
+    variables |= {"FATEZERO_BROWSER": "1", "COMFYUI_PATH": comfyui(NEWEST), "OMP_NUM_THREADS": "1"}
+    return _run_module(environment(), ["pytest", "tests/test_browser.py", *further], variables)
+
+
 def batch(_, further):
     """Edits from a table, see tools/batch; returns the exit status."""
     return _run_module(environment(), ["tools.batch", *further])
@@ -173,6 +185,7 @@ COMMANDS = {
     "bench": bench,
     "quality": quality,
     "batch": batch,
+    "browser": browser,
     "fuzz": robustness,
     "faults": robustness,
     "soak": robustness,
