@@ -26,6 +26,7 @@ DTYPES = {
     torch.bool: "BOOL",
 }
 
+LARGEST = 65504.0  # in half precision: no model's weight, latent or embedding goes beyond
 DOCUMENT, _CHECKSUM = "fatezero", "crc32"
 _LONGEST_DOCUMENT = 10_000_000  # characters
 _BLOCK = 64 * 2**20  # bytes

@@ -16,6 +16,7 @@ from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.video import memory
 from fatezero_pack.fatezero.video.clip import Selection
 from fatezero_pack.fatezero.video.frames import Placement, placement
+from fatezero_pack.fatezero.video.matroska import is_linked
 from fatezero_pack.fatezero.video.read import read_file
 from fatezero_pack.fatezero.video.whole import is_cut_off
 from video_clips import beep, numbered_frame, numbers, write_numbered
@@ -123,6 +124,44 @@ def test_pictures_that_an_mp4_says_are_elsewhere_are_not_fetched(tmp_path, secre
     except Refusal:
         found = []
     assert SECRET not in found
+
+
+def element(kind: bytes, content: bytes) -> bytes:
+    return kind + bytes([0x80 | len(content)]) + content
+
+
+def with_element(content: bytes, added: bytes) -> bytes:
+    """An mkv with one more element at the end of its segment."""
+    at = content.index(b"\x18\x53\x80\x67") + 4
+    size = int.from_bytes(content[at + 1 : at + 8], "big") + len(added)
+    return content[: at + 1] + size.to_bytes(7, "big") + content[at + 8 :] + added
+
+
+INFO, UNIQUE = b"\x15\x49\xa9\x66", bytes(range(16))
+LINKS = {
+    "the next file": element(INFO, element(b"\x3e\xb9\x23", UNIQUE)),
+    "the file before, by name": element(INFO, element(b"\x3c\x83\xab", b"other.mkv")),
+    "a chapter elsewhere": element(
+        b"\x10\x43\xa7\x70", element(b"\x45\xb9", element(b"\xb6", element(b"\x6e\x67", UNIQUE)))
+    ),
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_an_mkv_that_is_linked_to_others_is_refused(tmp_path, link):
+    content = write_numbered(tmp_path / "whole.mkv", count=3).read_bytes()
+    (tmp_path / "linked.mkv").write_bytes(with_element(content, LINKS[link]))
+    refused(tmp_path / "linked.mkv", "linked.mkv is one of several files", "join them")
+    (tmp_path / "title.mkv").write_bytes(with_element(content, element(INFO, element(b"\x7b\xa9", b"a title"))))
+    assert numbers(read(tmp_path / "title.mkv").images) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("ending", ["mkv", "webm"])
+@pytest.mark.parametrize("cut", [3, 5, 40, 200])
+def test_looking_for_links_never_fails(tmp_path, ending, cut):
+    codec = "libvpx-vp9" if ending == "webm" else "libx264"
+    content = write_numbered(tmp_path / f"clip.{ending}", codec, count=2).read_bytes()
+    assert not is_linked(io.BytesIO(content)) and not is_linked(io.BytesIO(content[:cut]))
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "avi"])

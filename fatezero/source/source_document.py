@@ -11,7 +11,7 @@ from ..network.key_frames import parse_key_frames
 from ..network.option_keys import TOKENS
 from ..network.unet.inflation import Inflation
 from ..prompts.tokens import CHUNK_LENGTH, PromptTokens, Word
-from ..tensor_file import DefectiveFile, Layout
+from ..tensor_file import LARGEST, DefectiveFile, Layout
 from .axes import match_axes
 from .source_run import CURRENT_LABEL, TARGET_LABEL, SourceRun
 
@@ -71,9 +71,12 @@ def check_document(document: dict, layout: dict[str, Layout]) -> None:
 def check_values(tensors: dict[str, torch.Tensor]) -> None:
     """Raises DefectiveFile where tensors hold what no inversion gives."""
     for name, tensor in tensors.items():
-        parts = tensor.reshape(-1).split(2**24)  # little memory at a time
-        if tensor.is_floating_point() and not all(bool(torch.isfinite(part).all()) for part in parts):
-            raise DefectiveFile(f"its '{name.removeprefix(OPTION)[:80]}' holds NaN or infinite values")
+        called = name.removeprefix(OPTION)[:80]
+        parts = tensor.reshape(-1).split(2**24) if tensor.is_floating_point() else ()  # little memory at a time
+        if not all(bool(torch.isfinite(part).all()) for part in parts):
+            raise DefectiveFile(f"its '{called}' holds NaN or infinite values")
+        if any(float(part.abs().max()) > LARGEST for part in parts if len(part)):
+            raise DefectiveFile(f"its '{called}' holds values beyond what a model computes with")
     sigmas = tensors["sigmas"]
     if float(sigmas[0]) < 0 or not bool((sigmas[1:] > sigmas[:-1]).all()):
         raise DefectiveFile("its 'sigmas' do not rise")

@@ -17,13 +17,12 @@ from safetensors import SafetensorError, safe_open
 from ..disk import explained_disk_errors
 from ..network.key_frames import parse_key_frames
 from ..refusal import Refusal
-from ..tensor_file import DOCUMENT, DefectiveFile, read_tensors, write_tensors
+from ..tensor_file import DOCUMENT, LARGEST, DefectiveFile, read_tensors, write_tensors
 from .layouts import LAYOUTS, layout_of
 from .tuned_state import KEY_FRAMES, TunedState
 
 FORMAT, VERSION = "FateZero tuned model", 1
 ENDINGS = (".safetensors", ".bin")
-_LARGEST = 65504.0  # in half precision
 _FLOATS = ("F32", "F16", "BF16")
 
 
@@ -149,5 +148,5 @@ def _check_tensors(tensors: dict[str, torch.Tensor]) -> None:
             raise DefectiveFile(f"its '{name[:80]}' is not of a floating-point type")
         if not bool(torch.isfinite(tensor).all()):
             raise DefectiveFile(f"its '{name[:80]}' holds NaN or infinite values")
-        if tensor.numel() and float(tensor.abs().max()) > _LARGEST:
-            raise DefectiveFile(f"its '{name[:80]}' holds values so large that no model can compute with them")
+        if tensor.numel() and float(tensor.abs().max()) > LARGEST:
+            raise DefectiveFile(f"its '{name[:80]}' holds values beyond what a model computes with")

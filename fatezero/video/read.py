@@ -16,6 +16,7 @@ from ..refusal import Refusal
 from .clip import BLACK, STILL_FPS, Clip, Color, Fit, Selection
 from .collect import Collected, collect, frame_rate, picked
 from .frames import Placement
+from .matroska import is_linked
 from .open import Source, explained, opened, opened_file
 from .picture import Picture
 from .pillow import open_picture, require_memory_for_header, webp_pictures, webp_seconds
@@ -46,6 +47,11 @@ def read_file(source: Source, name: str, selection: Selection, fit: Fit, backgro
     try:
         with opened_file(source) as file:
             require_memory_for_header(file, name)
+            if is_linked(file):
+                raise Refusal(
+                    f"{name} is one of several files that make up its clip (linked segments of mkv), and no other file "
+                    "is read; join them into one file."
+                )
         with opened(source) as container:
             if container.format.name != "webp_pipe":
                 return read_stream(source, container, name, selection, fit, background)

@@ -2,7 +2,8 @@
 
 from typing import BinaryIO
 
-_EBML = b"\x1a\x45\xdf\xa3"
+from .matroska import EBML, segment_end
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"sidx", b"styp", b"meta", b"uuid")
 _TRAILER = 4096  # bytes in which to look for a jpeg's end: other programs may have added something
@@ -20,8 +21,8 @@ def is_cut_off(file: BinaryIO) -> bool:
     start = file.read(16)
     if start[4:8] in _BOXES:
         return _boxes_end(file, length) > length
-    if start[:4] == _EBML:
-        return _segment_end(file) > length
+    if start[:4] == EBML:
+        return segment_end(file) > length
     if start[:4] == b"RIFF":
         return int.from_bytes(start[4:8], "little") + 8 > length
     if start[:8] == _PNG:
@@ -46,27 +47,6 @@ def _boxes_end(file: BinaryIO, length: int) -> int:
             size = int.from_bytes(header[8:16], "big")
         position = length if size == 0 else position + max(size, 8)
     return position if kinds & {b"moov", b"meta"} else length + 1
-
-
-def _segment_end(file: BinaryIO) -> int:
-    """Where the segment of an mkv or webm ends; 0 if its size is unknown, as in live recordings."""
-    file.seek(4)
-    header = _ebml_size(file)
-    file.seek(header or 0, 1)
-    if header is None or file.read(4) != b"\x18\x53\x80\x67":
-        return 0
-    size = _ebml_size(file)
-    return 0 if size is None else file.tell() + size
-
-
-def _ebml_size(file: BinaryIO) -> int | None:
-    first = file.read(1)
-    if not first or not first[0]:
-        return None
-    more = 8 - first[0].bit_length()  # the leading zeros count the bytes that follow
-    bits = 7 * (more + 1)
-    size = int.from_bytes(first + file.read(more), "big") & ((1 << bits) - 1)
-    return None if size == (1 << bits) - 1 else size
 
 
 def _chunks_end(file: BinaryIO, length: int) -> int:
