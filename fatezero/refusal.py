@@ -39,4 +39,4 @@ def speaking(node: str) -> Iterator[None]:
 def shortened(text: object, longest: int = 60) -> str:
     """What a person typed, as a part of a sentence: on one line, its end left out where it is long."""
     line = " ".join(str(text).splitlines())
-    return line if len(line) <= longest else f"{line[:longest]}..."
+    return line if len(line) <= longest else line[: longest - 1] + "…"

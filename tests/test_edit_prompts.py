@@ -385,3 +385,9 @@ def test_long_fields_cost_in_proportion(form, letter):
 
     read(1)
     assert seconds(lambda: read(160_000)) < 30 * seconds(lambda: read(20_000))
+
+
+def test_half_a_character_is_refused():
+    """What a program that cuts texts leaves of an emoji."""
+    with pytest.raises(ValueError, match=r"^'source prompt' has the character \\ud83d, which is half of one; "):
+        tokenize_prompt(SD1, "a red \ud83d circle", "source prompt")

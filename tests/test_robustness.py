@@ -16,7 +16,7 @@ from edit_cases import TOKENIZER, prompt_edit
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.refusal import Refusal
-from tools.comfyui_server import Run
+from tools.comfyui_client import Run
 
 FAULTS = (
     "Video Save, mp4",

@@ -361,6 +361,7 @@ TENSOR_DEFECTS = {
     "maps of few tokens": lambda tensors: tensors.update(word_maps=tensors["word_maps"][:, :, :2]),
     "maps finer than latents": lambda tensors: tensors.update(word_maps=tensors["word_maps"].repeat(1, 1, 1, 5, 5)),
     "a shorter conditioning": lambda tensors: tensors.update(conditioning=tensors["conditioning"][:, :20]),
+    "1e38 in the trajectory": lambda tensors: tensors["trajectory"][2].fill_(1e38),
     "NaN in the trajectory": lambda tensors: tensors["trajectory"][2].fill_(float("nan")),
     "infinite word maps": lambda tensors: tensors["word_maps"][0, 0, 0].fill_(float("inf")),
     "infinite pooled output": lambda tensors: tensors.update({"conditioning.pooled": torch.tensor(float("inf"))}),

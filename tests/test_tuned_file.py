@@ -169,10 +169,26 @@ def files_that_are_none(folder):
     name = next(key for key in header if "attn_temp.to_q" in key)
     hostile = {**header, name: {**header[name], "shape": [50000, 50000], "data_offsets": [0, 10_000_000_000]}}
     rewritten(folder / "hostile.safetensors", hostile, data[8 + size :])
-    for change, value in (("version", 2), ("version", "x"), ("key_frames", ["soon"]), ("layout", "X"), ("steps", -1)):
+    for change, value in (
+        ("version", 2),
+        ("version", "x"),
+        ("key_frames", ["soon"]),
+        ("layout", "X"),
+        ("layout", []),
+        ("steps", -1),
+    ):
         document = {**json.loads(header["__metadata__"]["fatezero"]), change: value}
         metadata = {**header["__metadata__"], "fatezero": json.dumps(document)}
         rewritten(folder / f"{change}{value}.safetensors", {**header, "__metadata__": metadata}, data[8 + size :])
+    for left_out in ("base", "prompt", "frames"):
+        document = json.loads(header["__metadata__"]["fatezero"])
+        del document[left_out]
+        metadata = {**header["__metadata__"], "fatezero": json.dumps(document)}
+        rewritten(folder / f"no {left_out}.safetensors", {**header, "__metadata__": metadata}, data[8 + size :])
+    huge = {**tuned_tensors("tav")}
+    huge[name] = huge[name] * 0 + 1e38
+    save_file(huge, folder / "huge.safetensors")
+    (folder / "broken.bin").write_bytes(b"\x80\x020.")  # takes from a stack that is empty
     nan = {**tuned_tensors("tav")}
     nan[name] = nan[name] * float("nan")
     save_file(nan, folder / "nan.safetensors")
@@ -189,6 +205,12 @@ def files_that_are_none(folder):
         "versionx.safetensors": "its 'version' is wrong",
         "key_frames['soon'].safetensors": "its 'key_frames' are wrong",
         "layoutX.safetensors": "its 'layout' is wrong",
+        "layout[].safetensors": "its 'layout' is wrong",
+        "no base.safetensors": "its 'base' is wrong",
+        "no prompt.safetensors": "its 'prompt' is wrong",
+        "no frames.safetensors": "its 'frames' is wrong",
+        "huge.safetensors": "beyond what a model computes with",
+        "broken.bin": "damaged",
         "steps-1.safetensors": "its 'steps' is wrong",
         "nan.safetensors": "holds NaN",
         "absent.safetensors": "it is not there",

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from tools.comfyui_server import ComfyUIServer, ServerError
+from tools.comfyui_client import ServerError
+from tools.comfyui_server import ComfyUIServer
 
 from .bad_files import forged, good_clips, spoilt_bytes, write_forged
 from .bad_inputs import only, spoilt

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tools.comfyui_server import Run
+from tools.comfyui_client import Run
 
 CLEAR, REFUSED, UNCLEAR, ACCEPTED = OUTCOMES = "clear", "refused by ComfyUI", "unclear", "accepted"
 _SENTENCE = re.compile(r"[^\n]{,450}\.\Z")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from textwrap import shorten
 from typing import TypeVar
 
-from ..refusal import Refusal
+from ..refusal import Refusal, shortened
 from .tokens import PromptTokens, split_words, word_key
 
 EMPHASIS_LIMIT = 20.0
@@ -62,8 +62,8 @@ def find_words(prompt: PromptTokens, text: str, name: str = "words") -> list[tup
         if missing is not None:
             names = list(prompt.places)
             raise Refusal(
-                f"'{name}' names '{_cut(missing)}', which is not in \"{shorten(prompt.text, SHOWN_LETTERS)}\"; choose "
-                f"from: {', '.join(names[:SHOWN_WORDS] + ['…'] * (len(names) > SHOWN_WORDS))}."
+                f"'{name}' names '{shortened(missing)}', which is not in \"{shorten(prompt.text, SHOWN_LETTERS)}\"; "
+                f"choose from: {', '.join(names[:SHOWN_WORDS] + ['…'] * (len(names) > SHOWN_WORDS))}."
             )
         places = _phrase(prompt, wanted) or sorted(place for key in set(wanted) for place in prompt.places[key])
         found += [prompt.named_words[place].indices for place in places]
@@ -108,11 +108,11 @@ def _read(prompt: PromptTokens, text: str, name: str, read_value: Callable[[str,
     """The entries of a text; read_value(value, complaint) reads what stands behind a colon or refuses it."""
     found, taken = [], set[int]()
     for entry, words, value in _entries(prompt, text):
-        read = read_value(value, f"'{name}' has '{_cut(entry)}'{_odd_character(entry, prompt)}")
+        read = read_value(value, f"'{name}' has '{shortened(entry)}'{_odd_character(entry, prompt)}")
         tokens = tuple(token for word in find_words(prompt, words, name) for token in word)
         if not tokens or not taken.isdisjoint(tokens):
             raise Refusal(
-                f"'{name}' has '{_cut(entry)}', which names "
+                f"'{name}' has '{shortened(entry)}', which names "
                 f"{'a word that has a value already' if tokens else 'no word'}; give each word one value."
             )
         taken.update(tokens)
@@ -192,7 +192,3 @@ def _odd_character(entry: str, prompt: PromptTokens) -> str:
         if not character.isalnum() and not character.isspace() and character not in ":,.-+" + prompt.text:
             return f" with '{character}' ({unicodedata.name(character, 'a control character').lower()})"
     return ""
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_LETTERS else text[: SHOWN_LETTERS - 1] + "…"
