@@ -1,5 +1,6 @@
 """Every language is complete, names what exists, keeps every number and placeholder, and its help speaks its labels."""
 
+import ast
 import asyncio
 import json
 import re
@@ -92,6 +93,29 @@ def test_numbers_and_examples_stay(language):
         for english, other in pairs:
             wanted = set(re.findall(r"\d[\d.]*\d|\d|\w+:\d[\d.-]*\d|%\w+%", english))
             assert {word for word in wanted if word not in other} - {"3", "2", "1", "4", "6"} == set(), (node, other)
+
+
+def said():
+    """Every text in the code, places as {}."""
+    found = set()
+    for file in [*ROOT.glob("fatezero/**/*.py"), *ROOT.glob("nodes/**/*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                found.add("".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+    return found
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_reports_are_translated_as_the_code_says_them(language):
+    reports = translation(language, "main")["fatezero"]["reports"]
+    assert set(reports) == set(translation("zh", "main")["fatezero"]["reports"])
+    texts = said()
+    for english, other in reports.items():
+        assert sorted(re.findall(r"\{\d\}", english)) == sorted(re.findall(r"\{\d\}", other)), english
+        plain = re.sub(r"\{\d\}", "{}", english)
+        assert any(plain.removesuffix("{}") in text for text in texts), english
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -1,4 +1,5 @@
 import { app } from "../../scripts/app.js";
+import { translateReport } from "./translate.js";
 
 const NAME = "report";
 const LINE_HEIGHT = 15;
@@ -31,7 +32,7 @@ app.registerExtension({
     nodeType.prototype.onExecuted = function (output) {
       onExecuted?.apply(this, arguments);
       if (!output?.text) return;
-      const text = output.text.join("\n");
+      const text = translateReport(output.text.join("\n"));
       const widget = this.widgets?.find((other) => other.name === NAME) ?? addReport(this, text);
       widget.value = text;
     };
