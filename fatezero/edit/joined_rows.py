@@ -35,7 +35,7 @@ def join(call: ModelCall, source: Conds, latent: torch.Tensor) -> ModelCall:
         source: A conditioning that can be joined.
         latent: What the source's rows are fed, of the shape of the call's x, [b, c, h, w].
     """
-    wrapper = partial(_feed, source[0]["uuid"], latent)
+    wrapper = partial(feed_row, source[0]["uuid"], latent)
 
     def execute(model, conds, x, timestep, model_options):
         options = dict(model_options["transformer_options"])
@@ -46,7 +46,7 @@ def join(call: ModelCall, source: Conds, latent: torch.Tensor) -> ModelCall:
     return replace(call, executor=execute)
 
 
-def _feed(
+def feed_row(
     uuid,
     latent: torch.Tensor,
     executor,

@@ -34,6 +34,9 @@ NULL_TEXT = OURS + "null_text"
 # Key of the APPLY_MODEL wrapper on a call that carries the source's rows too.
 JOINED = OURS + "joined"
 
+# In transformer_options within a block of a video transformer: its BlockRun. Written and read by `row_by_row`.
+BLOCK = OURS + "block"
+
 # The network of temporal parts among a MODEL's additional models, and the DIFFUSION_MODEL wrapper that sets them for a
 # call; written by Load Tuned Model and Tune Video Model, read wherever models are compared and by `ChunkedRun`.
 TEMPORAL_PARTS = OURS + "temporal"

@@ -152,10 +152,11 @@ def _link_special_tokens(mapper: torch.Tensor, source: PromptTokens, target: Pro
         stop = last + 1 if number == len(target.chunks) - 1 else first + 1
         weight = 1.0 / sharing if first == last else 1.0
         for other in source.chunks[first:stop]:
-            mapper[other.begin, chunk.begin] = weight
+            if other.begin is not None and chunk.begin is not None:
+                mapper[other.begin, chunk.begin] = weight
             mapper[other.end, chunk.end] = weight
             for index in chunk.padding:
-                same_place = other.begin + index - chunk.begin
+                same_place = other.first + index - chunk.first
                 mapper[max(same_place, other.end + 1) if other.padding else other.end, index] = weight
 
 

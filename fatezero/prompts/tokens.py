@@ -17,6 +17,7 @@ from ..refusal import Refusal
 
 CHUNK_LENGTH = 77
 CLIP_ENCODERS = ("l", "h", "g")
+T5_ENCODERS = ("umt5xxl", "t5xxl")  # of Wan and of LTX-Video: one chunk of any length, without a begin token
 
 # Their attention is spread over the whole picture, so they would spoil a mask.
 FUNCTION_WORDS = frozenset(
@@ -69,9 +70,10 @@ def split_words(text: str) -> list[str]:
 
 
 class Chunk(NamedTuple):
-    """Positions in one chunk of 77 tokens: begin of text, end of text, padding after it."""
+    """Positions in one chunk of tokens: its first, the begin of text (None for T5), end of text, padding after it."""
 
-    begin: int
+    first: int
+    begin: int | None
     end: int
     padding: range
 
@@ -83,20 +85,22 @@ class PromptTokens:
 
     Attributes:
         text: As written.
-        ids: Flat over all chunks of 77, an int for each vocabulary token and a str such as "embedding:name#0" for each
+        ids: Flat over all chunks, an int for each vocabulary token and a str such as "embedding:name#0" for each
             vector of an embedding.
         words: In reading order.
         weights: The weight of each position, as in (word:1.2); empty where they are not known.
+        is_t5: Whether T5 read it: one chunk without a begin token, where CLIP has chunks of 77 with one.
     """
 
     text: str
     ids: tuple[int | str, ...]
     words: tuple[Word, ...]
     weights: tuple[float, ...] = field(default=(), compare=False, repr=False)
+    is_t5: bool = False
 
     @property
     def length(self) -> int:
-        """Number of tokens, padding included: 77 per chunk."""
+        """Number of tokens, padding included: 77 per chunk of CLIP's."""
         return len(self.ids)
 
     @property
@@ -108,11 +112,13 @@ class PromptTokens:
     def chunks(self) -> tuple[Chunk, ...]:
         """The positions that no word owns, chunk by chunk."""
         owned = {index for word in self.words for index in word.indices}
+        size = self.length if self.is_t5 else CHUNK_LENGTH
         chunks = []
-        for begin in range(0, self.length, CHUNK_LENGTH):
-            stop = begin + CHUNK_LENGTH
-            end = next(index for index in range(begin + 1, stop) if index not in owned)
-            chunks.append(Chunk(begin, end, range(end + 1, stop)))
+        for first in range(0, self.length, size):
+            begin = None if self.is_t5 else first
+            content = range(first if self.is_t5 else first + 1, first + size)
+            end = next((index for index in content if index not in owned), content[-1])
+            chunks.append(Chunk(first, begin, end, range(end + 1, first + size)))
         return tuple(chunks)
 
     @cached_property
@@ -180,8 +186,9 @@ def tokenize_prompt(clip: Any, text: str, name: str = "prompt") -> PromptTokens:
             words.append(Word(word, tuple(content[len(read) : len(read) + len(tokens)])))
             read += tokens
     if read != [flat[index].token for index in content]:
-        raise Refusal(f"'{name}' has characters that CLIP does not read word by word; write it in plain text.")
-    return PromptTokens(text, _ids(flat, words), tuple(words), tuple(place.weight for place in flat))
+        raise Refusal(f"'{name}' has characters that the text encoder does not read word by word; write plain text.")
+    weights = tuple(place.weight for place in flat)
+    return PromptTokens(text, _ids(flat, words), tuple(words), weights, is_t5=_is_t5(_tokenizer(clip)))
 
 
 def _pieces(text: str, name: str) -> list[str]:
@@ -229,18 +236,34 @@ def _chunks(clip: Any, text: str, **options: Any) -> dict[str, list]:
     """The chunks of (token, weight, word number) of each text encoder, in the order of CLIP_ENCODERS."""
     tokenize = getattr(clip, "tokenize", None) or clip.tokenize_with_weights
     encoders = tokenize(text, return_word_ids=True, **options)
+    if len(encoders) == 1 and set(encoders) <= set(T5_ENCODERS):
+        return encoders
     if not set(encoders) <= set(CLIP_ENCODERS) or any(
         len(chunk) != CHUNK_LENGTH for chunks in encoders.values() for chunk in chunks
     ):
         raise Refusal(
-            f"'clip' has the text encoders {', '.join(sorted(encoders))} where CLIP encoders of "
-            f"{CHUNK_LENGTH} tokens are needed; connect the CLIP of an SD 1.x, SD 2.x or SDXL checkpoint."
+            f"'clip' has the text encoders {', '.join(sorted(encoders))}; connect the CLIP of an SD 1.x, SD 2.x or "
+            "SDXL checkpoint, or the text encoder of Wan or LTX-Video."
         )
     return {name: encoders[name] for name in CLIP_ENCODERS if name in encoders}
 
 
+def _tokenizer(clip: Any) -> Any:
+    return getattr(clip, "tokenizer", clip)
+
+
+def _inner_tokenizer(clip: Any, encoder: str) -> Any:
+    """ComfyUI's tokenizer of one text encoder."""
+    tokenizer = _tokenizer(clip)
+    return getattr(tokenizer, f"clip_{encoder}", None) or getattr(tokenizer, tokenizer.clip)
+
+
+def _is_t5(tokenizer: Any) -> bool:
+    return getattr(tokenizer, "clip_name", None) in T5_ENCODERS
+
+
 def _encoder_positions(clip: Any, encoder: str, chunks: list, name: str) -> list[_Position]:
-    width = getattr(getattr(clip, "tokenizer", clip), f"clip_{encoder}").embedding_size
+    width = _inner_tokenizer(clip, encoder).embedding_size
     positions = []
     for token, weight, group in (entry for chunk in chunks for entry in chunk):
         is_vector = not isinstance(token, numbers.Integral)

@@ -1,0 +1,167 @@
+"""Coupled sampling (FlowEdit, Kulikov et al. 2025): a clip and its edit are noised alike and denoised side by side.
+
+Both rows carry the same noise, so that what they have in common cancels: with equal prompts the clip comes out as it
+went in. No inversion is needed. Differs from FlowEdit in the attention fused between the rows, and in that the source's
+row has no guidance.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import comfy.model_management
+import comfy.samplers
+import torch
+from comfy.patcher_extension import WrappersMP
+
+from ..network.model_call import Conds
+from ..network.option_keys import JOINED, wrap_run
+from ..network.transformer.families import Family, hidden_width, patch_size
+from ..network.transformer.row_by_row import install
+from ..prompts.prompt_edit import PromptEdit
+from ..prompts.window import Window
+from ..refusal import Refusal
+from .coupled_fusion import CoupledFusion
+from .fusion import cross_weights
+from .joined_rows import can_join, feed_row
+
+
+@dataclass(frozen=True)
+class CoupledSettings:
+    """How a clip and its edit are sampled; shares are of the steps, counted from the noisiest.
+
+    Attributes:
+        cross_until: Share until which the edit's words attend where the source's do.
+        self_until: Share until which the edit's self-attention is the source's.
+        skip: Share of the first steps that are left out: more keeps more of the clip.
+        drift: Share of the last steps in which the edit is sampled freely.
+        mask: [1, 1, F, h, w] of 0..1 on the latent's cells, 1 where the clip may change; None for everywhere.
+    """
+
+    cross_until: float = 0.4
+    self_until: float = 0.0
+    skip: float = 0.0
+    drift: float = 0.0
+    mask: torch.Tensor | None = None
+
+
+class CoupledGuider(comfy.samplers.CFGGuider):
+    """Denoises an edit and, in the same call of the model, its source."""
+
+    def __init__(self, model, family: Family, edit: PromptEdit, settings: CoupledSettings, steps: int):
+        super().__init__(model)
+        self.family, self.edit, self.settings, self.steps = family, edit, settings, steps
+        self.fusion = CoupledFusion()
+        self.source_latent: torch.Tensor | None = None
+        self.source_denoised: torch.Tensor | None = None
+
+    def set_prompts(self, source, positive, negative, cfg: float) -> None:
+        """CONDITIONING of the source's prompt, of the edit's and of what guidance leads away from."""
+        self.inner_set_conds({"source": source, "positive": positive, "negative": negative})
+        self.set_cfg(cfg)
+
+    def outer_sample(self, *args, **named):
+        options = self.model_options.setdefault("transformer_options", {})
+        network = self.model_patcher.model.diffusion_model
+        install(options, network, self.family, self.fusion.is_source, self.fusion.attend)
+        try:
+            return super().outer_sample(*args, **named)
+        finally:
+            self.fusion.shown.clear()
+            self.source_latent = self.source_denoised = None
+
+    def begin_step(self, step: int, source_latent: torch.Tensor) -> None:
+        """Says which step comes, 0 is the noisiest, and what the source's row is fed, [1, c, F, h, w]."""
+        self.source_latent = source_latent
+        self.fusion.fuse_self = Window(0, self.settings.self_until).contains(step, self.steps)
+        self.fusion.cross = cross_weights(self.edit, Window(0, self.settings.cross_until), step, self.steps)
+
+    def predict_noise(self, x, timestep, model_options=None, seed=None):
+        """The edit's denoised latent, as a CFGGuider's; `source_denoised` is then the source's."""
+        model_options = model_options or {}
+        positive, source = self.conds["positive"], self.conds["source"]
+        negative = (
+            None if self.cfg == 1 and not model_options.get("disable_cfg1_optimization") else self.conds["negative"]
+        )
+        self.fusion.source = frozenset(cond["uuid"] for cond in source)
+        self.fusion.positive = frozenset(cond["uuid"] for cond in positive)
+        self._refuse_apart(source, [positive, negative])
+        options = dict(model_options.get("transformer_options", {}))
+        wrap_run(options, WrappersMP.APPLY_MODEL, JOINED, partial(feed_row, source[0]["uuid"], self.source_latent))
+        model_options = {**model_options, "transformer_options": options}
+        conds = [positive, negative, source]
+        denoised = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options)
+        self.fusion.shown.clear()
+        self.source_denoised = denoised[2]
+        return comfy.samplers.cfg_function(
+            self.inner_model,
+            denoised[0],
+            denoised[1],
+            self.cfg,
+            x,
+            timestep,
+            model_options=model_options,
+            cond=positive,
+            uncond=negative,
+        )
+
+    def _refuse_apart(self, source: Conds, conds: list[Conds | None]) -> None:
+        if not can_join(source, conds):
+            raise Refusal(
+                "'source conditioning' and 'positive' are not alike (areas, ControlNets, hooks, or prompts of other "
+                "lengths); give both the same, or take those nodes out."
+            )
+
+
+class CoupledSampler(comfy.samplers.Sampler):
+    """Euler's method for the difference of two flows."""
+
+    def __init__(self, guider: CoupledGuider, seed: int):
+        self.guider, self.settings, self.seed = guider, guider.settings, seed
+
+    def sample(
+        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
+    ):
+        """The edited latent, from the clip's; both [1, c, F, h, w] in the model's own scale."""
+        clip, steps = latent_image, len(sigmas) - 1
+        first, free = round(self.settings.skip * steps), steps - round(self.settings.drift * steps)
+        mask = torch.ones_like(clip[:, :1]) if self.settings.mask is None else self.settings.mask.to(clip)
+        generator = torch.Generator().manual_seed(self.seed)
+        edited = clip.clone()
+        sampled: torch.Tensor | None = None  # the edit's own noisy latent, once it is free
+        for step in range(first, steps):
+            sigma, step_size = sigmas[step], sigmas[step + 1] - sigmas[step]
+            random = torch.randn(clip.shape, generator=generator).to(clip)
+            noised = (1 - sigma) * clip + sigma * random
+            x = noised + (edited - clip) if sampled is None else torch.lerp(noised, sampled, mask)
+            self.guider.begin_step(step, noised)
+            denoised = model_wrap(x, x.new_full((len(x),), float(sigma)), **extra_args)
+            velocity, clip_velocity = (x - denoised) / sigma, (noised - self.guider.source_denoised) / sigma
+            if step < free:
+                edited = edited + step_size * mask * (velocity - clip_velocity)
+            else:
+                sampled = x + step_size * velocity
+                edited = torch.lerp(clip, sampled - sigmas[step + 1] * velocity, mask)
+            if callback is not None:
+                callback(step, edited, x, steps)
+        return edited
+
+
+def price(model, shape: torch.Size, settings: CoupledSettings, steps: int, cfg: float) -> str:
+    """What a run takes, in words, before it starts.
+
+    Args:
+        model: ModelPatcher.
+        shape: The clip's latent's, [1, c, F, h, w].
+        settings: How it is sampled.
+        steps: The schedule's.
+        cfg: 1 leaves the negative's row out.
+    """
+    rows = 2 if cfg == 1 else 3
+    run = steps - round(settings.skip * steps)
+    cells, width = math.prod(shape[2:]) // math.prod(patch_size(model)), hidden_width(model)
+    held = 2 * cells * width * comfy.model_management.dtype_size(model.model.get_dtype())
+    return (
+        f"{run} of {steps} steps, {rows} rows each (clip, edit{', negative' * (rows == 3)})\n"
+        f"source attention: one layer at a time, {held / 2**20:.0f} MB"
+    )

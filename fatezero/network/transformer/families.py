@@ -1,0 +1,75 @@
+"""The video transformers that we know, and the facts in which they differ."""
+
+from dataclasses import dataclass
+
+import comfy.ldm.lightricks.model
+import comfy.ldm.wan.model
+import comfy.model_sampling
+
+from ...refusal import Refusal
+from ..attention_layers import CROSS, SELF
+
+IMAGE = "image"  # attention to a picture that the model is given, beside that to the prompt
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a family of video transformers has in common.
+
+    Attributes:
+        name: As people call it.
+        blocks: Where the model keeps its blocks.
+        frames_per_latent: How many frames a latent frame holds, but the first, which holds one.
+    """
+
+    name: str
+    blocks: str
+    frames_per_latent: int
+
+
+WAN = Family("Wan", "blocks", 4)
+LTX = Family("LTX-Video", "transformer_blocks", 8)
+
+
+def family_of(model) -> Family | None:
+    """The family of a ModelPatcher's network, None for every other kind of model."""
+    network = model.model.diffusion_model
+    if isinstance(network, comfy.ldm.wan.model.WanModel):
+        return WAN
+    # LTX-2 also makes sound; its blocks attend six times.
+    return LTX if type(network) is comfy.ldm.lightricks.model.LTXVModel else None
+
+
+def require_family(model) -> Family:
+    """The family of a ModelPatcher's network.
+
+    Raises:
+        Refusal: For any other model, and for one that does not predict a flow.
+    """
+    family = family_of(model)
+    if family is None:
+        raise Refusal(
+            f"'model' is a {type(model.model).__name__}; this node edits with Wan 2.1, Wan 2.2 and LTX-Video. For "
+            "SD 1.x, SD 2.x and SDXL use DDIM Invert + Store Attention and Attention Blend Sampler."
+        )
+    if not isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.CONST):
+        raise Refusal("'model' does not predict a flow; remove the node that changes its sampling.")
+    return family
+
+
+def attention_kinds(family: Family, block) -> tuple[str, ...]:
+    """What the attention calls of a block are, in their order; those after them are left alone."""
+    if family is WAN and isinstance(block.cross_attn, comfy.ldm.wan.model.WanI2VCrossAttention):
+        return (SELF, IMAGE, CROSS)
+    return (SELF, CROSS)
+
+
+def patch_size(model) -> tuple[int, int, int]:
+    """How many of a latent's frames, rows and columns are one token of a ModelPatcher's network."""
+    return tuple(getattr(model.model.diffusion_model, "patch_size", (1, 1, 1)))
+
+
+def hidden_width(model) -> int:
+    """The channels of a token within a ModelPatcher's network."""
+    network = model.model.diffusion_model
+    return network.dim if family_of(model) is WAN else network.inner_dim

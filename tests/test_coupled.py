@@ -1,0 +1,257 @@
+"""Coupled Edit Sampler on small Wan and LTX-Video models with random weights."""
+
+import comfy.samplers
+import pytest
+import torch
+
+from fatezero_pack.fatezero.edit.coupled_sampling import CoupledGuider, CoupledSampler, CoupledSettings
+from fatezero_pack.fatezero.masks.latent_frames import mask_to_latent
+from fatezero_pack.fatezero.network.transformer.families import family_of
+from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
+from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.refusal import Refusal
+from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
+from oracles.stored_transformer_maps import StoredMaps
+from tiny_video_models import conditioning, ltx, tokenizer, wan
+
+STEPS = 4
+SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    clip = tokenizer(tmp_path_factory.mktemp("tokenizer"))
+    return lambda text: tokenize_prompt(clip, text)
+
+
+@pytest.fixture(scope="module", params=[wan, ltx], ids=["wan", "ltx"])
+def model(request):
+    return request.param()
+
+
+@pytest.fixture(scope="module")
+def latent(model):
+    random = torch.randn(
+        1, model.model.latent_format.latent_channels, 3, 8, 10, generator=torch.Generator().manual_seed(3)
+    )
+    return 3 * torch.nn.functional.avg_pool3d(random, 3, 1, 1)
+
+
+@pytest.fixture
+def edit(model, latent, tokens):
+    """edit(target, cfg=..., settings=...) is the edited latent."""
+
+    def run(target=TARGET, cfg=1.0, patched=None, seed=5, **settings):
+        source, aimed = tokens(SOURCE), tokens(target)
+        settings = CoupledSettings(**settings)
+        guider = CoupledGuider(patched or model, family_of(model), make_prompt_edit(source, aimed), settings, STEPS)
+        guider.set_prompts(conditioning(source), conditioning(aimed), conditioning(tokens("snow")), cfg)
+        return guider.sample(
+            torch.zeros_like(latent), latent, CoupledSampler(guider, seed), sigmas(model), disable_pbar=True, seed=seed
+        )
+
+    return run
+
+
+def sigmas(model):
+    return comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", STEPS)
+
+
+def difference(a, b):
+    return float((a - b).norm() / b.norm())
+
+
+def test_t5_words_own_their_pieces(tokens):
+    prompt = tokens("a red circle on green grass, white snow")
+    assert prompt.is_t5 and prompt.length == 512 and len(prompt.chunks) == 1
+    owned = [index for word in prompt.words for index in word.indices]
+    assert owned == list(range(len(owned))) and prompt.end == len(owned) and prompt.ids[prompt.end] == 1
+    assert [word.key for word in prompt.words] == "a red circle on green grass white snow".split()
+    weighted = tokens("a (red:1.5) circle")
+    assert weighted.weight(weighted.words[1]) == pytest.approx(1.5)
+
+
+def test_t5_padding_and_end_follow_their_like(tokens):
+    source, target = tokens("a red circle"), tokens("a red circle on green grass")
+    edit = make_prompt_edit(source, target)
+    assert edit.mapper[source.end, target.end] == 1 and torch.equal(
+        edit.mapper[:, target.end + 1 :].sum(0), torch.ones(512 - target.end - 1)
+    )
+    assert edit.mapper[source.end + 1 :, target.end + 1 :].sum() == 512 - target.end - 1, "padding comes from padding"
+    assert torch.equal(make_prompt_edit(source, source).mapper, torch.eye(512))
+
+
+@pytest.mark.parametrize("settings", [{}, {"cross_until": 1.0, "self_until": 1.0}, {"skip": 0.5}])
+def test_the_same_prompt_gives_the_clip_back(edit, latent, settings):
+    assert difference(edit(SOURCE, **settings), latent) < 1e-5
+    assert difference(edit(TARGET, **settings), latent) > 1e-2, "another prompt does not"
+
+
+def test_without_fusion_it_is_flow_edit(model, edit, latent, tokens):
+    """FlowEdit by hand, with calls of the model one after another."""
+    guider = comfy.samplers.CFGGuider(model.clone())
+    guider.set_conds(conditioning(tokens(SOURCE)), conditioning(tokens(TARGET)))  # as cond and uncond
+    found = {}
+
+    class ByHand(comfy.samplers.Sampler):
+        def sample(self, model_wrap, sigmas, extra, callback, noise, latent_image=None, *rest, **named):
+            clip, edited, generator = latent_image, latent_image.clone(), torch.Generator().manual_seed(5)
+            for sigma, following in zip(sigmas[:-1], sigmas[1:]):
+                noised = (1 - sigma) * clip + sigma * torch.randn(clip.shape, generator=generator)
+                velocities = []
+                for name, x in (("positive", noised), ("negative", edited + noised - clip)):
+                    call = comfy.samplers.calc_cond_batch(
+                        model_wrap.inner_model,
+                        [model_wrap.conds[name]],
+                        x,
+                        x.new_full((1,), float(sigma)),
+                        extra["model_options"],
+                    )
+                    velocities.append((x - call[0]) / sigma)
+                edited = edited + (following - sigma) * (velocities[1] - velocities[0])
+            found["edited"] = edited
+            return edited
+
+    by_hand = guider.sample(torch.zeros_like(latent), latent, ByHand(), sigmas(model), disable_pbar=True, seed=0)
+    assert difference(edit(cross_until=0.0), by_hand) < 1e-5
+    assert (
+        difference(edit(cross_until=1.0), by_hand) > 1e-3
+        and difference(edit(cross_until=0.0, self_until=1.0), by_hand) > 1e-3
+    )
+
+
+@pytest.mark.parametrize("cross, own", [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
+def test_fusion_equals_stored_maps(model, edit, latent, tokens, cross, own):
+    source, target = tokens(SOURCE), tokens(TARGET)
+    guider = comfy.samplers.CFGGuider(model.clone())
+    guider.set_conds(conditioning(target), conditioning(source))
+    by_maps = StoredMaps(make_prompt_edit(source, target), bool(cross), bool(own), seed=5)
+    stored = guider.sample(torch.zeros_like(latent), latent, by_maps, sigmas(model), disable_pbar=True, seed=0)
+    assert difference(edit(cross_until=cross, self_until=own), stored) < 1e-5
+    assert difference(edit(cross_until=0.0), stored) > 1e-3
+
+
+def test_a_mask_holds_the_clip_outside(edit, latent):
+    everywhere, nowhere = torch.ones(1, 1, 3, 8, 10), torch.zeros(1, 1, 3, 8, 10)
+    assert torch.equal(edit(mask=everywhere), edit())
+    assert torch.equal(edit(mask=nowhere), edit(SOURCE, mask=nowhere)) and difference(edit(mask=nowhere), latent) < 1e-6
+    half = everywhere.clone()
+    half[..., :5] = 0
+    edited = edit(mask=half, drift=0.5)
+    assert difference(edited[..., :5], latent[..., :5]) < 1e-6 and difference(edited[..., 5:], latent[..., 5:]) > 1e-2
+
+
+def test_guidance_takes_the_negative_in(edit):
+    assert difference(edit(cfg=3.0), edit(cfg=1.0)) > 1e-3
+    assert torch.equal(edit(cfg=3.0), edit(cfg=3.0)), "a second run is the first to the bit"
+    assert difference(edit(seed=6), edit(seed=5)) > 1e-3
+
+
+def test_drift_frees_the_end(edit, latent):
+    assert difference(edit(SOURCE, drift=0.5), latent) > 1e-3
+    assert torch.isfinite(edit(drift=0.5)).all()
+
+
+def test_nothing_is_left_on_the_model_after_success_error_and_cancel(model, edit):
+    before = {name: dict(value) if isinstance(value, dict) else value for name, value in model.model_options.items()}
+    hooks = str(model.model_options)
+    edit()
+    for error in (RuntimeError, KeyboardInterrupt):
+
+        def fail(*_, error=error, **__):
+            raise error("in the middle")
+
+        patched = model.clone()
+        patched.model_options["model_function_wrapper"] = fail
+        with pytest.raises(error):
+            edit(patched=patched)
+    assert str(model.model_options) == hooks and model.model_options.keys() == before.keys()
+
+
+def test_another_nodes_hooks_are_called_through(model, edit):
+    seen = []
+
+    def block(args, extra):
+        seen.append("block")
+        return extra["original_block"](args)
+
+    def attention(function, *args, **named):
+        seen.append("attention")
+        return function(*args, **named)
+
+    patched = model.clone()
+    patched.set_model_patch_replace(block, "dit", "double_block", 1)
+    patched.model_options["transformer_options"]["optimized_attention_override"] = attention
+    assert difference(edit(patched=patched), edit()) < 1e-6
+    assert seen.count("block") == 2 * STEPS and seen.count("attention") >= 2 * 2 * 3 * STEPS
+
+
+def execute(model, clip_latent, tokens, **changes):
+    source, target = tokens(SOURCE), tokens(TARGET)
+    given = {
+        "model": model,
+        "edit": make_prompt_edit(source, target),
+        "source": conditioning(source),
+        "positive": conditioning(target),
+        "negative": conditioning(source),
+        "latent": {"samples": clip_latent},
+        "steps": 2,
+        "cfg": 1.0,
+        "scheduler": "simple",
+        "seed": 0,
+        "cross_until": 0.4,
+        "self_until": 0.0,
+        "skip": 0.0,
+        "drift": 0.0,
+    }
+    return CoupledEditSampler.execute(**{**given, **changes})
+
+
+def test_the_node_edits(model, latent, tokens):
+    frames = 1 + 2 * family_of(model).frames_per_latent
+    for mask in (torch.ones(64, 80), torch.ones(frames, 64, 80)):
+        assert execute(model, latent, tokens, mask=mask).args[0]["samples"].shape == latent.shape
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"latent": {"samples": torch.zeros(4, 4, 8, 8)}}, "'latent' has 4 dimensions"),
+        ({"latent": {"samples": torch.zeros(1, 4, 3, 8, 8)}}, "'latent' has 4 channels"),
+        ({"mask": torch.ones(7, 64, 80)}, "'mask' has 7 frames where the clip has"),
+        ({"positive": [[torch.zeros(1, 77, 48), {}]]}, "'positive' has 77 tokens where its prompt has 512"),
+    ],
+)
+def test_what_does_not_fit_is_refused(model, latent, tokens, changes, told):
+    with pytest.raises(Refusal, match=f"^Coupled Edit Sampler: {told}"):
+        execute(model, latent, tokens, **changes)
+
+
+def test_latents_that_do_not_fit_are_refused(model, latent, tokens):
+    for wrong, told in ((torch.cat([latent, latent]), "holds 2 clips"), (latent / 0 * 0, "holds NaN")):
+        with pytest.raises(Refusal, match=f"'latent' {told}"):
+            execute(model, wrong, tokens)
+    with pytest.raises(Refusal, match="'latent' has a noise mask"):
+        execute(model, latent, tokens, latent={"samples": latent, "noise_mask": torch.ones(1, 8, 8)})
+
+
+def test_another_models_encoder_and_nodes_that_cannot_be_followed_are_refused(model, latent, tokens):
+    patched = model.clone()
+    patched.model_options["context_handler"] = object()
+    with pytest.raises(Refusal, match="'model' has context windows"):
+        execute(patched, latent, tokens)
+    patched = model.clone()
+    patched.model_options["transformer_options"]["rel_l1_thresh"] = 0.2
+    with pytest.raises(Refusal, match="'model' has TeaCache"):
+        execute(patched, latent, tokens)
+    apart = conditioning(tokens(TARGET))
+    apart[0][1]["area"] = (1, 1, 1, 0, 0, 0)
+    with pytest.raises(Refusal, match="are not alike"):
+        execute(model, latent, tokens, positive=apart)
+
+
+def test_masks_come_to_latent_frames():
+    mask = torch.zeros(9, 64, 80)
+    mask[5, 10, 20] = 1
+    cells = mask_to_latent(mask, 4, torch.Size([1, 16, 3, 8, 10]))
+    assert cells.shape == (1, 1, 3, 8, 10) and cells.nonzero().tolist() == [[0, 0, 2, 1, 2]]
