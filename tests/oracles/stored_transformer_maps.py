@@ -30,7 +30,7 @@ class StoredMaps(comfy.samplers.Sampler):
             edited = edited + (following - sigma) * (velocities[1] - velocities[0])
         return edited
 
-    def attention(self, function, query, key, value, heads, *args, mask=None, **named):
+    def attention(self, function, query, key, value, heads, mask=None, *args, **named):
         call, kind = self.calls, self.calls % 2
         self.calls += 1
         maps = softmax_maps(query, key, heads, mask)

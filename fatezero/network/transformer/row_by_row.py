@@ -89,12 +89,10 @@ class AttentionHook:
     attend: Attend
     previous: Callable | None
 
-    def __call__(self, function, query, key, value, heads, *args, mask=None, **named):
+    def __call__(self, function, query, key, value, heads, mask=None, *args, **named):
         def attention(query, key, value, mask=None):
-            given = {**named, **({} if mask is None else {"mask": mask})}
-            if self.previous is None:
-                return function(query, key, value, heads, *args, **given)
-            return self.previous(function, query, key, value, heads, *args, **given)
+            given = (query, key, value, heads, mask, *args)
+            return function(*given, **named) if self.previous is None else self.previous(function, *given, **named)
 
         block = (named.get("transformer_options") or {}).get(BLOCK)
         kind = None if block is None else block.next_kind()
