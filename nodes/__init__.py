@@ -28,6 +28,7 @@ class FateZeroExtension(ComfyExtension):
         from .blend_sampler import AttentionBlendSampler
         from .compare_videos import CompareVideos
         from .composite import CompositeOutsideMask
+        from .coupled_sampler import CoupledEditSampler
         from .demo_model import LoadDemoModel
         from .edit_prompts import EditPrompts
         from .edit_report import EditReport
@@ -65,6 +66,7 @@ class FateZeroExtension(ComfyExtension):
             AttentionHeatMap,
             AttentionBlend,
             AttentionBlendSampler,
+            CoupledEditSampler,
             CompositeOutsideMask,
             EditReport,
             CompareVideos,

@@ -90,7 +90,7 @@ class CoupledEditSampler(io.ComfyNode):
     @classmethod
     @checked
     def execute(
-        cls, model, edit, source, positive, negative, latent, steps, cfg, scheduler, seed, mask=None, **shares
+        cls, model, edit, source, positive, negative, latent, steps, cfg, scheduler, seed, mask=None, **options
     ) -> io.NodeOutput:
         family = require_family(model)
         samples = latent["samples"]
@@ -101,7 +101,7 @@ class CoupledEditSampler(io.ComfyNode):
         check_options(model)
         if mask is not None:
             mask = mask_to_latent(mask[None] if mask.ndim == 2 else mask, family.frames_per_latent, samples.shape)
-        settings = CoupledSettings(**shares, mask=mask)
+        settings = CoupledSettings(**options, mask=mask)
         sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps)
         show_text(cls, price(model, samples.shape, settings, len(sigmas) - 1, cfg))
         guider = CoupledGuider(model, family, edit, settings, len(sigmas) - 1)
