@@ -35,7 +35,9 @@ class EditPrompts(io.ComfyNode):
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             is_output_node=True,  # so that the table can be looked at without running the edit
             inputs=[
-                io.Clip.Input("clip", tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL checkpoint."),
+                io.Clip.Input(
+                    "clip", tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL checkpoint, or of Wan or LTX-Video."
+                ),
                 io.String.Input(
                     "source_prompt",
                     multiline=True,

@@ -4,15 +4,16 @@ import comfy.samplers
 import pytest
 import torch
 
-from fatezero_pack.fatezero.edit.coupled_sampling import CoupledGuider, CoupledSampler, CoupledSettings
+from fatezero_pack.fatezero.edit.coupled_sampling import CoupledGuider, CoupledSampler, CoupledSettings, price
 from fatezero_pack.fatezero.masks.latent_frames import mask_to_latent
 from fatezero_pack.fatezero.network.transformer.families import family_of
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
+from fatezero_pack.nodes.edit_prompts import EditPrompts
 from oracles.stored_transformer_maps import StoredMaps
-from tiny_video_models import conditioning, ltx, tokenizer, wan
+from tiny_video_models import WIDTH, conditioning, ltx, text_encoder, tokenizer, wan
 
 STEPS = 4
 SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
@@ -186,6 +187,9 @@ def test_another_nodes_hooks_are_called_through(model, edit):
     assert seen.count("block") == 2 * STEPS and seen.count("attention") >= 2 * 2 * 3 * STEPS
 
 
+SHARES = {"cross_until": 0.4, "self_until": 0.0, "skip": 0.0, "drift": 0.0}
+
+
 def execute(model, clip_latent, tokens, **changes):
     source, target = tokens(SOURCE), tokens(TARGET)
     given = {
@@ -199,10 +203,7 @@ def execute(model, clip_latent, tokens, **changes):
         "cfg": 1.0,
         "scheduler": "simple",
         "seed": 0,
-        "cross_until": 0.4,
-        "self_until": 0.0,
-        "skip": 0.0,
-        "drift": 0.0,
+        **SHARES,
     }
     return CoupledEditSampler.execute(**{**given, **changes})
 
@@ -211,6 +212,28 @@ def test_the_node_edits(model, latent, tokens):
     frames = 1 + 2 * family_of(model).frames_per_latent
     for mask in (torch.ones(64, 80), torch.ones(frames, 64, 80)):
         assert execute(model, latent, tokens, mask=mask).args[0]["samples"].shape == latent.shape
+
+
+def test_edit_prompts_and_the_node_edit_with_wans_own_text_encoder(tmp_path):
+    model, clip = wan(), text_encoder(tmp_path)
+    latent = {"samples": torch.randn(1, 16, 3, 8, 10, generator=torch.Generator().manual_seed(4))}
+
+    def edited(target, cfg=1.5):
+        source, positive, edit, table = EditPrompts.execute(clip, SOURCE, target, "auto", "", "", "", "").args
+        assert source[0][0].shape == (1, 512, WIDTH) and ("circle -> square" in table) == (target != SOURCE)
+        return CoupledEditSampler.execute(
+            model, edit, source, positive, source, latent, 3, cfg, "simple", 0, None, **SHARES
+        ).args[0]["samples"]
+
+    assert difference(edited(TARGET), latent["samples"]) > 1e-3
+    assert difference(edited(SOURCE, cfg=1.0), latent["samples"]) < 1e-5
+
+
+def test_the_price_is_told(model, latent):
+    told = price(model, latent.shape, CoupledSettings(skip=0.25), 8, 1.5)
+    tokens = latent[0, 0].numel() // (4 if model.model.__class__.__name__ == "WAN21" else 1)
+    assert told.startswith("6 of 8 steps, 3 rows each (clip, edit, negative)")
+    assert told.endswith(f"one layer at a time, {2 * tokens * 96 * 4 / 2**20:.0f} MB")
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Wan and LTX-Video in small, with random weights, and prompts as T5 reads them."""
 
-from functools import cache
-
 import comfy.model_patcher
+import comfy.sd
 import comfy.supported_models
+import comfy.text_encoders.t5
 import torch
+from comfy.sd1_clip import SD1ClipModel, SDClipModel
+from comfy.supported_models_base import ClipTarget
 from comfy.text_encoders.wan import WanT5Tokenizer
 
 WIDTH = 48  # of a text token
@@ -61,27 +63,64 @@ def _patcher(config):
     return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu)
 
 
-@cache
-def tokenizer(folder):
-    """Wan's tokenizer, with a small vocabulary of its own kind."""
+def vocabulary(folder):
+    """A sentencepiece model like umt5's, of few words; as ComfyUI's checkpoints hold it."""
     import sentencepiece
 
-    text = folder / "text.txt"
-    words = WORDS.split()
+    text, words = folder / "text.txt", WORDS.split()
     text.write_text("\n".join(" ".join(words[i:] + words[:i]) for i in range(len(words))))
+    numbers = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1, "minloglevel": 2}
     sentencepiece.SentencePieceTrainer.train(
-        input=str(text),
-        model_prefix=str(folder / "small"),
-        vocab_size=36,
-        model_type="unigram",
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        minloglevel=2,
+        input=str(text), model_prefix=str(folder / "small"), vocab_size=36, model_type="unigram", **numbers
     )
-    proto = bytearray((folder / "small.model").read_bytes())
-    return WanT5Tokenizer(tokenizer_data={"spiece_model": torch.frombuffer(proto, dtype=torch.uint8)})
+    return torch.frombuffer(bytearray((folder / "small.model").read_bytes()), dtype=torch.uint8)
+
+
+def tokenizer(folder):
+    return WanT5Tokenizer(tokenizer_data={"spiece_model": vocabulary(folder)})
+
+
+class SmallT5(SDClipModel):
+    def __init__(self, device="cpu", dtype=None, model_options=None, **_):
+        config = {
+            "d_ff": 64,
+            "d_kv": 16,
+            "d_model": WIDTH,
+            "dense_act_fn": "gelu_pytorch_tanh",
+            "is_gated_act": True,
+            "model_type": "umt5",
+            "num_heads": 2,
+            "num_layers": 1,
+            "vocab_size": 36,
+        }
+        super().__init__(
+            device=device,
+            textmodel_json_config=config,
+            dtype=dtype,
+            special_tokens={"end": 1, "pad": 0},
+            model_class=comfy.text_encoders.t5.T5,
+            enable_attention_masks=True,
+            zero_out_masked=True,
+            layer="last",
+            model_options=model_options or {},
+        )
+
+
+class SmallT5Model(SD1ClipModel):
+    def __init__(self, device="cpu", dtype=None, model_options=None):
+        super().__init__(
+            device=device, dtype=dtype, model_options=model_options or {}, name="umt5xxl", clip_model=SmallT5
+        )
+
+
+def text_encoder(folder):
+    """ComfyUI's CLIP with Wan's kind of text encoder, small and of random weights."""
+    target = ClipTarget(WanT5Tokenizer, SmallT5Model)
+    clip = comfy.sd.CLIP(target, tokenizer_data={"spiece_model": vocabulary(folder)})
+    generator = torch.Generator().manual_seed(2)
+    for parameter in clip.cond_stage_model.parameters():
+        parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
+    return clip
 
 
 def conditioning(tokens):

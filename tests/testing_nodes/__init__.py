@@ -1,6 +1,8 @@
 """Nodes that give out what no sound node does, to test what meets it on a real ComfyUI."""
 
 import sys
+import tempfile
+from pathlib import Path
 
 import torch
 
@@ -103,4 +105,28 @@ class Look:
         return {"ui": {}}
 
 
-NODE_CLASS_MAPPINGS = {"TestMalformedSource": MalformedSource, "TestAnything": Anything, "TestLook": Look}
+class TinyWan:
+    """A small Wan of random weights and its text encoder."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL", "CLIP"), "make", "testing"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def make(self):
+        tests = str(Path(__file__).resolve().parent.parent)
+        if tests not in sys.path:
+            sys.path.append(tests)
+        from tiny_video_models import text_encoder, wan
+
+        with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+            return wan(), text_encoder(Path(folder))
+
+
+NODE_CLASS_MAPPINGS = {
+    "TestTinyWan": TinyWan,
+    "TestMalformedSource": MalformedSource,
+    "TestAnything": Anything,
+    "TestLook": Look,
+}

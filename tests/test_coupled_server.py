@@ -1,0 +1,48 @@
+"""Coupled Edit Sampler on real servers, with a small Wan."""
+
+import pytest
+from safetensors.torch import load_file
+
+SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
+
+
+def graph(target, **settings):
+    given = {"steps": 3, "cfg": 1.0, "scheduler": "simple", "seed": 0}
+    given |= {"cross_until": 0.4, "self_until": 0.0, "skip": 0.0, "drift": 0.0, **settings}
+    prompts = {"clip": ["wan", 1], "source_prompt": SOURCE, "target_prompt": target}
+    prompts |= {"mode": "auto", "emphasis": "", "mask_words": "", "target_mask_words": "", "windows": ""}
+    wires = {"model": ["wan", 0], "edit": ["prompts", 2], "source": ["prompts", 0], "positive": ["prompts", 1]}
+    wires |= {"negative": ["prompts", 0], "latent": ["latent", 0]}
+    size = {"width": 80, "height": 64, "length": 9, "batch_size": 1}
+    return {
+        "wan": {"class_type": "TestTinyWan", "inputs": {}},
+        "prompts": {"class_type": "FateZeroEditPrompts", "inputs": prompts},
+        "latent": {"class_type": "EmptyHunyuanLatentVideo", "inputs": size},
+        "edit": {"class_type": "FateZeroCoupledSampler", "inputs": {**wires, **given}},
+        "save": {"class_type": "SaveLatent", "inputs": {"samples": ["edit", 0], "filename_prefix": "coupled"}},
+    }
+
+
+def test_a_wan_clip_is_edited_by_its_words(either_server):
+    run = either_server.run(graph(TARGET))
+    assert run.status == "success", run.error
+    samples = load_file(either_server.path(run.outputs["save"]["latents"][0]))["latent_tensor"]
+    assert samples.shape == (1, 16, 3, 8, 10) and samples.abs().max() > 1e-4
+    run = either_server.run(graph(SOURCE))
+    samples = load_file(either_server.path(run.outputs["save"]["latents"][0]))["latent_tensor"]
+    assert samples.abs().max() < 1e-6, "the same prompt gives the clip back"
+
+
+@pytest.mark.parametrize(
+    "node, inputs, told",
+    [
+        ("FateZeroInflate", {"key_frames": "all", "minimum_width": 0, "normalise_across_frames": False,
+                             "custom_key_frames": "current"}, "Inflate UNet to ST-Attention: 'model' is a WAN21"),
+    ],
+)  # fmt: skip
+def test_nodes_of_the_other_family_step_aside_in_a_sentence(server, node, inputs, told):
+    prompt = graph(TARGET)
+    prompt["other"] = {"class_type": node, "inputs": {"model": ["wan", 0], **inputs}}
+    prompt["edit"]["inputs"]["model"] = ["other", 0]
+    run = server.run(prompt)
+    assert run.status == "error" and run.error["exception_message"].startswith(told), run.error
