@@ -4,13 +4,15 @@ from ..fatezero.compat import io, schema
 from ..fatezero.masks.mask_pictures import checked_mask
 from ..fatezero.report.diagnosis import all_is_well, explain
 from ..fatezero.report.edit_report import measure, panels
-from ..fatezero.report.measure_table import table
+from ..fatezero.report.measure_table import numbers, table
 from ..fatezero.report.plots import draw_panels
 from ..fatezero.video.frames import check_same_size
 from .shared.checked import checked
 from .shared.clip_preview import show_pictures
 from .shared.made_by import read_mark
 from .shared.wire_types import PromptEditType, SourceRunType
+
+NUMBERS = "fatezero_numbers"  # in what the node shows: the measures for programs, such as `dev.py batch`
 
 
 class EditReport(io.ComfyNode):
@@ -91,4 +93,5 @@ class EditReport(io.ComfyNode):
         notes = notes or [all_is_well(measured)]
         report = "\n".join([*notes, "", table(measured), *[f"\nhow the edit ran: {run}"] * bool(run)])
         plot = draw_panels(panels(measured))
-        return io.NodeOutput(report, plot, ui=show_pictures(cls, plot, report))
+        shown = {**show_pictures(cls, plot, report), NUMBERS: [numbers(measured)]}
+        return io.NodeOutput(report, plot, ui=shown)

@@ -12,9 +12,11 @@ from tools.batch.join import Sound, join_videos
 from tools.batch.on_ray import shares
 from tools.batch.parts import Part, Splitting, cut, graph_of_part
 from tools.batch.results import Result, about, is_done, keep
+from tools.batch.run_task import Failure, run_task
 from tools.batch.summary import write_summary
 from tools.batch.table import BatchError, Row, read_table
 from tools.batch.tasks import Job, Task, in_order
+from tools.comfyui_client import Run
 
 PRESETS = [
     {"key": "style", "inputs": {"required": {"self_until": ["FLOAT", {"default": 0.8}]}}},
@@ -207,6 +209,46 @@ def test_videos_are_joined_with_the_sound_of_the_whole(tmp_path, clip):
         assert container.streams.video[0].average_rate == Fraction(8)
         heard = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
     assert abs(len(heard) / 48000 - 5 / 8) < 0.05 and np.abs(heard).max() > 0.5
+
+
+class FakeServer:
+    """Answers as ComfyUI does, and remembers what it was sent."""
+
+    def __init__(self, run):
+        self.answer, self.sent = run, []
+
+    def upload(self, name, content, subfolder):
+        self.sent.append((name, content))
+        return f"{subfolder}/{name}"
+
+    def run(self, prompt):
+        self.sent.append(prompt)
+        return self.answer
+
+    def download(self, saved):
+        return saved["filename"].encode()
+
+
+def test_files_texts_and_numbers_come_down(prompt):
+    files = [{"filename": f"{n}.png", "subfolder": "", "type": "output"} for n in "01"]
+    outputs = {
+        "4": {"images": [{"filename": "x_00001_.mp4", "subfolder": "", "type": "output"}], "animated": [True]},
+        "5": {"images": files},
+        "2": {"images": [{"filename": "preview.png", "subfolder": "", "type": "temp"}], "text": ["a", "b"]},
+        "3": {"fatezero_numbers": [{"PSNR, outside mask": 31.5}]},
+    }
+    server = FakeServer(Run("id", "success", outputs))
+    result = run_task(server, prompt, {("1", "file"): ("ab_clip.mp4", b"clip")})
+    assert result.files == {"Edited.mp4": b"x_00001_.mp4", "Beside/0.png": b"0.png", "Beside/1.png": b"1.png"}
+    assert result.texts == {"Inflate UNet": "a\nb"} and result.numbers == {"PSNR, outside mask": 31.5}
+    assert server.sent[0] == ("ab_clip.mp4", b"clip") and server.sent[1]["1"]["inputs"]["file"] == "batch/ab_clip.mp4"
+    assert prompt["1"]["inputs"]["file"] == "demo/a.mp4"
+
+
+def test_a_failure_is_told_with_its_nodes_title(prompt):
+    told = {"node_id": "3", "exception_message": "'cfg' is 0.\n"}
+    assert run_task(FakeServer(Run("id", "error", error=told)), prompt, {}) == Failure("Sampler: 'cfg' is 0.")
+    assert "saved nothing" in run_task(FakeServer(Run("id", "success")), prompt, {}).message
 
 
 def test_a_result_is_there_whole_or_not_at_all(tmp_path, monkeypatch):

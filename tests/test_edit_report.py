@@ -568,3 +568,14 @@ def test_the_demo_edit_is_reported_on_a_server(either_server, cfg, expected):
         assert text.startswith(expected) and "The prompts are the same" in text and "'cfg' is 1" in text
     else:
         assert "little effect" not in text
+
+
+def test_the_node_gives_its_measures_to_programs():
+    before = torch.rand(2, 16, 16, 3, generator=torch.Generator().manual_seed(0))
+    after = before.clone()
+    after[:, :8] += 0.5
+    mask = torch.zeros(1, 16, 16)
+    mask[:, :8] = 1
+    (told,) = EditReport.execute(before, after, mask).ui["fatezero_numbers"]
+    assert told["change, inside mask"] == pytest.approx(0.5, abs=1e-4) and told["change, outside mask"] == 0
+    assert "PSNR, outside mask" not in told, "unchanged: no finite number"

@@ -39,6 +39,12 @@ def table(measured: Measured) -> str:
     return "\n".join([*lines, *(f"Left out: {sentence}" for sentence in measured.left_out)])
 
 
+def numbers(measured: Measured) -> dict[str, float]:
+    """The same for programs: {measure: its mean after the edit}, changes as 0..1, without what is not finite."""
+    means = {row.name: metrics.mean(row.after) for row in _rows(measured)}
+    return {name: round(value, 6) for name, value in means.items() if math.isfinite(value)}
+
+
 def scale(value: float, steps: tuple[tuple[float, str], ...]) -> str:
     """What a number means by a scale.
 
