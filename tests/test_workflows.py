@@ -297,3 +297,33 @@ def test_the_lora_and_the_controlnet_take_part(server, model_files, kind, switch
         prompt[node]["inputs"].update(switch)
     without = before_and_after(server, completed(server, prompt), save)[1]
     assert np.abs(with_it - without).mean() > 1
+
+
+# How high nodes get with a live preview and a report shown, at the widths that the templates give them.
+ROOM = {"FateZeroInvert": 620, "FateZeroBlendSampler": 760, "FateZeroEditPrompts": 530, "FateZeroVideoLoad": 830}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_covers_anything(name):
+    """Neither before a run nor after it, when previews and reports are shown."""
+    workflow = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+    boxes = [(*node["pos"], *node["size"]) for node in workflow["nodes"]]
+    boxes = [(x, y - 30, width, height + 30) for x, y, width, height in boxes]  # with their titles
+    groups = [tuple(group["bounding"]) for group in workflow.get("groups", [])]
+    for these in (boxes, groups):
+        assert [(a, b) for i, a in enumerate(these) for b in these[i + 1 :] if meet(a, b)] == []
+    assert [(box, group) for box in boxes for group in groups if meet(box, group) and not within(box, group)] == []
+    too_low = [
+        node["type"]
+        for node in workflow["nodes"]
+        if name.startswith("demo_") and node["size"][1] < ROOM.get(node["type"], 0)
+    ]
+    assert too_low == []
+
+
+def meet(a, b):
+    return all(a[axis] < b[axis] + b[axis + 2] and b[axis] < a[axis] + a[axis + 2] for axis in (0, 1))
+
+
+def within(a, b):
+    return all(b[axis] <= a[axis] and a[axis] + a[axis + 2] <= b[axis] + b[axis + 2] for axis in (0, 1))
