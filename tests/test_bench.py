@@ -41,6 +41,10 @@ NAMES = {
     "map_store_bytes_sd15_all_layers_computed",
     "source_run_bytes_sd15_computed",
     "replay_joined_over_separate",
+    "tuning_step_ratio",
+    "tuning_step_with_convolutions_ratio",
+    "tuning_bytes_sd15_computed",
+    "tuning_bytes_checkpointed_sd15_computed",
 }
 
 

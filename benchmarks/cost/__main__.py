@@ -7,7 +7,7 @@ import torch
 
 from tools.terminal import Stage
 
-from . import figures, report
+from . import figures, report, tuning
 from .sizes import Plan, plan_for
 
 FOLDER = Path(__file__).resolve().parent.parent
@@ -18,6 +18,7 @@ STAGES = {
     "With the source's attention cached": figures.with_cache,
     "Against stored maps": figures.against_stored_maps,
     "Replay joined or separate": figures.joined_replay,
+    "A step of a tuning": tuning.tuning_step,
     "Against ComfyUI's sampler": figures.ratios_to_sampler,
 }
 

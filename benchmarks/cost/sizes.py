@@ -44,8 +44,8 @@ class Plan:
 
     ratios: against ComfyUI's sampler; clip with frame_counts, and resolution_clip with resolutions: time and memory
     against those; cached: with the source's attention cached; maps: against stored maps; joined: replay in one call or
-    two; profile: where the time goes; repeats: rounds of the timings; clip_repeats: of those of clip, resolution_clip
-    and cached.
+    two; tuning: a step of the optimizer; profile: where the time goes; repeats: rounds of the timings; clip_repeats: of
+    those of clip, resolution_clip and cached.
     """
 
     ratios: Size
@@ -56,6 +56,7 @@ class Plan:
     cached: tuple[Size, ...]
     maps: Size
     joined: tuple[Size, ...]
+    tuning: Size
     profile: Size
     repeats: int
     clip_repeats: int
@@ -76,6 +77,7 @@ TINIEST = Plan(
     cached=(Size(TINY, 64, 2, 2),),
     maps=Size(TINY, 128, 3, 2),
     joined=(Size(TINY, 64, 2, 1), Size(TINY, 128, 2, 1)),
+    tuning=Size(TINY, 128, 2, 1),
     profile=Size(TINY, 128, 2, 1),
     repeats=2,
     clip_repeats=1,
@@ -89,6 +91,7 @@ CPU_SHORT = Plan(
     cached=(Size(NARROW, 128, 8, 2, at_once=4),),
     maps=Size(NARROW, 192, 2, 2),
     joined=(Size(NARROW, 128, 8, 1), Size(SD15, 192, 1, 1)),
+    tuning=Size(NARROW, 192, 4, 1),
     profile=Size(SD15, 192, 1, 1),
     repeats=3,
     clip_repeats=2,
@@ -102,6 +105,7 @@ CPU_FULL = Plan(
     cached=(Size(NARROW, 256, 8, 2, at_once=8), Size(NARROW, 256, 32, 2, at_once=8)),
     maps=Size(NARROW, 256, 4, 3),
     joined=(Size(NARROW, 128, 8, 1), Size(NARROW, 256, 1, 1), Size(SD15, 256, 2, 1), Size(SD15, 256, 1, 1)),
+    tuning=Size(SD15, 192, 4, 1),
     profile=Size(SD15, 384, 1, 1),
     repeats=3,
     clip_repeats=3,
@@ -115,6 +119,7 @@ GPU_SHORT = Plan(
     cached=(Size(SD15, 512, 8, 5),),
     maps=Size(SD15, 256, 8, 2),
     joined=(Size(SD15, 256, 8, 1), Size(SD15, 512, 2, 1), Size(SD15, 512, 8, 1)),
+    tuning=Size(SD15, 512, 8, 1),
     profile=Size(SD15, 512, 8, 1),
     repeats=3,
     clip_repeats=1,
@@ -128,6 +133,7 @@ GPU_FULL = Plan(
     cached=(Size(SD15, 512, 8, 10), Size(SD15, 512, 32, 10)),  # 50 steps would be 2.3 GB a frame
     maps=Size(SD15, 256, 8, 4),
     joined=(Size(SD15, 256, 8, 1), Size(SD15, 512, 1, 1), Size(SD15, 512, 2, 1), Size(SD15, 512, 8, 1)),
+    tuning=Size(SD15, 512, 8, 1),
     profile=Size(SD15, 512, 8, 1),
     repeats=3,
     clip_repeats=1,

@@ -51,7 +51,6 @@ def compare(editor: Editor, judge, settings: Tuning) -> dict[str, list[float]]:
         "tuned on 4, all 12 at once": (model, ON_TUNED, FRAMES),
         "tuned on 4, windows of 4": (model, ON_TUNED, TUNED),
         "tuned on 4, windows of 4 that overlap by 2": (model, ON_TUNED, TUNED, TUNED // 2),
-        "tuned on all 12": (tuned(editor, FRAMES, settings), ON_TUNED, FRAMES),
     }
     figures = {name: measure(case, edited(editor, *way), case.clip(case.target), judge) for name, way in ways.items()}
     return {name: [figure[measure] for measure in MEASURES] for name, figure in figures.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import comfy.model_management
@@ -58,6 +59,19 @@ def trained_values(model, settings: Tuning) -> int:
     return count
 
 
+def step_bytes(shape: Sequence[int], channels: int, dtype: torch.dtype, checkpoint: bool) -> int:
+    """What a step holds at its peak beside the weights.
+
+    Args:
+        shape: Of the clip's latent, [n, c, h, w].
+        channels: Of the UNet's finest level.
+        dtype: What it computes in.
+        checkpoint: Whether blocks compute twice.
+    """
+    frames, _, height, width = shape
+    return VALUES_PER_CELL[checkpoint] * frames * height * width * channels * dtype.itemsize
+
+
 def plan_memory(model, latent: torch.Tensor, settings: Tuning, checkpointing: str) -> TuningMemory:
     """What a tuning will take, with blocks computed twice where that was chosen or, when automatic, where it must be.
 
@@ -70,9 +84,8 @@ def plan_memory(model, latent: torch.Tensor, settings: Tuning, checkpointing: st
     """
     state = STATE_BYTES[settings.eight_bit] * trained_values(model, settings)
     frames, _, height, width = latent.shape
-    cells = frames * height * width * model.model.model_config.unet_config["model_channels"]
-    itemsize = settings.dtype(model).itemsize
-    activations = {kept: values * cells * itemsize for kept, values in VALUES_PER_CELL.items()}
+    channels, dtype = model.model.model_config.unet_config["model_channels"], settings.dtype(model)
+    activations = {twice: step_bytes(latent.shape, channels, dtype, twice) for twice in (True, False)}
     device = model.load_device
     free = comfy.model_management.get_total_memory(device) - comfy.model_management.minimum_inference_memory()
     if checkpointing == AUTO:
