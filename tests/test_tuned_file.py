@@ -94,18 +94,19 @@ def test_only_what_was_tuned_is_kept(tmp_path):
 def test_ours(folders):
     """Save, load: the same model, and a header that says what it is."""
     base = base_model("fatezero")
-    facts = {"base": checkpoint_fingerprint(base), "frames": 4, "steps": 100, "prompt": "a jeep"}
+    facts = {"base": checkpoint_fingerprint(base), "frames": 4, "steps": 100, "prompt": "a jeep", "size": (64, 48)}
     model = tuned_model(base, tuned_state("fatezero", key_frames=("first",), **facts))
     SaveTunedModel.execute(model, "fatezero_tuned/jeep")
     (file,) = set(tuned_folder.tuned_files()) - {DEMO}
     again, report = LoadTunedModel.execute(base, file).result
     assert fingerprint(again) == fingerprint(model) and inflation_of(again) == inflation_of(model)
-    assert "tuned in 100 steps on 4 frames" in report and "prompt: a jeep" in report
+    assert "tuned in 100 steps on 4 frames of 384x512" in report and "prompt: a jeep" in report
     assert "key frames of the tuning: first" in report and "another checkpoint" not in report
     state = read_tuned(tuned_folder.tuned_path(file))
     for name, tensor in tuned_tensors("fatezero").items():
         assert torch.equal(state.tensors[name], tensor)
     assert (state.frames, state.steps, state.prompt, state.key_frames) == (4, 100, "a jeep", ("first",))
+    assert state.size == (64, 48)
 
 
 def test_another_checkpoint_is_said(tmp_path):
@@ -176,6 +177,8 @@ def files_that_are_none(folder):
         ("layout", "X"),
         ("layout", []),
         ("steps", -1),
+        ("size", 8),
+        ("size", [0, 8]),
     ):
         document = {**json.loads(header["__metadata__"]["fatezero"]), change: value}
         metadata = {**header["__metadata__"], "fatezero": json.dumps(document)}
@@ -212,6 +215,8 @@ def files_that_are_none(folder):
         "huge.safetensors": "beyond what a model computes with",
         "broken.bin": "damaged",
         "steps-1.safetensors": "its 'steps' is wrong",
+        "size8.safetensors": "its 'size' is wrong",
+        "size[0, 8].safetensors": "its 'size' is wrong",
         "nan.safetensors": "holds NaN",
         "absent.safetensors": "it is not there",
     }

@@ -147,6 +147,8 @@ def test_all_frames_go_together(models):
     assert run.describe((24, 4, 8, 8)) == "all 24 frames at once, which the temporal attention spans"
     other = ChunkedRun(tuned_model(models["tav"][0], tuned_state("tav", frames=8)))
     assert other.describe((24, 4, 8, 8)).endswith("; it was tuned on 8 frames")
+    other = ChunkedRun(tuned_model(models["tav"][0], tuned_state("tav", frames=24, size=(16, 8))))
+    assert other.describe((24, 4, 8, 8)).endswith("; it was tuned on pictures of 64x128")
 
     def fail():
         raise MemoryError

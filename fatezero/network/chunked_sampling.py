@@ -92,7 +92,7 @@ class ChunkedRun:
         self.has_motion = bool(model.injections)
         self.spans_clip = temporal_parts_of(model) is not None
         self.whole = self.spans_clip or self.remembering is not None or self.has_motion
-        self.tuned_on: int | None = getattr(model.get_attachment(TUNED), "frames", None)
+        self.tuned = model.get_attachment(TUNED)
         self.layers = sum(depth for _, depth in transformer_depths(self.model.diffusion_model))
         self.at_once: int | None = None
         self.until_short: str | None = None  # how the clip went through the model until memory ran out, in words
@@ -187,18 +187,24 @@ class ChunkedRun:
     def describe(self, shape: Sequence[int]) -> str:
         """How a clip's latent [n, c, h, w] goes through the model, and what is then not as all at once: as it runs, or
         before the run as it will by the memory that ComfyUI can have free."""
+        if self.spans_clip:
+            return f"all {shape[0]} frames at once, which the temporal attention spans{self.unlike_tuning(shape)}"
         at_once = self.at_once or self.fitting(shape, memory_to_come(self.device))
         text = self.describe_plan(self.plan(shape[0], at_once), is_short=at_once < self.wanted_at_once(shape))
         if self.until_short is not None:
             text += f"\nmemory ran out on the way; until then: {self.until_short}"
         return text
 
+    def unlike_tuning(self, shape: Sequence[int]) -> str:
+        """What of a clip's latent [n, c, h, w] is not as in the tuning of the model, as the end of a sentence."""
+        frames, size = getattr(self.tuned, "frames", None), getattr(self.tuned, "size", None)
+        unlike = [f"{frames} frames"] if frames not in (None, shape[0]) else []
+        if size not in (None, (shape[-2], shape[-1])):
+            unlike.append(f"pictures of {size_in_pixels(size)}")
+        return f"; it was tuned on {' and '.join(unlike)}" if unlike else ""
+
     def describe_plan(self, plan: ChunkPlan, is_short: bool) -> str:
         """A plan in words; is_short: whether memory asks for smaller chunks than wanted."""
-        if self.spans_clip:
-            frames = len(plan.chunks[0].frames)
-            longer = f"; it was tuned on {self.tuned_on} frames" if self.tuned_on not in (None, frames) else ""
-            return f"all {frames} frames at once, which the temporal attention spans{longer}"
         if len(plan.chunks) == 1:
             return "all frames at once"
         most = max(len(chunk.frames) for chunk in plan.chunks)

@@ -61,7 +61,7 @@ def tune(
     if tell is not None:
         tell(str(progress.memory))
     start = tuned_state_of(model) or first_state(model, settings)
-    after = _describer(start, conditioning, len(latent), settings)
+    after = _describer(start, conditioning, latent, settings)
 
     def keep(step: int, run: TuningRun) -> None:
         if on_state is not None:
@@ -94,7 +94,7 @@ def _loaded(model, memory: TuningMemory) -> Iterator:
             patcher.cleanup()
 
 
-def _describer(start: TunedState, conditioning, frames: int, settings: Tuning):
+def _describer(start: TunedState, conditioning, latent: torch.Tensor, settings: Tuning):
     """(steps taken, weights after them) -> the state that they are."""
     tokens = conditioning[0][1].get(TOKENS)
     prompt = tokens.text if tokens is not None else start.prompt
@@ -105,9 +105,10 @@ def _describer(start: TunedState, conditioning, frames: int, settings: Tuning):
             {**start.tensors, **weights},
             settings.key_frames,
             start.base,
-            frames,
+            len(latent),
             (start.steps or 0) + step,
             prompt,
+            (latent.shape[-2], latent.shape[-1]),
         )
 
     return after

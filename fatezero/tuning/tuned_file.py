@@ -43,6 +43,7 @@ def write_tuned(path: str, state: TunedState) -> None:
         "frames": state.frames,
         "steps": state.steps,
         "prompt": state.prompt,
+        "size": state.size,
     }
     with explained_disk_errors(os.path.basename(path)):
         write_tensors(path, state.tensors, document)
@@ -89,6 +90,7 @@ def _read_ours(path: str) -> TunedState:
         document["frames"],
         document["steps"],
         document["prompt"],
+        tuple(document["size"]) if document.get("size") is not None else None,
     )
 
 
@@ -118,8 +120,15 @@ def _check(document: dict, layout: Mapping) -> None:
         wrong = value is not None and (type(value) is not kind or (isinstance(value, int) and value < 0))
         if wrong or name not in document:
             raise DefectiveFile(f"its '{name}' is wrong")
+    size = document.get("size")  # files of the first versions do not have it
+    if size is not None and not (isinstance(size, list) and len(size) == 2 and all(_is_side(side) for side in size)):
+        raise DefectiveFile("its 'size' is wrong")
     if any(dtype not in _FLOATS for dtype, _ in layout.values()):
         raise DefectiveFile("its tensors are not of a floating-point type that a tuned model has")
+
+
+def _is_side(value) -> bool:
+    return type(value) is int and value > 0
 
 
 def _read_foreign(path: str) -> TunedState:

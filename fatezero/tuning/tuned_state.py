@@ -8,6 +8,7 @@ import torch
 
 from ..network.model_identity import fingerprint
 from ..network.option_keys import TUNED
+from ..network.unet.check import size_in_pixels
 from ..network.unet.inflation import Inflation, inflate
 from ..network.unet.temporal_parts import with_temporal_parts
 from ..readable import readable
@@ -23,7 +24,8 @@ class TunedState:
     """The weights that tuning changed or added, by their names in files, and how they came about; immutable.
 
     layout: of the names; tensors: on the CPU; key_frames: from `parse_key_frames`; base: `checkpoint_fingerprint` of
-    the checkpoint that was tuned; frames, steps, prompt: of the tuning. What a file does not say is None.
+    the checkpoint that was tuned; frames, steps, prompt, size: of the tuning, size as (height, width) of the latent.
+    What a file does not say is None.
     """
 
     layout: Layout
@@ -33,13 +35,15 @@ class TunedState:
     frames: int | None = None
     steps: int | None = None
     prompt: str | None = None
+    size: tuple[int, int] | None = None
 
     def summary(self) -> str:
         """The state in a few readable lines."""
         trained = sum(tensor.numel() for tensor in self.tensors.values())
         lines = [f"{self.layout.name} layout, {len(self.tensors)} tensors of {trained / 1e6:.1f} million values"]
         if self.steps is not None and self.frames is not None:
-            lines.append(f"tuned in {self.steps} steps on {self.frames} frames")
+            size = "" if self.size is None else f" of {size_in_pixels(self.size)}"
+            lines.append(f"tuned in {self.steps} steps on {self.frames} frames{size}")
         if self.prompt:
             lines.append(f"prompt: {self.prompt}")
         return "\n".join(lines)
