@@ -1,4 +1,4 @@
-"""Tune Video Model: a checkpoint learns to draw one clip, which frees the shape of edits."""
+"""Tune Video Model: a checkpoint learns to draw one clip from its prompt."""
 
 import folder_paths
 import latent_preview

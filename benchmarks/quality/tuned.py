@@ -87,6 +87,12 @@ def shown() -> tuple[list[Method], list[Method]]:
     return edits("untuned: ")[:SHOWN_EDITS], tuned[:SHOWN_EDITS]
 
 
+def control() -> Method:
+    """The preset on the model as it is, with all that a tuned one brings but the tuning: its key frames and norms."""
+    key_frames = PRESETS[CHOSEN].key_frames
+    return edits("untuned, key frames and norms of tuned: ", key_frames=key_frames, normalise_across_frames=True)[1]
+
+
 def interval(cases: list[Case], ours: Method, other: Method, measure: str) -> str:
     """The mean difference over cases, ours minus the other's, and twice its standard error."""
     mean, error = paired_difference(cases, ours, other, measure)
@@ -94,13 +100,14 @@ def interval(cases: list[Case], ours: Method, other: Method, measure: str) -> st
 
 
 def differences(held_out: list[Case]) -> str:
-    """Each edit on the tuned model minus the same on the model as it is; the tuned preset minus the tuned baseline."""
+    """Each edit on the tuned model minus the same on the model as it is; the tuned preset minus its control and minus
+    the tuned baseline."""
     untuned, tuned = shown()
     lines = [["held out, paired", *(COLUMNS[name][0] for name in COMPARED)]]
     for kind in ("all", *HELD_OUT_CLIPS):
         of_kind = [case for case in held_out if kind in ("all", case.kind)]
         made = sum(read_figures(case, tuned[-1]) is not None for case in of_kind)
-        for ours, other in [*zip(tuned, untuned), (tuned[1], tuned[0])]:
+        for ours, other in [*zip(tuned, untuned), (tuned[1], control()), (tuned[1], tuned[0])]:
             cells = [interval(of_kind, ours, other, name) for name in COMPARED]
             lines.append([f"{kind} ({made}): {ours.name} − {other.name}", *cells])
     return as_table(lines)
@@ -108,7 +115,7 @@ def differences(held_out: list[Case]) -> str:
 
 def write_report(tuning: list[Case], held_out: list[Case]) -> None:
     """TUNED.md between its marks, and tuned.json."""
-    of_half = {TUNING: (tuning, chosen_from()), HELD_OUT: (held_out, [*shown()[0], *shown()[1]])}
+    of_half = {TUNING: (tuning, chosen_from()), HELD_OUT: (held_out, [*shown()[0], control(), *shown()[1]])}
     tables = {half: rows(*part) for half, part in of_half.items()}
     text = [
         f"### Chosen from: {len(tuning)} clips of the tuning half, {FRAMES} frames of {SIDE}x{SIDE}",
@@ -138,7 +145,8 @@ def main():
     parser.add_argument("--held-out", action="store_true", help="make the held-out half, else the one to choose on")
     parser.add_argument("--report", action="store_true", help="make nothing, and report what earlier runs have made")
     options = parser.parse_args()
-    half, methods = (HELD_OUT, sum(shown(), [])) if options.held_out else (TUNING, chosen_from())
+    held_out = [*shown()[0], control(), *shown()[1]]
+    half, methods = (HELD_OUT, held_out) if options.held_out else (TUNING, chosen_from())
     if not options.report:
         make_clips([(case, method) for case in cases(half) for method in methods], options.processes)
     write_report(cases(TUNING), cases(HELD_OUT))

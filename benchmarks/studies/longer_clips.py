@@ -3,6 +3,10 @@
 Run with ComfyUI's Python and COMFYUI_PATH set: `python -m benchmarks.studies.longer_clips [--steps 100]`.
 Temporal attention spans the clip and knows no positions, so a model takes any number of frames. Prints, for edits of
 shape whose truth is known, what the preset *shape* gives on a clip three times as long as the tuned one.
+
+What it shows (two clips of 12 frames, tuned on the first 4, 100 steps, CPU): all frames at once are as good as windows
+(inside 16.0 against 16.0 dB, outside 28.9 against 28.7) and agree better (flicker 1.43 against 1.56, 1.52 where windows
+overlap by half; difference error 2.34 against 2.56). So a longer clip goes as a whole, in parts of its places.
 """
 
 import argparse
