@@ -19,6 +19,7 @@ from fatezero_pack.fatezero.tuning.settings import PRESETS
 from .cases import HELD_OUT, TUNING, Case, load_cases
 from .draw_cases import draw_edit
 from .methods import TUNE_A_VIDEO, Method, Tuned
+from .pictures import methods_sheet
 from .report import COLUMNS, as_table, markdown, replace_section, without_nan
 from .runs import make_clips, read_figures
 from .tables import paired_difference, rows
@@ -87,12 +88,6 @@ def shown() -> tuple[list[Method], list[Method]]:
     return edits("untuned: ")[:SHOWN_EDITS], tuned[:SHOWN_EDITS]
 
 
-def control() -> Method:
-    """The preset on the model as it is, with all that a tuned one brings but the tuning: its key frames and norms."""
-    key_frames = PRESETS[CHOSEN].key_frames
-    return edits("untuned, key frames and norms of tuned: ", key_frames=key_frames, normalise_across_frames=True)[1]
-
-
 def interval(cases: list[Case], ours: Method, other: Method, measure: str) -> str:
     """The mean difference over cases, ours minus the other's, and twice its standard error."""
     mean, error = paired_difference(cases, ours, other, measure)
@@ -100,23 +95,28 @@ def interval(cases: list[Case], ours: Method, other: Method, measure: str) -> st
 
 
 def differences(held_out: list[Case]) -> str:
-    """Each edit on the tuned model minus the same on the model as it is; the tuned preset minus its control and minus
-    the tuned baseline."""
+    """Each edit on the tuned model minus the same on the model as it is; the tuned preset minus the tuned baseline."""
     untuned, tuned = shown()
     lines = [["held out, paired", *(COLUMNS[name][0] for name in COMPARED)]]
     for kind in ("all", *HELD_OUT_CLIPS):
         of_kind = [case for case in held_out if kind in ("all", case.kind)]
-        made = sum(read_figures(case, tuned[-1]) is not None for case in of_kind)
-        for ours, other in [*zip(tuned, untuned), (tuned[1], control()), (tuned[1], tuned[0])]:
+        for ours, other in [*zip(tuned, untuned), (tuned[1], tuned[0])]:
             cells = [interval(of_kind, ours, other, name) for name in COMPARED]
-            lines.append([f"{kind} ({made}): {ours.name} − {other.name}", *cells])
+            lines.append([f"{kind} ({len(of_kind)}): {ours.name} − {other.name}", *cells])
     return as_table(lines)
 
 
-def write_report(tuning: list[Case], held_out: list[Case]) -> None:
-    """TUNED.md between its marks, and tuned.json."""
-    of_half = {TUNING: (tuning, chosen_from()), HELD_OUT: (held_out, [*shown()[0], control(), *shown()[1]])}
-    tables = {half: rows(*part) for half, part in of_half.items()}
+def complete(cases: list[Case], methods: list[Method]) -> list[Case]:
+    """Those that every method has made."""
+    return [case for case in cases if all(read_figures(case, method) for method in methods)]
+
+
+def write_report() -> None:
+    """TUNED.md between its marks, the sheet, and tuned.json, of the clips that are complete."""
+    of_half = {TUNING: chosen_from(), HELD_OUT: [*shown()[0], *shown()[1]]}
+    made = {half: complete(cases(half), methods) for half, methods in of_half.items()}
+    tables = {half: rows(made[half], methods) for half, methods in of_half.items()}
+    tuning, held_out = made[TUNING], made[HELD_OUT]
     text = [
         f"### Chosen from: {len(tuning)} clips of the tuning half, {FRAMES} frames of {SIDE}x{SIDE}",
         "",
@@ -129,12 +129,20 @@ def write_report(tuning: list[Case], held_out: list[Case]) -> None:
         "Differences of the means with twice their standard error:",
         "",
         differences(held_out),
+        "",
+        "Some of the held-out clips, middle frame:",
+        "",
+        "![Edits on tuned models](pictures/tuned.png)",
     ]
+    pairs = [method for pair in zip(*shown()) for method in pair]
+    titles = [method.name.replace(f"{CHOSEN} {RATES[CHOSEN]:g} × {CHOSEN_STEPS}", "tuned") for method in pairs]
+    named = [replace(method, name=title.partition(", guidance")[0]) for method, title in zip(pairs, titles)]
+    methods_sheet(PAGE.parent / "pictures" / "tuned.png", held_out[::2], named)
     replace_section(PAGE, "tuned", "\n".join(text))
     figures = {
         case.name: {method.name: read_figures(case, method) for method in methods}
-        for cases, methods in of_half.values()
-        for case in cases
+        for half, methods in of_half.items()
+        for case in made[half]
     }
     FIGURES.write_text(json.dumps(without_nan({"tables": tables, "cases": figures}), indent=1) + "\n", encoding="utf-8")
 
@@ -145,11 +153,10 @@ def main():
     parser.add_argument("--held-out", action="store_true", help="make the held-out half, else the one to choose on")
     parser.add_argument("--report", action="store_true", help="make nothing, and report what earlier runs have made")
     options = parser.parse_args()
-    held_out = [*shown()[0], control(), *shown()[1]]
-    half, methods = (HELD_OUT, held_out) if options.held_out else (TUNING, chosen_from())
+    half, methods = (HELD_OUT, [*shown()[0], *shown()[1]]) if options.held_out else (TUNING, chosen_from())
     if not options.report:
         make_clips([(case, method) for case in cases(half) for method in methods], options.processes)
-    write_report(cases(TUNING), cases(HELD_OUT))
+    write_report()
 
 
 if __name__ == "__main__":
