@@ -2,6 +2,8 @@
 
 import comfy.cldm.cldm
 import comfy.controlnet
+import comfy.hooks
+import comfy.lora
 import comfy.ops
 import comfy.samplers
 import comfy.sd
@@ -151,6 +153,28 @@ def with_lora(model, seed: int = 0, strength: float = 1.0):
         weights[f"{name}.lora_up.weight"] = torch.randn(height, 4, generator=generator)
         weights[f"{name}.lora_down.weight"] = torch.randn(4, width, generator=generator) * 0.1
     return comfy.sd.load_lora_for_models(model, None, weights, strength, 0.0)[0]
+
+
+def lora_hook(model, seed: int = 0):
+    """A LoRA on one layer's attention, as Create Hook LoRA gives it out."""
+    keys = comfy.lora.model_lora_keys_unet(model.model, {})
+    name = next(name for name in keys if "output_blocks_0" in name or "up_blocks_0" in name and "attn1_to_q" in name)
+    weight = model.model.state_dict()[keys[name]]
+    generator = torch.Generator().manual_seed(seed)
+    lora = {
+        f"{name}.lora_up.weight": torch.randn(len(weight), 2, generator=generator),
+        f"{name}.lora_down.weight": torch.randn(2, weight[0].numel(), generator=generator) * 0.3,
+        f"{name}.alpha": torch.tensor(2.0),
+    }
+    return comfy.hooks.create_hook_lora(lora, 1.0, 0.0)
+
+
+class FakeVae:
+    """A VAE that only shrinks; a picture's latent has its channels and one of zeros."""
+
+    def encode(self, pixels):
+        small = torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1), 8)
+        return torch.cat([small, torch.zeros_like(small[:, :1])], dim=1) * 4
 
 
 class CallCounter:

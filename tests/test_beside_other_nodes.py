@@ -28,6 +28,7 @@ from edit_cases import (
     edited,
     inverted,
     inverted_noise,
+    lora_hook,
     negative,
     prompt_edit,
     random_controlnet,
@@ -199,19 +200,6 @@ def test_an_area_on_the_negative(source):
 # LoRAs for one prompt.
 
 
-def lora_hook(model, seed=0):
-    keys = comfy.lora.model_lora_keys_unet(model.model, {})
-    name = next(name for name in keys if "output_blocks_0" in name or "up_blocks_0" in name and "attn1_to_q" in name)
-    weight = model.model.state_dict()[keys[name]]
-    generator = torch.Generator().manual_seed(seed)
-    lora = {
-        f"{name}.lora_up.weight": torch.randn(len(weight), 2, generator=generator),
-        f"{name}.lora_down.weight": torch.randn(2, weight[0].numel(), generator=generator) * 0.3,
-        f"{name}.alpha": torch.tensor(2.0),
-    }
-    return comfy.hooks.create_hook_lora(lora, 1.0, 0.0)
-
-
 def hooked(conds, hooks):
     return comfy.hooks.set_hooks_for_conditioning(conds, hooks)
 
@@ -305,11 +293,19 @@ def test_samplers_that_add_noise_are_refused_by_name():
         return module.sample_rk_beta(model, x, sigmas, extra_args, callback, disable, rk_type="res_2m")
 
     hands_on.__name__ = "sample_res_2m"
-    for function, options in ((sample_rk_beta, {}), (sample_rk_beta, {"eta": 0.2}), (hands_on, {})):
+    silent = {"eta": 0.0, "eta_substep": 0.0, "etas": torch.zeros(9), "etas_substep": torch.zeros(9)}
+    for function, options in (
+        (sample_rk_beta, {}),
+        (sample_rk_beta, {"eta": 0.2}),
+        (sample_rk_beta, {"eta": 0.0, "eta_substep": 0.5}),
+        (sample_rk_beta, {**silent, "etas": torch.tensor([0.0, 0.5, 0.0])}),
+        (sample_rk_beta, {**silent, "etas_substep": torch.tensor([0.0, 0.5, 0.0])}),
+        (hands_on, {}),
+    ):
         with pytest.raises(ValueError, match=f"the sampler {function.__name__[7:]} adds random noise .*euler, ddim"):
             check_sampler(comfy.samplers.KSAMPLER(function, options))
     hands_on.__name__ = "sample_res_2m_ode"
-    for function, options in ((sample_rk_beta, {"eta": 0.0}), (hands_on, {})):
+    for function, options in ((sample_rk_beta, {"eta": 0.0}), (sample_rk_beta, silent), (hands_on, {})):
         check_sampler(comfy.samplers.KSAMPLER(function, options))
     passing = deterministic_samplers()
     assert {"euler", "ddim", "heun", "dpm_2", "dpm_fast", "dpm_adaptive", "dpmpp_2m", "res_multistep"} <= set(passing)
@@ -474,6 +470,9 @@ def freeu(model):
 class Attn2Replace:
     """Adds to cross-attention's output, as IPAdapter does."""
 
+    def __init__(self, **settings):
+        self.kwargs = [settings]
+
     def __call__(self, query, key, value, extra):
         return plain_attention(query, key, value, extra) + query.mean(dim=1, keepdim=True)
 
@@ -508,9 +507,41 @@ def test_the_source_keeps_what_was_there(node, name, clip, tmp_path):
     run = inverted(model, EDIT, clip, schedule="normal")
     write_source(str(tmp_path / "run.safetensors"), run)
     for source in (run, read_source(str(tmp_path / "run.safetensors"))):
-        assert source.made_with == (name,) and what_changed(model, source) == []
+        assert list(source.made_with) == [name] and what_changed(model, source) == []
         gone = what_changed(inflated(small_model()), source)
         assert gone == [f"{name} was on the model at the inversion, and is not now: the source is replayed without it"]
+
+
+def other_freeu(model):
+    return nodes_freelunch.FreeU_V2.execute(model, 1.3, 1.4, 0.9, 0.3).result[0]
+
+
+def weighted_ipadapter(weight, picture=1.0):
+    def node(model):
+        model = model.clone()
+        model.set_model_attn2_replace(Attn2Replace(weight=weight, cond=torch.full((4, 8), picture)), "middle", 0)
+        return model
+
+    return node
+
+
+@pytest.mark.parametrize(
+    "before, now, name",
+    [
+        (freeu, other_freeu, "FreeU_V2"),
+        (lambda model: deep_shrink(model, 2.0), lambda model: deep_shrink(model, 1.5), "Kohya Deep Shrink"),
+        (weighted_ipadapter(0.5), weighted_ipadapter(0.6), "IPAdapter"),
+        (weighted_ipadapter(0.5), weighted_ipadapter(0.5, picture=0.9), "IPAdapter"),
+    ],
+)
+def test_other_values_than_at_the_inversion_are_told(before, now, name, clip, tmp_path):
+    model = inflated(small_model())
+    source = inverted(before(model), EDIT, clip, schedule="normal")
+    write_source(str(tmp_path / "run.safetensors"), source)
+    for run in (source, read_source(str(tmp_path / "run.safetensors"))):
+        assert what_changed(before(model), run) == []
+        told_now = f"{name} has other values than at the inversion: the source is replayed with those of now"
+        assert what_changed(now(model), run) == [told_now]
 
 
 def test_deep_shrink_at_the_edit_alone_is_told(source):

@@ -6,7 +6,7 @@ import torch
 from comfy_extras.nodes_ip2p import InstructPixToPixConditioning
 
 import nodes
-from edit_cases import clip_latent, conditioning, inverted, negative, prompt_edit, small_model
+from edit_cases import FakeVae, clip_latent, conditioning, inverted, negative, prompt_edit, small_model
 from fatezero_pack.fatezero.edit.chunk_fusion import ChunkFusion
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.sampling import sample_edit
@@ -21,14 +21,6 @@ from golden_unet import relative
 
 EDIT = prompt_edit()
 FRAMES = 3
-
-
-class FakeVae:
-    """A VAE that only shrinks; a picture's latent has its channels and one of zeros."""
-
-    def encode(self, pixels):
-        small = torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1), 8)
-        return torch.cat([small, torch.zeros_like(small[:, :1])], dim=1) * 4
 
 
 def inpainting_model():

@@ -12,6 +12,8 @@ from ..source.source_check import check_model
 from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
 
 DETERMINISTIC = ("res_multistep", "res_multistep_cfg_pp")  # take a noise sampler that they never use
+# Options that say how much noise is added: for the whole run or as a schedule, at steps or within them (RES4LYF).
+NOISE_AMOUNTS = ("eta", "etas", "eta_substep", "etas_substep")
 
 
 def check_run(guider, source, edit, settings, latent_image, sampler, sigmas, args, kwargs) -> None:
@@ -55,7 +57,7 @@ def check_sampler(sampler) -> None:
     if adds_noise(function, options) or "ancestral" in name or options.get("s_churn", 0.0) > 0:
         raise Refusal(
             f"the sampler {name} adds random noise at every step, which destroys the inverted "
-            "clip; choose euler, ddim, heun, dpm_2 or another deterministic sampler (or its 'eta' 0)."
+            "clip; choose euler, ddim, heun, dpm_2 or another deterministic sampler (or its 'eta' and 'eta_substep' 0)."
         )
 
 
@@ -65,8 +67,10 @@ def adds_noise(function, options: dict) -> bool:
     RES4LYF's entries in KSampler hand on to a sampler that adds noise unless they end in "_ode".
     """
     parameters = inspect.signature(function).parameters
-    if "eta" in options or "eta" in parameters:
-        return options.get("eta", parameters["eta"].default if "eta" in parameters else 0.0) != 0
+    amounts = {name: parameters[name].default for name in NOISE_AMOUNTS if name in parameters}
+    amounts |= {name: options[name] for name in NOISE_AMOUNTS if name in options}
+    if amounts:
+        return any(bool(torch.as_tensor(amount).any()) for amount in amounts.values() if amount is not None)
     called = getattr(getattr(function, "__code__", None), "co_names", ())
     return "noise_sampler" in parameters or ("sample_rk_beta" in called and not function.__name__.endswith("_ode"))
 

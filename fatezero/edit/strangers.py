@@ -1,6 +1,6 @@
 """Other nodes on the edit's model that were not there at the inversion, and what becomes of the source's rows."""
 
-from ..network.other_nodes import RESIZING, names_on
+from ..network.other_nodes import RESIZING, nodes_on
 from ..source.source_run import SourceRun
 
 
@@ -11,18 +11,27 @@ def added_nodes(model, source: SourceRun) -> frozenset[str]:
 
 
 def what_changed(model, source: SourceRun) -> list[str]:
-    """What to tell of the nodes that are on a ModelPatcher now or were there at the inversion, not both."""
+    """What to tell of the nodes on a ModelPatcher that are not as they were at the inversion."""
     if source.made_with is None:
         return []
-    added, lost = added_nodes(model, source), set(source.made_with).difference(names_on(model))
-    through = _added(model, source).difference(added)
+    now, before, added = nodes_on(model), source.made_with, added_nodes(model, source)
     texts = [
-        (added, "not on the model at the inversion: the source is replayed without it, in calls of its own"),
-        (through, "not on the model at the inversion, and changes sizes: the source is replayed through it"),
-        (lost, "on the model at the inversion, and is not now: the source is replayed without it"),
+        (added, "was not on the model at the inversion: the source is replayed without it, in calls of its own"),
+        (
+            _added(model, source) - added,
+            "was not on the model at the inversion, and changes sizes: the source is replayed through it",
+        ),
+        (
+            before.keys() - now.keys(),
+            "was on the model at the inversion, and is not now: the source is replayed without it",
+        ),
+        (
+            {name for name in before.keys() & now.keys() if before[name] != now[name]},
+            "has other values than at the inversion: the source is replayed with those of now",
+        ),
     ]
-    return [f"{name} was {text}" for names, text in texts for name in sorted(names)]
+    return [f"{name} {text}" for names, text in texts for name in sorted(names)]
 
 
 def _added(model, source: SourceRun) -> frozenset[str]:
-    return frozenset() if source.made_with is None else frozenset(names_on(model)).difference(source.made_with)
+    return frozenset() if source.made_with is None else frozenset(nodes_on(model)).difference(source.made_with)

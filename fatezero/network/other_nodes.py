@@ -1,7 +1,10 @@
 """Other nodes' patches on a MODEL, by the names under which people know them."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+
+import torch
 
 from ..refusal import Refusal
 from .unet.attention import Hook, with_replaced_blocks
@@ -32,10 +35,15 @@ def refuse_merging(model) -> None:
             )
 
 
-def names_on(model) -> tuple[str, ...]:
-    """The nodes whose patches change what a ModelPatcher's blocks compute for any row, by name, each once."""
-    makers = {_maker(patch) for patch in _patches(model)}.difference(GUIDANCE)
-    return tuple(sorted({NAMES.get(maker, maker) for maker in makers}))
+def nodes_on(model) -> dict[str, str]:
+    """The nodes whose patches change what a ModelPatcher's blocks compute for any row: by name a short text that is
+    another one where their values are others."""
+    found: dict[str, set[str]] = {}
+    for patch in _patches(model):
+        maker = _maker(patch)
+        if maker not in GUIDANCE:
+            found.setdefault(NAMES.get(maker, maker), set()).add(";".join(_values(patch)))
+    return {name: hashlib.sha256("\n".join(sorted(found[name])).encode()).hexdigest()[:16] for name in sorted(found)}
 
 
 def without_patches(model_options: dict, names: frozenset[str]) -> dict:
@@ -43,7 +51,7 @@ def without_patches(model_options: dict, names: frozenset[str]) -> dict:
 
     Args:
         model_options: Of the call; not changed.
-        names: As of `names_on`.
+        names: As of `nodes_on`.
     """
 
     def stays(patch) -> bool:
@@ -75,3 +83,30 @@ def _patches(model) -> Iterator:
 def _maker(patch) -> str:
     """The class that a patch belongs to, or that defines it: for a function within a node's, the node's."""
     return getattr(patch, "__qualname__", type(patch).__name__).split(".")[0]
+
+
+def _values(held, depth: int = 5) -> Iterator[str]:
+    """The plain values in a patch, as text: what a function has closed over, an object's attributes, a little of
+    tensors. What it cannot name is left out.
+    """
+    if isinstance(held, (bool, int, float, str)):
+        yield repr(held)
+    elif isinstance(held, torch.Tensor):
+        yield f"{tuple(held.shape)} {held.detach().reshape(-1)[:16].tolist()}"
+    elif depth and isinstance(held, dict):
+        for name in sorted(name for name in held if isinstance(name, (str, int, float))):
+            yield from (f"{name} {value}" for value in _values(held[name], depth - 1))
+    elif depth and isinstance(held, (list, tuple)):
+        for item in held:
+            yield from _values(item, depth - 1)
+    elif depth:
+        cells = getattr(held, "__closure__", None) or ()
+        yield from _values([cell.cell_contents for cell in cells if _is_set(cell)], depth - 1)
+        yield from _values([getattr(held, "__self__", None), getattr(held, "__dict__", None)], depth - 1)
+
+
+def _is_set(cell) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False

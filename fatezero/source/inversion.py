@@ -12,7 +12,7 @@ from ..network.chunked_sampling import ChunkedRun
 from ..network.model_call import ModelCall
 from ..network.model_identity import fingerprint
 from ..network.option_keys import INVERSION, TOKENS
-from ..network.other_nodes import names_on
+from ..network.other_nodes import nodes_on
 from ..network.unet.attention import install_hooks, plain_attention
 from ..network.unet.check import prediction_type
 from ..network.unet.inflation import inflation_of
@@ -169,7 +169,7 @@ def invert(
         tokens=tokens,
         inflation=inflation_of(model),
         fingerprint=fingerprint(model),
-        made_with=names_on(model),
+        made_with=nodes_on(model),
     )
 
 

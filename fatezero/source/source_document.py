@@ -158,13 +158,13 @@ def read_inflation(document: dict) -> Inflation | None:
     return Inflation(tuple(entries), minimum_width, entry(saved, "normalise_across_frames", bool))
 
 
-def read_made_with(document: dict) -> tuple[str, ...] | None:
+def read_made_with(document: dict) -> dict[str, str] | None:
     if "made_with" not in document:  # files of version 0.1.0
         return None
-    names = entry(document, "made_with", list)
-    if any(type(name) is not str for name in names):
+    made_with = entry(document, "made_with", dict)
+    if any(type(values) is not str for values in made_with.values()):
         raise DefectiveFile("its 'made_with' is wrong")
-    return tuple(names)
+    return made_with
 
 
 def tokens_document(tokens: PromptTokens | None) -> dict | None:

@@ -72,7 +72,7 @@ def _document(source: SourceRun, tensors: dict[str, torch.Tensor]) -> dict:
         "null_text": _add_null_text(source.null_text, tensors),
     }
     if source.made_with is not None:
-        document["made_with"] = list(source.made_with)
+        document["made_with"] = source.made_with
     return {**document, **dict(zip(SIZES, (source.steps, *source.trajectory.shape[1:])))}
 
 

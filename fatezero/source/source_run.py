@@ -44,7 +44,7 @@ class SourceRun(TensorList):
     label: at which sigma each call was evaluated ("target", as the official code, or "current", as the paper prints
     it); conditioning: the source prompt's CONDITIONING; tokens: its PromptTokens, or None when it was not made by Edit
     Prompts; null_text: from Null-Text Optimization, or None; made_with: the nodes that had patched the model, as of
-    `names_on`, or None where a file of version 0.1.0 does not say.
+    `nodes_on`, or None where a file of version 0.1.0 does not say.
     """
 
     sigmas: torch.Tensor
@@ -58,7 +58,7 @@ class SourceRun(TensorList):
     fingerprint: str
     version: int = 1
     null_text: NullText | None = None
-    made_with: tuple[str, ...] | None = None
+    made_with: dict[str, str] | None = None
     cache: AttentionCache = field(default_factory=AttentionCache, repr=False)
 
     def __post_init__(self):
