@@ -1,4 +1,5 @@
-"""`python -m benchmarks.compatibility`: the pack beside every node that patches a model, in a table of what works.
+"""`python -m benchmarks.compatibility`: the pack beside every node of a graph, in a table of what works.
 
-candidates: the nodes that are found; cells: what is measured of each; table: verdicts and docs/compatibility.md.
+candidates: the nodes that are found, with values for their inputs; graph: where they stand; cells: what is measured;
+table: verdicts and docs/compatibility.md.
 """

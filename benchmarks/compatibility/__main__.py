@@ -1,50 +1,77 @@
-"""`python -m benchmarks.compatibility [--packs] [--only NAME] [--key-frames ...] [--write]`.
+"""`python -m benchmarks.compatibility [--only NAME ...] [--packs] [--pack PATH ...] [--key-frames ...] [--write]`.
 
-COMFYUI_PATH names the ComfyUI; with --packs the nodes of its custom_nodes folder are examined too.
+COMFYUI_PATH names the ComfyUI; with --packs the nodes of its custom_nodes folder are examined too, with --pack those of
+packs that lie anywhere.
 """
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 import comfyui_version
 
 from edit_cases import small_model
 
-from .candidates import candidates, load_nodes
-from .cells import Bench, examined
-from .table import as_rows, verdict
+from .candidates import KINDS, candidates, load_nodes
+from .cells import STEPS, Bench, examined
+from .table import PAGE, as_row, as_table, verdict, write_section
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
-HEAD = """# Beside other nodes
-
-What `python -m benchmarks.compatibility` found with ComfyUI {version}: every node that patches a model and can be
-applied to a UNet without further files, on a small UNet with random weights, {key_frames} as key frames.
+HEADINGS = {
+    "MODEL": "node on the model",
+    "CONDITIONING": "node on a conditioning",
+    "GUIDER": "guider",
+    "SAMPLER": "sampler",
+}
+ABOUT = """
+What `python -m benchmarks.compatibility --write` found with ComfyUI {version}: every node that patches a model, changes
+a conditioning, guides or samples, and can be applied to a UNet without further files, on a small UNet with random
+weights, {key_frames} as key frames. {packs}
 
 *works*: the order of the nodes does not matter to the bit, a second run is the same to the bit, frames in chunks and a
-cache give the same to 1e-5, and with all windows shut the edit is the node alone to 1e-6. The figures are relative L2
-distances of latents: how far the node moves things.
+cache give the same to 1e-5, and with all windows shut the edit is the node alone to 1e-6. *refused*: before work
+starts, in the sentence beside it. *breaks without the pack*: ComfyUI's own fault with a batch of frames. The figures
+are relative L2 distances of latents: how far the node moves things.
 
-"""
+{counts}."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compatibility")
     parser.add_argument("--packs", action="store_true", help="also the packs in ComfyUI's custom_nodes")
-    parser.add_argument("--only", metavar="NAME", help="nodes whose name contains this")
+    parser.add_argument("--pack", nargs="+", type=Path, default=[], metavar="PATH", help="also packs at these places")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="nodes whose name contains one of these")
     parser.add_argument("--key-frames", default="current, middle", help="of Inflate UNet")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of inversion and edit")
     parser.add_argument("--write", action="store_true", help=f"write the page docs/{PAGE.name}")
     options = parser.parse_args()
-    load_nodes(options.packs)
-    bench = Bench(small_model(), options.key_frames)
+    load_nodes(options.packs, options.pack)
+    bench = Bench(small_model(), options.key_frames, steps=options.steps)
     found = {}
     for candidate in candidates(options.only):
-        found[candidate.name] = examined(bench, candidate.apply)
-        print(as_rows({candidate.name: found[candidate.name]})[-1], flush=True)
-    words = [verdict(cell) for cell in found.values()]
-    print(", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words)))
+        found[candidate] = examined(bench, candidate.graph)
+        print(as_row(candidate.name, found[candidate]), flush=True)
+    counted = Counter(map(verdict, found.values()))
+    counts = ", ".join(f"{count} {word}" for word, count in counted.items())
+    print(counts)
     if options.write:
-        head = HEAD.format(version=comfyui_version.__version__, key_frames=options.key_frames)
-        PAGE.write_text(head + "\n".join(as_rows(found)) + "\n", encoding="utf-8")
+        packs = sorted({candidate.pack for candidate in found} - {"core"})
+        with_packs = f"With {', '.join(packs)}." if packs else "Without third-party packs."
+        about = ABOUT.format(
+            version=comfyui_version.__version__, key_frames=options.key_frames, packs=with_packs, counts=counts
+        )
+        write_section("Nodes", [about, *_tables(found)])
+
+
+def _tables(found) -> list[str]:
+    lines = []
+    for kind in KINDS:
+        cells = {_name(candidate): cell for candidate, cell in found.items() if candidate.kind == kind}
+        lines += as_table(cells, HEADINGS[kind])
+    return lines
+
+
+def _name(candidate) -> str:
+    return candidate.name if candidate.pack == "core" else f"{candidate.name} ({candidate.pack})"
 
 
 if __name__ == "__main__":

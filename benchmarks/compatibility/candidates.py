@@ -1,145 +1,131 @@
-"""The nodes that take a MODEL and give one back, each with values at which it acts on a small UNet."""
+"""The nodes that may stand beside the pack in a graph, each with values at which it acts on a small UNet."""
 
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import comfy.samplers
 import torch
 
 import nodes
-from edit_cases import negative, small_model
+from edit_cases import negative
 
-# Values in place of a node's defaults, at which it acts on a latent of 16x16 in few steps.
-ACTING = {
-    "EasyCache": {"reuse_threshold": 0.5, "start_percent": 0.0, "end_percent": 1.0},
-    "LazyCache": {"reuse_threshold": 0.5, "start_percent": 0.0, "end_percent": 1.0},
-    "HyperTile": {"tile_size": 64, "swap_size": 1},
-    "PatchModelAddDownscale": {"block_number": 1, "end_percent": 1.0},
-    "FreSca": {"scale_low": 1.1, "scale_high": 1.2},
-    "CFGOverride": {"cfg": 3.0},
-    "UNetSelfAttentionMultiply": {"q": 1.1, "v": 0.9},
-    "UNetCrossAttentionMultiply": {"q": 1.1, "v": 0.9},
-    "ContextWindowsManual": {"context_length": 2, "context_overlap": 1},
-}
-# What only other kinds of model read, or what needs files and devices that are not here.
+from .graph import AS_USUAL, Graph
+from .values import filled
+
+# What only other kinds of model read, or what makes latents of its own.
 OTHER_KINDS = (
-    *(
-        "Wan",
-        "WAN",
-        "wan",
-        "LTXV",
-        "Flux",
-        "SD3",
-        "Qwen",
-        "Hunyuan",
-        "Chroma",
-        "Cosmos",
-        "Mochi",
-        "Aura",
-        "Krea",
-        "SD35",
-    ),
-    *(
-        "HiDream",
-        "MiniMax",
-        "StableCascade",
-        "TripoSplat",
-        "ARVideo",
-        "ScaleROPE",
-        "ModelNoiseScale",
-        "DiT",
-        "SDXL",
-        "SD2",
-    ),
+    *("Wan", "WAN", "wan", "LTXV", "Flux", "SD3", "SD35", "SDXL", "SD2", "Qwen", "Hunyuan", "Chroma", "Cosmos"),
+    *("Mochi", "Aura", "Krea", "HiDream", "MiniMax", "StableCascade", "StableZero", "SVD", "SV3D", "TripoSplat"),
+    *("ARVideo", "ScaleROPE", "ModelNoiseScale", "DiT", "Kandinsky", "Audio", "VOID", "PiD", "SeedVR", "Upscale"),
+    *("Reference", "PercentageVideo", "SkipLayerGuidanceSimple"),
 )
 TOO_SLOW = ("TorchCompileModel",)  # compiles the small UNet for minutes
+MODEL, CONDITIONING, GUIDER, SAMPLER = KINDS = "MODEL", "CONDITIONING", "GUIDER", "SAMPLER"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A node and how it is applied: `apply(model)` gives the patched model."""
+    """A node in a graph. kind: what it gives out; name: with where it stands, if that is not all over the graph."""
 
     name: str
-    apply: Callable
+    kind: str
+    graph: Graph
     pack: str = "core"
 
 
-def candidates(only: str | None = None) -> Iterator[Candidate]:
-    """Every registered node with a MODEL in and out whose other inputs can be filled here."""
-    for name, node in sorted(nodes.NODE_CLASS_MAPPINGS.items()):
-        if name.startswith("FateZero") or name in TOO_SLOW or (only and only.lower() not in name.lower()):
-            continue
-        filled = _filled(name, node)
-        if filled is not None:
-            yield Candidate(name, _application(node, *filled), _pack(node))
+def candidates(only: list[str] | None = None) -> Iterator[Candidate]:
+    """Every registered node of the KINDS whose inputs can be filled here, and every sampler by name.
+
+    only: parts of names; None for all.
+    """
+    for kind in KINDS:
+        for name, node in sorted(nodes.NODE_CLASS_MAPPINGS.items()):
+            if name.startswith("FateZero") or name in TOO_SLOW or any(other in name for other in OTHER_KINDS):
+                continue
+            for candidate in _of_node(name, node, kind):
+                if only is None or any(part.lower() in candidate.name.lower() for part in only):
+                    yield candidate
+    for name in comfy.samplers.SAMPLER_NAMES:
+        if only is None or any(part.lower() in f"sampler {name}" for part in only):
+            sampler = comfy.samplers.sampler_object(name)
+            yield Candidate(f"sampler {name}", SAMPLER, replace(AS_USUAL, sampler=lambda _, sampler=sampler: sampler))
 
 
-def load_nodes(packs: bool) -> None:
-    """Registers ComfyUI's own nodes, and with `packs` those of its custom_nodes folder."""
-    asyncio.run(nodes.init_builtin_extra_nodes())
-    if packs:
-        asyncio.run(nodes.init_external_custom_nodes())
+def load_nodes(packs: bool = False, folders: list[Path] | None = None) -> None:
+    """Registers ComfyUI's own nodes; with `packs` those of its custom_nodes folder, and those of other folders."""
+
+    async def load():
+        await nodes.init_builtin_extra_nodes()
+        if packs:
+            await nodes.init_external_custom_nodes()
+        for folder in folders or []:
+            if not await nodes.load_custom_node(str(folder), module_parent="custom_nodes"):
+                raise SystemExit(f"{folder} could not be loaded as a pack; see above.")
+
+    asyncio.run(load())
 
 
-def _filled(name: str, node) -> tuple[str, dict, int] | None:
-    """The name of the input that takes the model, values for the others, and which output is the model."""
+def _of_node(name: str, node, kind: str) -> Iterator[Candidate]:
+    """The places of a graph in which a node can stand for what it gives out."""
     try:
-        inputs, outputs = node.INPUT_TYPES(), list(node.RETURN_TYPES)
+        outputs = list(node.RETURN_TYPES)
     except Exception:  # a pack's node that cannot even be described
-        return None
-    if "MODEL" not in outputs or any(kind in name for kind in OTHER_KINDS):
-        return None
-    declared = {**inputs.get("required", {}), **inputs.get("optional", {})}
-    models = [name for name, (kind, *_) in declared.items() if kind == "MODEL"]
-    if not models:
-        return None
-    values = {}
-    for key, (kind, *options) in inputs.get("required", {}).items():
-        if key != models[0]:
-            value = _value(kind, options[0] if options else {})
-            if value is None:
-                return None
-            values[key] = value
-    return models[0], {**values, **ACTING.get(name, {})}, outputs.index("MODEL")
+        return
+    through = kind in (MODEL, CONDITIONING)  # takes one and gives it back; else it is made of the others
+    values = filled(name, node, kind if through else None) if kind in outputs and name != "KSamplerSelect" else None
+    if values is None:
+        return
+    pack = _pack(node)
+    if kind == CONDITIONING:
+        for place in ("source", "positive", "negative"):
+            graph = replace(AS_USUAL, **{place: _application(node, kind, values)})
+            yield Candidate(f"{name} on the {place}", kind, graph, pack)
+    elif kind == MODEL:
+        yield Candidate(name, kind, replace(AS_USUAL, patch=_application(node, kind, values)), pack)
+    elif kind == GUIDER:
+        yield Candidate(name, kind, replace(AS_USUAL, guider=_guider(node, values)), pack)
+    else:
+        yield Candidate(name, kind, replace(AS_USUAL, sampler=lambda model: _run(node, SAMPLER, values)), pack)
 
 
-def _value(kind, options: dict):
-    """Something for an input of this type; None where there is nothing."""
-    if isinstance(kind, list):
-        return options.get("default", kind[0] if kind else None)
-    if kind == "COMBO":
-        choices = options.get("options") or [None]
-        return options.get("default") or choices[0]
-    if kind in ("INT", "FLOAT", "STRING", "BOOLEAN"):
-        return options.get("default", {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}[kind])
-    if kind == "MODEL":
-        return _another_model()
-    if kind == "CONDITIONING":
-        return negative()
-    if kind == "LATENT_OPERATION":
-        return lambda latent, **_: latent * 0.9
-    return None
+def _application(node, kind: str, values: dict) -> Callable:
+    """A function of what the node takes and gives back."""
+    (through,) = [name for name, value in values.items() if value is filled]
+
+    def apply(value):
+        return _run(node, kind, {**values, through: value})
+
+    return apply
 
 
-def _another_model():
-    """A model with small weights, so that adding them does not blow up rounding."""
-    model = small_model(seed=1)
-    for parameter in model.model.diffusion_model.parameters():
-        parameter.data *= 0.05
-    return model
+def _guider(node, values: dict) -> Callable:
+    """A function of model, positive and negative, which stand for the inputs of these types."""
+
+    def make(model, positive, others):
+        mine = dict(values)
+        for index, name in enumerate(_inputs(node, CONDITIONING)):
+            mine[name] = positive if index == 0 else others if "negative" in name else negative()
+        return _run(node, GUIDER, {**mine, **dict.fromkeys(_inputs(node, MODEL), model)})
+
+    return make
 
 
-def _application(node, model_input: str, values: dict, output: int) -> Callable:
-    def apply(model):
-        arguments = {model_input: model, **values}
-        if hasattr(node, "define_schema"):
-            result = node.execute(**arguments)
-        else:
-            result = getattr(node(), node.FUNCTION)(**arguments)
-        return getattr(result, "result", result)[output]
+def _inputs(node, kind: str) -> list[str]:
+    declared = node.INPUT_TYPES().get("required", {})
+    return [name for name, (its_kind, *_) in declared.items() if its_kind == kind]
 
-    return torch.inference_mode()(apply)
+
+@torch.inference_mode()
+def _run(node, kind: str, arguments: dict):
+    """The node's first output of a kind."""
+    if hasattr(node, "define_schema"):
+        result = node.execute(**arguments)
+    else:
+        result = getattr(node(), node.FUNCTION)(**arguments)
+    return getattr(result, "result", result)[list(node.RETURN_TYPES).index(kind)]
 
 
 def _pack(node) -> str:

@@ -6,7 +6,6 @@ second run give the same.
 
 from dataclasses import dataclass, field
 
-import comfy.samplers
 import torch
 
 from edit_cases import clip_latent, conditioning, negative, prompt_edit
@@ -15,7 +14,9 @@ from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.inflate import CUSTOM, InflateUNet
 from fatezero_pack.nodes.invert import Invert
 
-FRAMES, STEPS, CFG = 2, 3, 4.0
+from .graph import AS_USUAL, Graph, unchanged
+
+FRAMES, STEPS = 2, 3
 PRESET = {
     "preset": "attribute",
     "self_from": 0.0,
@@ -62,62 +63,66 @@ class Cell:
 
 
 class Bench:
-    """A small model, a clip and the pack's nodes, to run a node beside them."""
+    """A small model, a clip and the pack's nodes, to run a graph with them."""
 
-    def __init__(self, model, key_frames: str = "current, middle"):
+    def __init__(
+        self,
+        model,
+        key_frames: str = "current, middle",
+        usual: Graph = AS_USUAL,
+        size: int = 16,
+        steps: int = STEPS,
+        frames: int = FRAMES,
+    ):
+        """usual: the graph without the nodes in question; size: of the latent."""
         self.model = model
         self.key_frames = key_frames
-        self.latent = clip_latent(frames=FRAMES)
-        self.baseline = self.inverted(unchanged)
-        self.edit = self.edited(unchanged, AFTER, self.baseline)
+        self.steps = steps
+        self.latent = clip_latent(frames, size, size)
+        self.baseline = self.inverted(usual)
+        self.edit = self.edited(usual, self.baseline)
 
-    def built(self, apply, place: str, at_once: int = 0):
-        """The model with the node before or after Inflate."""
-        model = apply(self.model) if place == BEFORE else self.model
+    def built(self, graph: Graph, place: str, at_once: int = 0):
+        """The model with the graph's patch before or after Inflate."""
+        model = graph.patch(self.model) if place == BEFORE else self.model
         if self.key_frames:
             model = InflateUNet.execute(
                 model, CUSTOM, custom_key_frames=self.key_frames, frames_at_once=at_once
             ).result[0]
-        return apply(model) if place == AFTER else model
+        return graph.patch(model) if place == AFTER else model
 
-    def inverted(self, apply, place: str = AFTER, at_once: int = 0):
-        """(noise latent, source run) of an inversion with the node on the model."""
+    def inverted(self, graph: Graph, place: str = AFTER, at_once: int = 0):
+        """(noise latent, source run) of an inversion."""
         noise, source, *_ = Invert.execute(
-            self.built(apply, place, at_once),
-            conditioning(EDIT.source),
+            self.built(graph, place, at_once),
+            graph.source(conditioning(EDIT.source)),
             {"samples": self.latent},
-            steps=STEPS,
+            steps=self.steps,
             schedule="normal",
             reuse=False,
         ).result
         return noise["samples"], source
 
-    def edited(self, apply, place: str, inversion, at_once: int = 0, shut: bool = False, cache: str = "replay"):
-        """The edit with the node at a place."""
+    def edited(self, graph: Graph, inversion, place=AFTER, at_once: int = 0, shut: bool = False, cache: str = "replay"):
+        """The edit, with the graph's patch at a place."""
         noise, source = inversion
         windows = {"self_until": 0.0, "cross_until": 0.0} if shut else {}
-        model = self.built(apply, place, at_once)
+        model = self.built(graph, place, at_once)
         preset = {**PRESET, **windows}
         blended = AttentionBlend.execute(model, source, EDIT, preset=preset, source_attention=cache).result[0]
-        return self.sampled(apply(blended) if place == LAST else blended, noise, source)
+        return self.sampled(graph, graph.patch(blended) if place == LAST else blended, noise, source)
 
-    def alone(self, apply, inversion):
+    def alone(self, graph: Graph, inversion):
         """The same sampling without Attention Blend."""
         noise, source = inversion
-        return self.sampled(self.built(apply, AFTER), noise, source)
+        return self.sampled(graph, self.built(graph, AFTER), noise, source)
 
-    def sampled(self, model, noise, source):
-        guider = comfy.samplers.CFGGuider(model)
-        guider.set_conds(conditioning(EDIT.target), negative())
-        guider.set_cfg(CFG)
-        return guider.sample(
-            torch.zeros_like(noise),
-            noise,
-            comfy.samplers.sampler_object("euler"),
-            source.sigmas.flip(0),
-            disable_pbar=True,
-            seed=0,
-        )
+    def sampled(self, graph: Graph, model, noise, source):
+        positive, others = graph.positive(conditioning(EDIT.target)), graph.negative(negative())
+        sigmas = source.sigmas.flip(0).clone()  # uni_pc writes into its own
+        sampler = graph.sampler(model)
+        guider = graph.guider(model, positive, others)
+        return guider.sample(torch.zeros_like(noise), noise, sampler, sigmas, disable_pbar=True, seed=0)
 
 
 def difference(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -126,45 +131,50 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
     return distance if distance == distance else float("inf")
 
 
-def unchanged(model):
-    return model
-
-
-def examined(bench: Bench, apply) -> Cell:
-    """All that is measured of a node: `apply(model)` gives the patched model."""
-    cell = Cell()
-    runs = _stage(cell, "without the pack", lambda: bench.alone(apply, bench.baseline))
-    inversion = _stage(cell, "inversion", lambda: _inversion(bench, apply, cell))
-    # As graphs are wired: the node stands before both. Where inversion refuses it, at the edit alone.
-    if runs is not None:
-        _stage(cell, "edit", lambda: _edit(bench, apply, cell, inversion or bench.baseline))
-        _stage(cell, "edit alone", lambda: bench.edited(apply, LAST, bench.baseline))
+def examined(bench: Bench, graph: Graph) -> Cell:
+    """All that is measured of a graph."""
+    cell, inversion = Cell(), bench.baseline
+    works_alone = stage(cell, "without the pack", lambda: bench.alone(graph, bench.baseline)) is not None
+    if graph.touches_inversion:
+        inversion = stage(cell, "inversion", lambda: _inversion(bench, graph, cell))
+    # As graphs are wired: a node on the model stands before both. Where inversion refuses it, at the edit alone.
+    if works_alone:
+        stage(cell, "edit", lambda: _edit(bench, graph, cell, inversion or bench.baseline))
+        stage(cell, "edit in chunks", lambda: _edit_in_chunks(bench, graph, cell, inversion or bench.baseline))
+        if graph.patch is not unchanged:
+            stage(cell, "edit alone", lambda: bench.edited(graph, bench.baseline, LAST))
     return cell
 
 
-def _inversion(bench: Bench, apply, cell: Cell):
-    inversion = bench.inverted(apply, AFTER)
+def _inversion(bench: Bench, graph: Graph, cell: Cell):
+    inversion = bench.inverted(graph)
     cell.effects["inversion"] = difference(inversion[0], bench.baseline[0])
-    cell.numbers["order at inversion"] = difference(bench.inverted(apply, BEFORE)[0], inversion[0])
-    cell.numbers["chunks at inversion"] = difference(bench.inverted(apply, AFTER, at_once=1)[0], inversion[0])
+    if graph.patch is not unchanged:
+        cell.numbers["order at inversion"] = difference(bench.inverted(graph, BEFORE)[0], inversion[0])
+    cell.numbers["chunks at inversion"] = difference(bench.inverted(graph, at_once=1)[0], inversion[0])
     return inversion
 
 
-def _edit(bench: Bench, apply, cell: Cell, inversion) -> None:
-    edit = bench.edited(apply, AFTER, inversion)
+def _edit(bench: Bench, graph: Graph, cell: Cell, inversion) -> None:
+    edit = bench.edited(graph, inversion)
     cell.effects["edit"] = difference(edit, bench.edit)
-    cell.numbers["order at edit"] = max(
-        difference(bench.edited(apply, place, inversion), edit) for place in (BEFORE, LAST)
-    )
-    cell.numbers["second run"] = difference(bench.edited(apply, AFTER, inversion), edit)
-    shut = bench.edited(apply, AFTER, inversion, shut=True)
-    cell.numbers["windows shut = node alone"] = difference(shut, bench.alone(apply, inversion))
-    cell.numbers["chunks at edit"] = difference(bench.edited(apply, AFTER, inversion, at_once=1), edit)
-    bench.edited(apply, AFTER, inversion, cache="auto")
-    cell.numbers["cache = replay"] = difference(bench.edited(apply, AFTER, inversion, cache="auto"), edit)
+    if graph.patch is not unchanged:
+        others = [bench.edited(graph, inversion, place) for place in (BEFORE, LAST)]
+        cell.numbers["order at edit"] = max(difference(other, edit) for other in others)
+    cell.numbers["second run"] = difference(bench.edited(graph, inversion), edit)
+    shut = bench.edited(graph, inversion, shut=True)
+    cell.numbers["windows shut = node alone"] = difference(shut, bench.alone(graph, inversion))
+    bench.edited(graph, inversion, cache="auto")
+    cell.numbers["cache = replay"] = difference(bench.edited(graph, inversion, cache="auto"), edit)
 
 
-def _stage(cell: Cell, name: str, run):
+def _edit_in_chunks(bench: Bench, graph: Graph, cell: Cell, inversion) -> None:
+    if "edit" in cell.effects:
+        edit = bench.edited(graph, inversion)
+        cell.numbers["chunks at edit"] = difference(bench.edited(graph, inversion, at_once=1), edit)
+
+
+def stage(cell: Cell, name: str, run):
     """What a stage gives, or None after noting how it was refused or broke."""
     try:
         with torch.inference_mode():

@@ -1,7 +1,10 @@
 """Verdicts of the cells, and the page that shows them."""
 
+from pathlib import Path
+
 from .cells import Cell
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
 WORKS, REFUSED, WRONG, BREAKS, FOREIGN = "works", "refused", "wrong", "breaks", "breaks without the pack"
 
 
@@ -27,18 +30,31 @@ def detail(cell: Cell) -> str:
     sentences = dict.fromkeys(cell.refused[stage] for stage in ("inversion", "edit") if stage in cell.refused)
     if sentences:
         return " / ".join(sentences)
-    if "edit alone" in cell.refused:
-        return f"on the edit alone it is refused: {cell.refused['edit alone']}"
-    return ""
+    parts = {"edit in chunks": "in chunks", "edit alone": "on the edit alone"}
+    return "; ".join(
+        f"{words} it is refused: {cell.refused[stage]}" for stage, words in parts.items() if stage in cell.refused
+    )
 
 
-def as_rows(found: dict[str, Cell]) -> list[str]:
-    """The table in Markdown, a node a line."""
-    rows = ["| node | verdict | moves the inversion | moves the edit | |", "|---|---|---|---|---|"]
-    for name, cell in found.items():
-        effects = " | ".join(
-            f"{cell.effects[stage]:.2g}" if stage in cell.effects else "" for stage in ("inversion", "edit")
-        )
-        text = detail(cell).replace("|", "/").replace("\n", " ")
-        rows.append(f"| {name} | {verdict(cell)} | {effects} | {text} |")
-    return rows
+def as_table(found: dict[str, Cell], kind: str) -> list[str]:
+    """The table of the nodes of one kind in Markdown, a node a line."""
+    return ["", f"| {kind} | verdict | moves the inversion | moves the edit | |", "|---|---|---|---|---|"] + [
+        as_row(name, cell) for name, cell in found.items()
+    ]
+
+
+def as_row(name: str, cell: Cell) -> str:
+    """A node's line of the table."""
+    effects = " | ".join(
+        f"{cell.effects[stage]:.2g}" if stage in cell.effects else "" for stage in ("inversion", "edit")
+    )
+    text = detail(cell).replace("|", "/").replace("\n", " ")
+    return f"| {name} | {verdict(cell)} | {effects} | {text} |"
+
+
+def write_section(heading: str, lines: list[str]) -> None:
+    """Puts a section into docs/compatibility.md, in place of the one with its heading."""
+    title, *sections = PAGE.read_text(encoding="utf-8").split("\n## ") if PAGE.exists() else ["# Beside other nodes\n"]
+    sections = {section.split("\n")[0]: section.rstrip() + "\n" for section in sections}
+    sections[heading] = "\n".join([heading, *lines]) + "\n"
+    PAGE.write_text("\n## ".join([title.rstrip() + "\n", *sections.values()]), encoding="utf-8")
