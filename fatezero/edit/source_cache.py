@@ -96,7 +96,7 @@ class SourceCache:
         try:
             return keep_attention(self.cache, attention_digest(self.model, self.source))
         except Unrecognised as reason:
-            return f"cache: goes with this source, since {reason}"
+            return f"Not kept for a new target, since {reason}."
 
 
 class CachedAttention:

@@ -34,8 +34,8 @@ def keep_attention(cache: AttentionCache, digest: str) -> str:
             throw_exception_if_processing_interrupted()
             _write(part, folder)
     except (OSError, SafetensorError) as error:
-        return f"cache: goes with this source, since the temp folder cannot keep it ({error})"
-    return f"cache: kept for the session in the temp folder ({gigabytes(cache.bytes.total)})"
+        return f"Not kept for a new target, since the temp folder cannot keep it ({error})."
+    return f"Kept for a new target: {gigabytes(cache.bytes.total)} in the temp folder."
 
 
 def keeps_attention() -> bool:
