@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from tools.comfyui_server import ComfyUIServer
 
 from .graph import Prompt, whole_graph
+from .memory import held
 from .servers import NEW, OLD, server_of
 
 RUNS = 200
@@ -40,16 +40,15 @@ def soak(runs: int = RUNS, only: str = "") -> list[str]:
 
 
 def sizes_after(server: ComfyUIServer, runs: int) -> list[float]:
-    """The server's resident memory after each of the runs, in MB."""
+    """What the server holds in RAM after each of the runs, in MB."""
     prompt = whole_graph(server.object_info())
-    process = psutil.Process(server.process.pid)
     sizes = []
     for index in range(runs):
         run = server.run(varied(prompt, index))
         if run.status != "success":
             raise server.failure(f"run {index + 1} ended as {run.status}: {run.error.get('exception_message')}")
         server.request("POST", "/history", {"clear": True})  # ComfyUI keeps every prompt there
-        sizes.append(process.memory_info().rss / 1e6)
+        sizes.append(held(server.process.pid))
     return sizes
 
 
