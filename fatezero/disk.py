@@ -12,7 +12,7 @@ import psutil
 
 from .refusal import DiskRefusal
 
-_UNFINISHED = ".unfinished_"
+UNFINISHED = ".unfinished_"
 _DAY = 24 * 3600
 _REMEDIES = {
     errno.ENOSPC: "free space on the disk or choose another output folder",
@@ -53,7 +53,7 @@ def unfinished_folder(path: str) -> Iterator[str]:
     Args:
         path: Where the finished file will lie.
     """
-    with TemporaryDirectory(prefix=f"{_UNFINISHED}{os.getpid()}_", dir=os.path.dirname(path)) as folder:
+    with TemporaryDirectory(prefix=f"{UNFINISHED}{os.getpid()}_", dir=os.path.dirname(path)) as folder:
         yield folder
 
 
@@ -70,7 +70,7 @@ def remove_unfinished(folder: str, seconds: float = 2.0) -> None:
     for at, folders, _ in os.walk(folder):
         if time.monotonic() > end:
             return
-        for name in [name for name in folders if name.startswith(_UNFINISHED)]:
+        for name in [name for name in folders if name.startswith(UNFINISHED)]:
             folders.remove(name)
             if _is_abandoned_folder(os.path.join(at, name)):
                 shutil.rmtree(os.path.join(at, name), ignore_errors=True)
@@ -101,4 +101,4 @@ def _is_abandoned_folder(path: str) -> bool:
         made = os.stat(path, follow_symlinks=False).st_mtime
     except OSError:
         return False
-    return is_abandoned(made, os.path.basename(path).removeprefix(_UNFINISHED).split("_")[0])
+    return is_abandoned(made, os.path.basename(path).removeprefix(UNFINISHED).split("_")[0])

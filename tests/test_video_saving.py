@@ -381,3 +381,8 @@ def test_the_upload_button_offers_what_is_read():
     script = (Path(__file__).resolve().parent.parent / "web" / "pick_clips.js").read_text()
     listed = script[script.index("(\n") : script.index(").split")]
     assert [word.strip('"+\n ') for word in listed.split() if "." in word] == list(ENDINGS)
+
+
+@pytest.mark.parametrize("prefix", [".unfinished_clip", "video/.unfinished_1/clip"])
+def test_names_of_what_will_be_removed_are_refused(prefix):
+    assert "begins with .unfinished_" in VideoSave.validate_inputs(filename_prefix=prefix)

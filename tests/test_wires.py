@@ -178,3 +178,13 @@ def test_what_an_input_cannot_take_is_refused_by_name(name, path):
         assert message.startswith(f"{name}: ") and f"'{shown}'" in message, (value, message)
         assert "\n" not in message and message.endswith("."), message
         assert not re.search(r"[a-z)]\. [A-Z]", message) and len(message) < 400, message
+
+
+def test_a_choice_that_comes_over_a_wire_and_what_it_shows():
+    """ComfyUI then hands over the choice's name, and the inputs that it shows one by one."""
+    node = NODES["Attention Blend"]
+    values = {**good_inputs(node), "preset": "style"}
+    with torch.inference_mode():
+        assert node.execute(**values, **{"preset.self_until": 0.5}).result
+        with pytest.raises(Refusal, match="'self-attention until' is 5; choose 0 to 1"):
+            node.execute(**values, **{"preset.self_until": 5})

@@ -9,8 +9,9 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,6 @@ class FaultTable:
         """Runs with a fault and then without; returns what is wrong, or None."""
         before = self._models()
         error = self._with_fault(run, fault)
-        gc.collect()
         left = {name for name in self._files() - files if not any(kept in name for kept in KEPT)}
         changed = before != self._models()
         self._remove_finished()
@@ -143,6 +143,7 @@ class FaultTable:
 
     def _files(self) -> set[str]:
         """All files of the output and temp folder, by their paths within both, but for what a session finds again."""
+        gc.collect()  # what belongs to an object goes with it
         base = self.world.base
         paths = [path for name in ("output", "temp") for path in (base / name).rglob("*")]
         return {
@@ -192,11 +193,12 @@ def files_up_to(size: int) -> Iterator[None]:
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with redirect_stderr(StringIO()):  # progress bars may go to a file, too
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def digest(value: Any) -> str:

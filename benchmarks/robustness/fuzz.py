@@ -22,7 +22,7 @@ from .memory import peak_since
 from .outcomes import UNCLEAR, Counts, outcome
 from .servers import NEW, server_of
 
-SECONDS, MEGABYTES = 30, 700  # that an input may take
+SECONDS, MEGABYTES = 120, 700  # that an input may take; machines that are busy with other things are slow
 EACH = 10  # inputs of a node or a format in one go
 ARGUMENTS = ("--cache-lru", "100")  # what comes before the node that is tried runs once
 
@@ -142,7 +142,7 @@ class Fuzzer:
         begin = time.monotonic()
         try:
             with peak_since(self.server.process.pid) as peak:
-                run = self.server.run(prompt, longest_silence=4 * SECONDS)
+                run = self.server.run(prompt, longest_silence=2 * SECONDS)
             result, message = outcome(run, list(self.names.values())), run.error.get("exception_message", "")
             took = time.monotonic() - begin
             if took > SECONDS or peak.megabytes > MEGABYTES:
@@ -152,6 +152,8 @@ class Fuzzer:
             self.server.stop()
             self.server.start()
         self.counts.add(row, result, message, json.dumps(told, default=str)[:1000])
+        if result == UNCLEAR:
+            print(f"unclear: {row}: {message.strip()[:200]}", flush=True)
         return result
 
     def _good_files(self) -> dict[str, Any]:

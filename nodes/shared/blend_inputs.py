@@ -138,15 +138,14 @@ def _preset_inputs(preset: BlendSettings) -> list:
 def read_settings(
     source,
     edit,
-    preset: dict | str | None,
+    preset: dict | None,
     layers: str = ALL_LAYERS,
     attention_from: str = INVERSION,
     mask=None,
     source_attention: str = AUTO_CACHE,
 ) -> BlendSettings:
     """The checked BlendSettings of what a person chose; errors as `check_settings` and `check_edit`."""
-    preset = preset if isinstance(preset, dict) else {"preset": preset}  # over a wire the name alone arrives
-    name = preset.get("preset")
+    name = (preset or {}).get("preset")
     if name not in PRESETS:
         raise Refusal(f"'preset' is {name}; choose one of {', '.join(PRESETS)}.")
     values = {item.id: preset.get(item.id, item.default) for item in _preset_inputs(PRESETS[name])}

@@ -27,7 +27,7 @@ def checked(execute: Callable) -> Callable:
     def run(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> io.NodeOutput:
         schema = cls.SCHEMA or cls.define_schema()
         with speaking(schema.display_name):
-            given = signature.bind(cls, *args, **kwargs)
+            given = signature.bind(cls, *args, **_gathered(schema, kwargs))
             given.apply_defaults()
             values = {**given.arguments, **given.arguments.get("options", {})}
             lists_of_its_own = inspect.signature(cls.validate_inputs).parameters  # files come and go
@@ -39,6 +39,17 @@ def checked(execute: Callable) -> Callable:
             return execute(cls, *args, **kwargs)
 
     return run
+
+
+def _gathered(schema: io.Schema, given: dict[str, Any]) -> dict[str, Any]:
+    """What a node was given, with each choice and the inputs that it shows in one: where the choice comes over a wire,
+    ComfyUI hands them over one by one."""
+    for item in schema.inputs:
+        prefix = f"{item.id}."
+        shown = {name.removeprefix(prefix): given.pop(name) for name in list(given) if name.startswith(prefix)}
+        if isinstance(item, io.DynamicCombo.Input) and (shown or isinstance(given.get(item.id), str)):
+            given[item.id] = {item.id: given.get(item.id), **shown}
+    return given
 
 
 def label(node: str, name: str) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import folder_paths
 
 from ...fatezero.compat import io
-from ...fatezero.disk import explained_disk_errors
+from ...fatezero.disk import UNFINISHED, explained_disk_errors
 from ...fatezero.refusal import DiskRefusal, Refusal, shortened
 from .input_file import is_inside
 
@@ -40,6 +40,8 @@ def _name_problem(prefix: str) -> str | None:
     path = PurePath(prefix)
     if not path.name or path.is_absolute() or ".." in path.parts or "\0" in prefix:
         return f"'filename prefix' is '{shortened(prefix)}'; {_EXPECTED}"
+    if any(part.startswith(UNFINISHED) for part in path.parts):
+        return f"'filename prefix' has a name that begins with {UNFINISHED}, as what is removed later; choose another."
     if longest > _LONGEST:
         return f"'filename prefix' has a name of {longest} bytes; shorten it to {_LONGEST} or fewer."
     if len(path.parts) - 1 > _MOST_FOLDERS:
