@@ -96,13 +96,19 @@ def find(digest: str, conditioning: list) -> KeptRun | None:
     entry = _entry(digest)
     try:
         details = json.loads((entry / DETAILS).read_text(encoding="utf-8"))
-        run = _living.get(digest) or replace(read_source(str(entry / RUN)), conditioning=conditioning)
+        run = _living.get(digest) or _read(entry, conditioning)
     except (Refusal, OSError, ValueError):  # never written, or dropped, or damaged: then it is made again
         return None
     with suppress(OSError):
         use(entry)
     _living[digest] = run
     return KeptRun(run, details, digest)
+
+
+def _read(entry: Path, conditioning: list) -> SourceRun:
+    """A run from disk, with what a file does not hold: the whole conditioning, and the weights of its words."""
+    ((_, options),) = conditioning
+    return replace(read_source(str(entry / RUN)), conditioning=conditioning, tokens=options.get(TOKENS))
 
 
 def keep(digest: str, made: KeptRun) -> str | None:
