@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,7 +18,8 @@ from PIL import Image
 from tools.batch.__main__ import main
 from tools.workflow_prompt import prompt_from_workflow
 
-CLIPS = Path(__file__).resolve().parent.parent / "demo" / "clips"
+PACK = Path(__file__).resolve().parent.parent
+CLIPS = PACK / "demo" / "clips"
 CIRCLE = "a red circle on green grass"
 
 
@@ -105,8 +107,11 @@ def test_two_workers_on_ray_of_which_one_is_killed_lose_nothing(server, tmp_path
     killer = threading.Thread(target=killed_once, args=(tmp_path / "ray",))
     killer.start()
     comfyui = ["--comfyui", os.environ["COMFYUI_PATH"]]
-    assert main([*arguments, *comfyui, "--ray", "--workers", "2", "--out", str(tmp_path / "ray")]) == 1
+    # In a process of its own: Ray changes how its process waits for children.
+    command = [sys.executable, "-m", "tools.batch", *arguments, *comfyui, "--ray", "--workers", "2"]
+    ended = subprocess.run([*command, "--out", str(tmp_path / "ray")], cwd=PACK, capture_output=True, text=True)
     killer.join()
+    assert ended.returncode == 1, ended.stderr
     found = states(tmp_path / "ray")
     assert [found[color][0] for color in colors] == ["done"] * 4 and found["lost"][0] == "failed"
     assert main([*arguments, "--comfyui", server.url, "--out", str(tmp_path / "one")]) == 1
@@ -124,7 +129,7 @@ def equal_pictures(first, second):
 
 def test_a_workflow_exported_for_the_api_runs_too(server, tmp_path):
     path = table(tmp_path / "table", {"name": "blue", "target prompt": "a blue circle on green grass", "count": 1})
-    workflow = json.loads((CLIPS.parent.parent / "workflows" / "demo_color_edit.json").read_text(encoding="utf-8"))
+    workflow = json.loads((PACK / "workflows" / "demo_color_edit.json").read_text(encoding="utf-8"))
     prompt = prompt_from_workflow(workflow, server.object_info())
     for entry in prompt.values():
         if entry["_meta"]["title"] != "Side by side":

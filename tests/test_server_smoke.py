@@ -6,6 +6,7 @@ from pathlib import Path
 
 PACK = Path(__file__).resolve().parent.parent
 NODES = {
+    "FateZeroCoupledSampler",
     "FateZeroVideoLoad",
     "FateZeroVideoSave",
     "FateZeroFitMask",

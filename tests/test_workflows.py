@@ -236,7 +236,7 @@ def with_demo_model(prompt):
     for node in nodes(prompt, CHECKPOINT):
         prompt[node] = {"class_type": "FateZeroLoadDemoModel", "inputs": {}}
     for node in nodes(prompt, "FateZeroVideoLoad"):
-        prompt[node]["inputs"].update(width=128, height=128)
+        prompt[node]["inputs"].update(width=128, height=128, size_for="width and height")
     return prompt
 
 

@@ -66,13 +66,19 @@ class Bench:
     """A small model, a clip and the pack's nodes, to run a graph with them."""
 
     def __init__(
-        self, model, key_frames: str = "current, middle", usual: Graph = AS_USUAL, size: int = 16, steps: int = STEPS
+        self,
+        model,
+        key_frames: str = "current, middle",
+        usual: Graph = AS_USUAL,
+        size: int = 16,
+        steps: int = STEPS,
+        frames: int = FRAMES,
     ):
         """usual: the graph without the nodes in question; size: of the latent."""
         self.model = model
         self.key_frames = key_frames
         self.steps = steps
-        self.latent = clip_latent(FRAMES, size, size)
+        self.latent = clip_latent(frames, size, size)
         self.baseline = self.inverted(usual)
         self.edit = self.edited(usual, self.baseline)
 

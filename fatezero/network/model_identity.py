@@ -8,6 +8,7 @@ attention cache holds is good for one such model only.
 there has no content that we could name.
 """
 
+import gc
 import hashlib
 import json
 
@@ -56,7 +57,7 @@ def _fingerprint(model, sampling) -> str:
     config = getattr(model.model.model_config, "unet_config", {})
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
     digest.update(f"{[kind.__name__ for kind in type(sampling).__mro__]} {float(sampling.sigma_max):.4g}".encode())
-    weights = model.model.state_dict()
+    weights = _weights(model)
     for name in sorted(weights):
         if name.endswith((".in_layers.0.weight", ".out_layers.0.bias", "diffusion_model.out.0.weight")):
             backup = model.backup.get(name)
@@ -71,6 +72,14 @@ def _fingerprint(model, sampling) -> str:
         for name, weight in sorted(parts.state_dict().items()):
             _add_tensor(digest, name, weight)
     return digest.hexdigest()[:16]
+
+
+def _weights(model) -> dict[str, torch.Tensor]:
+    """A model's own weights. While it samples, AnimateDiff's modules stand among the UNet's and move its names."""
+    if model.injections:
+        gc.collect()  # a clone that is dead takes its modules out when it is collected: not in the middle of the walk
+    with model.use_ejected():
+        return model.model.state_dict()
 
 
 def _tensors(patch):

@@ -22,12 +22,9 @@ class Movie:
     size: tuple[int, int]
     rate: Fraction
 
-    def __len__(self) -> int:
-        return len(self.indices)
-
     def pictures(self, bits: int = 8) -> Iterator[np.ndarray]:
         """RGB [H, W, 3] of 8 or 16 bits, one after the other; cancels where ComfyUI is told to."""
-        progress = Progress(len(self))
+        progress = Progress(len(self.indices))
         for index in self.indices:
             heed_cancel()
             picture = self.images[index][..., :3].float().cpu()

@@ -78,7 +78,7 @@ def write_clip(
     step, rate = held_rate(fps, format, notes)
     indices = order(len(images), step, options.ping_pong)
     movie = Movie(images, beside, indices, held_size(whole, format, notes), rate)
-    sound = None if audio is None else held_sound(audio, float(len(movie) / rate), notes)
+    sound = None if audio is None else held_sound(audio, float(len(movie.indices) / rate), notes)
     with unfinished_folder(path) as folder:
         unfinished = os.path.join(folder, os.path.basename(path))
         with _explained_encoder_errors(format):

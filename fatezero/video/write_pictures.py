@@ -71,7 +71,7 @@ def write_webp(path: str, movie: Movie, metadata: Mapping[str, str], quality: in
     """
     from PIL import Image
 
-    ticks = [round(1000 * index / movie.rate) for index in range(len(movie) + 1)]
+    ticks = [round(1000 * index / movie.rate) for index in range(len(movie.indices) + 1)]
     first, *_ = pictures = [Image.fromarray(picture) for picture in movie.pictures()]
     exif = first.getexif()
     for index, (name, text) in enumerate(sorted(metadata.items(), key=lambda item: item[0] != "prompt")):

@@ -106,9 +106,9 @@ class Look:
 
 
 class TinyWan:
-    """A small Wan of random weights and its text encoder."""
+    """A small Wan of random weights, its text encoder and a clip's latent."""
 
-    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL", "CLIP"), "make", "testing"
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL", "CLIP", "LATENT"), "make", "testing"
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -121,7 +121,8 @@ class TinyWan:
         from tiny_video_models import text_encoder, wan
 
         with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-            return wan(), text_encoder(Path(folder))
+            latent = torch.randn(1, 16, 3, 8, 10, generator=torch.Generator().manual_seed(4))
+            return wan(), text_encoder(Path(folder)), {"samples": latent}
 
 
 NODE_CLASS_MAPPINGS = {
