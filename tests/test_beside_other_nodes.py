@@ -555,3 +555,22 @@ def test_files_of_before_do_not_say_what_was_there(source):
     assert what_changed(freeu(small_model()), replace(source, made_with=None)) == []
     for guidance in (nag, pag, sag):
         assert what_changed(guidance(inflated(small_model())), source) == []
+
+
+def test_a_model_is_known_while_motion_modules_stand_in_it():
+    """AnimateDiff puts its modules among the UNet's own layers while it samples, which moves their numbers."""
+    model = small_model()
+    known = fingerprint(model)
+
+    def inject(patcher):
+        patcher.model.diffusion_model.middle_block.insert(1, torch.nn.Identity())
+
+    def eject(patcher):
+        del patcher.model.diffusion_model.middle_block[1]
+
+    model.set_injections("motion", [PatcherInjection(inject, eject)])
+    model.inject_model()
+    layers = len(model.model.diffusion_model.middle_block)
+    assert fingerprint(model) == known
+    assert len(model.model.diffusion_model.middle_block) == layers and model.is_injected
+    model.eject_model()
