@@ -56,6 +56,8 @@ def test_nothing_is_inverted_for_an_edit_that_cannot_run(server):
     prompt = shortened(shipped(server, "demo_color_edit"))
     (blend,) = nodes(prompt, "FateZeroBlendSampler")
     prompt[blend]["inputs"] |= {"preset.mask_from": "mask input"}
+    (edit,) = nodes(prompt, "FateZeroEditPrompts")
+    prompt[edit]["inputs"]["target_prompt"] = "a purple circle on green grass"  # else ComfyUI may have it in its cache
     run = server.run(prompt)
     assert run.status == "error" and run.error["node_type"] == "FateZeroEditPrompts"
     assert run.error["exception_message"].startswith(

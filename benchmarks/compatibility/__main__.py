@@ -1,4 +1,4 @@
-"""`python -m benchmarks.compatibility [--only NAME ...] [--packs] [--pack PATH ...] [--key-frames ...] [--write]`.
+"""`python -m benchmarks.compatibility [--only NAME ...] [--packs] [--pack PATH ...] [--without-core] [--write] ...`.
 
 COMFYUI_PATH names the ComfyUI; with --packs the nodes of its custom_nodes folder are examined too, with --pack those of
 packs that lie anywhere.
@@ -39,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compatibility")
     parser.add_argument("--packs", action="store_true", help="also the packs in ComfyUI's custom_nodes")
     parser.add_argument("--pack", nargs="+", type=Path, default=[], metavar="PATH", help="also packs at these places")
+    parser.add_argument("--without-core", action="store_true", help="the packs' nodes alone, in a section of their own")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="nodes whose name contains one of these")
     parser.add_argument("--key-frames", default="current, middle", help="of Inflate UNet")
     parser.add_argument("--steps", type=int, default=STEPS, help="of inversion and edit")
@@ -48,6 +49,8 @@ def main() -> None:
     bench = Bench(small_model(), options.key_frames, steps=options.steps)
     found = {}
     for candidate in candidates(options.only):
+        if options.without_core and candidate.pack == "core":
+            continue
         found[candidate] = examined(bench, candidate.graph)
         print(as_row(candidate.name, found[candidate]), flush=True)
     counted = Counter(map(verdict, found.values()))
@@ -59,7 +62,8 @@ def main() -> None:
         about = ABOUT.format(
             version=comfyui_version.__version__, key_frames=options.key_frames, packs=with_packs, counts=counts
         )
-        write_section("Nodes", [about, *_tables(found)])
+        heading = "Third-party packs" if options.without_core else "Nodes"
+        write_section(heading, [about, *_tables(found)])
 
 
 def _tables(found) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import comfy.samplers
 import torch
+from server import PromptServer
 
 import nodes
 from edit_cases import negative
@@ -20,7 +21,7 @@ OTHER_KINDS = (
     *("Wan", "WAN", "wan", "LTXV", "Flux", "SD3", "SD35", "SDXL", "SD2", "Qwen", "Hunyuan", "Chroma", "Cosmos"),
     *("Mochi", "Aura", "Krea", "HiDream", "MiniMax", "StableCascade", "StableZero", "SVD", "SV3D", "TripoSplat"),
     *("ARVideo", "ScaleROPE", "ModelNoiseScale", "DiT", "Kandinsky", "Audio", "VOID", "PiD", "SeedVR", "Upscale"),
-    *("Reference", "PercentageVideo", "SkipLayerGuidanceSimple"),
+    *("Reference", "PercentageVideo", "SkipLayerGuidanceSimple", "ResolutionBucket"),
 )
 TOO_SLOW = ("TorchCompileModel",)  # compiles the small UNet for minutes
 MODEL, CONDITIONING, GUIDER, SAMPLER = KINDS = "MODEL", "CONDITIONING", "GUIDER", "SAMPLER"
@@ -58,6 +59,7 @@ def load_nodes(packs: bool = False, folders: list[Path] | None = None) -> None:
     """Registers ComfyUI's own nodes; with `packs` those of its custom_nodes folder, and those of other folders."""
 
     async def load():
+        PromptServer(asyncio.get_running_loop())  # packs register routes when they are imported
         await nodes.init_builtin_extra_nodes()
         if packs:
             await nodes.init_external_custom_nodes()

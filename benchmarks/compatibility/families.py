@@ -131,7 +131,7 @@ def random_checkpoint(family: Family, channels: int | None = None):
 
 def _fill(network) -> None:
     """Random weights scaled by fan-in, all from one stretch of noise, which is quick."""
-    noise = torch.randn(1 << 25, generator=torch.Generator().manual_seed(0)).half()
+    noise = torch.randn(1 << 26, generator=torch.Generator().manual_seed(0)).half()
     for name, parameter in network.named_parameters():
         if parameter.ndim == 1:
             parameter.data.fill_(float(name.endswith("weight")))

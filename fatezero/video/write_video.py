@@ -44,7 +44,7 @@ def write_video(
         output.metadata.update(metadata)
         video: Any = output.add_stream(encoding.codec, rate=movie.rate)
         video.width, video.height, video.pix_fmt = width, height, pixel_format
-        video.options = {**rate_factor, **encoding.codec_options}
+        video.options = {**rate_factor, **_codec_options(encoding, len(movie.indices))}
         context = video.codec_context
         if encoding.tag:
             context.codec_tag = encoding.tag
@@ -60,6 +60,14 @@ def write_video(
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24" if bits == 8 else "rgb48le")
             output.mux(video.encode(frame.reformat(format=pixel_format, interpolation=ACCURATE_COLORS)))
         output.mux(video.encode(None))
+
+
+def _codec_options(encoding: Encoding, frames: int) -> dict[str, str]:
+    """The encoder's options. x265 gives clips of one or two frames arbitrary times where it may reorder frames."""
+    options = dict(encoding.codec_options)
+    if encoding.codec == "libx265" and frames < 3:
+        options["x265-params"] = f"{options.get('x265-params', '')}:bframes=0".lstrip(":")
+    return options
 
 
 def _even(size: tuple[int, int], pixel_format: str) -> tuple[int, int]:
