@@ -252,7 +252,7 @@ def _family(size_for: str) -> str | None:
     if size_for in (TYPED, UPLOAD_BUTTON):
         return None
     if size_for not in FAMILIES:
-        raise Refusal(f"'size for' is {size_for}; choose {', '.join((TYPED, *FAMILIES))}.")
+        raise Refusal(f"'size for' is {shortened(size_for)}; choose {', '.join((TYPED, *FAMILIES))}.")
     return size_for
 
 

@@ -192,7 +192,8 @@ def test_an_area_on_the_negative(source):
     expected = run(conditioning(EDIT.target), negative())
     assert relative(run(conditioning(EDIT.target), with_area(negative())), expected) < 1e-5
 
-    for half in ((8, 16, 0, 0), ("percentage", 0.5, 1.0, 0.0, 0.0)):
+    beyond = (16, 16, 0, 40)  # begins outside the picture
+    for half in ((8, 16, 0, 0), ("percentage", 0.5, 1.0, 0.0, 0.0), ("percentage", 1.0, 1.0, 0.5, 0.0), beyond):
         with pytest.raises(ValueError, match="negative is limited to an area"):
             run(conditioning(EDIT.target), [[negative()[0][0], {"area": half}]])
 

@@ -151,8 +151,10 @@ def check_areas(guider, size: tuple[int, int]) -> None:
         area = cond.get("area")
         if area is None:
             continue
-        height, width = area[1:3] if area[0] == "percentage" else (area[0] / size[0], area[1] / size[1])
-        if height < 1 or width < 1:
+        height, width, top, left = (
+            area[1:] if area[0] == "percentage" else (a / s for a, s in zip(area, (*size, *size)))
+        )
+        if height < 1 or width < 1 or top > 0 or left > 0:  # one that begins outside, ComfyUI fails at
             raise Refusal(
                 "the sampler's negative is limited to an area, so that ComfyUI draws the positive for that area alone, "
                 "but the source's attention is of the whole picture; use Conditioning (Set Mask) instead of Set Area."

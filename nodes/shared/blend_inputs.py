@@ -22,7 +22,7 @@ from ...fatezero.edit.source_attention import plan_source_attention
 from ...fatezero.edit.strangers import what_changed
 from ...fatezero.network.chunked_sampling import ChunkedRun
 from ...fatezero.prompts.window import Window
-from ...fatezero.refusal import Refusal
+from ...fatezero.refusal import Refusal, shortened
 from ...fatezero.source.source_check import check_edit
 
 ALL_LAYERS, OFFICIAL_LAYERS = "all", "all but the finest (official code)"
@@ -147,7 +147,7 @@ def read_settings(
     """The checked BlendSettings of what a person chose; errors as `check_settings` and `check_edit`."""
     name = (preset or {}).get("preset")
     if name not in PRESETS:
-        raise Refusal(f"'preset' is {name}; choose one of {', '.join(PRESETS)}.")
+        raise Refusal(f"'preset' is {shortened(name)}; choose one of {', '.join(PRESETS)}.")
     values = {item.id: preset.get(item.id, item.default) for item in _preset_inputs(PRESETS[name])}
     settings = replace(
         PRESETS[name],

@@ -71,15 +71,17 @@ def _found_by_path(path: str) -> ClipFile:
     whole = os.path.normpath(os.path.join(root, path))
     if "\0" in path or not is_inside(root, whole) or not os.path.exists(whole):
         raise Refusal(
-            f"'path' is {path}, which is not in ComfyUI's input folder; write a file or folder within it, such as "
-            "shots/take 1.mov."
+            f"'path' is {shortened(path)}, which is not in ComfyUI's input folder; write a file or folder within it, "
+            "such as shots/take 1.mov."
         )
     name = os.path.basename(whole)
     if os.path.isfile(whole):
         return ClipFile(name, [whole], False)
     pictures = sorted(_readable(whole), key=_in_counting_order)
     if not pictures:
-        raise Refusal(f"'path' is the folder {path}, which holds no pictures; write one that does, or a file.")
+        raise Refusal(
+            f"'path' is the folder {shortened(path)}, which holds no pictures; write one that does, or a file."
+        )
     return ClipFile(f"{name}/", [os.path.join(whole, picture) for picture in pictures], True)
 
 
