@@ -20,6 +20,7 @@ from tools.workflow_prompt import prompt_from_workflow
 
 PACK = Path(__file__).resolve().parent.parent
 CLIPS = PACK / "demo" / "clips"
+pytestmark = pytest.mark.slow
 CIRCLE = "a red circle on green grass"
 
 
@@ -68,7 +69,6 @@ def pictures(folder):
     return np.stack([np.asarray(Image.open(file), np.int16) for file in sorted(folder.iterdir())])
 
 
-@pytest.mark.slow
 def test_parts_give_the_same_frames_as_the_whole(server, tmp_path):
     row = {"name": "blue", "target prompt": "a blue circle on green grass", "Edited video.format": "png"}
     path = table(tmp_path / "table", row)
@@ -96,7 +96,6 @@ def killed_once(out, name="row.json"):
     raise AssertionError("no worker was found")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds Ray's workers by /proc")
 def test_two_workers_on_ray_of_which_one_is_killed_lose_nothing(server, tmp_path):
     pytest.importorskip("ray")

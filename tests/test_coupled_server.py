@@ -3,6 +3,8 @@
 import pytest
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.slow
+
 SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
 
 
