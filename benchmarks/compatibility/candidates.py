@@ -8,7 +8,6 @@ from pathlib import Path
 
 import comfy.samplers
 import torch
-from server import PromptServer
 
 import nodes
 from edit_cases import negative
@@ -59,7 +58,10 @@ def load_nodes(packs: bool = False, folders: list[Path] | None = None) -> None:
     """Registers ComfyUI's own nodes; with `packs` those of its custom_nodes folder, and those of other folders."""
 
     async def load():
-        PromptServer(asyncio.get_running_loop())  # packs register routes when they are imported
+        if packs or folders:
+            from server import PromptServer
+
+            PromptServer(asyncio.get_running_loop())  # packs register routes when they are imported
         await nodes.init_builtin_extra_nodes()
         if packs:
             await nodes.init_external_custom_nodes()
