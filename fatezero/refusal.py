@@ -10,7 +10,12 @@ class Refusal(ValueError):
     `fatezero/` raises it without the name of a node, since many nodes may reach the same check; `speaking` signs it.
     """
 
+    __module__ = "fatezero"  # in ComfyUI's error report this stands before the sentence, in place of this file's path
     signed = False
+
+    def __init_subclass__(cls, **named) -> None:
+        super().__init_subclass__(**named)
+        cls.__module__ = Refusal.__module__
 
 
 class DiskRefusal(Refusal, OSError):

@@ -7,7 +7,7 @@ from ..fatezero.edit.edit_run import blend_attention
 from ..fatezero.network.other_nodes import refuse_merging
 from ..fatezero.network.unet.check import require_unet
 from ..fatezero.voice import Voice
-from .shared.blend_inputs import blend_inputs, price, read_settings
+from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, price, read_settings
 from .shared.checked import checked
 from .shared.made_by import mark
 from .shared.place_preview import show_place
@@ -26,18 +26,7 @@ class AttentionBlend(io.ComfyNode):
             description="Patches a model so that KSampler, SamplerCustomAdvanced and the like edit the inverted clip. "
             "Use a deterministic sampler (euler), the target conditioning as positive, and the latent and "
             "sigmas of DDIM Invert.",
-            search_aliases=[
-                "video prompt edit",
-                "edit video",
-                "change prompt",
-                "v2v",
-                "video to video",
-                "vid2vid",
-                "fatezero",
-                "prompt-to-prompt",
-                "p2p",
-                "video edit",
-            ],
+            search_aliases=[*SEARCHED_FOR, "fatezero", "prompt-to-prompt", "p2p"],
             inputs=[
                 io.Model.Input("model", tooltip="The same model, LoRAs and inflation that the clip was inverted with."),
                 SourceRunType.Input("source", tooltip="The inverted clip, from DDIM Invert + Store Attention."),

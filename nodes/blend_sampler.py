@@ -7,7 +7,7 @@ from ..fatezero.edit.sampling import sample_edit
 from ..fatezero.network.other_nodes import refuse_merging
 from ..fatezero.network.unet.check import check_embedding, require_unet
 from ..fatezero.voice import Voice
-from .shared.blend_inputs import blend_inputs, read_settings
+from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, read_settings
 from .shared.checked import checked
 from .shared.made_by import mark
 from .shared.place_preview import preview_callback
@@ -26,19 +26,7 @@ class AttentionBlendSampler(io.ComfyNode):
             essentials_category="Video Tools",
             description="Edits the inverted clip: fuses the source's attention with the edit's while it samples from "
             "the inverted noise with the same steps (euler, which is deterministic DDIM).",
-            search_aliases=[
-                "video prompt edit",
-                "edit video",
-                "change prompt",
-                "v2v",
-                "video to video",
-                "vid2vid",
-                "fatezero",
-                "prompt-to-prompt",
-                "p2p",
-                "video edit",
-                "video2video",
-            ],
+            search_aliases=[*SEARCHED_FOR, "fatezero", "prompt-to-prompt", "p2p", "video2video"],
             inputs=[
                 io.Model.Input("model", tooltip="The same model, LoRAs and inflation that the clip was inverted with."),
                 SourceRunType.Input(

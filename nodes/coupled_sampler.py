@@ -10,6 +10,7 @@ from ..fatezero.edit.coupled_sampling import CoupledGuider, CoupledSampler, Coup
 from ..fatezero.masks.latent_frames import mask_to_latent
 from ..fatezero.network.transformer.families import require_family
 from ..fatezero.refusal import Refusal
+from .shared.blend_inputs import SEARCHED_FOR
 from .shared.checked import checked
 from .shared.wire_types import PromptEditType
 
@@ -25,7 +26,7 @@ class CoupledEditSampler(io.ComfyNode):
             category="FateZero/edit",
             description="Edits a clip with a video model (Wan, LTX-Video) by changing its prompt, without inversion: "
             "the clip and the edit are noised alike and denoised side by side, and what the prompts share cancels.",
-            search_aliases=["flowedit", "wan edit", "ltx edit", "edit video", "video to video", "v2v", "video edit"],
+            search_aliases=[*SEARCHED_FOR, "flowedit", "wan edit", "ltx edit"],
             inputs=[
                 io.Model.Input("model", tooltip="Wan 2.1, Wan 2.2 or LTX-Video, with the LoRAs you want."),
                 PromptEditType.Input("edit", tooltip="What changes in the prompt, from Edit Prompts."),

@@ -238,17 +238,21 @@ def test_files_texts_and_numbers_come_down(prompt):
         "3": {"fatezero_numbers": [{"PSNR, outside mask": 31.5}]},
     }
     server = FakeServer(Run("id", "success", outputs))
-    result = run_task(server, prompt, {("1", "file"): ("ab_clip.mp4", b"clip")})
+    stored = {}
+    files = {("1", "file"): ("ab_clip.mp4", lambda: b"clip")}
+    result = run_task(server, prompt, files, stored)
     assert result.files == {"Edited.mp4": b"x_00001_.mp4", "Beside/0.png": b"0.png", "Beside/1.png": b"1.png"}
     assert result.texts == {"Inflate UNet": "a\nb"} and result.numbers == {"PSNR, outside mask": 31.5}
     assert server.sent[0] == ("ab_clip.mp4", b"clip") and server.sent[1]["1"]["inputs"]["file"] == "batch/ab_clip.mp4"
     assert prompt["1"]["inputs"]["file"] == "demo/a.mp4"
+    run_task(server, prompt, files, stored)
+    assert len(server.sent) == 3 and server.sent[2] == server.sent[1], "a file goes up once"
 
 
 def test_a_failure_is_told_with_its_nodes_title(prompt):
     told = {"node_id": "3", "exception_message": "'cfg' is 0.\n"}
-    assert run_task(FakeServer(Run("id", "error", error=told)), prompt, {}) == Failure("Sampler: 'cfg' is 0.")
-    assert "saved nothing" in run_task(FakeServer(Run("id", "success")), prompt, {}).message
+    assert run_task(FakeServer(Run("id", "error", error=told)), prompt, {}, {}) == Failure("Sampler: 'cfg' is 0.")
+    assert "saved nothing" in run_task(FakeServer(Run("id", "success")), prompt, {}, {}).message
 
 
 def test_a_result_is_there_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -25,16 +25,20 @@ def test_a_side_that_follows_takes_the_size_that_keeps_the_aspect(source, size, 
     assert placement(source, size, "crop", grid).target == target
 
 
+VIDEO_MODELS = ("Wan", "LTX-Video")  # need multiples of 16 and 32
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("source", [FILM, PHONE, OLD, WIDE, (512, 512), (853, 477)])
 def test_a_family_s_size_keeps_the_aspect_and_the_number_of_pixels(source, family):
-    for grid in (8, 64):
+    for grid in (8, 32 if family in VIDEO_MODELS else 64):
         width, height = size_of_family(source, family, grid)
         assert width % grid == height % grid == 0
         if family != "demo model" or grid == 8:  # 128 pixels have few multiples of 64
             assert cut(source, (width, height)) <= LITTLE
             assert 0.5 <= width * height / FAMILIES[family] <= 1.1
-    assert size_of_family((640, 640), family, 64) == (FAMILIES[family] ** 0.5,) * 2
+    side = size_of_family((640, 640), family, 64)[0]
+    assert size_of_family((640, 640), family, 64) == (side, side) and abs(side - FAMILIES[family] ** 0.5) <= 32
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ def test_nothing_is_inverted_for_an_edit_that_cannot_run(server):
     prompt[edit]["inputs"]["target_prompt"] = "a purple circle on green grass"  # else ComfyUI may have it in its cache
     run = server.run(prompt)
     assert run.status == "error" and run.error["node_type"] == "FateZeroEditPrompts"
+    assert run.error["exception_type"] == "fatezero.Refusal"  # shown with the sentence; no path
     assert run.error["exception_message"].startswith(
         "Edit Prompts: Attention Blend Sampler, further on, has 'mask from' on mask input, but nothing is connected"
     )

@@ -51,8 +51,12 @@ def tune(
         on_loss: Told (step, loss) after each step.
         on_state: Told (steps taken, the state after them) whenever the same noise is tried again.
         tell: Told, before it starts, what memory it takes.
-    Returns: The tuned ModelPatcher, and how it went.
-    Raises: Refusal, before any work, where these do not fit together or into memory.
+
+    Returns:
+        The tuned ModelPatcher, and how it went.
+
+    Raises:
+        Refusal: Before any work, where these do not fit together or into memory.
     """
     check_tuning(model, conditioning, latent, settings)
     if pictures is not None:

@@ -6,7 +6,14 @@ from collections.abc import Iterable
 Size = tuple[int, int]  # (width, height) in pixels
 
 # Pixels that the models of a family were trained with.
-FAMILIES = {"SD 1.x": 512 * 512, "SD 2.x": 768 * 768, "SDXL": 1024 * 1024, "demo model": 128 * 128}
+FAMILIES = {
+    "SD 1.x": 512 * 512,
+    "SD 2.x": 768 * 768,
+    "SDXL": 1024 * 1024,
+    "Wan": 832 * 480,
+    "LTX-Video": 768 * 512,
+    "demo model": 128 * 128,
+}
 LITTLE = 0.03  # a share of the picture that nobody misses: so much may be cut off before another size is looked for
 _LEAST_AREA, _MOST_AREA = 0.5, 1.1  # of a family's pixels: what its size may have, so that the aspect can be kept
 

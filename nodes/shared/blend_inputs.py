@@ -25,6 +25,7 @@ from ...fatezero.prompts.window import Window
 from ...fatezero.refusal import Refusal, shortened
 from ...fatezero.source.source_check import check_edit
 
+SEARCHED_FOR = ["video prompt edit", "edit video", "change prompt", "v2v", "video to video", "vid2vid", "video edit"]
 ALL_LAYERS, OFFICIAL_LAYERS = "all", "all but the finest (official code)"
 
 

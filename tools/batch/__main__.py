@@ -8,7 +8,8 @@ several nodes have it; `name` is the folder of the results. Rows with one clip a
 Started again, it goes on where it was; a row that fails does not stop the others. summary.csv and index.html tell all.
 
 A clip too long for one run: --split N or --frames N cut it into parts that carry their key frame along, so that the
-result is the same; --shots gives each shot of a film its own key frame. --ray runs the parts and rows on many machines.
+result is the same to the last of 8 bits; --shots gives each shot of a film its own key frame. --ray runs the parts and
+rows on many machines.
 """
 
 import argparse

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ..comfyui_client import ComfyUIClient, ServerError
 from ..comfyui_server import ComfyUIServer
 from .results import Result
-from .run_task import Failure, files_of, run_task
+from .run_task import Failure, Files, run_task, upload_name
 from .tasks import Task
 
 
@@ -14,6 +14,7 @@ class OneServer:
 
     def __init__(self, client: ComfyUIClient):
         self.client = client
+        self.stored: dict[str, str] = {}  # the files that it has been given
 
     def __enter__(self):
         if isinstance(self.client, ComfyUIServer):
@@ -29,19 +30,20 @@ class OneServer:
 
     def run(self, tasks: list[Task]) -> Iterator[tuple[Task, Result | Failure]]:
         for task in tasks:
-            yield task, run_again(self.client, task.graph.prompt, files_of(task))
+            files = {place: (upload_name(path), path.read_bytes) for place, path in task.graph.uploads.items()}
+            yield task, run_again(self.client, task.graph.prompt, files, self.stored)
 
 
-def run_again(client: ComfyUIClient, prompt: dict, files: dict) -> Result | Failure:
+def run_again(client: ComfyUIClient, prompt: dict, files: Files, stored: dict[str, str]) -> Result | Failure:
     """`run_task`, and once more on a new server where ours died of it."""
     try:
-        return run_task(client, prompt, files)
+        return run_task(client, prompt, files, stored)
     except (ServerError, OSError) as error:
         if not isinstance(client, ComfyUIServer):
             return Failure(str(error))
     try:
         client.stop()
         client.start()
-        return run_task(client, prompt, files)
+        return run_task(client, prompt, files, stored)
     except (ServerError, OSError) as error:
         return Failure(str(error))

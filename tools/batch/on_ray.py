@@ -5,13 +5,14 @@ A worker is a Ray actor that holds a ComfyUI of its own. Files travel through Ra
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from ..comfyui_server import ComfyUIServer, device_arguments
 from ..environment import ROOT
 from .local import run_again
 from .results import Result
-from .run_task import Failure, files_of
+from .run_task import Failure, upload_name
 from .table import BatchError
 from .tasks import Task
 
@@ -26,13 +27,18 @@ class Worker:
         self.server = ComfyUIServer(
             comfyui, python, self.base.name, {"fatezero": pack}, [*device_arguments(python), *arguments]
         )
+        self.stored: dict[str, str] = {}
         self.server.start()
 
     def definitions(self) -> dict:
         return self.server.object_info()
 
     def run(self, prompt: dict, files: dict) -> Result | Failure:
-        return run_again(self.server, prompt, files)
+        """files: {(node, input): (name, Ray's reference to the content)}."""
+        import ray
+
+        read = {place: (name, partial(ray.get, content)) for place, (name, content) in files.items()}
+        return run_again(self.server, prompt, read, self.stored)
 
     def stop(self) -> None:
         self.server.stop()
@@ -77,13 +83,19 @@ class RayWorkers:
             self.ray.shutdown()
 
     def definitions(self) -> dict:
-        return self.ray.get(self.workers[0].definitions.remote())
+        try:
+            return self.ray.get(self.workers[0].definitions.remote())
+        except self.ray.exceptions.RayError as error:
+            raise BatchError(f"Ray: no worker could be started ({error}).") from None
 
     def run(self, tasks: list[Task]) -> Iterator[tuple[Task, Result | Failure]]:
+        paths = {path for task in tasks for path in task.graph.uploads.values()}
+        contents = {path: (upload_name(path), self.ray.put(path.read_bytes())) for path in paths}
         waiting = {}
         for worker, share in zip(self.workers, shares(tasks, len(self.workers))):
             for task in share:
-                waiting[worker.run.remote(task.graph.prompt, files_of(task))] = task
+                files = {place: contents[path] for place, path in task.graph.uploads.items()}
+                waiting[worker.run.remote(task.graph.prompt, files)] = task
         while waiting:
             (ready,), _ = self.ray.wait(list(waiting), num_returns=1)
             try:

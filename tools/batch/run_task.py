@@ -1,16 +1,17 @@
 """One task on one ComfyUI: its files go up, its prompt runs, what it saved comes down."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from ..comfyui_client import ComfyUIClient
 from .graph import OUTPUTS, title
 from .results import Result
-from .tasks import Task, content_digest
+from .tasks import content_digest
 
-Files = Mapping[tuple[str, str], tuple[str, bytes]]  # {(node, input): (name, content)}
+# {(node, input): (name, what reads the content)}; the name tells the content, so that it goes up once to each server.
+Files = Mapping[tuple[str, str], tuple[str, Callable[[], bytes]]]
 NUMBERS = "fatezero_numbers"  # what Edit Report says for programs
 
 
@@ -21,23 +22,24 @@ class Failure:
     message: str
 
 
-def run_task(
-    client: ComfyUIClient, prompt: dict, files: Mapping[tuple[str, str], tuple[str, bytes]]
-) -> Result | Failure:
+def run_task(client: ComfyUIClient, prompt: dict, files: Files, stored: dict[str, str]) -> Result | Failure:
     """Runs a prompt.
 
     Args:
         client: Of a running server.
         prompt: In the API's form.
-        files: What to upload before.
+        files: What the prompt reads.
+        stored: {name: what the server calls it} of the files that it has; those that go up are added.
 
     Raises:
         ServerError: When the server itself fails.
     """
     started = time.monotonic()
     prompt = {node: {**entry, "inputs": dict(entry["inputs"])} for node, entry in prompt.items()}
-    for (node, name), (file_name, content) in files.items():
-        prompt[node]["inputs"][name] = client.upload(file_name, content, OUTPUTS)
+    for (node, name), (file_name, read) in files.items():
+        if file_name not in stored:
+            stored[file_name] = client.upload(file_name, read(), OUTPUTS)
+        prompt[node]["inputs"][name] = stored[file_name]
     run = client.run(prompt)
     if run.status != "success":
         node = prompt.get(str(run.error.get("node_id")))
@@ -67,9 +69,6 @@ def _saved(client: ComfyUIClient, name: str, shown: dict) -> dict[str, bytes]:
     return {f"{name}/{item['filename']}": client.download(item) for item in items}
 
 
-def files_of(task: Task) -> Files:
-    """The files that a task reads, with names by content so that ComfyUI knows them again."""
-    return {
-        place: (f"{content_digest(path)[:12]}_{path.name}", path.read_bytes())
-        for place, path in task.graph.uploads.items()
-    }
+def upload_name(path: Path) -> str:
+    """What a file is called on a server: by its content, so that ComfyUI knows it again."""
+    return f"{content_digest(path)[:12]}_{path.name}"
