@@ -1,5 +1,6 @@
 """Video Load: the frames of a clip that are to be edited, on the model's grid."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 
 from ..fatezero.compat import io, schema
 from ..fatezero.refusal import Refusal, shortened, speaking
-from ..fatezero.video.clip import FPS_RANGE, STILL_FPS, Clip, Color, Selection
+from ..fatezero.video.clip import FPS_RANGE, STILL_FPS, Clip, Color, Selection, led_by
 from ..fatezero.video.frames import FITS, Placement, check_images, is_much, placement, smaller, what_is_lost
 from ..fatezero.video.read import read_images, read_video
 from ..fatezero.video.sizes import FAMILIES, size_of_family
@@ -22,6 +23,7 @@ NODE = "Video Load"
 GRIDS = ("8", "16", "32", "64")
 SHOWN, SHOWN_SIDE = 48, 512  # frames and pixels of a preview, at most
 TYPED = "width and height"
+KEY_FRAME_FIRST = "Before them stands frame {}, as the key frame of all batches."
 
 
 class VideoLoad(io.ComfyNode):
@@ -128,6 +130,13 @@ class VideoLoad(io.ComfyNode):
                     tooltip="For clips longer than memory: 0 takes the first 'count' frames from 'start' on, 1 the "
                     "next 'count', and so on. On increment, each run takes the next part.",
                 ),
+                io.Boolean.Input(
+                    "key_frame_first",
+                    default=False,
+                    optional=True,
+                    tooltip="Puts the frame at 'start' before every batch. With the key frames 'first + current' all "
+                    "batches are then edited as one clip; 'skip first' of Video Save leaves the frame out again.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The frames, in order."),
@@ -188,27 +197,36 @@ class VideoLoad(io.ComfyNode):
         path="",
         force_rate=0.0,
         batch=0,
+        key_frame_first=False,
     ) -> io.NodeOutput:
         color, family = _color(background), _family(size_for)
         _check_batch(batch, count)
         selection = Selection(start, count, every_nth, force_rate, batch)
         place_of = partial(place_for, size=(width, height), family=family, fit=fit, grid=int(grid))
-        if video is not None and images is not None:
-            raise Refusal("both 'video' and 'images' are connected; disconnect one of them.")
-        if images is not None:
-            name = "'images'"
-            check_images(images, "images")
-            clip = read_images(images, name, selection, place_of, force_rate or STILL_FPS, background=color)
-        elif video is not None:
-            name = "'video'"
-            clip = read_video(video, name, selection, place_of, color)
-        else:
-            chosen = find_clip(file, path)
-            name, clip = chosen.name, chosen.read(selection, place_of, color)
+        name, read = _reader(file, path, video, images, force_rate)
+        clip = read(selection, place_of, background=color)
+        if key_frame_first:
+            clip = led_by(read(Selection(start, 1, 1, force_rate), place_of, background=color), clip)
         opaque = torch.ones(1, 1, 1).expand(clip.images.shape[:3])
         mask = opaque if clip.alpha is None else clip.alpha
-        shown = show_clip(clip.images, summary(name, selection, clip), clip.fps, clip.audio)
+        text = summary(name, selection, clip, key_frame_first)
+        shown = show_clip(clip.images, text, clip.fps, clip.audio)
         return io.NodeOutput(clip.images, clip.fps, clip.audio, mask, clip.fit, ui=shown)
+
+
+def _reader(
+    file: str, path: str, video: Any, images: torch.Tensor | None, force_rate: float
+) -> tuple[str, Callable[..., Clip]]:
+    """What the clip is called in messages, and what reads its frames: of a selection, a fit and a background."""
+    if video is not None and images is not None:
+        raise Refusal("both 'video' and 'images' are connected; disconnect one of them.")
+    if images is not None:
+        check_images(images, "images")
+        return "'images'", partial(read_images, images, "'images'", fps=force_rate or STILL_FPS)
+    if video is not None:
+        return "'video'", partial(read_video, video, "'video'")
+    chosen = find_clip(file, path)
+    return chosen.name, chosen.read
 
 
 def preview(values: dict[str, Any]) -> dict[str, Any]:
@@ -237,6 +255,8 @@ def preview(values: dict[str, Any]) -> dict[str, Any]:
     fit = replace(clip.fit, where=place_of(clip.source_size))
     count = asked.count if is_whole else len(clip.images)
     text = summary(chosen.name, replace(shown, count=count), replace(clip, fit=fit))
+    if widgets["key_frame_first"]:
+        text += f"\n{KEY_FRAME_FIRST.format(asked.start)}"
     if not is_whole and count == SHOWN:
         text += f"\nThis preview ends after {SHOWN} frames; the run goes on."
     return show_clip(clip.images, text, clip.fps, clip.audio)
@@ -272,9 +292,9 @@ def _color(text: str) -> Color:
     return red / 255, green / 255, blue / 255
 
 
-def summary(name: str, selection: Selection, clip: Clip) -> str:
-    """What the node says about the clip that it gives out."""
-    count = len(clip.images)
+def summary(name: str, selection: Selection, clip: Clip, is_led: bool = False) -> str:
+    """What the node says about the clip that it gives out; is_led: whether its key frame stands before it."""
+    count = len(clip.images) - is_led
     last = selection.first + (count - 1) * selection.every_nth
     source, where = clip.source_size, clip.fit.where
     width, height = where.target
@@ -283,6 +303,8 @@ def summary(name: str, selection: Selection, clip: Clip) -> str:
         f"{source[0]}x{source[1]} -> {width}x{height}, {what_is_lost(source, where)}",
         f"{clip.fps:g} frames per second, {'with' if clip.audio else 'no'} sound",
     ]
+    if is_led:
+        lines.append(KEY_FRAME_FIRST.format(selection.start))
     if is_much(source, where):
         lines.append("To keep more: set 'width' or 'height' to 0, choose a smaller 'grid', or set 'fit' to pad.")
     if count < selection.count:

@@ -7,12 +7,12 @@ import torch
 
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.disk import explained_disk_errors
-from ..fatezero.refusal import Refusal
+from ..fatezero.refusal import Refusal, shortened
 from ..fatezero.video.clip import FPS_RANGE, Selection
 from ..fatezero.video.encoding import AUTO, encodings, pixel_formats
 from ..fatezero.video.frames import Placement, check_images, check_same_size, smaller
 from ..fatezero.video.read import read_file
-from ..fatezero.video.write import SaveOptions, formats, write_clip
+from ..fatezero.video.write import SaveOptions, endings, formats, write_clip
 from ..fatezero.video.write_limits import GIF_FPS
 from .shared.checked import checked
 from .shared.clip_preview import FRAMES, SIDE, show_clip, with_text
@@ -64,11 +64,12 @@ class VideoSave(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "format",
-                    options=list(formats()),
+                    options=formats(),
                     default="mp4",
                     tooltip="mp4 (H.264) and webm (VP9) play everywhere; where the width or height is odd, "
                     "they repeat the last column or row. gif has 256 colours. png makes a folder of "
-                    "exact frames. ProRes (mov) and ffv1 (mkv, exact) are for editing programs.",
+                    "exact frames. ProRes and DNxHR (mov) and ffv1 (mkv, exact) are for editing programs. nvenc is "
+                    "the encoder of an NVIDIA card, offered where there is one.",
                 ),
                 io.Int.Input(
                     "quality",
@@ -121,16 +122,31 @@ class VideoSave(io.ComfyNode):
                     max=65535,
                     optional=True,
                     advanced=True,
-                    tooltip="How often a gif or webp plays; 0 is for ever.",
+                    tooltip="How often a gif, webp or animated png plays; 0 is for ever.",
+                ),
+                io.Int.Input(
+                    "skip_first",
+                    default=0,
+                    min=0,
+                    max=1_000_000,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Leaves out so many frames at the beginning: 1 for the frame of Video Load's 'key frame "
+                    "first'.",
                 ),
             ],
             outputs=[io.String.Output(display_name="path", tooltip="The file, or the folder of png files.")],
         )
 
     @classmethod
-    def validate_inputs(cls, filename_prefix=None):
+    def validate_inputs(cls, filename_prefix=None, format=None):
         # Before the edit runs, not after it. A connected input arrives as None; execute checks that one.
         problem = None if filename_prefix is None else prefix_problem(filename_prefix)
+        try:
+            if format is not None:
+                _require(format)
+        except Refusal as refusal:
+            problem = problem or str(refusal)
         return f"{NODE}: {problem}" if problem else True
 
     @classmethod
@@ -149,22 +165,42 @@ class VideoSave(io.ComfyNode):
         preview_only=False,
         ping_pong=False,
         loops=0,
+        skip_first=0,
     ) -> io.NodeOutput:
-        check_images(images, "images")
-        if compare_with is not None:
-            check_images(compare_with, "compare with")
-            check_same_size(images, "images", compare_with, "compare with")
+        _require(format)
+        images, compare_with = _checked_images(images, compare_with, skip_first)
         options = SaveOptions(quality, crf, pixel_format, ping_pong, loops)
         audio = _sound(audio) if format in encodings() else None
         width = images.shape[2] * (1 if compare_with is None else 2)
         root = io.FolderType.temp if preview_only else io.FolderType.output
         place = output_place(filename_prefix, width, images.shape[1], root)
-        name = f"{place.name}.{formats()[format]}".removesuffix(".")
+        name = f"{place.name}.{endings()[format]}".removesuffix(".")
         path = os.path.join(place.folder, name)
         with explained_disk_errors(name):
             tags = workflow_tags(cls.hidden)
             notes = write_clip(path, images, fps, compare_with, audio, tags, format=format, options=options)
         return io.NodeOutput(path, ui=_shown(path, place.subfolder, root, format, options, fps, notes))
+
+
+def _checked_images(
+    images: torch.Tensor, beside: torch.Tensor | None, skip_first: int
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The images to save and those to show beside them, without the first ones."""
+    check_images(images, "images")
+    if beside is not None:
+        check_images(beside, "compare with")
+        check_same_size(images, "images", beside, "compare with")
+    if skip_first >= len(images):
+        raise Refusal(f"'skip first' is {skip_first}, but there are {len(images)} images; choose fewer.")
+    return images[skip_first:], None if beside is None else beside[skip_first:]
+
+
+def _require(format: str) -> None:
+    """Refuses what is no format, and one of another machine that this one cannot write."""
+    if format not in endings():
+        raise Refusal(f"'format' is {shortened(format)}; choose {', '.join(formats())}.")
+    if format in encodings():
+        encodings()[format].require_codec()
 
 
 def _sound(audio: dict | None) -> dict | None:

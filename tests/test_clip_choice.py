@@ -5,6 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from edit_cases import clip_latent, edited, inverted, prompt_edit, small_model
+from fatezero_pack.fatezero.edit.settings import WORDS, BlendSettings
+from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
+from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.video import running
 from fatezero_pack.fatezero.video.clip import Selection
@@ -49,6 +53,34 @@ def test_parts_of_a_clip_follow_each_other(clip):
     with pytest.raises(Refusal, match=r"'batch' 3 begins at frame 26, but clip.mp4 has 24 frames; all of its parts"):
         load(batch=3, start=2, every_nth=2, count=4)
     assert "'batch' counts parts" in VideoLoad.validate_inputs(file=None, batch=1, count=0)
+
+
+def test_the_key_frame_can_stand_before_every_part(clip):
+    parts = [load(batch=batch, start=2, every_nth=2, count=4, key_frame_first=True) for batch in range(3)]
+    assert [numbers(part.args[0]) for part in parts] == [[2, 2, 4, 6, 8], [2, 10, 12, 14, 16], [2, 18, 20, 22]]
+    assert [part.args[4].taken for part in parts][1] == (2, 10, 12, 14, 16)
+    assert "4 frames (10 to 16) of clip.mp4" in parts[1].ui["text"][0]
+    assert "Before them stands frame 2, as the key frame of all batches." in parts[1].ui["text"][0]
+    audio, plain = parts[1].args[2], load(batch=1, start=2, every_nth=2, count=4).args[2]
+    assert torch.equal(audio["waveform"], plain["waveform"])
+    images = torch.rand(7, 16, 16, 3)
+    led = load(images=images, count=3, batch=1, key_frame_first=True, size_for="width and height").args[0]
+    assert torch.equal(led, images[[0, 3, 4, 5]])
+
+
+def test_parts_with_their_key_frame_are_edited_as_one_clip():
+    """Inverted and edited with key frames first + current, each frame of a part is that of the whole clip."""
+    model = inflate(small_model(), Inflation(("first", "current")))
+    edit, latent = prompt_edit(), clip_latent(6)
+    settings = BlendSettings(Window(0, 0.7), Window(0, 0.7), mask_from=WORDS, latent_window=Window(0, 1))
+
+    def result(part):
+        return edited(model, inverted(model, edit, part), edit, settings)
+
+    whole, second = result(latent), result(latent[[0, 3, 4, 5]])
+    torch.testing.assert_close(second[1:], whole[3:], rtol=0, atol=1e-4 * float(whole.abs().max()))
+    alone = result(latent[3:])
+    assert (alone - whole[3:]).abs().max() > 0.01 * whole.abs().max()
 
 
 def test_a_path_leads_to_files_and_to_pictures_in_counting_order(folders, clip):

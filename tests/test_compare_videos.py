@@ -83,7 +83,7 @@ def test_difference_is_amplified_and_measured():
     difference = cell(images, 0, 2)
     torch.testing.assert_close(difference[1, : HEIGHT // 2], torch.full((HEIGHT // 2, WIDTH, 3), 0.5))
     assert difference[1, HEIGHT // 2 :].max() == 0 and difference[0].max() == 0
-    assert text == "edit - source: 8.5/255 on average, most in frame 1: 25.5/255"
+    assert text == "after - before: 8.5/255 on average, most in frame 1: 25.5/255"
     assert not torch.equal(images[0, :BAR, -WIDTH:], images[1, :BAR, -WIDTH:])  # each frame's own number
 
 
@@ -91,12 +91,12 @@ def test_difference_has_no_sign_and_ends_at_white():
     images, text = run(plain(0.75, 1), plain(0.25, 1), plain(0.7, 1), difference=TO_FIRST, amplify=10, third_label=" ")
     assert cell(images, 0, 3).min() == 1
     torch.testing.assert_close(cell(images, 0, 4), plain(0.5, 1))
-    assert text == "edit - source: 127.5/255\nthird - source: 12.8/255"
+    assert text == "after - before: 127.5/255\nthird - source: 12.8/255"
 
 
 def test_the_same_is_told():
     images, text = run(clip(), clip(), difference=TO_FIRST)
-    assert text == "edit - source: the same" and cell(images, 0, 2).max() == 0
+    assert text == "after - before: the same" and cell(images, 0, 2).max() == 0
 
 
 # ---- clips that do not fit each other ----
@@ -127,7 +127,7 @@ def test_other_sizes_are_fitted_to_the_first():
 
 def test_a_wider_clip_is_cut_to_be_measured():
     wide = torch.cat((plain(1.0, width=16), clip(), plain(1.0, width=16)), dim=2)
-    assert run(clip(), wide)[1].startswith("edit - source: the same")
+    assert run(clip(), wide)[1].startswith("after - before: the same")
 
 
 # ---- labels ----

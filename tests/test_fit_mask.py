@@ -44,6 +44,48 @@ def test_a_mask_of_the_footage_lies_where_its_picture_does(folders, fit, size):
         FitMask.execute(masks[:8], how)
 
 
+BOX = {"x": 20, "y": 30, "width": 30, "height": 30, "score": 0.9}
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_boxes_on_the_footage_lie_where_its_picture_does(folders, fit):
+    (folders / "input" / "shot").mkdir()
+    footage(folders / "input" / "shot")
+    settings = {**LOAD, "fit": fit, "width": 64, "height": 64, "start": 2, "every_nth": 3, "count": 3}
+    images, *_, how = VideoLoad.execute(file="", path="shot", **settings).args
+    each = [[{**BOX, "x": 20.0 + 8 * index}] for index in range(12)]
+    (mask,) = FitMask.execute(fit=how, boxes=each).args
+    torch.testing.assert_close(mask, images[..., 0])
+    for one in (each[5][0], each[5], [each[5]]):  # a box, boxes for all frames, boxes of each frame
+        torch.testing.assert_close(FitMask.execute(fit=how, boxes=one).args[0][0], mask[1])
+    (both,) = FitMask.execute(fit=how, boxes=each, mask=torch.ones(1, 90, 160)).args
+    assert torch.equal(both, torch.maximum(both, mask)) and both[:, 32].min() > 0.999
+    with pytest.raises(Refusal, match="Fit Mask: 'boxes' has 8 frames, but 3 were taken"):
+        FitMask.execute(fit=how, boxes=each[:8])
+
+
+def test_boxes_on_the_loaded_frames_stay_where_they_are(folders):
+    (folders / "input" / "shot").mkdir()
+    footage(folders / "input" / "shot")
+    *_, how = VideoLoad.execute(file="", path="shot", **{**LOAD, "fit": "crop", "width": 64, "height": 64}).args
+    frames = [[BOX, {"x": -5, "y": 60.5, "width": 8.2, "height": 99}], [], *[[BOX]] * 6]
+    (mask,) = FitMask.execute(fit=how, boxes=frames, boxes_lie_on="loaded frames").args
+    expected = torch.zeros(64, 64)
+    expected[30:60, 20:50] = 1
+    assert torch.equal(mask[2], expected) and mask[1].max() == 0
+    expected[60:, :4] = 1
+    assert torch.equal(mask[0], expected)
+
+
+@pytest.mark.parametrize("boxes", [3, [3], [[3]], {"x": 1}, [[{**BOX, "x": float("nan")}]], [{**BOX, "width": "w"}]])
+def test_what_are_no_boxes_is_one_sentence(clip, boxes):
+    how = VideoLoad.execute(file="clip.mp4", fit="crop", **LOAD).args[4]
+    with pytest.raises(Refusal, match="Fit Mask: 'boxes' are no bounding boxes of ComfyUI"):
+        FitMask.execute(fit=how, boxes=boxes)
+    with pytest.raises(Refusal, match="Fit Mask: 'mask' and 'boxes' are both missing; connect one of them."):
+        FitMask.execute(fit=how)
+
+
 def test_a_mask_of_another_size_is_resized():
     original, after = torch.zeros(2, 32, 48, 3), torch.ones(2, 32, 48, 3)
     mask = torch.zeros(8, 12)

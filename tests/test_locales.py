@@ -16,7 +16,7 @@ SCHEMAS = [node.define_schema() for node in asyncio.run(FateZeroExtension().get_
 NODES = {schema.node_id: schema for schema in SCHEMAS}
 LANGUAGES = sorted(folder.name for folder in LOCALES.iterdir() if folder.name != "en")
 # Choices that are names, which every language writes alike: of codecs, schedulers, files, methods and models.
-NAMES = re.compile(r"^(?:demo/.*|.*\.\w+|\d+|[a-z_]+\d*(?:10|12|14|16)?(?:le)?|SD \d\.x|SDXL|[A-Z].*)$")
+NAMES = re.compile(r"^(?:demo/.*|.*\.\w+|\d+|[a-z_]+\d*(?:10|12|14|16)?(?:le)?|\w+ nvenc|SD \d\.x|SDXL|[A-Z].*)$")
 
 
 def translation(language, kind="nodeDefs"):

@@ -12,16 +12,17 @@ from PIL import Image
 
 from fatezero_pack.fatezero.compat import io
 from fatezero_pack.fatezero.refusal import Refusal
+from fatezero_pack.fatezero.video import encoding
 from fatezero_pack.fatezero.video.clip import Selection
-from fatezero_pack.fatezero.video.encoding import encodings
+from fatezero_pack.fatezero.video.encoding import encodings, offered, pixel_formats
 from fatezero_pack.fatezero.video.frames import Placement
 from fatezero_pack.fatezero.video.read import read_file
-from fatezero_pack.fatezero.video.write import PNG_16, formats
+from fatezero_pack.fatezero.video.write import APNG, PNG_16, endings, formats
 from fatezero_pack.nodes.video_save import VideoSave
 from video_clips import beep, beep_time, numbered_frame, numbers, smooth_clip
 
 GRAPHS = {"prompt": {"1": {"class_type": "FateZeroVideoSave", "inputs": {"text": "Ü"}}}, "workflow": {"nodes": []}}
-EXACT = {"png", PNG_16, "ffv1"}
+EXACT = {"png", PNG_16, APNG, "ffv1"}
 
 pytestmark = pytest.mark.usefixtures("folders")
 
@@ -41,9 +42,9 @@ def read(path):
 
 @pytest.mark.parametrize("format", formats())
 def test_a_clip_comes_back(format):
-    images = smooth_clip(5, 66, 70)
+    images = smooth_clip(5, 130, 262)
     output = save(images, format)
-    assert output.args[0].endswith(formats()[format])
+    assert output.args[0].endswith(endings()[format])
     if format != PNG_16:  # Pillow reads 8 bits of it
         found = read(output.args[0])
         assert found.shape == images.shape
@@ -51,16 +52,19 @@ def test_a_clip_comes_back(format):
     (shown, *_) = output.ui["images"]
     folder = folder_paths.get_directory_by_type(shown["type"])
     assert os.path.isfile(os.path.join(folder, shown["subfolder"], shown["filename"]))
-    plays = format not in ("h265", "ProRes", "ffv1")
+    plays = format not in ("h265", "ProRes", "DNxHR", "ffv1")
     assert (shown["type"] == "output") == plays
     assert plays or "browsers do not play it, so a small copy is shown." in output.ui["text"][0]
 
 
 @pytest.mark.parametrize("format", [name for name in formats() if name != "gif"])
 def test_the_workflow_is_inside(format):
-    path = save(smooth_clip(2, 64, 64), format).args[0]
+    path = save(smooth_clip(2, 130, 262), format).args[0]
     if os.path.isdir(path):
         with Image.open(os.path.join(path, "00001.png")) as picture:
+            found = picture.text
+    elif format == APNG:
+        with Image.open(path) as picture:
             found = picture.text
     elif format == "webp":
         with Image.open(path) as picture:
@@ -71,9 +75,9 @@ def test_the_workflow_is_inside(format):
     assert {name: json.loads(found[name]) for name in GRAPHS} == GRAPHS
 
 
-@pytest.mark.parametrize("format", encodings())
+@pytest.mark.parametrize("format", offered())
 def test_films_have_sound_and_the_frames_keep_their_order(format):
-    images = torch.stack([torch.from_numpy(numbered_frame(number, 80, 64)) / 255 for number in range(16)])
+    images = torch.stack([torch.from_numpy(numbered_frame(number, 320, 256)) / 255 for number in range(16)])
     sound = {"waveform": beep(1, 2)[None], "sample_rate": 48000}
     clip = read_file(save(images, format, audio=sound).args[0], "clip", Selection(), lambda size: Placement(size, size))
     assert numbers(clip.images) == list(range(16)) and clip.fps == 8.0
@@ -90,15 +94,15 @@ def test_sixteen_bits_are_kept():
     assert np.abs(pixels - images[0].double().numpy()).max() <= 0.5 / 65535 + 1e-7
 
 
-@pytest.mark.parametrize("format", encodings())
+@pytest.mark.parametrize("format", offered())
 def test_every_pixel_format_that_is_offered_can_be_written(format):
-    images = smooth_clip(2, 66, 70)
+    images = smooth_clip(2, 130, 262)
     for name in encodings()[format].pixel_formats:
         path = save(images, format, pixel_format=name).args[0]
         with av.open(path) as container:
             found = container.streams.video[0].codec_context.pix_fmt
             assert found.startswith(name[:7])  # FFmpeg reads ProRes 4444 as 12 bits
-        assert (read(path)[:, :66, :70] - images).abs().mean() < 0.02
+        assert (read(path)[:, :130, :262] - images).abs().mean() < 0.02
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
@@ -129,6 +133,7 @@ def test_crf_is_heeded(format):
         ("mp4", dict(crf=60), "'crf' is 60; mp4 takes 0 (best) to 51, or -1 for 'quality'."),
         ("av1", dict(pixel_format="yuv444p"), "'pixel format' is yuv444p, which av1 does not have; choose auto or "),
         ("mp5", {}, "'format' is mp5; choose mp4, webm, gif, png, "),
+        ("DNxHR", {}, "'format' is DNxHR, which begins at 256x120; these pictures have 64x64. Choose ProRes or ffv1, "),
     ],
 )
 def test_what_a_format_does_not_have_is_one_sentence(folders, format, settings, message):
@@ -142,11 +147,33 @@ def test_a_codec_that_pyav_lacks_is_one_sentence(monkeypatch):
         raise av.codec.codec.UnknownCodecError(name)
 
     monkeypatch.setattr(av, "Codec", unknown)
-    with pytest.raises(Refusal, match="Video Save: 'format' is h265, but this PyAV has no libx265; choose mp4"):
+    sentence = "Video Save: 'format' is h265, but this PyAV has no libx265; choose mp4"
+    with pytest.raises(Refusal, match=sentence):
         save(smooth_clip(1, 64, 64), "h265")
+    assert VideoSave.validate_inputs("clip", "h265").startswith(sentence)
 
 
-@pytest.mark.parametrize("format", ["mp4", "gif", "png", "webp"])
+def test_what_a_graphics_card_encodes_is_offered_only_where_it_does(monkeypatch):
+    ours = [name for name, one in encodings().items() if one.graphics_card]
+    assert ours == ["av1 nvenc", "h264 nvenc", "h265 nvenc"]
+    monkeypatch.setattr(encoding, "_opens", lambda codec: codec == "hevc_nvenc")
+    assert [name for name in formats() if name in ours] == ["h265 nvenc"]
+    assert VideoSave.validate_inputs("clip", "h265 nvenc") is True
+    sentence = "Video Save: 'format' is h264 nvenc, but no graphics card here encodes it"
+    assert VideoSave.validate_inputs("clip", "h264 nvenc").startswith(sentence)
+    with pytest.raises(Refusal, match=sentence):
+        save(smooth_clip(1, 64, 64), "h264 nvenc")
+
+
+def test_encodings_name_what_pyav_knows():
+    """What they say of a codec, also where it cannot be opened here: its pixel formats and options."""
+    for one in encodings().values():
+        codec = av.Codec(one.codec, "w")
+        assert set(one.pixel_formats) <= {format.name for format in codec.video_formats}
+        assert set(one.pixel_options) <= set(one.pixel_formats) <= set(pixel_formats())
+
+
+@pytest.mark.parametrize("format", ["mp4", "gif", "png", "webp", APNG])
 def test_ping_pong_plays_back_again(format):
     images = torch.stack([torch.from_numpy(numbered_frame(number)) / 255 for number in range(5)])
     assert numbers(read(save(images, format, ping_pong=True).args[0])) == [0, 1, 2, 3, 4, 3, 2, 1]
@@ -155,8 +182,9 @@ def test_ping_pong_plays_back_again(format):
 @pytest.mark.parametrize("loops", [0, 1, 3])
 def test_how_often_an_animation_plays(loops):
     images = smooth_clip(3, 32, 32)
-    with Image.open(save(images, "webp", loops=loops).args[0]) as picture:
-        assert picture.info["loop"] == loops
+    for format in ("webp", APNG):
+        with Image.open(save(images, format, loops=loops).args[0]) as picture:
+            assert picture.info["loop"] == loops and picture.n_frames == 3
     with Image.open(save(images, "gif", loops=loops).args[0]) as picture:  # which counts how often it is repeated
         assert picture.info.get("loop") == {0: 0, 1: None, 3: 2}[loops]
 
@@ -176,3 +204,12 @@ def test_a_preview_goes_to_the_temp_folder(folders):
     output = save(smooth_clip(2, 32, 32), "mp4", preview_only=True)
     assert output.args[0].startswith(str(folders / "temp")) and output.ui["images"][0]["type"] == "temp"
     assert os.listdir(folders / "output") == []
+
+
+def test_the_first_frames_can_be_left_out():
+    images = torch.stack([torch.from_numpy(numbered_frame(number)) / 255 for number in range(4)])
+    assert numbers(read(save(images, "mp4", skip_first=1).args[0])) == [1, 2, 3]
+    beside = read(save(images, "png", skip_first=2, compare_with=images).args[0])
+    assert beside.shape[:3] == (2, images.shape[1], 2 * images.shape[2])
+    with pytest.raises(Refusal, match="Video Save: 'skip first' is 4, but there are 4 images; choose fewer."):
+        save(images, "mp4", skip_first=4)

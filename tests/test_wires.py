@@ -56,6 +56,7 @@ GOOD = {
     "AUDIO": lambda: {"waveform": torch.zeros(1, 2, 8), "sample_rate": 8000},
     "FZ_SOURCE": source,
     "FZ_EDIT": lambda: EDIT,
+    "BOUNDING_BOX": lambda: {"x": 1, "y": 2, "width": 8, "height": 8},
     "FZ_FIT": lambda: ClipFit((16, 16), Placement((16, 16), (16, 16)), (0, 1)),
 }
 EMBEDDING = conditioning(EDIT.source)[0][0]
@@ -99,6 +100,7 @@ BAD = {
         replace(source(), tokens="a text"),
     ],
     "FZ_FIT": lambda: ["a text", (16, 16)],
+    "BOUNDING_BOX": lambda: ["a text", IMAGE, 3, [5], {"x": 1}, [[{"x": NAN, "y": 0, "width": 1, "height": 1}]]],
     "FZ_EDIT": lambda: [
         "a text",
         source(),

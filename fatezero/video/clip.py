@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -120,6 +120,15 @@ class Clip:
     def source_size(self) -> tuple[int, int]:
         """(width, height) as the footage is shown."""
         return self.fit.source_size
+
+
+def led_by(lead: Clip, clip: Clip) -> Clip:
+    """A clip with the frame of another before it; both of one footage, in one size. Rate and sound are the clip's."""
+    alpha = None
+    if lead.alpha is not None or clip.alpha is not None:
+        alpha = torch.cat([torch.ones(c.images.shape[:3]) if c.alpha is None else c.alpha for c in (lead, clip)])
+    fit = replace(clip.fit, taken=lead.fit.taken + clip.fit.taken)
+    return replace(clip, images=torch.cat((lead.images, clip.images)), alpha=alpha, fit=fit)
 
 
 def playable_rate(fps: float, notes: list[str]) -> float:

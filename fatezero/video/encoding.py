@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ class Encoding:
     name: as a person chooses it; ending: of the file; codec, sound: FFmpeg's encoders; pixel_formats: FFmpeg's, the
     first being the default; worst_crf: the rate factor of quality 0 (that of quality 100 is 0), None for a codec
     without one; most_pixels: a side may have; browsers_play: the pixel formats that need no other file to be shown;
-    tag: of the codec in the container, where the usual one is not understood everywhere.
+    tag: of the codec in the container, where the usual one is not understood everywhere; rate_option: what the codec
+    calls its rate factor; pixel_options: options that go with a pixel format; least_pixels: (width, height) of the
+    smallest picture; graphics_card: whether the codec is a part of a graphics card, which a machine may lack.
     """
 
     name: str
@@ -33,6 +36,10 @@ class Encoding:
     codec_options: dict[str, str] = field(default_factory=dict)
     container_options: dict[str, str] = field(default_factory=dict)
     tag: str | None = None
+    rate_option: str = "crf"
+    pixel_options: dict[str, dict[str, str]] = field(default_factory=dict)
+    least_pixels: tuple[int, int] = (1, 1)
+    graphics_card: bool = False
 
     def pixel_format(self, wanted: str) -> str:
         """The pixel format to write.
@@ -63,10 +70,10 @@ class Encoding:
             return {}
         if crf > self.worst_crf:
             raise Refusal(f"'crf' is {crf}; {self.name} takes 0 (best) to {self.worst_crf}, or -1 for 'quality'.")
-        return {"crf": str(crf if crf >= 0 else round(self.worst_crf * (100 - quality) / 100))}
+        return {self.rate_option: str(crf if crf >= 0 else round(self.worst_crf * (100 - quality) / 100))}
 
     def require_codec(self) -> None:
-        """Refuses what this PyAV was built without."""
+        """Refuses what this PyAV was built without, and what the machine has no part for."""
         import av
 
         try:
@@ -76,6 +83,33 @@ class Encoding:
                 f"'format' is {self.name}, but this PyAV has no {self.codec}; choose mp4, or install PyAV's own wheel "
                 "(pip install --force-reinstall av)."
             ) from None
+        if self.graphics_card and not _opens(self.codec):
+            raise Refusal(
+                f"'format' is {self.name}, but no graphics card here encodes it, or its driver is missing; choose mp4, "
+                "h265 or av1."
+            )
+
+    def require_size(self, size: tuple[int, int]) -> None:
+        """Refuses pictures of a (width, height) that are too small for the codec."""
+        if size[0] < self.least_pixels[0] or size[1] < self.least_pixels[1]:
+            raise Refusal(
+                f"'format' is {self.name}, which begins at {self.least_pixels[0]}x{self.least_pixels[1]}; these "
+                f"pictures have {size[0]}x{size[1]}. Choose ProRes or ffv1, or scale them up."
+            )
+
+
+@cache
+def _opens(codec: str) -> bool:
+    """Whether an encoder can be opened on this machine."""
+    import av
+
+    try:
+        context: Any = av.CodecContext.create(codec, "w")
+        context.width, context.height, context.pix_fmt, context.time_base = 256, 256, "yuv420p", Fraction(1, 25)
+        context.open()
+    except (av.FFmpegError, ValueError):  # it is not there, or the card or its driver is not
+        return False
+    return True
 
 
 @cache
@@ -84,6 +118,11 @@ def encodings() -> dict[str, Encoding]:
     read: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in _FOLDER.glob("*.json")]
     found = sorted((Encoding(**entry) for entry in read), key=lambda one: one.name.lower())
     return {one.name: one for one in sorted(found, key=lambda one: one.name not in ("mp4", "webm"))}
+
+
+def offered() -> list[str]:
+    """The names of the encodings that a person is offered: those of graphics cards only where they can be opened."""
+    return [name for name, one in encodings().items() if not one.graphics_card or _opens(one.codec)]
 
 
 def pixel_formats() -> list[str]:

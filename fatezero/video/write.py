@@ -10,21 +10,21 @@ import torch
 
 from ..disk import unfinished_folder
 from ..refusal import Refusal
-from .encoding import AUTO, encodings
+from .encoding import AUTO, encodings, offered
 from .movie import Movie, order
 from .write_gif import write_gif
 from .write_limits import held_rate, held_size, held_sound
-from .write_pictures import png_name, write_pngs, write_webp
+from .write_pictures import png_name, write_apng, write_pngs, write_webp
 from .write_video import write_video
 
-PNG_16 = "png 16 bit"
-__all__ = ["PNG_16", "SaveOptions", "formats", "png_name", "write_clip"]
+PNG_16, APNG = "png 16 bit", "animated png"
+__all__ = ["APNG", "PNG_16", "SaveOptions", "endings", "formats", "png_name", "write_clip"]
 
 
 @dataclass(frozen=True)
 class SaveOptions:
     """quality: 0..100; crf: the codec's own number instead, -1 for none; pixel_format: FFmpeg's, or AUTO; ping_pong:
-    whether it plays back again; loops: how often a gif or webp plays, 0 for ever."""
+    whether it plays back again; loops: how often an animation plays, 0 for ever."""
 
     quality: int = 70
     crf: int = -1
@@ -33,11 +33,17 @@ class SaveOptions:
     loops: int = 0
 
 
-def formats() -> dict[str, str]:
+def endings() -> dict[str, str]:
     """The ending of each format's file by the format's name; none: a folder of pictures."""
     films = {name: encoding.ending for name, encoding in encodings().items()}
     first = {name: films.pop(name) for name in ("mp4", "webm")}
-    return {**first, "gif": "gif", "png": "", **films, "webp": "webp", PNG_16: ""}
+    return {**first, "gif": "gif", "png": "", **films, "webp": "webp", PNG_16: "", APNG: "png"}
+
+
+def formats() -> list[str]:
+    """The formats that this machine can write."""
+    films = offered()
+    return [name for name in endings() if name in films or name not in encodings()]
 
 
 def write_clip(
@@ -61,7 +67,7 @@ def write_clip(
         audio: ComfyUI's AUDIO, cut to the clip's length (films).
         metadata: Texts by name (not in gif).
         quality: 0..100 (films, webp), where there are no `options`.
-        format: One of `formats`; None: mp4, webm or gif by the path's ending, png without one.
+        format: One of `endings`; None: mp4, webm or gif by the path's ending, png without one.
         options: What else a person can choose.
 
     Returns:
@@ -93,12 +99,15 @@ def _write(
     if format in encodings():
         encoding = encodings()[format]
         encoding.require_codec()
+        encoding.require_size(movie.size)
         rate_factor = encoding.rate_factor(options.quality, options.crf)
         write_video(path, movie, encoding, encoding.pixel_format(options.pixel_format), rate_factor, sound, metadata)
     elif format == "gif":
         write_gif(path, movie.pictures, movie.size, movie.rate, options.loops)
     elif format == "webp":
         write_webp(path, movie, metadata, options.quality, options.loops)
+    elif format == APNG:
+        write_apng(path, movie, metadata, options.loops)
     else:
         write_pngs(path, movie, metadata, 16 if format == PNG_16 else 8)
 

@@ -1,4 +1,4 @@
-"""Writes pictures: numbered png files of 8 or 16 bits, and an animated webp."""
+"""Writes pictures: numbered png files of 8 or 16 bits, and animations as webp or png."""
 
 import os
 import struct
@@ -71,7 +71,6 @@ def write_webp(path: str, movie: Movie, metadata: Mapping[str, str], quality: in
     """
     from PIL import Image
 
-    ticks = [round(1000 * index / movie.rate) for index in range(len(movie.indices) + 1)]
     first, *_ = pictures = [Image.fromarray(picture) for picture in movie.pictures()]
     exif = first.getexif()
     for index, (name, text) in enumerate(sorted(metadata.items(), key=lambda item: item[0] != "prompt")):
@@ -81,9 +80,34 @@ def write_webp(path: str, movie: Movie, metadata: Mapping[str, str], quality: in
         format="webp",
         save_all=True,
         append_images=pictures[1:],
-        duration=[after - before for before, after in zip(ticks, ticks[1:])],
+        duration=_durations(movie),
         loop=loops,
         quality=quality,
         lossless=quality == 100,
         exif=exif,
     )
+
+
+def write_apng(path: str, movie: Movie, metadata: Mapping[str, str], loops: int) -> None:
+    """Writes an exact animation as one png; FFmpeg could, too, but leaves the texts out.
+
+    Args:
+        path: The file.
+        movie: Its pictures.
+        metadata: Texts by name, which ComfyUI reads back.
+        loops: How often it plays; 0 is for ever.
+    """
+    from PIL import Image, PngImagePlugin
+
+    texts = PngImagePlugin.PngInfo()
+    for name, text in metadata.items():
+        texts.add_text(name, text)
+    first, *others = [Image.fromarray(picture) for picture in movie.pictures()]
+    animation = {"save_all": True, "append_images": others, "duration": _durations(movie), "loop": loops}
+    first.save(path, format="png", pnginfo=texts, compress_level=4, **(animation if others else {}))
+
+
+def _durations(movie: Movie) -> list[int]:
+    """How long each picture is shown, in ms, so that no error adds up."""
+    ticks = [round(1000 * index / movie.rate) for index in range(len(movie.indices) + 1)]
+    return [after - before for before, after in zip(ticks, ticks[1:])]

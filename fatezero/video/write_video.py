@@ -44,7 +44,8 @@ def write_video(
         output.metadata.update(metadata)
         video: Any = output.add_stream(encoding.codec, rate=movie.rate)
         video.width, video.height, video.pix_fmt = width, height, pixel_format
-        video.options = {**rate_factor, **_codec_options(encoding, len(movie.indices))}
+        own = encoding.pixel_options.get(pixel_format, {})
+        video.options = {**rate_factor, **own, **_codec_options(encoding, len(movie.indices))}
         context = video.codec_context
         if encoding.tag:
             context.codec_tag = encoding.tag

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ...fatezero.masks.fit import boxes_of_frames
 from ...fatezero.prompts.prompt_edit import PromptEdit
 from ...fatezero.prompts.tokens import PromptTokens
 from ...fatezero.refusal import Refusal
@@ -131,6 +132,11 @@ def check_fit(value: Any, name: str) -> None:
         raise _wrong_type(value, name, "Video Load's fit")
 
 
+def check_boxes(value: Any, name: str) -> None:
+    """Bounding boxes of any form that ComfyUI's nodes have."""
+    boxes_of_frames(value)
+
+
 WIRES: dict[str, Callable[[Any, str], None]] = {
     "MODEL": check_model,
     "CLIP": check_clip,
@@ -141,6 +147,7 @@ WIRES: dict[str, Callable[[Any, str], None]] = {
     "MASK": check_mask,
     "VIDEO": check_video,
     "AUDIO": check_audio,
+    "BOUNDING_BOX": check_boxes,
     "FZ_SOURCE": check_source,
     "FZ_EDIT": check_edit,
     "FZ_FIT": check_fit,
