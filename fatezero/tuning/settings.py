@@ -9,6 +9,7 @@ import torch
 from .layouts import FATEZERO, TUNE_A_VIDEO, Layout
 
 AUTO = "auto"
+ALL, QUERIES, TEMPORAL = "all", "queries", "temporal parts"
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -19,7 +20,8 @@ class Tuning:
     layout: whose parts are added and how they are called; rank: of the temporal convolutions, 0 for none; key_frames:
     from `parse_key_frames`; steps: of the optimizer; learning_rate: constant; seed: of the first weights, the noise and
     the timesteps; weight_decay, largest_norm: AdamW's, and what the gradient's norm is clipped to; precision: what the
-    UNet computes in; eight_bit: whether AdamW keeps its averages in 8 bits.
+    UNet computes in; eight_bit: whether AdamW keeps its averages in 8 bits; trained: ALL as published, QUERIES or
+    TEMPORAL.
     """
 
     layout: Layout
@@ -32,6 +34,7 @@ class Tuning:
     largest_norm: float = 1.0
     precision: str = AUTO
     eight_bit: bool = False
+    trained: str = ALL
 
     def dtype(self, model) -> torch.dtype:
         """What a ModelPatcher's UNet computes in while it is tuned; by itself, what ComfyUI has it compute in."""

@@ -11,6 +11,7 @@ import torch
 from ..network.unet.temporal_parts import temporal_parts_of
 from .fit import base_weights
 from .layouts import TRAINED_QUERIES, temporal_names, unet_names
+from .settings import ALL, QUERIES, TEMPORAL
 from .tuned_state import PREFIX, TunedState
 
 
@@ -20,8 +21,8 @@ class TrainedWeights:
     As the official codes: the queries of self- and cross-attention, and all of the temporal parts but their norms.
     """
 
-    def __init__(self, model, state: TunedState, device: torch.device):
-        """model: `tuned_model` of the state; device: where the parameters lie."""
+    def __init__(self, model, state: TunedState, device: torch.device, trained: str = ALL):
+        """model: `tuned_model` of the state; device: where the parameters lie; trained: ALL, QUERIES or TEMPORAL."""
         network, self.model = model.model.diffusion_model, model
         self.unet = unet_names(network, model.model.model_config.unet_config)
         self.temporal = temporal_names(self.unet, state.layout)
@@ -32,9 +33,10 @@ class TrainedWeights:
             for name, tensor in state.tensors.items()
             if name in start or (name in self.temporal and f".{state.layout.norm}." not in name)
         )
+        moved = {ALL: start.keys(), QUERIES: start.keys() & self.unet.keys(), TEMPORAL: start.keys() - self.unet.keys()}
         self.parameters = {
-            name: torch.nn.Parameter(tensor.detach().to(device, torch.float32, copy=True))
-            for name, tensor in sorted(start.items())
+            name: torch.nn.Parameter(start[name].detach().to(device, torch.float32, copy=True))
+            for name in sorted(moved[trained])
         }
 
     def module_and_attribute(self, name: str) -> tuple[torch.nn.Module, str]:

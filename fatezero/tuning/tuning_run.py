@@ -51,7 +51,7 @@ class TuningRun:
             self.clip = model.model.process_latent_in(latent.clone()).to(self.device, torch.float32)
             self.embedding = self.for_each(embedding, len(latent))
             self.alphas = self.alphas_of(model.get_model_object("model_sampling").sigmas.clone()).to(self.device)
-            self.weights = TrainedWeights(model, state, self.device)
+            self.weights = TrainedWeights(model, state, self.device, settings.trained)
             self.optimizer = adamw(self.weights.parameters.values(), settings)
 
     @staticmethod
