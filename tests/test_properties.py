@@ -1,6 +1,7 @@
 """What must hold for every edit, whatever the model: through the same doors that ComfyUI's nodes use."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import comfy.samplers
 import comfy_extras.nodes_custom_sampler as custom_sampler
@@ -23,7 +24,16 @@ from edit_cases import (
     small_model,
 )
 from fatezero_pack.fatezero.edit.edit_run import blend_attention
-from fatezero_pack.fatezero.edit.settings import INPUT_MASK, RECONSTRUCTION, REPLAY, WORDS, WORDS_IN_MASK, BlendSettings
+from fatezero_pack.fatezero.edit.presets import PRESETS
+from fatezero_pack.fatezero.edit.settings import (
+    INPUT_MASK,
+    RECONSTRUCTION,
+    REPLAY,
+    WORDS,
+    WORDS_IN_MASK,
+    BlendSettings,
+    blends_latents,
+)
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.reconstruction import reconstruct
@@ -147,6 +157,35 @@ def test_latents_outside_the_mask_are_the_source_at_the_same_level(model, sample
         assert relative(latents[step + 1][outside], source.trajectory[level][outside]) < 1e-4
         assert relative(latents[step + 1][~outside], source.trajectory[level][~outside]) > 1e-3
     assert relative(latents[1][outside], source.trajectory[4][outside]) > 1e-5  # before the window
+
+
+@pytest.mark.parametrize("steps, blended", [(50, range(10, 39)), (10, range(2, 7)), (20, range(4, 15))])
+def test_steps_that_the_official_code_blends(steps, blended):
+    """Strictly between 20 and 80 % (29 of 50), and one more in our own presets."""
+    official = replace(PRESETS["shape (as in the paper)"], latent_window=Window(0.2, 0.8))
+    assert [step for step in range(steps) if blends_latents(official, step, steps)] == list(blended)
+    ours = replace(official, official_latents=False)
+    assert [step for step in range(steps) if blends_latents(ours, step, steps)] == [*blended, blended.stop]
+
+
+def test_latents_are_blended_as_by_the_official_code(model):
+    """Outside the mask, z after a step is the source's z of the level before it (method.md 1.5)."""
+    source = inverted(model, EDIT, steps=5, refinement=8)
+    settings = BlendSettings(
+        NEVER, NEVER, INPUT_MASK, mask=HALF_MASK, latent_window=Window(0.2, 0.8), official_latents=True
+    )
+    latents = []
+    blended = blend_attention(model, source, EDIT, settings)
+    sampled(blended, source, EDIT, "euler", callback=lambda step, denoised, x, steps: latents.append(x.clone()))
+    outside = HALF_MASK.bool().logical_not().expand(2, 4, 16, 16)
+
+    def z(x, level):  # of k-diffusion's x = z / sqrt(alpha_bar)
+        return x[outside] / float(1 + source.sigmas[level] ** 2) ** 0.5
+
+    for step in (1, 2):
+        before, after = source.steps - step, source.steps - (step + 1)
+        assert relative(z(latents[step + 1], after), z(source.trajectory[before], before)) < 1e-4
+    assert relative(z(latents[4], 1), z(source.trajectory[2], 2)) > 1e-3  # the window's last step is not blended
 
 
 def test_latents_at_the_end_are_the_clip_outside_the_mask(model):

@@ -26,7 +26,7 @@ from ..voice import Voice
 from .chunk_fusion import ChunkFusion, edit_mask
 from .edit_check import check_run, check_start, unknown_words
 from .fusion import blend_denoised, cross_weights
-from .settings import BlendSettings, fitting_model
+from .settings import BlendSettings, blends_latents, fitting_model, official_blend
 from .source_attention import plan_source_attention
 from .source_branch import source_branch
 from .source_cache import SourceCache
@@ -300,8 +300,7 @@ class EditRun:
 
     def next_sigma(self, step: Step, model_options) -> float | None:
         """The level that a step moves to, where latents are blended after it; otherwise None."""
-        window = self.settings.latent_window
-        if window is None or not window.contains(step.index, self.source.steps):
+        if not blends_latents(self.settings, step.index, self.source.steps):
             return None
         schedule = model_options["transformer_options"]["sample_sigmas"]
         lower = schedule[schedule < step.sigma * (1 - 1e-5)]
@@ -322,5 +321,8 @@ class EditRun:
         mask = edit_mask(self.settings, self.edit, size, range(len(x)), x.device, source_words, target_words)
         if mask is None:
             return denoised
-        source_latent = self.branch.latent_at(next_sigma, x)
+        if official_blend(self.settings):  # the latent z before the step, taken for the one after it
+            source_latent = self.branch.latent_at(sigma, x) * ((1 + next_sigma**2) / (1 + sigma**2)) ** 0.5
+        else:
+            source_latent = self.branch.latent_at(next_sigma, x)
         return blend_denoised(x, denoised, source_latent, mask[:, None], sigma, next_sigma)

@@ -113,8 +113,7 @@ def blend_denoised(
     """The denoised latent with which an Euler step lands on the source's latent outside the mask.
 
     With an Euler step x' = r x + (1 - r) x_0, r = sigma'/sigma, it solves
-    x' = source + mask (r x + (1 - r) x_0 - source) for x_0; higher-order samplers follow it to first order. The
-    official code takes the source's latent at sigma, one step too noisy.
+    x' = source + mask (r x + (1 - r) x_0 - source) for x_0; higher-order samplers follow it to first order.
 
     Args:
         x: The edit's latent at sigma, [n, c, h, w].

@@ -37,6 +37,8 @@ class BlendSettings:
         source_attention: REPLAY runs the source's rows again in every edit, CACHE keeps what they show for later edits,
             AUTO_CACHE does so where it is little.
         temporal_window: When the source's temporal attention is used, which tuned models alone have.
+        official_latents: Whether latents are blended as by FateZero's code, in the inversion's attention alone: in steps
+            strictly within the window, to the source's latent of one step before, which is a little too noisy.
         map_cells: To how many cells smaller word maps are brought before a mask is read from them; 1 leaves maps as
             they are, for parity with the official code on clips smaller than 512x512.
     """
@@ -52,6 +54,7 @@ class BlendSettings:
     latent_window: Window | None = None
     source_attention: str = REPLAY
     temporal_window: Window = Window(0.0, 0.0)
+    official_latents: bool = False
     map_cells: int = field(default=OFFICIAL_CELLS, repr=False)
 
 
@@ -60,6 +63,19 @@ def fitting_model(settings: BlendSettings, model) -> BlendSettings:
     if temporal_parts_of(model) is None:
         return replace(settings, temporal_window=Window(0.0, 0.0))
     return settings
+
+
+def official_blend(settings: BlendSettings) -> bool:
+    """Whether latents are blended as by FateZero's code, whose index runs past its end with other attention."""
+    return settings.official_latents and settings.attention_from == INVERSION
+
+
+def blends_latents(settings: BlendSettings, step: int, steps: int) -> bool:
+    """Whether latents are blended after a step (0 is the noisiest)."""
+    window = settings.latent_window
+    if window is None or not window.contains(step, steps):
+        return False
+    return not official_blend(settings) or window.contains(step + 1, steps)
 
 
 def reads_words(settings: BlendSettings) -> bool:

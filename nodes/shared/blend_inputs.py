@@ -126,7 +126,11 @@ def _preset_inputs(preset: BlendSettings) -> list:
             tooltip="Puts everything outside the mask back to the source after each step; needs a mask.",
         ),
         fraction("latent_from", latent.start if latent else 0.2, "Share of the steps after which latents are blended."),
-        fraction("latent_until", latent.end if latent else 1.0, "Share of the steps until which latents are blended."),
+        fraction(
+            "latent_until",
+            latent.end if latent else 0.8 if preset.official_latents else 1.0,
+            "Share of the steps until which latents are blended.",
+        ),
         io.Boolean.Input(
             "mask_self_attention",
             default=preset.mask_self_attention,
