@@ -9,13 +9,13 @@ from .settings import WORDS, BlendSettings
 # for longer than in the paper. Style's windows are the paper's, shape's and remove's too; background has none there,
 # and with longer ones the old ground shines through.
 # FateZero, "as in the paper": main text (attribute fuses for t in [0.3T, T], shape in [0.5T, T]; here as fractions
-# 1 - t/T) and released configs; shape and remove keep the edit's own self-attention inside the words' mask. Its code can blend latents too, from 20 to
-# 80 % of the steps ("performance not so good in our case"): a person who switches that on gets it as there.
+# 1 - t/T) and released configs; shape and remove keep the edit's own self-attention inside the words' mask. Its code
+# can blend latents too ("performance not so good in our case"), which a person may switch on.
 # Video-P2P never controls self-attention: its "self" (.5, in the style's config .7) is the temporal attention of tuned
-# models; others go without. Word swap and
-# refine: main text (replacing and refinement ratio 0.4, threshold 0.3), latents blended from 20 % of the steps on,
-# without end, as released. Style: released config bird-forest (children drawing: 0.8, no words to blend by). Re-weight:
-# no value is given; 0.8 as in that config, since emphasis acts only while the source's cross-attention is used.
+# models; others go without. Word swap and refine: main text (replacing and refinement ratio 0.4, threshold 0.3),
+# latents blended from 20 % of the steps on, without end, as released. Style: released config bird-forest (children
+# drawing: 0.8, no words to blend by). Re-weight: no value is given; 0.8 as in that config, since emphasis acts only
+# while the source's cross-attention is used.
 PRESETS = {
     "style": BlendSettings(self_window=Window(0, 0.8), cross_window=Window(0, 0.8)),
     "attribute": BlendSettings(

@@ -37,7 +37,7 @@ class BlendSettings:
         source_attention: REPLAY runs the source's rows again in every edit, CACHE keeps what they show for later edits,
             AUTO_CACHE does so where it is little.
         temporal_window: When the source's temporal attention is used, which tuned models alone have.
-        official_latents: Whether latents are blended as by FateZero's code, in the inversion's attention alone: in steps
+        official_latents: Whether latents are blended as by FateZero's code, where attention_from is INVERSION: in steps
             strictly within the window, to the source's latent of one step before, which is a little too noisy.
         map_cells: To how many cells smaller word maps are brought before a mask is read from them; 1 leaves maps as
             they are, for parity with the official code on clips smaller than 512x512.
