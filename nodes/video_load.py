@@ -301,7 +301,7 @@ def summary(name: str, selection: Selection, clip: Clip, is_led: bool = False) -
     lines = [
         f"{count} frame{'s' * (count > 1)} ({selection.first} to {last}) of {name}",
         f"{source[0]}x{source[1]} -> {width}x{height}, {what_is_lost(source, where)}",
-        f"{clip.fps:g} frames per second, {'with' if clip.audio else 'no'} sound",
+        f"{clip.fps:g} frames per second, {'with sound' if clip.audio else 'no sound'}",
     ]
     if is_led:
         lines.append(KEY_FRAME_FIRST.format(selection.start))

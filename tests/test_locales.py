@@ -15,6 +15,7 @@ LOCALES, HELP = ROOT / "locales", ROOT / "web" / "docs"
 SCHEMAS = [node.define_schema() for node in asyncio.run(FateZeroExtension().get_node_list())]
 NODES = {schema.node_id: schema for schema in SCHEMAS}
 LANGUAGES = sorted(folder.name for folder in LOCALES.iterdir() if folder.name != "en")
+HELP_LANGUAGES = sorted({page.stem for page in HELP.glob("*/*.md")})  # in the others, ComfyUI shows the English page
 # Choices that are names, which every language writes alike: of codecs, schedulers, files, methods and models.
 NAMES = re.compile(r"^(?:demo/.*|.*\.\w+|\d+|[a-z_]+\d*(?:10|12|14|16)?(?:le)?|\w+ nvenc|SD \d\.x|SDXL|[A-Z].*)$")
 
@@ -107,23 +108,35 @@ def said():
     return found
 
 
+@pytest.mark.parametrize("kind", ["reports", "errors"])
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_reports_are_translated_as_the_code_says_them(language):
-    reports = translation(language, "main")["fatezero"]["reports"]
-    assert set(reports) == set(translation("zh", "main")["fatezero"]["reports"])
+def test_sentences_are_translated_as_the_code_says_them(language, kind):
+    """The place in "frame{1}" is the ending of the English plural, which other languages leave out."""
+    sentences = translation(language, "main")["fatezero"][kind]
+    assert list(sentences) == list(translation("zh", "main")["fatezero"][kind])
     texts = said()
-    for english, other in reports.items():
-        assert sorted(re.findall(r"\{\d\}", english)) == sorted(re.findall(r"\{\d\}", other)), english
+    for english, other in sentences.items():
+        places = re.findall(r"(?<!frame)\{\d\}", english)
+        assert sorted(places) == sorted(set(re.findall(r"\{\d\}", other))), english
         plain = re.sub(r"\{\d\}", "{}", english)
         assert any(plain.removesuffix("{}") in text for text in texts), english
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_what_the_page_says_is_translated(language):
+    main = translation(language, "main")
+    scripts = "".join(file.read_text(encoding="utf-8") for file in HELP.parent.glob("*.js"))
+    assert set(main["fatezero"]["texts"]) == set(re.findall(r'ownText\("([^"]*)"\)', scripts))
+    rooms = {part for schema in SCHEMAS for part in schema.category.split("/")}
+    assert set(main["nodeCategories"]) == rooms and main["templateWorkflows"]["category"]["fatezero"]
+
+
+@pytest.mark.parametrize("language", HELP_LANGUAGES)
 def test_every_node_has_a_help_page(language):
     assert [node for node in NODES if not (HELP / node / f"{language}.md").is_file()] == []
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", HELP_LANGUAGES)
 def test_help_pages_name_inputs_as_the_nodes_do(language):
     """What stands in italics on a page is a label or a choice of that language, or stands so in the English page."""
     texts = translation(language)
@@ -145,7 +158,7 @@ def test_help_pages_name_inputs_as_the_nodes_do(language):
         assert [term for term in italics(page) if term not in labels | english] == [], node
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", HELP_LANGUAGES)
 def test_help_pages_say_as_much_as_the_english_one(language):
     """As many headings, entries of lists, rows of tables and lines of code: what was added to one was added to all."""
     for node in NODES:

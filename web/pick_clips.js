@@ -1,5 +1,6 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { ownText } from "./translate.js";
 
 // As in fatezero/video/formats.py.
 const ENDINGS = (
@@ -97,7 +98,7 @@ function takeDrops(node, combo) {
     const file = event.dataTransfer?.files?.[0];
     if (!file) return (await onDragDrop?.apply(this, arguments)) ?? false;
     if (isClip(file)) await upload(combo, file);
-    else alert(`Video Load: ${file.name} is no video or picture that it can read.`);
+    else alert(`${file.name}: ${ownText("this is no video or picture that can be read")}`);
     return true;
   };
 }
@@ -113,7 +114,7 @@ app.registerExtension({
     watch(node);
     takeDrops(node, combo);
     const button = node.addWidget("button", "upload", "image", () => pick(combo), { serialize: false });
-    button.label = "choose a clip to upload";
+    button.label = ownText("choose a clip to upload");
     const defaults = new Map(node.clipWidgets.map((widget) => [widget, widget.value]));
     const onConfigure = node.onConfigure;
     node.onConfigure = function () {

@@ -3,16 +3,29 @@ import { app } from "../../scripts/app.js";
 
 // ComfyUI translates the names of inputs and most tooltips by locales/<language>/nodeDefs.json, but neither the choices
 // of a combo nor the tooltips of the inputs that a preset brings. They stand in the same files and are put on here. What
-// nodes report is translated here, too, by the patterns in locales/<language>/main.json.
-let language, nodeDefs, reports;
+// nodes report, and why they refuse, is translated here, too, by the patterns in locales/<language>/main.json.
+let language, nodeDefs, texts, labels, titles, patterns;
 
 async function load() {
   const wanted = app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
   if (wanted === language) return;
-  const answer = await api.fetchApi("/i18n");
-  const texts = (await answer.json())[wanted] ?? {};
-  nodeDefs = texts.nodeDefs ?? {};
-  reports = Object.entries(texts.fatezero?.reports ?? {}).map(([english, other]) => [pattern(english), other]);
+  const { en, [wanted]: own = {} } = await (await api.fetchApi("/i18n")).json();
+  nodeDefs = own.nodeDefs ?? {};
+  texts = own.fatezero?.texts ?? {};
+  patterns = Object.entries({ ...own.fatezero?.reports, ...own.fatezero?.errors }).map(([english, other]) => ({
+    sentence: pattern(english),
+    other,
+    namesInput: english.startsWith("'{0}'"),
+  }));
+  labels = new Map();
+  titles = new Map();
+  for (const [node, { display_name, inputs }] of Object.entries(nodeDefs)) {
+    if (!node.startsWith("FateZero")) continue;
+    const [, title, english] = /^(.*) \((.*)\)$/.exec(display_name) ?? [];
+    titles.set(english, title);
+    for (const [input, { name }] of Object.entries(inputs ?? {}))
+      labels.set(en.nodeDefs?.[node]?.inputs?.[input]?.name ?? input, name);
+  }
   language = wanted;
 }
 
@@ -23,9 +36,10 @@ function pattern(english) {
 }
 
 function translated(text) {
-  for (const [english, other] of reports) {
-    const found = english.exec(text);
-    if (found) return other.replace(/\{(\d+)\}/g, (_, place) => translated(found[Number(place) + 1]));
+  for (const { sentence, other, namesInput } of patterns) {
+    const found = sentence.exec(text);
+    const part = (place) => (namesInput && place === 0 && labels.get(found[1])) || translated(found[place + 1]);
+    if (found) return other.replace(/\{(\d+)\}/g, (_, place) => part(Number(place)));
   }
   return text;
 }
@@ -41,8 +55,41 @@ function translatedLine(line) {
 
 // A node's report in the page's language; lines that no pattern knows stay as they are.
 export function translateReport(text) {
-  return reports?.length ? text.split("\n").map(translatedLine).join("\n") : text;
+  return patterns?.length ? text.split("\n").map(translatedLine).join("\n") : text;
 }
+
+// One of our own sentences on the page, in its language.
+export function ownText(english) {
+  return texts?.[english] ?? english;
+}
+
+// "Video Load: ..." in the page's language, where its pattern is known; what stands before the name of a node stays.
+function translatedError(text) {
+  const [, before, node, sentence] = /^((?:[\w.]+ - )?)([A-Z][^:]*): (.*)$/s.exec(text) ?? [];
+  const other = titles?.has(node) ? translated(sentence.trim()) : undefined;
+  return other === undefined || other === sentence.trim() ? text : `${before}${titles.get(node)}: ${other}`;
+}
+
+// Before ComfyUI's own listeners, which show the event.
+api.addEventListener(
+  "execution_error",
+  ({ detail }) => {
+    detail.exception_message = translatedError(detail.exception_message);
+  },
+  { capture: true },
+);
+
+// What ComfyUI refuses before a run comes with the answer to it.
+const { queuePrompt } = api;
+api.queuePrompt = async function () {
+  try {
+    return await queuePrompt.apply(this, arguments);
+  } catch (error) {
+    for (const { errors } of Object.values(error.response?.node_errors ?? {}))
+      for (const each of errors) each.details = translatedError(each.details ?? "");
+    throw error;
+  }
+};
 
 function translate(node) {
   const inputs = nodeDefs?.[node.comfyClass]?.inputs ?? {};

@@ -93,6 +93,8 @@ def boxes_of_frames(boxes: Any) -> Boxes:
 
 
 def _edges(box: Mapping[str, float]) -> tuple[int, int, int, int]:
+    if not isinstance(box, Mapping):
+        raise TypeError(box)
     left, top = float(box["x"]), float(box["y"])
     right, bottom = left + float(box["width"]), top + float(box["height"])
     return max(0, math.floor(left)), max(0, math.floor(top)), math.ceil(right), math.ceil(bottom)

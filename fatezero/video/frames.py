@@ -55,7 +55,7 @@ def placement(source: tuple[int, int], size: tuple[int, int], fit: str, grid: in
 def what_is_lost(source: tuple[int, int], where: Placement) -> str:
     """What a person should know of a fit, such as "0 % cut"; `is_much` tells whether it is worth a sentence."""
     share, kind = _lost(source, where)
-    return f"{100 * share:.0f} % {kind}"
+    return {"cut": "{} % cut", "bars": "{} % bars", "stretched": "{} % stretched"}[kind].format(round(100 * share))
 
 
 def is_much(source: tuple[int, int], where: Placement) -> bool:
