@@ -229,6 +229,28 @@ def test_an_error_is_read_where_it_appears(page, problems):
     page.get_by_label("Toggle properties panel").first.click()
 
 
+@pytest.mark.parametrize(
+    "language, expected",
+    [
+        ("zh", "视频加载: “路径”为 nowhere/x.mov，不在 ComfyUI 的输入文件夹中；"),
+        ("ko", "비디오 불러오기: ‘경로’ nowhere/x.mov이 ComfyUI 입력 폴더에 없습니다."),
+        ("pt-BR", "Carregar Vídeo: “caminho” é nowhere/x.mov, que não está na pasta de entrada do ComfyUI;"),
+    ],
+)
+def test_nodes_and_refusals_speak_the_language_of_the_page(page, problems, language, expected):
+    setting(page, "Comfy.Locale", language)
+    page.wait_for_timeout(3000)
+    page.evaluate(LOAD, workflow("demo_color_edit"))
+    choose(page, "path", "nowhere/x.mov")
+    page.evaluate("() => app.queuePrompt(0, 1)")
+    page.wait_for_function(
+        "text => JSON.stringify(app.lastNodeErrors ?? {}).includes(text)", arg=expected, timeout=30_000
+    )
+    picture(page, f"refusal {language} {page.nodes_2}")
+    setting(page, "Comfy.Locale", "en")
+    problems.clear()  # the page also writes it into its console
+
+
 @pytest.mark.parametrize("node", ["FateZeroAttentionBlend", "FateZeroBlendSampler"])
 def test_a_preset_sets_its_values(page, page_server, node):
     for option in page_server.object_info()[node]["input"]["required"]["preset"][1]["options"]:

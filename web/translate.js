@@ -79,14 +79,19 @@ api.addEventListener(
   { capture: true },
 );
 
-// What ComfyUI refuses before a run comes with the answer to it.
+// What ComfyUI refuses before a run comes with the answer to it, or as an error where nothing else can run.
+function translateRefusals(answer) {
+  for (const { errors } of Object.values(answer?.node_errors ?? {}))
+    for (const each of errors) each.details = translatedError(each.details ?? "");
+  return answer;
+}
+
 const { queuePrompt } = api;
 api.queuePrompt = async function () {
   try {
-    return await queuePrompt.apply(this, arguments);
+    return translateRefusals(await queuePrompt.apply(this, arguments));
   } catch (error) {
-    for (const { errors } of Object.values(error.response?.node_errors ?? {}))
-      for (const each of errors) each.details = translatedError(each.details ?? "");
+    translateRefusals(error.response);
     throw error;
   }
 };
