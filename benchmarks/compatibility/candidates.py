@@ -10,9 +10,8 @@ import comfy.samplers
 import torch
 
 import nodes
-from edit_cases import negative
 
-from .graph import AS_USUAL, Graph
+from .graph import AS_USUAL, Graph, other_prompt
 from .values import filled
 
 # What only other kinds of model read, or what makes latents of its own.
@@ -21,8 +20,9 @@ OTHER_KINDS = (
     *("Mochi", "Aura", "Krea", "HiDream", "MiniMax", "StableCascade", "StableZero", "SVD", "SV3D", "TripoSplat"),
     *("ARVideo", "ScaleROPE", "ModelNoiseScale", "DiT", "Kandinsky", "Audio", "VOID", "PiD", "SeedVR", "Upscale"),
     *("Reference", "PercentageVideo", "SkipLayerGuidanceSimple", "ResolutionBucket"),
+    *("LTX2", "NABLA", "Ideogram", "RifleX"),
 )
-TOO_SLOW = ("TorchCompileModel",)  # compiles the small UNet for minutes
+TOO_SLOW = "TorchCompile"  # compiles the small UNet for minutes
 MODEL, CONDITIONING, GUIDER, SAMPLER = KINDS = "MODEL", "CONDITIONING", "GUIDER", "SAMPLER"
 
 
@@ -43,7 +43,7 @@ def candidates(only: list[str] | None = None) -> Iterator[Candidate]:
     """
     for kind in KINDS:
         for name, node in sorted(nodes.NODE_CLASS_MAPPINGS.items()):
-            if name.startswith("FateZero") or name in TOO_SLOW or any(other in name for other in OTHER_KINDS):
+            if name.startswith("FateZero") or TOO_SLOW in name or any(other in name for other in OTHER_KINDS):
                 continue
             for candidate in _of_node(name, node, kind):
                 if only is None or any(part.lower() in candidate.name.lower() for part in only):
@@ -51,7 +51,8 @@ def candidates(only: list[str] | None = None) -> Iterator[Candidate]:
     for name in comfy.samplers.SAMPLER_NAMES:
         if only is None or any(part.lower() in f"sampler {name}" for part in only):
             sampler = comfy.samplers.sampler_object(name)
-            yield Candidate(f"sampler {name}", SAMPLER, replace(AS_USUAL, sampler=lambda _, sampler=sampler: sampler))
+            graph = replace(AS_USUAL, sampler=lambda _, sampler=sampler: sampler)
+            yield Candidate(f"sampler {name}", SAMPLER, graph, _pack(sampler.sampler_function))
 
 
 def load_nodes(packs: bool = False, folders: list[Path] | None = None) -> None:
@@ -111,7 +112,7 @@ def _guider(node, values: dict) -> Callable:
     def make(model, positive, others):
         mine = dict(values)
         for index, name in enumerate(_inputs(node, CONDITIONING)):
-            mine[name] = positive if index == 0 else others if "negative" in name else negative()
+            mine[name] = positive if index == 0 else others if "negative" in name else other_prompt()
         return _run(node, GUIDER, {**mine, **dict.fromkeys(_inputs(node, MODEL), model)})
 
     return make
@@ -133,6 +134,7 @@ def _run(node, kind: str, arguments: dict):
 
 
 def _pack(node) -> str:
+    """The pack that a node's class or a sampler's function is from."""
     module = inspect.getmodule(node)
     place = getattr(node, "RELATIVE_PYTHON_MODULE", None) or (module.__name__ if module else "")
     return place.split(".")[1] if place.startswith("custom_nodes.") else "core"

@@ -4,17 +4,17 @@ The order of nodes must not matter; with all windows shut the edit is the node a
 second run give the same.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
-from edit_cases import clip_latent, conditioning, negative, prompt_edit
+from edit_cases import clip_latent, prompt_edit
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.inflate import CUSTOM, InflateUNet
 from fatezero_pack.nodes.invert import Invert
 
-from .graph import AS_USUAL, Graph, unchanged
+from .graph import AS_USUAL, Graph, other_prompt, prompt, unchanged
 
 FRAMES, STEPS = 2, 3
 PRESET = {
@@ -73,8 +73,10 @@ class Bench:
         size: int = 16,
         steps: int = STEPS,
         frames: int = FRAMES,
+        preset: dict | None = None,
     ):
-        """usual: the graph without the nodes in question; size: of the latent."""
+        """usual: the graph without the nodes in question; size: of the latent; preset: other values than PRESET's."""
+        self.preset = preset or {}
         self.model = model
         self.key_frames = key_frames
         self.steps = steps
@@ -95,7 +97,7 @@ class Bench:
         """(noise latent, source run) of an inversion."""
         noise, source, *_ = Invert.execute(
             self.built(graph, place, at_once),
-            graph.source(conditioning(EDIT.source)),
+            graph.source(prompt(EDIT.source)),
             {"samples": self.latent},
             steps=self.steps,
             schedule="normal",
@@ -108,7 +110,7 @@ class Bench:
         noise, source = inversion
         windows = {"self_until": 0.0, "cross_until": 0.0} if shut else {}
         model = self.built(graph, place, at_once)
-        preset = {**PRESET, **windows}
+        preset = {**PRESET, **self.preset, **windows}
         blended = AttentionBlend.execute(model, source, EDIT, preset=preset, source_attention=cache).result[0]
         return self.sampled(graph, graph.patch(blended) if place == LAST else blended, noise, source)
 
@@ -118,7 +120,7 @@ class Bench:
         return self.sampled(graph, self.built(graph, AFTER), noise, source)
 
     def sampled(self, graph: Graph, model, noise, source):
-        positive, others = graph.positive(conditioning(EDIT.target)), graph.negative(negative())
+        positive, others = graph.positive(prompt(EDIT.target)), graph.negative(other_prompt())
         sigmas = source.sigmas.flip(0).clone()  # uni_pc writes into its own
         sampler = graph.sampler(model)
         guider = graph.guider(model, positive, others)
@@ -134,8 +136,9 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
 def examined(bench: Bench, graph: Graph) -> Cell:
     """All that is measured of a graph."""
     cell, inversion = Cell(), bench.baseline
-    works_alone = stage(cell, "without the pack", lambda: bench.alone(graph, bench.baseline)) is not None
-    if graph.touches_inversion:
+    alone = graph if graph.source is unchanged else replace(graph, source=unchanged, positive=graph.source)
+    works_alone = stage(cell, "without the pack", lambda: bench.alone(alone, bench.baseline)) is not None
+    if graph.touches_inversion and (works_alone or graph.source is unchanged):
         inversion = stage(cell, "inversion", lambda: _inversion(bench, graph, cell))
     # As graphs are wired: a node on the model stands before both. Where inversion refuses it, at the edit alone.
     if works_alone:

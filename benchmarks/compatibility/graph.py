@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import comfy.samplers
+import torch
+
+from edit_cases import conditioning, negative
 
 
 def unchanged(value):
@@ -22,6 +25,16 @@ def cfg_guider(model, positive, negative):
 def euler(model):
     """ComfyUI's euler."""
     return comfy.samplers.sampler_object("euler")
+
+
+def prompt(tokens):
+    """A prompt's CONDITIONING, with all that CLIP Text Encode gives out."""
+    return conditioning(tokens, pooled_output=torch.zeros(1, 768))
+
+
+def other_prompt():
+    """Another prompt's."""
+    return [[embedding, {**options, "pooled_output": torch.zeros(1, 768)}] for embedding, options in negative()]
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,18 @@ import torch
 from safetensors.torch import save_file
 
 import nodes
-from edit_cases import clip_latent, conditioning, negative
+from edit_cases import clip_latent
 
 from .candidates import load_nodes
-from .cells import EDIT, FRAMES, Bench, Cell, difference, stage
+from .cells import BEFORE, EDIT, FRAMES, LAST, Bench, Cell, difference, stage
 from .families import FAMILIES, SIZE, STEPS, random_checkpoint
-from .graph import Graph
+from .graph import Graph, other_prompt, prompt
 from .table import as_table, verdict, write_section
 
 FOLDER = "animatediff_models"  # among ComfyUI's folders of models, registered by the pack
-CONTEXT = 16  # frames that the context options look at together
+CONTEXT = 16  # frames that context and view options look at together
+# Temporal attention alone: Video-P2P's preset without what it fuses besides.
+TEMPORAL = {"preset": "word swap (Video-P2P)", "self_until": 0.0, "cross_until": 0.0, "mask_from": "off"}
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,24 @@ def _random(name: str, shape: tuple[int, ...], generator) -> torch.Tensor:
     return torch.randn(shape, generator=generator) * shape[-1] ** -0.5 * (0.3 if "proj_out" in name else 1.0)
 
 
-def applied(name: str, context: bool = False):
-    """A function that puts the motion module of a file on a model, through the pack's own nodes."""
-    found, options = nodes.NODE_CLASS_MAPPINGS, None
-    if context:
-        node = found["ADE_StandardStaticContextOptions"]()
-        (options,) = getattr(node, node.FUNCTION)(context_length=CONTEXT, context_overlap=4)
+def context_options():
+    """AnimateDiff's windows over the clip, each through the whole model."""
+    node = nodes.NODE_CLASS_MAPPINGS["ADE_StandardStaticContextOptions"]()
+    return getattr(node, node.FUNCTION)(context_length=CONTEXT, context_overlap=4)[0]
+
+
+def views_only():
+    """Its windows within the motion modules alone, while all frames are in the model."""
+    views = nodes.NODE_CLASS_MAPPINGS["ADE_StandardStaticViewOptions"]()
+    (views,) = getattr(views, views.FUNCTION)(view_length=CONTEXT, view_overlap=4)
+    node = nodes.NODE_CLASS_MAPPINGS["ADE_ViewsOnlyContextOptions"]()
+    return getattr(node, node.FUNCTION)(view_opts_req=views)[0]
+
+
+def applied(name: str, options=None):
+    """A function that puts the motion module of a file on a model, through the pack's own nodes; options: as given out
+    by its nodes for long clips."""
+    found = nodes.NODE_CLASS_MAPPINGS
 
     @cache  # in a graph one node feeds both the inversion and the edit
     def motion():
@@ -105,21 +119,25 @@ def applied(name: str, context: bool = False):
 
 @torch.inference_mode()
 def examined_module(module: MotionModule, file: str) -> dict[str, Cell]:
-    """Cells by what is done: the edit of a short clip, and clips longer than the module's window."""
+    """Cells by what is done: edits that fit the module's window, with Video-P2P's preset and in views; longer clips."""
     family, model = FAMILIES[module.family], random_checkpoint(FAMILIES[module.family])
     graph = replace(family.graph(), patch=applied(file))
-    cells = {f"{FRAMES} frames": _short(model, graph)}
-    for name, frames, patch in (
-        (f"{module.longest + 1} frames", module.longest + 1, applied(file)),
-        (f"{CONTEXT + 4} frames, context options of {CONTEXT}", CONTEXT + 4, applied(file, context=True)),
-    ):
-        cells[name] = _long(model, replace(graph, patch=patch), frames)
-    return cells
+    in_views, in_windows = (replace(graph, patch=applied(file, make())) for make in (views_only, context_options))
+    short, long, longer = FRAMES, CONTEXT + 4, module.longest + 1
+    return {
+        f"{short} frames": _edited(model, graph, short, preset={}),
+        f"{short} frames, its temporal attention fused": _edited(model, graph, short, preset=TEMPORAL),
+        f"{long} frames, views of {CONTEXT}, fused": _edited(model, in_views, long, preset=TEMPORAL),
+        f"{longer} frames": _long(model, graph, longer),
+        f"{long} frames, context options of {CONTEXT}": _long(model, in_windows, long),
+    }
 
 
-def _short(model, graph: Graph) -> Cell:
+def _edited(model, graph: Graph, frames: int, preset: dict) -> Cell:
     cell = Cell()
-    bench = stage(cell, "inversion", lambda: Bench(model, usual=graph, size=SIZE, steps=STEPS))
+    bench = stage(
+        cell, "inversion", lambda: Bench(model, usual=graph, size=SIZE, steps=STEPS, frames=frames, preset=preset)
+    )
     if bench is not None:
         stage(cell, "edit", lambda: _edit(bench, graph, cell))
     return cell
@@ -129,10 +147,13 @@ def _edit(bench: Bench, graph: Graph, cell: Cell) -> None:
     alone = bench.alone(graph, bench.baseline)
     cell.effects["inversion"] = difference(bench.baseline[0], bench.latent)
     cell.effects["edit"] = difference(bench.edit, alone)
-    cell.numbers["windows shut = node alone"] = difference(bench.edited(graph, bench.baseline, shut=True), alone)
-    cell.numbers["order at edit"] = difference(bench.edited(graph, bench.baseline, "before Inflate"), bench.edit)
+    others = [bench.edited(graph, bench.baseline, place) for place in (BEFORE, LAST)]
+    cell.numbers["order at edit"] = max(difference(other, bench.edit) for other in others)
+    cell.numbers["second run"] = difference(bench.edited(graph, bench.baseline), bench.edit)
     bench.edited(graph, bench.baseline, cache="auto")
     cell.numbers["cache = replay"] = difference(bench.edited(graph, bench.baseline, cache="auto"), bench.edit)
+    if "preset" not in bench.preset:
+        cell.numbers["windows shut = node alone"] = difference(bench.edited(graph, bench.baseline, shut=True), alone)
 
 
 def _long(model, graph: Graph, frames: int) -> Cell:
@@ -144,7 +165,7 @@ def _long(model, graph: Graph, frames: int) -> Cell:
 
 
 def _sampled(model, graph: Graph, frames: int):
-    positive, others = graph.positive(conditioning(EDIT.target)), graph.negative(negative())
+    positive, others = graph.positive(prompt(EDIT.target)), graph.negative(other_prompt())
     latent = {"samples": clip_latent(frames, SIZE, SIZE)}
     return nodes.common_ksampler(graph.patch(model), 0, STEPS, 1.0, "euler", "normal", positive, others, latent)
 
@@ -173,7 +194,9 @@ def main() -> None:
 ABOUT = """
 What `python -m benchmarks.compatibility.motion_modules --pack PATH --write` found with ComfyUI-AnimateDiff-Evolved:
 motion modules with the keys and shapes of the released ones and random weights, on checkpoints of real shapes; 64x64
-pixels, one step. Their own temporal attention is not fused."""
+pixels, one step. *fused*: their temporal attention alone is taken from the source, as Video-P2P's presets take it; a
+second run and another order of the nodes give the same to the bit. A clip longer than a module's window goes through in
+views (Context Options, Views Only): the windows are then within the motion modules, and all frames are in the model."""
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ def verdict(cell: Cell) -> str:
 
 def detail(cell: Cell) -> str:
     """What a person needs to know beside the verdict."""
+    if "without the pack" in cell.broken:
+        return f"without the pack: {cell.broken['without the pack']}"
     if cell.broken:
         return "; ".join(f"{stage}: {error}" for stage, error in cell.broken.items())
     if cell.wrong:

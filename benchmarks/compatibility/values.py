@@ -1,8 +1,12 @@
 """Values for a node's inputs: its defaults, or others at which it acts on a latent of 16x16 in few steps."""
 
+import inspect
+
 import torch
 
-from edit_cases import clip_latent, lora_hook, negative, random_controlnet, small_model
+from edit_cases import clip_latent, lora_hook, random_controlnet, small_model
+
+from .graph import other_prompt
 
 ACTING = {
     "EasyCache": {"reuse_threshold": 0.5, "start_percent": 0.0, "end_percent": 1.0},
@@ -19,12 +23,12 @@ ACTING = {
     "ConditioningMultiply": {"multiplier": 0.5},
     "ConditioningAverage": {"conditioning_to_strength": 0.5},
     "ConditioningSetProperties": {"hooks": lambda: lora_hook(small_model())},
-    "DualModelGuider": {"negative": negative},
+    "DualModelGuider": {"negative": other_prompt},
 }
 
 
 def filled(name: str, node, through: str | None = None) -> dict | None:
-    """Values for a node's required inputs, or None where there is nothing for one of them.
+    """Values for the inputs that a node needs, or None where there is nothing for one of them.
 
     Args:
         name: The node's id.
@@ -40,13 +44,21 @@ def filled(name: str, node, through: str | None = None) -> dict | None:
     if through is not None and taking is None:
         return None
     values = {} if taking is None else {taking: filled}
-    for key, (kind, *options) in inputs.get("required", {}).items():
-        if key not in values:
+    needed = inputs.get("required", {}).keys() | _without_default(node)
+    for key, (kind, *options) in declared.items():
+        if key in needed and key not in values:
             values[key] = _value(kind, options[0] if options else {})
             if values[key] is None:
                 return None
     acting = {key: value() if callable(value) else value for key, value in ACTING.get(name, {}).items()}
     return {**values, **acting}
+
+
+def _without_default(node) -> set[str]:
+    """The inputs that a node's function cannot be called without, whatever the node says of them."""
+    function = getattr(node, getattr(node, "FUNCTION", "execute"))
+    parameters = inspect.signature(function).parameters.values()
+    return {one.name for one in parameters if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD}
 
 
 def _value(kind, options: dict):
@@ -60,7 +72,7 @@ def _value(kind, options: dict):
         return options.get("default", {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}[kind])
     made = {
         "MODEL": _another_model,
-        "CONDITIONING": negative,
+        "CONDITIONING": other_prompt,
         "LATENT_OPERATION": lambda: lambda latent, **_: latent * 0.9,
         "CONTROL_NET": lambda: random_controlnet(1.0),
         "IMAGE": lambda: torch.rand(1, 128, 128, 3, generator=torch.Generator().manual_seed(0)),

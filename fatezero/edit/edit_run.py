@@ -4,6 +4,7 @@ The patch is one wrapper. When sampling starts it checks that source, edit and s
 private options; when sampling ends, nothing of it is left.
 """
 
+from contextlib import ExitStack
 from dataclasses import replace
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import convert_cond
 
+from ..network.attention_layers import TEMPORAL
 from ..network.chunked_sampling import ChunkedRun
 from ..network.frame_chunks import ActiveChunk
 from ..network.hooks import has_hooks, register_hooks
@@ -18,6 +20,7 @@ from ..network.model_call import ModelCall
 from ..network.option_keys import EDIT, SOURCE, SOURCE_NEGATIVE, wrap_run
 from ..network.other_nodes import without_patches
 from ..network.unet.attention import install_hooks, plain_attention
+from ..network.unet.motion_modules import hooked_motion_modules
 from ..network.word_maps import mask_layers
 from ..prompts.prompt_edit import PromptEdit
 from ..source.reconstruction import clean_samples
@@ -45,7 +48,7 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
         settings: How the edit is fused.
         voice: Tells the price of each run, and signs its refusals.
     """
-    voice, settings = voice or Voice(), fitting_model(settings, model)
+    voice = voice or Voice()
     blended = model.clone()
     stages = Stages()
 
@@ -54,7 +57,7 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
         with voice.signing():
             check_run(guider, source, edit, settings, latent_image, sampler, sigmas, args, kwargs)
             noise, latent_image = starting_point(guider, source, noise, latent_image, sigmas)
-            run = EditRun(guider, source, edit, settings, voice)
+            run = EditRun(guider, source, edit, fitting_model(settings, guider.model_patcher), voice)
             run.install()
             run.go_on(stages, noise, latent_image, float(sigmas[0]))
             samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
@@ -147,6 +150,7 @@ class EditRun:
         self.chunks.install(guider)
         wrap_run(options, WrappersMP.PREDICT_NOISE, EDIT, self.predict_noise)
         wrap_run(options, WrappersMP.CALC_COND_BATCH, EDIT, self.calc_cond_batch)
+        wrap_run(options, WrappersMP.DIFFUSION_MODEL, EDIT, self.diffusion_model)
         guider.model_options.pop("multigpu_clones", None)
         # Named among the guider's conditionings, their ControlNets are loaded with the edit's and cleaned up with them.
         guider.conds[SOURCE] = convert_cond(self.source.conditioning)
@@ -297,6 +301,15 @@ class EditRun:
         if self.chunk is not None:
             self.chunk.read_hidden(query, extra)
         return query, key, value
+
+    def diffusion_model(
+        self, executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs
+    ):
+        """A call of the UNet: the DIFFUSION_MODEL wrapper."""
+        with ExitStack() as undo:
+            if self.chunk is not None and TEMPORAL in self.chunk.step.kinds:
+                undo.enter_context(hooked_motion_modules(executor.class_obj, transformer_options, self.attend))
+            return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
 
     def next_sigma(self, step: Step, model_options) -> float | None:
         """The level that a step moves to, where latents are blended after it; otherwise None."""

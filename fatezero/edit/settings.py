@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from ..network.unet.motion_modules import motion_models
 from ..network.unet.temporal_parts import temporal_parts_of
 from ..network.word_maps import OFFICIAL_CELLS
 from ..prompts.window import Window
@@ -36,7 +37,7 @@ class BlendSettings:
         latent_window: When latents outside the mask are put back to the source's, or None.
         source_attention: REPLAY runs the source's rows again in every edit, CACHE keeps what they show for later edits,
             AUTO_CACHE does so where it is little.
-        temporal_window: When the source's temporal attention is used, which tuned models alone have.
+        temporal_window: When the source's temporal attention is used, which tuned models and motion modules have.
         official_latents: Whether latents are blended as by FateZero's code, where attention_from is INVERSION: in steps
             strictly within the window, to the source's latent of one step before, which is a little too noisy.
         map_cells: To how many cells smaller word maps are brought before a mask is read from them; 1 leaves maps as
@@ -59,8 +60,8 @@ class BlendSettings:
 
 
 def fitting_model(settings: BlendSettings, model) -> BlendSettings:
-    """The settings without what a ModelPatcher lacks: a model that is not tuned has no temporal attention."""
-    if temporal_parts_of(model) is None:
+    """The settings without what a ModelPatcher lacks: temporal attention, but for tuned models and motion modules."""
+    if temporal_parts_of(model) is None and not motion_models(model):
         return replace(settings, temporal_window=Window(0.0, 0.0))
     return settings
 

@@ -1,13 +1,13 @@
 """Other nodes on the edit's model that were not there at the inversion, and what becomes of the source's rows."""
 
-from ..network.other_nodes import RESIZING, nodes_on
+from ..network.other_nodes import PASSED_BY_ALL, nodes_on
 from ..source.source_run import SourceRun
 
 
 def added_nodes(model, source: SourceRun) -> frozenset[str]:
     """The names of nodes on a ModelPatcher that were not on the model of the inversion and can be kept from the
     source's rows."""
-    return _added(model, source).difference(RESIZING)
+    return _added(model, source).difference(PASSED_BY_ALL)
 
 
 def what_changed(model, source: SourceRun) -> list[str]:
@@ -17,9 +17,10 @@ def what_changed(model, source: SourceRun) -> list[str]:
     now, before, added = nodes_on(model), source.made_with, added_nodes(model, source)
     texts = [
         (added, "was not on the model at the inversion: the source is replayed without it, in calls of its own"),
-        (
-            _added(model, source) - added,
-            "was not on the model at the inversion, and changes sizes: the source is replayed through it",
+        *(
+            ({name}, f"was not on the model at the inversion, and {reason}: the source is replayed through it")
+            for name, reason in PASSED_BY_ALL.items()
+            if name in _added(model, source)
         ),
         (
             before.keys() - now.keys(),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 SELF, CROSS = "attn1", "attn2"
-TEMPORAL = "fatezero_temporal"  # of a tuned model: each place attends to itself in all frames
+TEMPORAL = "fatezero_temporal"  # of tuned models and motion modules: each place attends to itself in all frames
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,10 @@ JOINED = OURS + "joined"
 # In transformer_options within a block of a video transformer: its BlockRun. Written and read by `row_by_row`.
 BLOCK = OURS + "block"
 
+# In what a hook is told of a layer of a motion module: that layer's own attention, a function of query, key and value.
+# Written by `motion_modules`; read by `plain_attention`.
+LAYERS_OWN = OURS + "layers_own"
+
 # The network of temporal parts among a MODEL's additional models, and the DIFFUSION_MODEL wrapper that sets them for a
 # call; written by Load Tuned Model and Tune Video Model, read wherever models are compared and by `ChunkedRun`.
 TEMPORAL_PARTS = OURS + "temporal"

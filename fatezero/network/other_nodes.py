@@ -9,6 +9,7 @@ import torch
 from ..refusal import Refusal
 from .unet.attention import Hook, with_replaced_blocks
 from .unet.inflation import KeyFramePatch
+from .unet.motion_modules import motion_models
 
 # By the class of the node, or of the patch, that a patch was made by.
 NAMES = {
@@ -20,7 +21,9 @@ NAMES = {
 }
 # Guidance: it acts on the edit's own rows, or in passes of its own.
 GUIDANCE = ("NAGuidance", "SelfAttentionGuidance")
-RESIZING = ("Kohya Deep Shrink",)  # names: the source's rows need the size of the edit's
+MOTION = "AnimateDiff"
+# What the source's rows pass as well, by its name, and why.
+PASSED_BY_ALL = {"Kohya Deep Shrink": "changes sizes", MOTION: "ties the frames together"}
 MERGING = ("TomePatchModel", "HyperTile")  # what changes how many queries and keys there are
 
 
@@ -36,13 +39,15 @@ def refuse_merging(model) -> None:
 
 
 def nodes_on(model) -> dict[str, str]:
-    """The nodes whose patches change what a ModelPatcher's blocks compute for any row: by name a short text that is
-    another one where their values are others."""
+    """The nodes that change what a ModelPatcher's blocks compute for any row: by name a short text that is another one
+    where their values are others."""
     found: dict[str, set[str]] = {}
     for patch in _patches(model):
         maker = _maker(patch)
         if maker not in GUIDANCE:
             found.setdefault(NAMES.get(maker, maker), set()).add(";".join(_values(patch)))
+    for motion in motion_models(model):
+        found.setdefault(MOTION, set()).add(";".join(_motion_values(motion)))
     return {name: hashlib.sha256("\n".join(sorted(found[name])).encode()).hexdigest()[:16] for name in sorted(found)}
 
 
@@ -103,6 +108,15 @@ def _values(held, depth: int = 5) -> Iterator[str]:
         cells = getattr(held, "__closure__", None) or ()
         yield from _values([cell.cell_contents for cell in cells if _is_set(cell)], depth - 1)
         yield from _values([getattr(held, "__self__", None), getattr(held, "__dict__", None)], depth - 1)
+
+
+def _motion_values(motion) -> Iterator[str]:
+    """The same of a ModelPatcher with motion modules: a little of its own weights, and the LoRAs on them."""
+    for name, weight in motion.model.state_dict().items():
+        if name.endswith("to_q.weight"):
+            backup = motion.backup.get(name)
+            yield from _values(weight if backup is None else getattr(backup, "weight", backup))
+    yield from _values(motion.patches)
 
 
 def _is_set(cell) -> bool:

@@ -11,7 +11,7 @@ from comfy.ldm.modules.attention import optimized_attention
 
 from ...refusal import Refusal
 from ..attention_layers import CROSS, SELF, TEMPORAL, Layer
-from ..option_keys import REPLACED
+from ..option_keys import LAYERS_OWN, REPLACED
 from .walk import transformer_depths
 
 
@@ -74,7 +74,9 @@ def is_replaced(transformer_options: dict) -> bool:
 
 
 def plain_attention(query, key, value, extra):
-    """ComfyUI's own attention, with the backend and precision that it chose; no mask."""
+    """ComfyUI's own attention, with the backend and precision that it chose, or what a layer brings along; no mask."""
+    if LAYERS_OWN in extra:
+        return extra[LAYERS_OWN](query, key, value)
     return optimized_attention(
         query, key, value, extra["n_heads"], attn_precision=extra.get("attn_precision"), transformer_options=extra
     )

@@ -93,7 +93,7 @@ def refuse_context_windows(model, frames: int) -> None:
     if length is not None and length < frames:
         raise Refusal(
             f"'model' has AnimateDiff's context options of {length} frames, which cut the clip of {frames} into parts; "
-            f"remove them, or load at most {length} frames."
+            f"use its context options 'Views Only' instead, or load at most {length} frames."
         )
 
 
