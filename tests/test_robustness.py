@@ -1,5 +1,6 @@
 """A short part of `dev.py fuzz` and `dev.py faults`: bad inputs are refused in a sentence, faults leave nothing."""
 
+import asyncio
 import sys
 
 import folder_paths
@@ -10,19 +11,21 @@ from hypothesis import strategies as st
 from benchmarks.robustness.bad_inputs import TEXTS
 from benchmarks.robustness.faults import NONE, OK, FaultTable
 from benchmarks.robustness.fuzz import Fuzzer
+from benchmarks.robustness.graph import NODES
 from benchmarks.robustness.outcomes import ACCEPTED, CLEAR, REFUSED, UNCLEAR, outcome
 from benchmarks.robustness.soak import slope
 from edit_cases import TOKENIZER, prompt_edit
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.refusal import Refusal
+from fatezero_pack.nodes import FateZeroExtension
 from tools.comfyui_client import Run
 
 FAULTS = (
     "Video Save, mp4",
     "Save Inverted Clip",
     "Load Inverted Clip",
-    "DDIM Invert, resume",
+    "DDIM Invert + Store Attention, resume",
     "Attention Blend Sampler, cache on disk",
 )
 
@@ -87,6 +90,13 @@ def table(tmp_path_factory):
             patch.setattr(folder_paths, name, getattr(folder_paths, name))
         patch.setattr(folder_paths, "folder_names_and_paths", dict(folder_paths.folder_names_and_paths))
         yield FaultTable(tmp_path_factory.mktemp("faults"), most=1)
+
+
+def test_every_node_has_a_scenario_and_a_place_in_the_graph(table):
+    """Of `dev.py faults`, and of `dev.py fuzz` and `dev.py soak`."""
+    nodes = [node.define_schema() for node in asyncio.run(FateZeroExtension().get_node_list())]
+    assert {name.partition(",")[0] for name in table.world.scenarios()} == {node.display_name for node in nodes}
+    assert {kind for kind, _ in NODES.values()} >= {node.node_id for node in nodes}
 
 
 @pytest.mark.slow

@@ -76,8 +76,10 @@ class FaultTable:
     def __init__(self, base: Path, most: int = 0):
         self.world, self.most = World(base), most
         self.points = Points([str(base), str(PACK / "demo")])
-        for module in (self.world.plain.model.diffusion_model, self.world.clip.cond_stage_model.clip_l):
-            self.points.watch(module)
+        for patcher in (self.world.plain, self.world.wan):
+            self.points.watch(patcher.model.diffusion_model)
+        for encoder in (self.world.clip.cond_stage_model, self.world.wan_clip.cond_stage_model):
+            self.points.watch(getattr(encoder, encoder.clip))
 
     def row(self, run: Callable[[], Any]) -> dict[str, str]:
         """What each kind of fault did to a scenario: how many were tried, or what was wrong afterwards."""
@@ -139,7 +141,7 @@ class FaultTable:
         self._empty("temp")
 
     def _models(self) -> list[Any]:
-        return [snapshot(model) for model in (self.world.plain, self.world.model, self.world.tuned)]
+        return [snapshot(model) for model in (self.world.plain, self.world.model, self.world.tuned, self.world.wan)]
 
     def _files(self) -> set[str]:
         """All files of the output and temp folder, by their paths within both, but for what a session finds again."""

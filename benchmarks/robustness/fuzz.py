@@ -17,7 +17,7 @@ from tools.comfyui_server import ComfyUIServer
 
 from .bad_files import forged, good_clips, spoilt_bytes, write_forged
 from .bad_inputs import only, spoilt
-from .graph import NODES, Prompt, whole_graph
+from .graph import NODES, Prompt, first_run, whole_graph
 from .memory import peak_since
 from .outcomes import UNCLEAR, Counts, outcome
 from .servers import NEW, server_of
@@ -159,7 +159,7 @@ class Fuzzer:
     def _good_files(self) -> dict[str, Any]:
         """Clips of each format; a source run and a tuned model that the server has saved."""
         base = self.server.base
-        run = self.server.run(self.graph)
+        run = self.server.run(first_run(self.graph))
         if run.status != "success":
             raise self.server.failure(f"the good graph ended as {run.status}: {run.error}")
         source = _newest(base / "output" / "fatezero", "source_*.safetensors")

@@ -8,6 +8,7 @@ Prompt = dict[str, dict[str, Any]]  # as ComfyUI's API has it
 
 CLIP, PROMPTS = "demo/red_circle_on_grass.mp4", ("a red circle on green grass", "a blue circle on green grass")
 SIDE, FRAMES, STEPS = 64, 2, 2
+READER = "load source"  # reads what the graph's first run saves
 
 # Node ids, class names and the inputs that differ from the nodes' own defaults; a list is a link.
 NODES = {
@@ -69,7 +70,27 @@ NODES = {
     "fit mask": ("FateZeroFitMask", {"mask": ["shape", 0], "fit": ["load", 4]}),
     "silence": ("EmptyAudio", {"duration": 0.25}),
     "save": ("FateZeroVideoSave", {"images": ["composite", 0], "fps": ["load", 1], "audio": ["silence", 0]}),
+    "load tuned": ("FateZeroLoadTuned", {"model": ["demo", 0]}),  # the one that the pack brings along
+    READER: ("FateZeroLoadSource", {"model": ["inflate", 0], "file": "fatezero/source_00001_.safetensors [output]"}),
+    "wan": ("TestTinyWan", {}),
+    "wan prompts": (
+        "FateZeroEditPrompts",
+        {"clip": ["wan", 1], "source_prompt": PROMPTS[0], "target_prompt": PROMPTS[1]},
+    ),
+    "coupled": (
+        "FateZeroCoupledSampler",
+        {
+            "model": ["wan", 0],
+            "edit": ["wan prompts", 2],
+            "source": ["wan prompts", 0],
+            "positive": ["wan prompts", 1],
+            "negative": ["wan prompts", 0],
+            "latent": ["wan", 2],
+            "steps": STEPS,
+        },
+    ),
 }
+SHOWN = ("ksampler", "fit mask", "load tuned", READER, "coupled")  # what no output node of the pack asks for
 
 # A good output of each type, none of which depends on Video Load or on the model's patches.
 GOOD = {
@@ -96,9 +117,14 @@ def whole_graph(information: dict[str, Any]) -> Prompt:
     for name, (kind, given) in NODES.items():
         inputs = {**_defaults(information[kind], given), **json.loads(json.dumps(given))}
         prompt[name] = {"class_type": kind, "inputs": inputs}
-    for node in ("ksampler", "fit mask"):
+    for node in SHOWN:
         prompt[f"show {node}"] = {"class_type": "PreviewAny", "inputs": {"source": [node, 0]}}
     return prompt
+
+
+def first_run(prompt: Prompt) -> Prompt:
+    """The graph without what reads the files that it saves."""
+    return {name: node for name, node in prompt.items() if name not in (READER, f"show {READER}")}
 
 
 def part_for(prompt: Prompt, node: str) -> Prompt:

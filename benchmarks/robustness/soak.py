@@ -8,7 +8,7 @@ import numpy as np
 
 from tools.comfyui_server import ComfyUIServer
 
-from .graph import Prompt, whole_graph
+from .graph import Prompt, first_run, whole_graph
 from .memory import held
 from .servers import NEW, OLD, server_of
 
@@ -56,16 +56,17 @@ def varied(prompt: Prompt, index: int) -> Prompt:
     """The graph with other frames than in the run before and an edit that no run before had; what takes longest, tuning
     and null text, only in some of the runs."""
     changes: dict[str, dict[str, Any]] = {
-        "load": {"start": index % 6},
+        "load": {"batch": index % 4},  # other frames each time
         "edit": {"cfg": 3 + index / 100},
         "ksampler": {"cfg": 3 + index / 100},
+        "coupled": {"cfg": 2 + index / 100},
         "invert": {"reuse": index % 2 == 0},  # found again, and made anew
     }
     left_out = {"tune", "save tuned"} if index % TUNING else set()
     left_out |= {"null text", "save source"} if index % NULL_TEXT else set()
     return {
         name: {**node, "inputs": {**node["inputs"], **changes.get(name, {})}}
-        for name, node in prompt.items()
+        for name, node in (prompt if index else first_run(prompt)).items()
         if name not in left_out
     }
 
