@@ -17,6 +17,7 @@ from ..fatezero.video.write_limits import MOST_PIXELS
 from .shared.checked import checked
 from .shared.clip_file import UPLOAD_BUTTON, clip_names, find_clip
 from .shared.clip_preview import show_clip
+from .shared.foresight import what_saving_changes
 from .shared.wire_types import ClipFitType
 
 NODE = "Video Load"
@@ -138,6 +139,7 @@ class VideoLoad(io.ComfyNode):
                     "batches are then edited as one clip; 'skip first' of Video Save leaves the frame out again.",
                 ),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The frames, in order."),
                 io.Float.Output(display_name="fps", tooltip="Frames per second that keep the clip's speed."),
@@ -210,6 +212,8 @@ class VideoLoad(io.ComfyNode):
         opaque = torch.ones(1, 1, 1).expand(clip.images.shape[:3])
         mask = opaque if clip.alpha is None else clip.alpha
         text = summary(name, selection, clip, key_frame_first)
+        if cls.hidden is not None:
+            text = "\n".join([text, *what_saving_changes(cls.hidden.prompt, cls.hidden.unique_id, clip)])
         shown = show_clip(clip.images, text, clip.fps, clip.audio)
         return io.NodeOutput(clip.images, clip.fps, clip.audio, mask, clip.fit, ui=shown)
 

@@ -9,18 +9,18 @@ from ..fatezero.compat import io, schema, ui
 from ..fatezero.disk import explained_disk_errors
 from ..fatezero.refusal import Refusal, shortened
 from ..fatezero.video.clip import FPS_RANGE, Selection
-from ..fatezero.video.encoding import AUTO, encodings, pixel_formats
+from ..fatezero.video.encoding import AUTO, encodings, pixel_formats, require_options
 from ..fatezero.video.frames import Placement, check_images, check_same_size, smaller
 from ..fatezero.video.read import read_file
+from ..fatezero.video.sound import MOST_SAMPLES
 from ..fatezero.video.write import SaveOptions, endings, formats, write_clip
 from ..fatezero.video.write_limits import GIF_FPS
-from .shared.checked import checked
+from .shared.checked import checked, typed_problem
 from .shared.clip_preview import FRAMES, SIDE, show_clip, with_text
 from .shared.output_name import output_place, prefix_problem
 from .shared.workflow_tags import workflow_tags
 
 NODE = "Video Save"
-_MOST_SAMPLES = 768_000  # a second, of sound
 
 
 class VideoSave(io.ComfyNode):
@@ -139,14 +139,10 @@ class VideoSave(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, filename_prefix=None, format=None):
+    def validate_inputs(cls, filename_prefix=None, format=None, crf=None, pixel_format=None):
         # Before the edit runs, not after it. A connected input arrives as None; execute checks that one.
         problem = None if filename_prefix is None else prefix_problem(filename_prefix)
-        try:
-            if format is not None:
-                _require(format)
-        except Refusal as refusal:
-            problem = problem or str(refusal)
+        problem = problem or _format_problem(format, crf, pixel_format)
         return f"{NODE}: {problem}" if problem else True
 
     @classmethod
@@ -170,7 +166,7 @@ class VideoSave(io.ComfyNode):
         _require(format)
         images, compare_with = _checked_images(images, compare_with, skip_first)
         options = SaveOptions(quality, crf, pixel_format, ping_pong, loops)
-        audio = _sound(audio) if format in encodings() else None
+        audio = _sound(audio) if format in encodings() else audio
         width = images.shape[2] * (1 if compare_with is None else 2)
         root = io.FolderType.temp if preview_only else io.FolderType.output
         place = output_place(filename_prefix, width, images.shape[1], root)
@@ -195,6 +191,17 @@ def _checked_images(
     return images[skip_first:], None if beside is None else beside[skip_first:]
 
 
+def _format_problem(format: str | None, crf: int | None, pixel_format: str | None) -> str | None:
+    """What stands against the typed format and what goes with it; None: nothing, or it is connected."""
+    try:
+        if format is not None:
+            _require(format)
+            require_options(format, crf, pixel_format)
+    except Refusal as refusal:
+        return str(refusal)
+    return typed_problem(VideoSave, crf=crf, pixel_format=pixel_format)
+
+
 def _require(format: str) -> None:
     """Refuses what is no format, and one of another machine that this one cannot write."""
     if format not in endings():
@@ -212,8 +219,8 @@ def _sound(audio: dict | None) -> dict | None:
         channels, samples = waveform.shape[1:]
     except (TypeError, LookupError, AttributeError, ValueError):
         raise Refusal("'audio' is no AUDIO of ComfyUI; connect Video Load's or that of an audio loader.") from None
-    if not (isinstance(rate, int) and 1 <= rate <= _MOST_SAMPLES):
-        raise Refusal(f"'audio' has {rate} samples a second; expected 1 to {_MOST_SAMPLES}.")
+    if not (isinstance(rate, int) and 1 <= rate <= MOST_SAMPLES):
+        raise Refusal(f"'audio' has {rate} samples a second; expected 1 to {MOST_SAMPLES}.")
     if 0 in (channels, samples):
         return None
     if not torch.isfinite(waveform).all():

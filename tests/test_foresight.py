@@ -1,9 +1,15 @@
 """What is wrong further on in the graph is said before the clip is inverted."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from edit_cases import prompt_edit
 from fatezero_pack.fatezero.refusal import Refusal
+from fatezero_pack.fatezero.video.clip import Selection
+from fatezero_pack.fatezero.video.frames import Placement
+from fatezero_pack.fatezero.video.read import read_images
 from fatezero_pack.nodes.shared import foresight
 from workflow_runs import nodes, shipped, shortened
 
@@ -46,10 +52,66 @@ def test_words_that_are_in_no_prompt(kind, takes):
 
 def test_the_names_are_those_that_nodes_have(server):
     information = server.object_info()
-    for kind in (*foresight._BLENDS, *foresight._WORDS):
-        assert information[kind]["display_name"] == {**foresight._BLENDS, **foresight._WORDS}[kind]
+    for kind, name in {**foresight._BLENDS, **foresight._WORDS, **foresight.SAVE}.items():
+        assert information[kind]["display_name"] == name
     outputs = information["FateZeroEditPrompts"]["output"]
+    loaded = information["FateZeroVideoLoad"]
+    assert loaded["output_name"][foresight.FPS_OUTPUT] == "fps" and loaded["output"][foresight.AUDIO_OUTPUT] == "AUDIO"
     assert outputs[foresight.EDIT_OUTPUT] == "FZ_EDIT" and outputs[foresight.SOURCE_OUTPUT] == "CONDITIONING"
+
+
+SOUND = {"waveform": torch.full((1, 10, 99), 9.0), "sample_rate": 48000}
+THINNED = "Video Save, further on: gif plays at most 50 frames per second; every second frame is saved."
+SILENT = "Video Save, further on: gif holds no sound."
+MIXED = "Video Save, further on: The sound's 10 channels are mixed into one."
+LOUD = "Video Save, further on: The sound is far louder than full scale and is cut to it; lower its volume."
+
+
+def saving(side=16, **inputs):
+    given = {"images": ["2", 0], "fps": ["1", 1], "audio": ["1", 2], "format": "mp4", **inputs}
+    prompt = {
+        "1": {"class_type": "FateZeroVideoLoad", "inputs": {}},
+        "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "FateZeroVideoSave", "inputs": given},
+    }
+
+    def whole(size):
+        return Placement(size, size)
+
+    clip = replace(read_images(torch.zeros(2, 16, side, 3), "clip", Selection(), whole, 60.0), audio=SOUND)
+    return foresight.what_saving_changes(prompt, "1", clip)
+
+
+@pytest.mark.parametrize(
+    "inputs, told",
+    [
+        (dict(format="gif"), [THINNED, SILENT]),
+        (dict(format="gif", fps=60.0, audio=["9", 0]), []),  # of other nodes
+        (dict(format="gif", images=["9", 0], fps=["9", 0], audio=["9", 0]), []),  # another clip's
+        (dict(format="mp4"), [MIXED, LOUD]),
+        (dict(format="ffv1", audio=None), []),
+        (dict(format=["9", 0]), []),
+    ],
+)
+def test_what_saving_changes_is_said_when_the_clip_is_loaded(inputs, told):
+    assert saving(**inputs) == told
+
+
+@pytest.mark.parametrize("format, most", [("mp4", 16384), ("av1", 8192), ("webp", 16383), ("png", None)])
+def test_sizes_that_a_format_cannot_hold_are_said_when_the_clip_is_loaded(format, most):
+    told = " ".join(saving(side=9000, format=format, audio=None, compare_with=["1", 0]))
+    assert told.startswith(f"Video Save, further on: {format} holds at most {most} pixels a side") if most else not told
+
+
+def test_the_loaded_clip_says_on_a_server_what_saving_will_change(server):
+    prompt = shortened(shipped(server, "demo_color_edit"))
+    save, *_ = nodes(prompt, "FateZeroVideoSave")
+    load, *_ = nodes(prompt, "FateZeroVideoLoad")
+    prompt[load]["inputs"]["force_rate"] = 60.0
+    prompt[save]["inputs"] |= {"format": "gif", "fps": [load, 1]}
+    run = server.run(prompt)
+    assert run.status == "success" and THINNED in run.outputs[load]["text"][0]
+    assert run.executed.index(load) < run.executed.index(save)
 
 
 def test_nothing_is_inverted_for_an_edit_that_cannot_run(server):

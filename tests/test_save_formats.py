@@ -112,6 +112,38 @@ def test_h265_of_few_frames_is_written_every_time(frames):
         assert len(read(save(smooth_clip(frames, 66, 70), "h265").args[0])) == frames
 
 
+@pytest.mark.parametrize("size", [(256, 16), (16, 130), (66, 24), (1, 1), (90, 3)])
+def test_av1_of_narrow_pictures_is_written(size):
+    """SVT-AV1 waited for ever for the first three and refused the others."""
+    picture = torch.linspace(0.2, 0.8, size[0]).expand(size[1], -1)[None, ..., None].expand(1, -1, -1, 3)
+    (seen,) = read(save(picture, "av1").args[0])
+    assert seen.mean().item() == pytest.approx(picture.mean().item(), abs=0.03) and seen.shape[1] >= size[0]
+
+
+@pytest.mark.parametrize(
+    "format, size, saved",
+    [
+        ("DNxHR", (64, 64), "256x256"),
+        ("DNxHR", (320, 64), "600x120"),
+        ("av1", (1, 1), "4x4"),
+        ("av1", (90, 3), "120x4"),
+    ],
+)
+def test_pictures_smaller_than_an_encoder_takes_are_scaled_up_and_said(format, size, saved):
+    output = save(torch.full((1, size[1], size[0], 3), 0.5), format)
+    assert f"so {size[0]}x{size[1]} is saved as {saved}; png" in output.ui["text"][0]
+    height, width = read(output.args[0]).shape[1:3]
+    assert f"{width}x{height}" == saved
+
+
+@pytest.mark.parametrize("fps", [300, 1000])
+@pytest.mark.parametrize("format", ["av1", "h265", "ProRes", "ffv1", "webp"])
+def test_high_rates_are_kept(format, fps):
+    path = save(smooth_clip(10, 64, 64), format, fps=float(fps)).args[0]
+    clip = read_file(path, "clip", Selection(), lambda size: Placement(size, size))
+    assert len(clip.images) == 10 and clip.fps == pytest.approx(fps, rel=1e-3)
+
+
 def test_odd_sizes_are_padded_only_where_colours_are_kept_for_pairs():
     images = smooth_clip(2, 65, 71)
     assert read(save(images, "h265").args[0]).shape[1:3] == (66, 72)
@@ -133,13 +165,36 @@ def test_crf_is_heeded(format):
         ("mp4", dict(crf=60), "'crf' is 60; mp4 takes 0 (best) to 51, or -1 for 'quality'."),
         ("av1", dict(pixel_format="yuv444p"), "'pixel format' is yuv444p, which av1 does not have; choose auto or "),
         ("mp5", {}, "'format' is mp5; choose mp4, webm, gif, png, "),
-        ("DNxHR", {}, "'format' is DNxHR, which begins at 256x120; these pictures have 64x64. Choose ProRes or ffv1, "),
     ],
 )
 def test_what_a_format_does_not_have_is_one_sentence(folders, format, settings, message):
     with pytest.raises(Refusal) as refused:
         save(smooth_clip(1, 64, 64), format, **settings)
     assert str(refused.value).startswith(f"Video Save: {message}") and os.listdir(folders / "output") == []
+
+
+@pytest.mark.parametrize(
+    "typed, message",
+    [
+        (dict(format="mp4", crf=60), "'crf' is 60; mp4 takes 0 (best) to 51, or -1 for 'quality'."),
+        (dict(format="gif", crf=64), "'crf' is 64; choose -1 to 63."),
+        (dict(format="webm", pixel_format="yuv420p10le"), "'pixel format' is yuv420p10le, which webm does not have; "),
+        (dict(format="webm", pixel_format="x"), "'pixel format' is x, which webm does not have; "),
+        (dict(format="gif", pixel_format="x"), "'pixel format' is x; choose auto, "),
+        (dict(format="mp5"), "'format' is mp5; choose mp4, webm, gif, png, "),
+    ],
+)
+def test_what_a_format_does_not_have_is_said_before_anything_runs(typed, message):
+    given = {"filename_prefix": "clip", "crf": -1, "pixel_format": "auto", **typed}
+    assert str(VideoSave.validate_inputs(**given)).startswith(f"Video Save: {message}")
+    linked = dict.fromkeys(typed)  # arrives as None, and is looked at when the node runs
+    assert VideoSave.validate_inputs(**{**given, **linked}) is True
+
+
+def test_every_choice_that_fits_passes_before_the_run():
+    for format in formats():
+        for pixel_format in encodings()[format].pixel_formats if format in encodings() else ["auto"]:
+            assert VideoSave.validate_inputs("clip", format, -1, pixel_format) is True
 
 
 def test_a_codec_that_pyav_lacks_is_one_sentence(monkeypatch):

@@ -7,6 +7,7 @@ import time
 
 import av
 import folder_paths
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from fatezero_pack.fatezero import disk
 from fatezero_pack.fatezero.disk import remove_unfinished, unfinished_folder
 from fatezero_pack.fatezero.video import write as video_write
 from fatezero_pack.fatezero.video.clip import Selection
+from fatezero_pack.fatezero.video.encoding import offered
 from fatezero_pack.fatezero.video.frames import Placement
 from fatezero_pack.fatezero.video.read import read_file
 from fatezero_pack.fatezero.video.write import write_clip
@@ -78,7 +80,7 @@ def test_every_rate_that_is_loaded_can_be_saved(folders, fps, format):
 def test_a_gif_of_60_frames_a_second_is_thinned_and_keeps_the_speed():
     images = torch.stack([torch.from_numpy(numbered_frame(number)) / 255 for number in range(60)])
     saved = save(images, 60000 / 1001, format="gif")
-    assert text(saved) == "gif plays at most 50 frames per second; every second frame was saved."
+    assert text(saved) == "gif plays at most 50 frames per second; every second frame is saved."
     clip = read(saved.args[0])
     assert numbers(clip.images) == list(range(0, 60, 2)) and clip.fps == pytest.approx(30, rel=0.02)
 
@@ -105,18 +107,37 @@ def test_sound_that_is_far_too_loud_is_cut_to_full_scale_and_said(format):
     assert text(quiet) == ""
 
 
+@pytest.mark.parametrize("rate", [1_000_000, 8000])
+@pytest.mark.parametrize("format", offered())
+def test_sound_of_any_rate_is_loaded_and_saved(folders, format, rate):
+    """Video Save takes 768,000 samples a second at most, so Video Load gives no more."""
+    with av.open(str(folders / "input" / "clip.mkv"), "w", format="matroska") as file:
+        video, audio = file.add_stream("ffv1", rate=8), file.add_stream("pcm_s16le", rate=rate, layout="mono")
+        video.width, video.height, video.pix_fmt = 16, 16, "bgr0"
+        for _ in range(4):
+            file.mux(video.encode(av.VideoFrame(16, 16, "rgb24")))
+        tone = (np.sin(np.arange(rate // 2) * 2 * np.pi * 440 / rate) * 20000).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts = rate, 0
+        file.mux([*video.encode(None), *audio.encode(frame), *audio.encode(None)])
+    images, fps, audio, *_ = load("clip.mkv").args
+    assert audio["sample_rate"] == min(rate, 768_000) and audio["waveform"].shape[-1] == audio["sample_rate"] // 2
+    found = read(save(images, fps, format=format, audio=audio).args[0]).audio
+    assert found["waveform"].abs().max() == pytest.approx(20000 / 32768, abs=0.15)
+
+
 @pytest.mark.parametrize("size", [(17000, 16), (16, 17000)])
 def test_pictures_wider_than_the_encoder_takes_are_made_smaller_and_said(size):
     images = torch.rand(1, size[1], size[0], 3)
     saved = save(images, format="mp4")
-    assert f"{size[0]}x{size[1]} was saved as" in text(saved) and "png keeps every size" in text(saved)
+    assert f"{size[0]}x{size[1]} is saved as" in text(saved) and "png keeps every size" in text(saved)
     assert max(read(saved.args[0]).source_size) == 16384
     assert text(save(images, format="png")) == ""
 
 
 def test_a_comparison_counts_with_its_whole_width():
     saved = save(torch.rand(1, 16, 9000, 3), compare_with=torch.rand(1, 16, 9000, 3))
-    assert "18000x16 was saved as 16384x14" in text(saved)
+    assert "18000x16 is saved as 16384x14" in text(saved)
 
 
 def test_video_load_says_beforehand_what_saving_will_change():

@@ -22,7 +22,8 @@ class Encoding:
     without one; most_pixels: a side may have; browsers_play: the pixel formats that need no other file to be shown;
     tag: of the codec in the container, where the usual one is not understood everywhere; rate_option: what the codec
     calls its rate factor; pixel_options: options that go with a pixel format; least_pixels: (width, height) of the
-    smallest picture; graphics_card: whether the codec is a part of a graphics card, which a machine may lack.
+    smallest picture; most_fps: frames per second that the encoder may be told, whatever the file's time stamps say;
+    graphics_card: whether the codec is a part of a graphics card, which a machine may lack.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Encoding:
     pixel_options: dict[str, dict[str, str]] = field(default_factory=dict)
     least_pixels: tuple[int, int] = (1, 1)
     graphics_card: bool = False
+    most_fps: int = 1000
 
     def pixel_format(self, wanted: str) -> str:
         """The pixel format to write.
@@ -89,14 +91,6 @@ class Encoding:
                 "h265 or av1."
             )
 
-    def require_size(self, size: tuple[int, int]) -> None:
-        """Refuses pictures of a (width, height) that are too small for the codec."""
-        if size[0] < self.least_pixels[0] or size[1] < self.least_pixels[1]:
-            raise Refusal(
-                f"'format' is {self.name}, which begins at {self.least_pixels[0]}x{self.least_pixels[1]}; these "
-                f"pictures have {size[0]}x{size[1]}. Choose ProRes or ffv1, or scale them up."
-            )
-
 
 @cache
 def _opens(codec: str) -> bool:
@@ -123,6 +117,19 @@ def encodings() -> dict[str, Encoding]:
 def offered() -> list[str]:
     """The names of the encodings that a person is offered: those of graphics cards only where they can be opened."""
     return [name for name, one in encodings().items() if not one.graphics_card or _opens(one.codec)]
+
+
+def require_options(format: str, crf: int | None, pixel_format: str | None) -> None:
+    """Refuses what a film does not have, before there are frames.
+
+    Args:
+        format: Its name; a format that is no film has none of these.
+        crf: As for `Encoding.rate_factor`; None where it is not known yet.
+        pixel_format: As for `Encoding.pixel_format`; None where it is not known yet.
+    """
+    if format in encodings():
+        encodings()[format].pixel_format(AUTO if pixel_format is None else pixel_format)
+        encodings()[format].rate_factor(0, -1 if crf is None else crf)
 
 
 def pixel_formats() -> list[str]:

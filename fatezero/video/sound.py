@@ -11,6 +11,7 @@ from .decode import Findings, decode
 from .memory import require_memory
 from .open import Source
 
+MOST_SAMPLES = 768_000  # a second; what has more is resampled, since no format holds it
 _RUN_UP = 0.25  # seconds that decoders need before they give the right sound
 _BLOCK = 1 << 20  # samples to begin with; the room grows with the sound, since a forged length must not take memory
 _SILENCE = 60  # seconds that are added at most where the sound ends before the pictures
@@ -57,8 +58,9 @@ def _pieces(source: Source, stream: Any, begin: float) -> Iterator[tuple[int, np
     first = int((begin - _RUN_UP) / stream.time_base) if begin > _RUN_UP else None
     frames = decode(source, stream.index, first, Findings(), exact=False)
     position = None
+    rate = None if stream.rate <= MOST_SAMPLES else MOST_SAMPLES  # None: its own
     # One sample of each channel after the other: PyAV crashes where it takes eight channels apart.
-    for piece in chain.from_iterable(map(AudioResampler(format="flt").resample, frames)):
+    for piece in chain.from_iterable(map(AudioResampler(format="flt", rate=rate).resample, frames)):
         samples, rate = piece.to_ndarray().reshape(-1, len(piece.layout.channels)).T, piece.sample_rate
         offset = position if piece.time is None else round((piece.time - begin) * rate)
         if position is None or offset is None or abs(offset - position) > rate / 20:  # a gap, not a rounded time stamp

@@ -84,7 +84,7 @@ def write_clip(
     step, rate = held_rate(fps, format, notes)
     indices = order(len(images), step, options.ping_pong)
     movie = Movie(images, beside, indices, held_size(whole, format, notes), rate)
-    sound = None if audio is None else held_sound(audio, float(len(movie.indices) / rate), notes)
+    sound = None if audio is None else held_sound(audio, format, float(len(movie.indices) / rate), notes)
     with unfinished_folder(path) as folder:
         unfinished = os.path.join(folder, os.path.basename(path))
         with _explained_encoder_errors(format):
@@ -99,7 +99,6 @@ def _write(
     if format in encodings():
         encoding = encodings()[format]
         encoding.require_codec()
-        encoding.require_size(movie.size)
         rate_factor = encoding.rate_factor(options.quality, options.crf)
         write_video(path, movie, encoding, encoding.pixel_format(options.pixel_format), rate_factor, sound, metadata)
     elif format == "gif":

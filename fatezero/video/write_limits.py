@@ -15,6 +15,24 @@ LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "
 _LOUDEST = 4.0  # decoders go a little beyond full scale, 1; what is louder than this is no sound
 
 
+def changes(format: str, size: tuple[int, int], fps: float | None, audio: dict[str, Any] | None) -> list[str]:
+    """What a format will change of a clip, each a sentence, for those who want to know before the clip is edited.
+
+    Args:
+        format: Its name.
+        size: The pictures' (width, height) in pixels.
+        fps: Frames per second; None where they are not known yet.
+        audio: ComfyUI's AUDIO; None where there is none, or it is not known yet.
+    """
+    notes: list[str] = []
+    held_size(size, format, notes)
+    if fps is not None:
+        held_rate(fps, format, notes)
+    if audio is not None:
+        held_sound(audio, format, math.inf, notes)
+    return notes
+
+
 def held_rate(fps: float, format: str, notes: list[str]) -> tuple[int, Fraction]:
     """How a frame rate is kept.
 
@@ -28,7 +46,7 @@ def held_rate(fps: float, format: str, notes: list[str]) -> tuple[int, Fraction]
     """
     step = max(1, math.ceil(fps / GIF_FPS - 1e-9)) if format == "gif" else 1
     if step > 1:
-        notes.append(f"gif plays at most {GIF_FPS:g} frames per second; every {_nth(step)} frame was saved.")
+        notes.append(f"gif plays at most {GIF_FPS:g} frames per second; every {_nth(step)} frame is saved.")
     fps = fps / step
     return step, Fraction(fps).limit_denominator(1001) if fps >= 1 else 1 / Fraction(1 / fps).limit_denominator(1001)
 
@@ -38,42 +56,46 @@ def _nth(number: int) -> str:
 
 
 def held_size(size: tuple[int, int], format: str, notes: list[str]) -> tuple[int, int]:
-    """The (width, height) in which pictures are written: smaller than `size` where the format cannot hold that.
+    """The (width, height) in which pictures are written: another than `size` where the format cannot hold that.
 
     Args:
         size: The pictures' (width, height) in pixels.
         format: Its name.
-        notes: Get a sentence if it is smaller.
+        notes: Get a sentence if it is another.
     """
+    least = encodings()[format].least_pixels if format in encodings() else (1, 1)
     most = MOST_PIXELS.get(format, max(size))
-    if max(size) <= most:
+    if size[0] >= least[0] and size[1] >= least[1] and max(size) <= most:
         return size
-    scale = most / max(size)
-    smaller = (max(1, math.floor(size[0] * scale)), max(1, math.floor(size[1] * scale)))
-    notes.append(
-        f"{format} holds at most {most} pixels a side, so {size[0]}x{size[1]} was saved as {smaller[0]}x{smaller[1]}; "
-        "png keeps every size."
-    )
-    return smaller
+    scale = min(1.0, most / max(size)) * max(1.0, least[0] / size[0], least[1] / size[1])
+    width, height = (min(most, max(low, math.floor(side * scale))) for side, low in zip(size, least, strict=True))
+    limit = f"holds at most {most} pixels a side" if max(size) > most else f"begins at {least[0]}x{least[1]} pixels"
+    notes.append(f"{format} {limit}, so {size[0]}x{size[1]} is saved as {width}x{height}; png keeps every size.")
+    return width, height
 
 
-def held_sound(audio: dict[str, Any], seconds: float, notes: list[str]) -> dict[str, Any]:
+def held_sound(audio: dict[str, Any], format: str, seconds: float, notes: list[str]) -> dict[str, Any] | None:
     """The sound to write.
 
     Args:
         audio: ComfyUI's AUDIO.
+        format: Its name.
         seconds: How long the frames last; it is cut there.
-        notes: Get a sentence if it had to be changed.
+        notes: Get a sentence if it has to be changed.
 
     Returns:
-        waveform: float32 [1, 1 to 8 channels, samples] on the CPU, and sample_rate.
+        waveform: float32 [1, 1 to 8 channels, samples] on the CPU, and sample_rate; None in a format without sound.
     """
+    if format not in encodings():
+        notes.append(f"{format} holds no sound.")
+        return None
     rate = audio["sample_rate"]
-    waveform = audio["waveform"][:1, :, : max(1, round(seconds * rate))].float().cpu()
+    length = audio["waveform"].shape[-1] if seconds == math.inf else max(1, round(seconds * rate))
+    waveform = audio["waveform"][:1, :, :length].float().cpu()
     if waveform.shape[1] not in LAYOUTS:
-        notes.append(f"The sound's {waveform.shape[1]} channels were mixed into one.")
+        notes.append(f"The sound's {waveform.shape[1]} channels are mixed into one.")
         waveform = waveform.mean(dim=1, keepdim=True)
     if waveform.abs().max() > _LOUDEST:
-        notes.append("The sound is far louder than full scale and was cut to it; lower its volume.")
+        notes.append("The sound is far louder than full scale and is cut to it; lower its volume.")
         waveform = waveform.clamp(-1, 1)
     return {"waveform": waveform, "sample_rate": rate}

@@ -1,6 +1,7 @@
 """Writes a film with its sound, by PyAV."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from .movie import Movie
 from .write_limits import LAYOUTS
 
 _MANY_COLORS = ("10le", "12le", "14le", "16le")  # endings of pixel formats with more than 8 bits
+_ONE_THREAD_BELOW = 64  # pixels; sides of up to 24 were seen to hang, those of 26 not
 
 
 def write_video(
@@ -45,8 +47,9 @@ def write_video(
         video: Any = output.add_stream(encoding.codec, rate=movie.rate)
         video.width, video.height, video.pix_fmt = width, height, pixel_format
         own = encoding.pixel_options.get(pixel_format, {})
-        video.options = {**rate_factor, **own, **_codec_options(encoding, len(movie.indices))}
+        video.options = {**rate_factor, **own, **_codec_options(encoding, len(movie.indices), (width, height))}
         context = video.codec_context
+        context.time_base, context.framerate = 1 / movie.rate, min(movie.rate, Fraction(encoding.most_fps))
         if encoding.tag:
             context.codec_tag = encoding.tag
         if pixel_format.startswith("yuv"):
@@ -59,15 +62,25 @@ def write_video(
             edges = ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0))
             picture = np.ascontiguousarray(np.pad(picture, edges, mode="edge"))
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24" if bits == 8 else "rgb48le")
-            output.mux(video.encode(frame.reformat(format=pixel_format, interpolation=ACCURATE_COLORS)))
-        output.mux(video.encode(None))
+            _mux(output, video.encode(frame.reformat(format=pixel_format, interpolation=ACCURATE_COLORS)), movie.rate)
+        _mux(output, video.encode(None), movie.rate)
 
 
-def _codec_options(encoding: Encoding, frames: int) -> dict[str, str]:
-    """The encoder's options. x265 gives clips of one or two frames arbitrary times where it may reorder frames."""
+def _mux(output: Any, packets: list, rate: Fraction) -> None:
+    """Writes pictures, each of which lasts as long as the film's rate says, whatever the encoder was told."""
+    for packet in packets:
+        packet.duration = round(1 / rate / packet.time_base)
+        output.mux(packet)
+
+
+def _codec_options(encoding: Encoding, frames: int, size: tuple[int, int]) -> dict[str, str]:
+    """The encoder's options. x265 gives clips of one or two frames arbitrary times where it may reorder frames; SVT-AV1
+    4.1 waits for ever in several threads where a side is short."""
     options = dict(encoding.codec_options)
     if encoding.codec == "libx265" and frames < 3:
         options["x265-params"] = f"{options.get('x265-params', '')}:bframes=0".lstrip(":")
+    if encoding.codec == "libsvtav1" and min(size) < _ONE_THREAD_BELOW:
+        options["svtav1-params"] = "lp=1"
     return options
 
 

@@ -16,6 +16,8 @@ from ...fatezero.compat import io
 from ...fatezero.refusal import Refusal, speaking
 from .wire_checks import WIRES
 
+# Files and graphics cards come and go, and older workflows hold other sizes; the nodes check these choices themselves.
+_ASKED_BY_NODES = {"file", "format", "size_for"}
 _LABELS = Path(__file__).resolve().parents[2] / "locales" / "en" / "nodeDefs.json"
 
 
@@ -30,15 +32,33 @@ def checked(execute: Callable) -> Callable:
             given = signature.bind(cls, *args, **_gathered(schema, kwargs))
             given.apply_defaults()
             values = {**given.arguments, **given.arguments.get("options", {})}
-            lists_of_its_own = inspect.signature(cls.validate_inputs).parameters  # files come and go
             for item in schema.inputs:
-                if item.id in lists_of_its_own and isinstance(item, io.Combo.Input):
+                if item.id in _ASKED_BY_NODES and isinstance(item, io.Combo.Input):
                     _check_type(values[item.id], str, label(schema.node_id, item.id))
                 elif item.id in values:
                     _check(item, values[item.id], label(schema.node_id, item.id), schema.node_id)
             return execute(cls, *args, **kwargs)
 
     return run
+
+
+def typed_problem(node: type[io.ComfyNode], **values: Any) -> str | None:
+    """What is wrong with values that a person typed or chose, by the node's own schema; None: nothing.
+
+    For `validate_inputs`, to which ComfyUI leaves the checks of all inputs that it names.
+
+    Args:
+        node: The node's class.
+        values: By the inputs' ids; None where something is connected, which `checked` looks at later.
+    """
+    schema = node.define_schema()
+    try:
+        for item in schema.inputs:
+            if values.get(item.id) is not None:
+                _check(item, values[item.id], label(schema.node_id, item.id), schema.node_id)
+    except Refusal as refusal:
+        return str(refusal)
+    return None
 
 
 def _gathered(schema: io.Schema, given: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""What a later node of the graph would refuse after the clip was inverted is refused before that.
+"""What a later node of the graph would refuse after the clip was inverted is refused before that; what saving will
+change of a clip is said when it is loaded.
 
-ComfyUI lets a node look at its own widgets before a run, but not at nested ones, nor at another node's. Edit Prompts
-runs before every inversion, so it looks ahead.
+ComfyUI lets a node look at its own widgets before a run, but not at nested ones, nor at another node's. Video Load and
+Edit Prompts run before every inversion, so they look ahead.
 """
 
 from collections.abc import Iterator
@@ -11,8 +12,13 @@ from ...fatezero.edit.settings import INPUT_MASK, WORDS_IN_MASK
 from ...fatezero.prompts.tokens import PromptTokens
 from ...fatezero.prompts.word_fields import find_words
 from ...fatezero.refusal import Refusal
+from ...fatezero.video.clip import Clip
+from ...fatezero.video.write import formats
+from ...fatezero.video.write_limits import changes
 
 EDIT_OUTPUT, SOURCE_OUTPUT = 2, 0  # of Edit Prompts
+FPS_OUTPUT, AUDIO_OUTPUT = 1, 2  # of Video Load
+SAVE = {"FateZeroVideoSave": "Video Save"}
 _BLENDS = {"FateZeroAttentionBlend": "Attention Blend", "FateZeroBlendSampler": "Attention Blend Sampler"}
 _WORDS = {"FateZeroAttentionMask": "Attention Mask", "FateZeroAttentionHeatMap": "Attention Heat-Map"}
 
@@ -50,6 +56,30 @@ def look_ahead(graph: Graph | None, node: str | None, source: PromptTokens) -> N
                 raise Refusal(f"{_WORDS[kind]}, further on, cannot run: {refusal}") from None
 
 
+def what_saving_changes(graph: Graph | None, node: str | None, clip: Clip) -> list[str]:
+    """What each Video Save further on will have to change, each a sentence; of the frames, if an edit keeps their size.
+
+    Args:
+        graph: The prompt that runs, in ComfyUI's API format.
+        node: The id of the running Video Load in it.
+        clip: What it gives.
+    """
+    if not graph or node is None:
+        return []
+    height, width = clip.images.shape[1:3]
+    found: list[str] = []
+    for other in sorted(graph):
+        name, inputs = SAVE.get(graph[other].get("class_type", "")), graph[other].get("inputs", {})
+        format = inputs.get("format")
+        if name is None or format not in list(formats()) or str(node) not in _asked_for(graph, [other]):
+            continue
+        size = (width * (2 if "compare_with" in inputs else 1), height)
+        fps = clip.fps if inputs.get("fps") == [str(node), FPS_OUTPUT] else None
+        audio = clip.audio if inputs.get("audio") == [str(node), AUDIO_OUTPUT] else None
+        found += [f"{name}, further on: {note}" for note in changes(format, size, fps, audio)]
+    return list(dict.fromkeys(found))
+
+
 def _takes(graph: Graph, inputs: dict[str, Any], node: str) -> bool:
     """Whether a node takes the edit, or a source run that was inverted with its prompt."""
     if inputs.get("edit") == [node, EDIT_OUTPUT]:
@@ -63,12 +93,17 @@ def _that_run(graph: Graph) -> set[str]:
     """The nodes that an output node asks for; others are never run."""
     import nodes  # ComfyUI's
 
-    found: set[str] = set()
-    waiting = [
+    outputs = [
         name
         for name, entry in graph.items()
         if getattr(nodes.NODE_CLASS_MAPPINGS.get(entry.get("class_type", "")), "OUTPUT_NODE", False)
     ]
+    return _asked_for(graph, outputs)
+
+
+def _asked_for(graph: Graph, waiting: list[str]) -> set[str]:
+    """Some nodes, and all that they take something from."""
+    found: set[str] = set()
     while waiting:
         name = waiting.pop()
         if name not in found and name in graph:
