@@ -80,6 +80,8 @@ class FaultTable:
             self.points.watch(patcher.model.diffusion_model)
         for encoder in (self.world.clip.cond_stage_model, self.world.wan_clip.cond_stage_model):
             self.points.watch(getattr(encoder, encoder.clip))
+        gc.collect()
+        gc.freeze()  # what is there stays, so that looking for garbage after each fault is quick
 
     def row(self, run: Callable[[], Any]) -> dict[str, str]:
         """What each kind of fault did to a scenario: how many were tried, or what was wrong afterwards."""
