@@ -175,7 +175,7 @@ class VideoSave(io.ComfyNode):
         with explained_disk_errors(name):
             tags = workflow_tags(cls.hidden)
             notes = write_clip(path, images, fps, compare_with, audio, tags, format=format, options=options)
-        return io.NodeOutput(path, ui=_shown(path, place.subfolder, root, format, options, fps, notes))
+        return io.NodeOutput(path, ui=_preview(path, place.subfolder, root, format, options, fps, notes))
 
 
 def _checked_images(
@@ -226,6 +226,16 @@ def _sound(audio: dict | None) -> dict | None:
     if not torch.isfinite(waveform).all():
         raise Refusal("'audio' has invalid numbers (NaN or infinite); look for the node that made them.")
     return audio
+
+
+def _preview(path: str, *place: Any) -> dict[str, Any]:
+    """What the node shows; a saved clip that cannot be shown is saved all the same."""
+    try:
+        return _shown(path, *place)
+    except (OSError, Refusal) as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        note = f"{os.path.basename(path)} is saved, but it cannot be shown here ({reason})."
+        return with_text({}, "\n".join([note, *place[-1]]))
 
 
 def _shown(

@@ -19,6 +19,7 @@ from fatezero_pack.fatezero.video.encoding import offered
 from fatezero_pack.fatezero.video.frames import Placement
 from fatezero_pack.fatezero.video.read import read_file
 from fatezero_pack.fatezero.video.write import write_clip
+from fatezero_pack.nodes import video_save
 from fatezero_pack.nodes.compare_videos import CompareVideos
 from fatezero_pack.nodes.edit_report import EditReport
 from fatezero_pack.nodes.shared import clip_preview
@@ -164,6 +165,20 @@ def test_a_full_disk_is_known_from_the_encoder_s_error(monkeypatch, format):
 
     monkeypatch.setattr(video_write, "write_gif" if format == "gif" else "write_video", full)
     assert "could not be written (No space left on device); free space on the disk" in refusal_of(format=format)
+
+
+@pytest.mark.parametrize("format", ["png", "ProRes"])
+def test_a_saved_clip_that_cannot_be_shown_is_saved_all_the_same(monkeypatch, format):
+    def refuse(*given, **named):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(video_save, "read_file", refuse)
+    monkeypatch.setattr(video_save.os, "listdir", refuse)
+    saved = save(format=format)
+    name = os.path.basename(saved.args[0])
+    assert text(saved) == f"{name} is saved, but it cannot be shown here ({os.strerror(errno.EIO)})."
+    monkeypatch.undo()
+    assert os.path.exists(saved.args[0])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`python -m benchmarks.robustness fuzz|faults|soak ...`; dev.py runs it so."""
 
 import argparse
+import os
 import sys
 
 from .faults import faults
@@ -21,6 +22,7 @@ def main() -> int:
     command.add_argument("--runs", type=int, default=RUNS, metavar="N")
     command.add_argument("--only", default="", metavar="MODE", help=f"of {', '.join(MODES)}: those that contain this")
     options = parser.parse_args()
+    os.environ.setdefault("SVT_LOG", "1")  # the encoder of av1 says errors only
     if options.command == "fuzz":
         fuzz(options.minutes, options.seed)
     elif options.command == "faults":
