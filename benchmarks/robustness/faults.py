@@ -216,7 +216,8 @@ def digest(value: Any) -> str:
 def _parts(value: Any) -> Iterator[bytes]:
     if isinstance(value, torch.Tensor):
         yield f"{value.dtype}{tuple(value.shape)}".encode()
-        yield value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes() if value.numel() else b""
+        flat = value.detach().cpu().reshape(-1).contiguous()
+        yield flat.view(torch.uint8).numpy().tobytes() if value.numel() else b""
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
             yield from _parts(getattr(value, field.name))
