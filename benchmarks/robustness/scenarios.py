@@ -57,7 +57,7 @@ class World:
         folder_paths.folder_names_and_paths["fatezero"] = ([str(base / "input")], {".safetensors", ".bin"})
         self.plain = small_model()
         self.model = inflate(self.plain, Inflation(("current", "middle")))
-        self.source = inverted(self.model, EDIT, steps=STEPS)
+        self.source = inverted(self.model, EDIT, steps=STEPS, schedule="normal")  # as the KSampler below
         self.images = smooth_clip(2, 128, 128)
         write_numbered(base / "input" / "clip.mp4", count=5, audio=beep(0.05, 0.2))
         _, self.clip, _ = LoadDemoModel.execute().result
