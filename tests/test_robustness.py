@@ -5,11 +5,12 @@ import sys
 
 import folder_paths
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.robustness.bad_inputs import TEXTS
-from benchmarks.robustness.faults import NONE, OK, FaultTable
+from benchmarks.robustness.faults import NONE, OK, FaultTable, parts_of, same
 from benchmarks.robustness.fuzz import Fuzzer
 from benchmarks.robustness.graph import NODES
 from benchmarks.robustness.outcomes import ACCEPTED, CLEAR, REFUSED, UNCLEAR, outcome
@@ -107,6 +108,16 @@ def test_a_fault_leaves_nothing_and_the_next_run_is_the_same(table, monkeypatch,
         monkeypatch.setattr(folder_paths, f"{name}_directory", str(table.world.base / name))
     cells = table.row(table.world.scenarios()[scenario])
     assert all(cell == NONE or cell.endswith(OK) for cell in cells.values()), cells
+
+
+def test_results_are_the_same_to_the_bit_or_but_for_rounding():
+    made = {"a": torch.tensor([1.0, float("nan")]), "b": ["x", 2, None]}
+    other = {"a": torch.tensor([1.0 + 1e-6, float("nan")]), "b": ["x", 2, None]}
+    parts, others = list(parts_of(made)), list(parts_of(other))
+    assert same(parts, list(parts_of(made))) and not same(parts, others)
+    assert not same(parts, list(parts_of({**made, "b": ["x", 3, None]}))) and not same(parts, parts[1:])
+    far = list(parts_of([torch.ones(3), torch.ones(3) + 1e-4]))
+    assert same(far[:1], [torch.ones(3) + 1e-6], 1e-5) and not same(far[:1], far[1:], 1e-5)
 
 
 def test_slope():
