@@ -1,6 +1,7 @@
 """Every shipped workflow on a real ComfyUI: it ends, what it saves can be opened, and it did what it says."""
 
 import json
+import re
 
 import av
 import comfy.cldm.cldm
@@ -59,6 +60,12 @@ def test_the_files_are_named_by_what_they_show():
         *TUNED_TWINS,
         *TUNED_TWINS.values(),
     } <= set(NAMES)
+
+
+def test_the_template_browser_has_an_order_for_every_template():
+    script = (WORKFLOWS.parent / "web" / "templates.js").read_text(encoding="utf-8")
+    ordered = re.findall(r'^  "(\w+)",$', script, re.MULTILINE)
+    assert sorted(ordered) == NAMES and ordered[:2] == ["demo_color_edit", "sd15_edit_your_clip"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -209,7 +216,7 @@ def model_files(server):
         f"{layer}.lora_up.weight": torch.randn(rows, 2, generator=generator) / 4,
         f"{layer}.lora_down.weight": torch.randn(2, columns, generator=generator) / 4,
     }
-    prompts = [shipped(server, name) for name in SD15]
+    prompts = [shipped(server, name) for name in (*SD15, "sam3_edit_by_segmentation")]
     for folder, kind, name, content in (
         ("checkpoints", CHECKPOINT, "ckpt_name", {}),
         ("controlnet", "ControlNetLoader", "control_net_name", weights),
@@ -250,6 +257,23 @@ def test_a_checkpoint_workflow_edits_a_clip(server, model_files, name):
     assert frames.shape == (2, 128, 256, 3) and rate == 8
     before, after = before_and_after(server, run, save)
     assert np.abs(before - after).mean() > 2
+
+
+def test_the_segmentation_workflow_is_valid_and_edits_inside_its_mask(server, model_files):
+    """SAM3's weights are not at hand: as shipped it runs up to their file; with a box in their place, to its end."""
+    prompt = shipped(server, "sam3_edit_by_segmentation")
+    sam, checkpoint = (nodes(prompt, kind) for kind in ("SAM3_Detect", CHECKPOINT))
+    assert len(sam) == 1 and len(checkpoint) == 2
+    run = server.run(prompt)
+    assert (run.status, run.error["node_type"]) == ("error", CHECKPOINT), run.error
+    prompt = with_demo_model(prompt)
+    box = {"x": 0, "y": 0, "width": 64, "height": 128}
+    prompt["box"] = {"class_type": "PrimitiveBoundingBox", "inputs": box}
+    (loader,) = nodes(prompt, "FateZeroVideoLoad")
+    prompt[sam[0]] = {"class_type": "FateZeroFitMask", "inputs": {"boxes": ["box", 0], "fit": [loader, 4]}}
+    run = completed(server, prompt)
+    (save,) = nodes(prompt, "FateZeroVideoSave")
+    assert clip(server, run, save)[0].shape == (2, 128, 256, 3)
 
 
 @pytest.mark.parametrize("name, demo", TUNED_TWINS.items())
