@@ -123,6 +123,18 @@ def test_sentences_are_translated_as_the_code_says_them(language, kind):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_notes_of_templates_are_translated_as_they_are_now(language):
+    notes = translation(language, "main")["fatezero"]["notes"]
+    assert list(notes) == list(translation("zh", "main")["fatezero"]["notes"])
+    graphs = [json.loads(file.read_text(encoding="utf-8")) for file in (ROOT / "workflows").glob("*.json")]
+    present = [node["widgets_values"][0] for graph in graphs for node in graph["nodes"] if "Note" in node["type"]]
+    labels = labels_of(language)
+    for english, other in notes.items():
+        assert english in present and outline_of(other) == outline_of(english), english
+        assert [term for term in italics(other) if term not in labels | set(italics(english))] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_what_the_page_says_is_translated(language):
     main = translation(language, "main")
     scripts = "".join(file.read_text(encoding="utf-8") for file in HELP.parent.glob("*.js"))
@@ -139,6 +151,15 @@ def test_every_node_has_a_help_page(language):
 @pytest.mark.parametrize("language", HELP_LANGUAGES)
 def test_help_pages_name_inputs_as_the_nodes_do(language):
     """What stands in italics on a page is a label or a choice of that language, or stands so in the English page."""
+    labels = labels_of(language)
+    for node in NODES:
+        page = (HELP / node / f"{language}.md").read_text(encoding="utf-8")
+        english = set(italics((HELP / f"{node}.md").read_text(encoding="utf-8")))
+        assert [term for term in italics(page) if term not in labels | english] == [], node
+
+
+def labels_of(language):
+    """What stands on nodes in a language: the names of inputs, outputs and nodes, and choices."""
     texts = translation(language)
     labels = {
         socket["name"]
@@ -152,10 +173,7 @@ def test_help_pages_name_inputs_as_the_nodes_do(language):
         for text in node.get("inputs", {}).values()
         for c in text.get("options", {}).values()
     }
-    for node in NODES:
-        page = (HELP / node / f"{language}.md").read_text(encoding="utf-8")
-        english = set(italics((HELP / f"{node}.md").read_text(encoding="utf-8")))
-        assert [term for term in italics(page) if term not in labels | english] == [], node
+    return labels | {node["display_name"].split(" (")[0] for node in texts.values()}
 
 
 @pytest.mark.parametrize("language", HELP_LANGUAGES)
@@ -167,7 +185,11 @@ def test_help_pages_say_as_much_as_the_english_one(language):
 
 
 def outline(page):
-    lines = page.read_text(encoding="utf-8").splitlines()
+    return outline_of(page.read_text(encoding="utf-8"))
+
+
+def outline_of(text):
+    lines = text.splitlines()
     return [sum(line.startswith(mark) for line in lines) for mark in ("#", ("- ", "* "), "|", "`")]
 
 

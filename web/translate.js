@@ -3,8 +3,8 @@ import { app } from "../../scripts/app.js";
 
 // ComfyUI translates the names of inputs and most tooltips by locales/<language>/nodeDefs.json, but neither the choices
 // of a combo nor the tooltips of the inputs that a preset brings. They stand in the same files and are put on here. What
-// nodes report, and why they refuse, is translated here, too, by the patterns in locales/<language>/main.json.
-let language, nodeDefs, texts, labels, titles, patterns;
+// nodes report, why they refuse, and the notes of templates are translated here, too, by locales/<language>/main.json.
+let language, nodeDefs, texts, notes, labels, titles, patterns;
 
 async function load() {
   const wanted = app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
@@ -12,6 +12,7 @@ async function load() {
   const { en, [wanted]: own = {} } = await (await api.fetchApi("/i18n")).json();
   nodeDefs = own.nodeDefs ?? {};
   texts = own.fatezero?.texts ?? {};
+  notes = own.fatezero?.notes ?? {};
   patterns = Object.entries({ ...own.fatezero?.reports, ...own.fatezero?.errors }).map(([english, other]) => ({
     sentence: pattern(english),
     other,
@@ -108,6 +109,10 @@ function translate(node) {
 app.registerExtension({
   name: "FateZero.Translate",
   setup: load,
+  loadedGraphNode(node) {
+    const text = node.type === "MarkdownNote" && node.widgets?.[0]; // a template's, as long as nobody has changed it
+    if (text && notes?.[text.value]) text.value = notes[text.value];
+  },
   async beforeRegisterNodeDef(nodeType, nodeData) {
     if (!nodeData.name.startsWith("FateZero")) return;
     await load();
