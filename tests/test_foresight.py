@@ -61,7 +61,7 @@ def test_the_names_are_those_that_nodes_have(server):
 
 
 SOUND = {"waveform": torch.full((1, 10, 99), 9.0), "sample_rate": 48000}
-THINNED = "Video Save, further on: gif plays at most 50 frames per second; every second frame is saved."
+THINNED = "Video Save, further on: gif plays at most 50 frames per second; one of 2 frames is saved."
 SILENT = "Video Save, further on: gif holds no sound."
 MIXED = "Video Save, further on: The sound's 10 channels are mixed into one."
 LOUD = "Video Save, further on: The sound is far louder than full scale and is cut to it; lower its volume."

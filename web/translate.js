@@ -42,7 +42,7 @@ function translated(text) {
     const part = (place) => (namesInput && place === 0 && labels.get(found[1])) || translated(found[place + 1]);
     if (found) return other.replace(/\{(\d+)\}/g, (_, place) => part(Number(place)));
   }
-  return text;
+  return titles.get(text) ?? text;
 }
 
 function translatedLine(line) {

@@ -46,13 +46,9 @@ def held_rate(fps: float, format: str, notes: list[str]) -> tuple[int, Fraction]
     """
     step = max(1, math.ceil(fps / GIF_FPS - 1e-9)) if format == "gif" else 1
     if step > 1:
-        notes.append(f"gif plays at most {GIF_FPS:g} frames per second; every {_nth(step)} frame is saved.")
+        notes.append(f"gif plays at most {GIF_FPS:g} frames per second; one of {step} frames is saved.")
     fps = fps / step
     return step, Fraction(fps).limit_denominator(1001) if fps >= 1 else 1 / Fraction(1 / fps).limit_denominator(1001)
-
-
-def _nth(number: int) -> str:
-    return {2: "second", 3: "third"}.get(number, f"{number}th")
 
 
 def held_size(size: tuple[int, int], format: str, notes: list[str]) -> tuple[int, int]:
