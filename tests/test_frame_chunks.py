@@ -1,5 +1,7 @@
 """A clip in chunks of frames is the clip at once: which frames go together, what they look at, what comes out."""
 
+from dataclasses import replace
+
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sampler_helpers
@@ -7,6 +9,7 @@ import pytest
 import torch
 
 from edit_cases import clip_latent, conditioning, edited, inverted, prompt_edit, random_controlnet, sampled, small_model
+from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import RECONSTRUCTION, WORDS, BlendSettings
 from fatezero_pack.fatezero.network import chunk_size
 from fatezero_pack.fatezero.network.chunked_sampling import ChunkedRun, sampled_in_chunks
@@ -115,6 +118,7 @@ def test_inversion_and_edit_in_chunks(entries, at_once):
     [
         BlendSettings(mask_from=WORDS, latent_window=Window(0.2, 1)),
         BlendSettings(mask_from=WORDS, latent_window=Window(0.2, 1), attention_from=RECONSTRUCTION),
+        PRESETS["shape"],
     ],
 )
 def test_masks_latents_and_reconstruction_in_chunks(settings):
@@ -122,6 +126,19 @@ def test_masks_latents_and_reconstruction_in_chunks(settings):
     edit = prompt_edit()
     source = inverted(whole, edit, clip_latent(FRAMES), steps=5)
     assert relative(edited(chunked, source, edit, settings), edited(whole, source, edit, settings)) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize("entries", ["middle", "-1, first", "+1, last", "current"])
+def test_a_guide_in_chunks(entries, at_once):
+    """Frames follow the same frame, however the clip is cut."""
+    whole, chunked = models(entries, at_once)
+    edit, settings = prompt_edit(), replace(PRESETS["shape"], self_window=Window(0, 1))
+    source = inverted(whole, edit, clip_latent(FRAMES))
+    expected = edited(whole, source, edit, settings)
+    assert relative(edited(chunked, source, edit, settings), expected) < 1e-5
+    assert relative(edited(whole, source, edit, replace(settings, follow_guide=False)), expected) > 1e-4
 
 
 @pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m"])

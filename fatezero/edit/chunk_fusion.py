@@ -1,6 +1,6 @@
 """Inside the UNet: a chunk's attention layers at one denoising step, read from the source and fused into the edit."""
 
-from functools import reduce
+from functools import partial, reduce
 
 import torch
 
@@ -12,6 +12,7 @@ from ..network.unet.attention import downsampling, layer_size, plain_attention
 from ..network.word_maps import MaskLayers
 from ..prompts.prompt_edit import PromptEdit
 from ..refusal import Refusal
+from .correspondence import follow_guide
 from .edit_check import check_target_length
 from .fusion import fuse_cross, fuse_self
 from .settings import INPUT_MASK, INVERSION, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
@@ -29,7 +30,13 @@ class ChunkFusion:
     """
 
     def __init__(
-        self, step: Step, settings: BlendSettings, edit: PromptEdit, active: ActiveChunk, mask_layers: MaskLayers
+        self,
+        step: Step,
+        settings: BlendSettings,
+        edit: PromptEdit,
+        active: ActiveChunk,
+        mask_layers: MaskLayers,
+        guide: int,
     ):
         """A chunk that has read nothing yet.
 
@@ -39,9 +46,10 @@ class ChunkFusion:
             edit: What changes in the prompt.
             active: The chunk of frames.
             mask_layers: The layers from which masks are read.
+            guide: The frame that others follow, where the settings have them.
         """
         self.step, self.settings, self.edit, self.active = step, settings, edit, active
-        self.mask_layers = mask_layers
+        self.mask_layers, self.guide = mask_layers, guide
         self.reads: frozenset = frozenset()
         self.queries_keys: dict[Layer, tuple[torch.Tensor, torch.Tensor]] = {}
         self.recorded: dict[Layer, torch.Tensor] | None = None
@@ -138,7 +146,11 @@ class ChunkFusion:
         if layer.kind == TEMPORAL:  # of all places at once; the official code has no mask here
             return fuse_self(attention, edit_qkv, source_qk, None)
         mask = self.mask(layer_size(extra, query.shape[1]), query.device)
-        return fuse_self(attention, edit_qkv, source_qk, None if mask is None else mask.flatten(1))
+        if mask is None:
+            return fuse_self(attention, edit_qkv, source_qk, None)
+        follows = self.settings.follow_guide and self.active.clip_frames > 1
+        follow = partial(follow_guide, self.active, self.guide, layer, source_qk[0]) if follows else None
+        return fuse_self(attention, edit_qkv, source_qk, mask.flatten(1), follow)
 
     def target_maps(self, query, key, source_qk, extra) -> torch.Tensor:
         """The edit's word maps of a mask layer, [b, T, h, w]: before fusion, as FateZero's code reads them, or in a

@@ -237,7 +237,8 @@ class EditRun:
         return denoised
 
     def new_chunk(self, active: ActiveChunk, step: Step) -> ChunkFusion:
-        return ChunkFusion(step, self.settings, self.edit, active, self.mask_layers)
+        guide = self.chunks.guide(active.clip_frames)
+        return ChunkFusion(step, self.settings, self.edit, active, self.mask_layers, guide)
 
     def open_cache(self, chunk: ChunkFusion) -> bool:
         """Whether the cache holds a chunk's source attention, which then comes from there."""

@@ -78,7 +78,13 @@ def fuse_cross(
     return fused
 
 
-def fuse_self(attention: Attention, edit_qkv: QKV, source_qk: QK, mask: torch.Tensor | None) -> torch.Tensor:
+def fuse_self(
+    attention: Attention,
+    edit_qkv: QKV,
+    source_qk: QK,
+    mask: torch.Tensor | None,
+    follow: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor:
     """Blended self-attention (FateZero Eq. 7): M Attn(Q_e, K_e, V_e) + (1 - M) Attn(Q_s, K_s, V_e).
 
     Args:
@@ -86,6 +92,7 @@ def fuse_self(attention: Attention, edit_qkv: QKV, source_qk: QK, mask: torch.Te
         edit_qkv: The edit's query [n, q, C], key and value [n, k, C].
         source_qk: The source's query [n, q, C] and key [n, k, C].
         mask: M, [n, q] of 0..1, 1 where a query keeps the edit's own attention; None for 0 everywhere.
+        follow: What becomes of the edit's own output [n, q, C] where it stays; None leaves it.
 
     Returns:
         [n, q, C].
@@ -99,7 +106,9 @@ def fuse_self(attention: Attention, edit_qkv: QKV, source_qk: QK, mask: torch.Te
     from_source = attention(*source_qk, value)
     if mask is None:
         return from_source
-    return torch.lerp(from_source, attention(query, key, value), mask[..., None].to(from_source))
+    own = attention(query, key, value)
+    own = own if follow is None else follow(own)
+    return torch.lerp(from_source, own, mask[..., None].to(from_source))
 
 
 def blend_denoised(

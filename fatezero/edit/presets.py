@@ -7,7 +7,7 @@ from .settings import WORDS, BlendSettings
 # What won on benchmarks/quality (by "a visible edit, and nothing else touched"): latents outside the words' mask are
 # the source's in all steps, the mask finds its threshold by itself; an attribute keeps the source's structure
 # for longer than in the paper. Style's windows are the paper's, shape's and remove's too; background has none there,
-# and with longer ones the old ground shines through.
+# and with longer ones the old ground shines through. A new shape follows one frame's, which flickers less.
 # FateZero, "as in the paper": main text (attribute fuses for t in [0.3T, T], shape in [0.5T, T]; here as fractions
 # 1 - t/T) and released configs; shape and remove keep the edit's own self-attention inside the words' mask. Its code
 # can blend latents too ("performance not so good in our case"), which a person may switch on.
@@ -32,6 +32,7 @@ PRESETS = {
         mask_from=WORDS,
         threshold=AUTOMATIC,
         latent_window=Window(0, 1),
+        follow_guide=True,
     ),
     "background": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5)),
     "remove": BlendSettings(
