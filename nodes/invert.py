@@ -23,6 +23,7 @@ from ..fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL
 from ..fatezero.voice import Voice
 from .shared.checked import checked
 from .shared.reuse import REUSE
+from .shared.whole_range import without_whole_range
 from .shared.wire_types import SourceRunType
 
 NODE = "DDIM Invert + Store Attention"
@@ -136,7 +137,7 @@ class Invert(io.ComfyNode):
         resume=False,
         reuse=True,
     ) -> io.NodeOutput:
-        samples = latent["samples"]
+        samples, source = latent["samples"], without_whole_range(source)
         check_inversion(model, source, samples)
         check_no_mask(latent)
         model = without_guidance(model)

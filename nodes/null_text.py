@@ -17,6 +17,7 @@ from ..fatezero.source.reconstruction import reconstruct, reconstruction_psnr
 from ..fatezero.source.session import KeptRun, made_once
 from .shared.checked import checked
 from .shared.reuse import REUSE
+from .shared.whole_range import without_whole_range
 from .shared.wire_types import SourceRunType
 
 NODE = "Null-Text Optimization"
@@ -146,6 +147,7 @@ class NullTextOptimization(io.ComfyNode):
         report_error=True,
         reuse=True,
     ) -> io.NodeOutput:
+        negative = without_whole_range(negative)
         settings = Optimization(guidance, inner_steps, learning_rate, early_stop, embeddings == PER_FRAME)
         check_null_text(model, source, negative, settings)
         callback = latent_preview.prepare_callback(model, source.steps)

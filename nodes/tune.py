@@ -16,6 +16,7 @@ from ..fatezero.tuning.tuned_state import tuned_state_of
 from ..fatezero.tuning.unfinished import UnfinishedTuning
 from .shared.checked import checked
 from .shared.clip_preview import show_pictures
+from .shared.whole_range import without_whole_range
 
 NODE = "Tune Video Model"
 ADAMW, ADAMW_8_BIT = "AdamW", "AdamW in 8 bits"
@@ -159,6 +160,7 @@ class TuneVideoModel(io.ComfyNode):
         optimizer=ADAMW,
         resume=False,
     ) -> io.NodeOutput:
+        source = without_whole_range(source)
         settings = chosen(preset, steps, learning_rate, rank, seed, precision, optimizer == ADAMW_8_BIT)
         samples, others = latent["samples"], _pictures(pictures, pictures_prompt)
         unfinished = _unfinished(model, source, samples, settings, others) if resume else None

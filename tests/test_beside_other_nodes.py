@@ -8,6 +8,7 @@ import comfy.lora
 import comfy.samplers
 import pytest
 import torch
+from comfy.ldm.modules.attention import BasicTransformerBlock
 from comfy.patcher_extension import PatcherInjection
 from comfy_extras import (
     nodes_easycache,
@@ -47,6 +48,7 @@ from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.model_identity import fingerprint, has_fingerprint
 from fatezero_pack.fatezero.network.unet.attention import plain_attention
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.walk import transformers
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from fatezero_pack.fatezero.source.source_file import read_source, write_source
@@ -279,6 +281,20 @@ def test_keyframes_at_inversion_are_refused():
             Invert.execute(model, conds, {"samples": clip_latent()}, 2, OFFICIAL)
 
 
+def test_a_range_of_all_steps_at_inversion_is_no_range(clip):
+    """As prompt-control gives out every prompt."""
+
+    def run(**options):
+        return Invert.execute(
+            small_model(), conditioning(EDIT.source, **options), {"samples": clip}, 2, OFFICIAL, reuse=False
+        ).result[0]["samples"]
+
+    assert torch.equal(run(start_percent=0.0, end_percent=1.0), run())
+    for part in ({"start_percent": 0.1, "end_percent": 1.0}, {"start_percent": 0.0, "end_percent": 0.9}):
+        with pytest.raises(ValueError, match="^DDIM Invert .*limited to a part of the steps"):
+            run(**part)
+
+
 # Samplers.
 
 
@@ -362,6 +378,46 @@ def test_what_merges_queries_is_refused_at_the_first_node(node, name, source, cl
         Invert.execute(model, conditioning(EDIT.source), {"samples": clip}, 2, OFFICIAL)
     with pytest.raises(ValueError, match=f"carries {name}"):
         sampled(node(blend_attention(inflated(small_model()), source, EDIT, SETTINGS)), source, EDIT)
+
+
+class SharedAttentionProcessor:
+    """Of the name of StyleAligned's patch."""
+
+    def __call__(self, query, key, value, extra):
+        return query, key, value
+
+
+class HyperTileInspire:
+    """Of the name of the Inspire Pack's node."""
+
+    def patch(self):
+        return lambda query, key, value, extra: (query, key, value)
+
+
+@pytest.mark.parametrize(
+    "patch, name", [(SharedAttentionProcessor(), "StyleAligned"), (HyperTileInspire().patch(), "HyperTile")]
+)
+def test_other_packs_nodes_that_do_are_known(patch, name):
+    model = small_model()
+    model.set_model_attn1_patch(patch)
+    with pytest.raises(ValueError, match=f"^Inflate UNet .* carries {name}.*remove {name}"):
+        InflateUNet.execute(model, "all")
+
+
+class OtherTransformer(BasicTransformerBlock):
+    """As packs put over a checkpoint's own transformers (Veevee)."""
+
+
+def test_a_unet_with_another_packs_attention_is_refused(clip):
+    model = small_model()
+    for transformer in transformers(model.model.diffusion_model):
+        transformer.__class__ = OtherTransformer
+    for run in (
+        lambda: InflateUNet.execute(model, "all"),
+        lambda: Invert.execute(model, conditioning(EDIT.source), {"samples": clip}, 2, OFFICIAL),
+    ):
+        with pytest.raises(ValueError, match=r"attention layers of 'model' are another pack's \(OtherTransformer\)"):
+            run()
 
 
 @pytest.mark.parametrize("kind", ["SVD_img2vid", "SDXLRefiner", "SD_X4Upscaler", "Stable_Zero123"])

@@ -21,6 +21,8 @@ OTHER_KINDS = (
     *("ARVideo", "ScaleROPE", "ModelNoiseScale", "DiT", "Kandinsky", "Audio", "VOID", "PiD", "SeedVR", "Upscale"),
     *("Reference", "PercentageVideo", "SkipLayerGuidanceSimple", "ResolutionBucket"),
     *("LTX2", "NABLA", "Ideogram", "RifleX"),
+    # What chooses between its inputs, or is given them at run time.
+    *("Switch", "Loop", "showAnything", "pipe", "Bus Node", "KSampler", "fluxLoader", "fullLoader"),
 )
 TOO_SLOW = "TorchCompile"  # compiles the small UNet for minutes
 MODEL, CONDITIONING, GUIDER, SAMPLER = KINDS = "MODEL", "CONDITIONING", "GUIDER", "SAMPLER"

@@ -48,10 +48,12 @@ LIMITS = {
 class Cell:
     """One node's results.
 
-    effects: how far it moves inversion and edit; numbers: differences by name (see LIMITS); refused: the sentences with
-    which a stage was refused; broken: errors that are none of ours, by stage.
+    in_place: whether the node has changed the model's own layers, for every other user of the checkpoint; effects: how
+    far it moves inversion and edit; numbers: differences by name (see LIMITS); refused: the sentences with which a
+    stage was refused; broken: errors that are none of ours, by stage.
     """
 
+    in_place: bool = False
     effects: dict[str, float] = field(default_factory=dict)
     numbers: dict[str, float] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
@@ -135,7 +137,7 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def examined(bench: Bench, graph: Graph) -> Cell:
     """All that is measured of a graph."""
-    cell, inversion = Cell(), bench.baseline
+    cell, inversion, layers = Cell(), bench.baseline, own_layers(bench.model)
     alone = graph if graph.source is unchanged else replace(graph, source=unchanged, positive=graph.source)
     works_alone = stage(cell, "without the pack", lambda: bench.alone(alone, bench.baseline)) is not None
     if graph.touches_inversion and (works_alone or graph.source is unchanged):
@@ -146,7 +148,13 @@ def examined(bench: Bench, graph: Graph) -> Cell:
         stage(cell, "edit in chunks", lambda: _edit_in_chunks(bench, graph, cell, inversion or bench.baseline))
         if graph.patch is not unchanged:
             stage(cell, "edit alone", lambda: bench.edited(graph, bench.baseline, LAST))
+    cell.in_place = own_layers(bench.model) != layers
     return cell
+
+
+def own_layers(model) -> list:
+    """What a ModelPatcher's layers are and which of them have a `forward` of their own: no node should change it."""
+    return [(type(module), vars(module).get("forward")) for module in model.model.diffusion_model.modules()]
 
 
 def _inversion(bench: Bench, graph: Graph, cell: Cell):

@@ -25,9 +25,10 @@ from .graph import Graph, other_prompt, prompt
 from .table import as_table, verdict, write_section
 
 FOLDER = "animatediff_models"  # among ComfyUI's folders of models, registered by the pack
-CONTEXT = 16  # frames that context and view options look at together
+CONTEXT = 4  # frames that context and view options look at together
 # Temporal attention alone: Video-P2P's preset without what it fuses besides.
 TEMPORAL = {"preset": "word swap (Video-P2P)", "self_until": 0.0, "cross_until": 0.0, "mask_from": "off"}
+FUSED_STEPS = 2  # of which that preset fuses the first
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,13 @@ def _random(name: str, shape: tuple[int, ...], generator) -> torch.Tensor:
 def context_options():
     """AnimateDiff's windows over the clip, each through the whole model."""
     node = nodes.NODE_CLASS_MAPPINGS["ADE_StandardStaticContextOptions"]()
-    return getattr(node, node.FUNCTION)(context_length=CONTEXT, context_overlap=4)[0]
+    return getattr(node, node.FUNCTION)(context_length=CONTEXT, context_overlap=2)[0]
 
 
 def views_only():
     """Its windows within the motion modules alone, while all frames are in the model."""
     views = nodes.NODE_CLASS_MAPPINGS["ADE_StandardStaticViewOptions"]()
-    (views,) = getattr(views, views.FUNCTION)(view_length=CONTEXT, view_overlap=4)
+    (views,) = getattr(views, views.FUNCTION)(view_length=CONTEXT, view_overlap=2)
     node = nodes.NODE_CLASS_MAPPINGS["ADE_ViewsOnlyContextOptions"]()
     return getattr(node, node.FUNCTION)(view_opts_req=views)[0]
 
@@ -123,20 +124,21 @@ def examined_module(module: MotionModule, file: str) -> dict[str, Cell]:
     family, model = FAMILIES[module.family], random_checkpoint(FAMILIES[module.family])
     graph = replace(family.graph(), patch=applied(file))
     in_views, in_windows = (replace(graph, patch=applied(file, make())) for make in (views_only, context_options))
-    short, long, longer = FRAMES, CONTEXT + 4, module.longest + 1
+    short, long, longer = FRAMES, CONTEXT + 2, module.longest + 1
     return {
         f"{short} frames": _edited(model, graph, short, preset={}),
         f"{short} frames, its temporal attention fused": _edited(model, graph, short, preset=TEMPORAL),
         f"{long} frames, views of {CONTEXT}, fused": _edited(model, in_views, long, preset=TEMPORAL),
         f"{longer} frames": _long(model, graph, longer),
+        f"{longer} frames, views of {CONTEXT}": _long(model, in_views, longer),
         f"{long} frames, context options of {CONTEXT}": _long(model, in_windows, long),
     }
 
 
 def _edited(model, graph: Graph, frames: int, preset: dict) -> Cell:
-    cell = Cell()
+    cell, steps = Cell(), FUSED_STEPS if preset else STEPS
     bench = stage(
-        cell, "inversion", lambda: Bench(model, usual=graph, size=SIZE, steps=STEPS, frames=frames, preset=preset)
+        cell, "inversion", lambda: Bench(model, usual=graph, size=SIZE, steps=steps, frames=frames, preset=preset)
     )
     if bench is not None:
         stage(cell, "edit", lambda: _edit(bench, graph, cell))
@@ -160,7 +162,10 @@ def _long(model, graph: Graph, frames: int) -> Cell:
     """More frames than the module looks at together; first sampled without the pack."""
     cell = Cell()
     if stage(cell, "without the pack", lambda: _sampled(model, graph, frames)) is not None:
-        stage(cell, "inversion", lambda: Bench(model, usual=graph, size=SIZE, steps=STEPS, frames=frames))
+        bench = stage(cell, "inversion", lambda: Bench(model, usual=graph, size=SIZE, steps=STEPS, frames=frames))
+        if bench is not None:
+            cell.effects["inversion"] = difference(bench.baseline[0], bench.latent)
+            cell.effects["edit"] = difference(bench.edit, bench.alone(graph, bench.baseline))
     return cell
 
 
@@ -194,9 +199,10 @@ def main() -> None:
 ABOUT = """
 What `python -m benchmarks.compatibility.motion_modules --pack PATH --write` found with ComfyUI-AnimateDiff-Evolved:
 motion modules with the keys and shapes of the released ones and random weights, on checkpoints of real shapes; 64x64
-pixels, one step. *fused*: their temporal attention alone is taken from the source, as Video-P2P's presets take it; a
-second run and another order of the nodes give the same to the bit. A clip longer than a module's window goes through in
-views (Context Options, Views Only): the windows are then within the motion modules, and all frames are in the model."""
+pixels, one step, or two where it says *fused*: their temporal attention alone is taken from the source, as Video-P2P's
+presets take it. A second run and another order of the nodes give the same to the bit. A clip longer than a module's
+window goes through in views (Context Options, Views Only): the windows are then within the motion modules, and all
+frames are in the model."""
 
 
 if __name__ == "__main__":

@@ -23,6 +23,11 @@ def verdict(cell: Cell) -> str:
 
 def detail(cell: Cell) -> str:
     """What a person needs to know beside the verdict."""
+    in_place = "it changes the checkpoint's own layers, for every other node too; " if cell.in_place else ""
+    return in_place + _what_was_seen(cell)
+
+
+def _what_was_seen(cell: Cell) -> str:
     if "without the pack" in cell.broken:
         return f"without the pack: {cell.broken['without the pack']}"
     if cell.broken:

@@ -12,6 +12,7 @@ ACTING = {
     "EasyCache": {"reuse_threshold": 0.5, "start_percent": 0.0, "end_percent": 1.0},
     "LazyCache": {"reuse_threshold": 0.5, "start_percent": 0.0, "end_percent": 1.0},
     "HyperTile": {"tile_size": 64, "swap_size": 1},
+    "HyperTile //Inspire": {"tile_size": 64, "swap_size": 1},
     "PatchModelAddDownscale": {"block_number": 1, "end_percent": 1.0},
     "FreSca": {"scale_low": 1.1, "scale_high": 1.2},
     "CFGOverride": {"cfg": 3.0},

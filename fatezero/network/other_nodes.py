@@ -15,6 +15,8 @@ from .unet.motion_modules import motion_models
 NAMES = {
     "TomePatchModel": "ToMe (Token Merging)",
     "HyperTile": "HyperTile",
+    "HyperTileInspire": "HyperTile",
+    "SharedAttentionProcessor": "StyleAligned",
     "PatchModelAddDownscale": "Kohya Deep Shrink",
     "Attn2Replace": "IPAdapter",
     "CrossAttentionPatch": "IPAdapter",
@@ -24,17 +26,19 @@ GUIDANCE = ("NAGuidance", "SelfAttentionGuidance")
 MOTION = "AnimateDiff"
 # What the source's rows pass as well, by its name, and why.
 PASSED_BY_ALL = {"Kohya Deep Shrink": "changes sizes", MOTION: "ties the frames together"}
-MERGING = ("TomePatchModel", "HyperTile")  # what changes how many queries and keys there are
+# What changes how many queries and keys there are, or which frames they are of.
+MERGING = ("TomePatchModel", "HyperTile", "HyperTileInspire", "SharedAttentionProcessor")
 
 
 def refuse_merging(model) -> None:
-    """Refuses a ModelPatcher whose self-attention another node merges or cuts: no queries would match the source's."""
+    """Refuses a ModelPatcher whose self-attention another node merges, cuts or shares: no queries would match the
+    source's."""
     for patch in _patches(model):
         if _maker(patch) in MERGING:
             name = NAMES[_maker(patch)]
             raise Refusal(
-                f"'model' carries {name}, which merges or cuts what self-attention looks at, so that the source's and "
-                f"the edit's do not match; remove {name}."
+                f"'model' carries {name}, which merges, cuts or shares what self-attention looks at, so that the "
+                f"source's and the edit's do not match; remove {name}."
             )
 
 

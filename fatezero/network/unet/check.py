@@ -4,6 +4,7 @@ import comfy.model_sampling
 import torch
 
 from ...refusal import Refusal
+from .walk import transformers
 
 PIXELS_PER_CELL = 8  # height and width of a latent's cell, in every SD model
 
@@ -47,8 +48,21 @@ def require_unet(model) -> None:
             "SDXL UNet; load one of those checkpoints."
         )
     else:
+        _check_blocks(diffusion_model)
         return _check_channels(model, config)
     raise Refusal(f"'model' is {found}; load an SD 1.x, SD 2.x or SDXL base checkpoint.")
+
+
+def _check_blocks(diffusion_model) -> None:
+    """Transformers as ComfyUI builds them, or compiled: others need not ask anyone what they attend to."""
+    kinds = {type(transformer) for transformer in transformers(diffusion_model)}
+    foreign = sorted(kind.__name__ for kind in kinds if not kind.__module__.startswith(("comfy.", "torch.")))
+    if foreign or not kinds:
+        found = f"({foreign[0]})" if foreign else f"({type(diffusion_model).__module__})"
+        raise Refusal(
+            f"the attention layers of 'model' are another pack's {found} and do not follow ComfyUI's patches; load the "
+            "checkpoint again, without that pack's node (FLATTEN, Veevee ...)."
+        )
 
 
 def _check_channels(model, config: dict) -> None:

@@ -33,6 +33,14 @@ def attentions(diffusion_model) -> Iterator[tuple[Layer, CrossAttention]]:
         yield from block_attentions(place, block)
 
 
+def transformers(diffusion_model) -> Iterator[nn.Module]:
+    """Yields every transformer block, of whatever class another pack may have made it."""
+    for _, block in unet_blocks(diffusion_model):
+        for module in block:
+            if isinstance(module, SpatialTransformer):
+                yield from module.transformer_blocks
+
+
 def transformer_depths(diffusion_model) -> Iterator[tuple[Place, int]]:
     """Yields place and depth of every spatial transformer."""
     for place, block in unet_blocks(diffusion_model):
