@@ -13,7 +13,7 @@ import comfyui_version
 from edit_cases import small_model
 
 from .candidates import KINDS, candidates, load_nodes
-from .cells import STEPS, Bench, examined
+from .cells import STEPS, Bench, examined, glanced
 from .table import PAGE, as_row, as_table, verdict, write_section
 
 HEADINGS = {
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="nodes whose name contains one of these")
     parser.add_argument("--key-frames", default="current, middle", help="of Inflate UNet")
     parser.add_argument("--steps", type=int, default=STEPS, help="of inversion and edit")
+    parser.add_argument("--glance", action="store_true", help="in one order of the nodes, without chunks and cache")
     parser.add_argument("--write", action="store_true", help=f"write the page docs/{PAGE.name}")
     options = parser.parse_args()
     load_nodes(options.packs, options.pack)
@@ -51,7 +52,7 @@ def main() -> None:
     for candidate in candidates(options.only):
         if options.without_core and candidate.pack == "core":
             continue
-        found[candidate] = examined(bench, candidate.graph)
+        found[candidate] = (glanced if options.glance else examined)(bench, candidate.graph)
         if found[candidate].in_place:
             bench = Bench(small_model(), options.key_frames, steps=options.steps)
         print(as_row(candidate.name, found[candidate]), flush=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,4 +140,6 @@ def _pack(node) -> str:
     """The pack that a node's class or a sampler's function is from."""
     module = inspect.getmodule(node)
     place = getattr(node, "RELATIVE_PYTHON_MODULE", None) or (module.__name__ if module else "")
-    return place.split(".")[1] if place.startswith("custom_nodes.") else "core"
+    if place.startswith("custom_nodes."):
+        return place.split(".")[1]
+    return Path(place.partition(".")[0]).name if os.sep in place else "core"  # of a folder that lies anywhere

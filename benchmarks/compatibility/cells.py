@@ -135,6 +135,23 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
     return distance if distance == distance else float("inf")
 
 
+def glanced(bench: Bench, graph: Graph) -> Cell:
+    """Whether a graph works at all: one inversion, one edit and one with all windows shut."""
+    cell, inversion = Cell(), bench.baseline
+    if graph.touches_inversion:
+        inversion = stage(cell, "inversion", lambda: bench.inverted(graph)) or inversion
+    if "inversion" in cell.broken or "inversion" in cell.refused:
+        return cell
+
+    def edit() -> None:
+        cell.effects["edit"] = difference(bench.edited(graph, inversion), bench.edit)
+        shut = bench.edited(graph, inversion, shut=True)
+        cell.numbers["windows shut = node alone"] = difference(shut, bench.alone(graph, inversion))
+
+    stage(cell, "edit", edit)
+    return cell
+
+
 def examined(bench: Bench, graph: Graph) -> Cell:
     """All that is measured of a graph."""
     cell, inversion, layers = Cell(), bench.baseline, own_layers(bench.model)
