@@ -5,8 +5,15 @@ import latent_preview
 import torch
 
 from ..fatezero.compat import io, schema, show_text
-from ..fatezero.edit.coupled_check import check_options, check_prompts, check_video_latent
-from ..fatezero.edit.coupled_sampling import CoupledGuider, CoupledSampler, CoupledSettings, price
+from ..fatezero.edit.coupled_check import check_options, check_pair, check_prompts, check_video_latent
+from ..fatezero.edit.coupled_sampling import (
+    CoupledGuider,
+    CoupledProgress,
+    CoupledSampler,
+    CoupledSettings,
+    price,
+    steps_of_models,
+)
 from ..fatezero.masks.latent_frames import mask_to_latent
 from ..fatezero.network.transformer.families import require_family
 from ..fatezero.refusal import Refusal
@@ -83,6 +90,22 @@ class CoupledEditSampler(io.ComfyNode):
                     tooltip="Where the clip may change (white), one for all frames or one each. Its edge moves in "
                     "steps of the model's cells (8 or 32 pixels, 4 or 8 frames); Composite Outside Mask is exact.",
                 ),
+                io.Model.Input(
+                    "low_noise_model",
+                    optional=True,
+                    tooltip="Wan 2.2 14B's second model; 'model' is then the one for high noise.",
+                ),
+                io.Float.Input(
+                    "boundary",
+                    default=0.875,
+                    min=0.0,
+                    max=1.0,
+                    step=0.005,
+                    round=0.001,
+                    optional=True,
+                    tooltip="The sigma below which 'low_noise_model' goes on: 0.875 for text to video, 0.9 for image "
+                    "to video. Not used without it.",
+                ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited clip, for VAE Decode.")],
             hidden=[io.Hidden.unique_id],
@@ -91,26 +114,45 @@ class CoupledEditSampler(io.ComfyNode):
     @classmethod
     @checked
     def execute(
-        cls, model, edit, source, positive, negative, latent, steps, cfg, scheduler, seed, mask=None, **options
+        cls,
+        model,
+        edit,
+        source,
+        positive,
+        negative,
+        latent,
+        steps,
+        cfg,
+        scheduler,
+        seed,
+        mask=None,
+        low_noise_model=None,
+        boundary=0.875,
+        **options,
     ) -> io.NodeOutput:
-        family = require_family(model)
-        samples = latent["samples"]
+        family, samples = require_family(model), latent["samples"]
         check_video_latent(model, samples)
         if latent.get("noise_mask") is not None:
             raise Refusal("'latent' has a noise mask, which is not used here; connect it as 'mask'.")
         check_prompts(edit, source, positive)
         check_options(model)
+        if low_noise_model is not None:
+            check_pair(model, low_noise_model)
         if mask is not None:
             mask = mask_to_latent(mask[None] if mask.ndim == 2 else mask, family.frames_per_latent, samples.shape)
         settings = CoupledSettings(**options, mask=mask)
         sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps)
         show_text(cls, price(model, samples.shape, settings, len(sigmas) - 1, cfg))
-        guider = CoupledGuider(model, family, edit, settings, len(sigmas) - 1)
-        guider.set_prompts(source, positive, negative, cfg)
         callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
-        edited = guider.sample(
-            torch.zeros_like(samples), samples, CoupledSampler(guider, seed), sigmas, callback=callback, seed=seed
-        )
+        progress, edited = CoupledProgress(torch.Generator().manual_seed(seed)), samples
+        ranges = steps_of_models(sigmas, settings.skip, None if low_noise_model is None else boundary)
+        for stage, run in zip((model, low_noise_model), ranges):
+            if run:
+                guider = CoupledGuider(stage, family, edit, settings, len(sigmas) - 1)
+                guider.set_prompts(source, positive, negative, cfg)
+                sampler = CoupledSampler(guider, progress, run)
+                noise = torch.zeros_like(samples)
+                edited = guider.sample(noise, samples, sampler, sigmas, callback=callback, seed=seed)
         return io.NodeOutput({"samples": edited})
 
 

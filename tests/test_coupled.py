@@ -1,10 +1,19 @@
 """Coupled Edit Sampler on small Wan and LTX-Video models with random weights."""
 
+from types import SimpleNamespace
+
 import comfy.samplers
 import pytest
 import torch
 
-from fatezero_pack.fatezero.edit.coupled_sampling import CoupledGuider, CoupledSampler, CoupledSettings, price
+from fatezero_pack.fatezero.edit.coupled_sampling import (
+    CoupledGuider,
+    CoupledProgress,
+    CoupledSampler,
+    CoupledSettings,
+    price,
+    steps_of_models,
+)
 from fatezero_pack.fatezero.masks.latent_frames import mask_to_latent
 from fatezero_pack.fatezero.network.transformer.families import family_of
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
@@ -47,9 +56,9 @@ def edit(model, latent, tokens):
         settings = CoupledSettings(**settings)
         guider = CoupledGuider(patched or model, family_of(model), make_prompt_edit(source, aimed), settings, STEPS)
         guider.set_prompts(conditioning(source), conditioning(aimed), conditioning(tokens("snow")), cfg)
-        return guider.sample(
-            torch.zeros_like(latent), latent, CoupledSampler(guider, seed), sigmas(model), disable_pbar=True, seed=seed
-        )
+        (run,) = steps_of_models(sigmas(model), settings.skip, None)
+        sampler = CoupledSampler(guider, CoupledProgress(torch.Generator().manual_seed(seed)), run)
+        return guider.sample(torch.zeros_like(latent), latent, sampler, sigmas(model), disable_pbar=True, seed=seed)
 
     return run
 
@@ -67,7 +76,7 @@ def test_t5_words_own_their_pieces(tokens):
     assert prompt.is_t5 and prompt.length == 512 and len(prompt.chunks) == 1
     owned = [index for word in prompt.words for index in word.indices]
     assert owned == list(range(len(owned))) and prompt.end == len(owned) and prompt.ids[prompt.end] == 1
-    assert [word.key for word in prompt.words] == "a red circle on green grass white snow".split()
+    assert [word.text for word in prompt.words] == "a red circle on green grass , white snow".split()
     weighted = tokens("a (red:1.5) circle")
     assert weighted.weight(weighted.words[1]) == pytest.approx(1.5)
 
@@ -227,6 +236,61 @@ def test_edit_prompts_and_the_node_edit_with_wans_own_text_encoder(tmp_path):
 
     assert difference(edited(TARGET), latent["samples"]) > 1e-3
     assert difference(edited(SOURCE, cfg=1.0), latent["samples"]) < 1e-5
+
+
+def test_a_second_model_goes_on_below_the_boundary(tokens):
+    """Wan 2.2 14B: with one model twice the edit is that of the model alone; an end of its own is another's."""
+    first, other = wan(), wan()
+    for parameter in other.model.diffusion_model.parameters():
+        parameter.data = parameter.data * 1.1
+    latent = torch.randn(1, 16, 3, 8, 10, generator=torch.Generator().manual_seed(4))
+
+    def edited(second, **changes):
+        changes = {"low_noise_model": second, "steps": STEPS, "drift": 0.5, **changes}
+        return execute(first, latent, tokens, **changes).args[0]["samples"]
+
+    alone, both = edited(None), edited(other)
+    assert torch.equal(edited(first), alone) and torch.equal(edited(other, boundary=0.0), alone)
+    assert difference(both, alone) > 1e-3 and difference(both, edited(other, boundary=1.0)) > 1e-3
+    assert difference(edited(other, positive=conditioning(tokens(SOURCE)), drift=0.0, edit=same(tokens)), latent) < 1e-5
+    with pytest.raises(Refusal, match="Coupled Edit Sampler: 'low_noise_model' is a LTXV, 'model' a WAN21; connect"):
+        edited(ltx())
+
+
+def test_the_source_as_negative_gives_the_clip_back_under_guidance(model, latent, tokens):
+    equal = {"edit": same(tokens), "positive": conditioning(tokens(SOURCE)), "cfg": 4.0}
+    assert difference(execute(model, latent, tokens, **equal).args[0]["samples"], latent) < 1e-5
+    equal["negative"] = conditioning(tokens("snow"))
+    assert difference(execute(model, latent, tokens, **equal).args[0]["samples"], latent) > 1e-3
+
+
+def same(tokens):
+    return make_prompt_edit(tokens(SOURCE), tokens(SOURCE))
+
+
+def test_image_to_video_keeps_its_attention_to_the_picture(tokens):
+    """Wan I2V attends to the first frame between its own frames and the prompt; only those two are fused."""
+    model = wan("i2v", in_dim=36)
+    generator = torch.Generator().manual_seed(6)
+    latent, picture = (torch.randn(1, 16, 3, 8, 10, generator=generator) for _ in range(2))
+    seen = SimpleNamespace(penultimate_hidden_states=torch.randn(1, 257, 1280, generator=generator))
+    mask = torch.ones(1, 1, 3, 8, 10)
+
+    def given(text, picture=picture):
+        ((embedding, options),) = conditioning(tokens(text))
+        shown = {"concat_latent_image": picture, "concat_mask": mask, "clip_vision_output": seen}
+        return [[embedding, {**options, **shown}]]
+
+    def edited(target, **changes):
+        edit = make_prompt_edit(tokens(SOURCE), tokens(target))
+        changes = {"edit": edit, "source": given(SOURCE), "positive": given(target), **changes}
+        return execute(model, latent, tokens, **changes).args[0]["samples"]
+
+    assert difference(edited(SOURCE, cross_until=1.0, self_until=1.0), latent) < 1e-5
+    free, fused = edited(TARGET, cross_until=0.0), edited(TARGET, cross_until=1.0)
+    assert difference(free, latent) > 1e-3 and difference(fused, free) > 1e-3
+    other = edited(TARGET, positive=given(TARGET, -picture), cross_until=0.0)
+    assert difference(other, free) > 1e-3, "the picture takes part"
 
 
 def test_the_price_is_told(model, latent):

@@ -30,7 +30,8 @@ def wan(model_type="t2v", **changes):
         "cross_attn_norm": True,
         **changes,
     }
-    return _patcher(comfy.supported_models.WAN21_T2V(config))
+    kind = comfy.supported_models.WAN21_I2V if model_type == "i2v" else comfy.supported_models.WAN21_T2V
+    return _patcher(kind(config))
 
 
 def ltx():

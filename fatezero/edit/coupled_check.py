@@ -2,6 +2,7 @@
 
 import torch
 
+from ..network.transformer.families import require_family
 from ..prompts.prompt_edit import PromptEdit
 from ..refusal import Refusal
 
@@ -34,10 +35,21 @@ def check_prompts(edit: PromptEdit, source, positive) -> None:
             raise Refusal(f"'{name}' has {found} tokens where its prompt has {tokens.length}; connect Edit Prompts'.")
 
 
-def check_options(model) -> None:
+def check_options(model, name: str = "model") -> None:
     """Refuses what other nodes have put on a model and what a coupled run cannot follow."""
     options = model.model_options.get("transformer_options", {})
     if SKIPPERS in options:
-        raise Refusal("'model' has TeaCache, which skips steps by the last clip; remove it.")
+        raise Refusal(f"'{name}' has TeaCache, which skips steps by the last clip; remove it.")
     if "context_handler" in model.model_options:
-        raise Refusal("'model' has context windows, which this node cannot follow; remove them or load fewer frames.")
+        raise Refusal(f"'{name}' has context windows, which this node cannot follow; remove them or load fewer frames.")
+
+
+def check_pair(model, low_noise_model) -> None:
+    """Refuses a second model that cannot carry on what the first one began."""
+    formats = [type(each.model.latent_format) for each in (model, low_noise_model)]
+    if require_family(model) is not require_family(low_noise_model) or formats[0] is not formats[1]:
+        raise Refusal(
+            f"'low_noise_model' is a {type(low_noise_model.model).__name__}, 'model' a {type(model.model).__name__}; "
+            "connect the two models of one Wan 2.2, or nothing."
+        )
+    check_options(low_noise_model, "low_noise_model")

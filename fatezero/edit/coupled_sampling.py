@@ -113,38 +113,74 @@ class CoupledGuider(comfy.samplers.CFGGuider):
             )
 
 
-class CoupledSampler(comfy.samplers.Sampler):
-    """Euler's method for the difference of two flows."""
+@dataclass
+class CoupledProgress:
+    """How far an edit has come; two models can carry it on one after the other.
 
-    def __init__(self, guider: CoupledGuider, seed: int):
-        self.guider, self.settings, self.seed = guider, guider.settings, seed
+    Attributes:
+        random: Of the noise that clip and edit share.
+        edited: The edit so far, [1, c, F, h, w] in the models' own scale; None before the first step.
+        sampled: The edit's own noisy latent once it is free, see `CoupledSettings.drift`.
+    """
+
+    random: torch.Generator
+    edited: torch.Tensor | None = None
+    sampled: torch.Tensor | None = None
+
+
+class CoupledSampler(comfy.samplers.Sampler):
+    """Euler's method for the difference of two flows, over some steps of a schedule."""
+
+    def __init__(self, guider: CoupledGuider, progress: CoupledProgress, steps: range):
+        self.guider, self.settings, self.progress, self.steps = guider, guider.settings, progress, steps
 
     def sample(
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
     ):
         """The edited latent, from the clip's; both [1, c, F, h, w] in the model's own scale."""
-        clip, steps = latent_image, len(sigmas) - 1
-        first, free = round(self.settings.skip * steps), steps - round(self.settings.drift * steps)
+        clip, steps, progress = latent_image, len(sigmas) - 1, self.progress
+        free = steps - round(self.settings.drift * steps)
         mask = torch.ones_like(clip[:, :1]) if self.settings.mask is None else self.settings.mask.to(clip)
-        generator = torch.Generator().manual_seed(self.seed)
-        edited = clip.clone()
-        sampled: torch.Tensor | None = None  # the edit's own noisy latent, once it is free
-        for step in range(first, steps):
+        edited = clip.clone() if progress.edited is None else progress.edited
+        for step in self.steps:
             sigma, step_size = sigmas[step], sigmas[step + 1] - sigmas[step]
-            random = torch.randn(clip.shape, generator=generator).to(clip)
+            random = torch.randn(clip.shape, generator=progress.random).to(clip)
             noised = (1 - sigma) * clip + sigma * random
-            x = noised + (edited - clip) if sampled is None else torch.lerp(noised, sampled, mask)
+            x = noised + (edited - clip) if progress.sampled is None else torch.lerp(noised, progress.sampled, mask)
             self.guider.begin_step(step, noised)
             denoised = model_wrap(x, x.new_full((len(x),), float(sigma)), **extra_args)
             velocity, clip_velocity = (x - denoised) / sigma, (noised - self.guider.source_denoised) / sigma
             if step < free:
                 edited = edited + step_size * mask * (velocity - clip_velocity)
             else:
-                sampled = x + step_size * velocity
-                edited = torch.lerp(clip, sampled - sigmas[step + 1] * velocity, mask)
+                progress.sampled = x + step_size * velocity
+                edited = torch.lerp(clip, progress.sampled - sigmas[step + 1] * velocity, mask)
             if callback is not None:
                 callback(step, edited, x, steps)
+        progress.edited = edited
         return edited
+
+
+def steps_of_models(sigmas: torch.Tensor, skip: float, boundary: float | None) -> list[range]:
+    """Which steps of a schedule which model takes: those of the model for high noise, those of the one for low noise.
+
+    Args:
+        sigmas: The schedule, falling, [steps + 1].
+        skip: Share of the first steps that are left out.
+        boundary: The sigma below which the model for low noise goes on; None where there is one model.
+
+    Returns:
+        One range, or two, of which either may be empty.
+
+    >>> steps_of_models(torch.tensor([1.0, 0.9, 0.8, 0.5, 0.0]), 0.25, 0.875)
+    [range(1, 2), range(2, 4)]
+    """
+    steps = len(sigmas) - 1
+    first = round(skip * steps)
+    if boundary is None:
+        return [range(first, steps)]
+    change = max(first, int((sigmas[:-1] >= boundary).sum()))
+    return [range(first, change), range(change, steps)]
 
 
 def price(model, shape: torch.Size, settings: CoupledSettings, steps: int, cfg: float) -> str:

@@ -282,16 +282,30 @@ def _words_of(
 ) -> list[tuple[str, list[int | None]]]:
     """The words of a piece of prompt without spaces, each with its token ids; content_of(text) gives token ids."""
     whole = content_of(piece)
-    if None in whole and (parts := _EMBEDDING_PARTS.fullmatch(piece)):
-        embedding, rest = parts.groups()
+    if None in whole and (divided := _EMBEDDING_PARTS.fullmatch(piece)):
+        embedding, rest = divided.groups()
         vectors = whole.count(None)
         return [(embedding, whole[:vectors]), *(_words_of(rest, content_of, name) if rest else [])]
-    words = [(part, content_of(part)) for part in _WORD.findall(unescape_important(piece))]
+    parts = _WORD.findall(unescape_important(piece))
+    words = [(part, content_of(part)) for part in parts]
     if [token for _, tokens in words for token in tokens] != whole:
         if piece.startswith(_EMBEDDING):
             raise Refusal(
                 f"'{name}' names {piece.rstrip(',')}, which ComfyUI does not find; put its file into "
                 "models/embeddings or leave it out."
             )
+        words = _cut(parts, content_of)  # T5 reads a mark that stands alone with a space before it
+    if [token for _, tokens in words for token in tokens] != whole:
         words = [(unescape_important(piece), whole)]
     return [(word, tokens) for word, tokens in words if tokens]
+
+
+def _cut(parts: list[str], content_of: Callable[[str], list[int | None]]) -> list[tuple[str, list[int | None]]]:
+    """The parts of a piece, each with the token ids that it adds to those of the parts before it."""
+    words: list[tuple[str, list[int | None]]] = []
+    before = 0
+    for number, part in enumerate(parts, start=1):
+        tokens = content_of("".join(parts[:number]))
+        words.append((part, tokens[before:]))
+        before = len(tokens)
+    return words
