@@ -44,15 +44,15 @@ class DemoModelConfig(comfy.supported_models.SD15):
     latent_format = DemoLatentFormat
 
 
-def read_config(path):
+def read_config(path, node="Load Demo Model"):
     """The sizes of the networks, from the header of the weights file.
 
-    Raises FileNotFoundError where there is no file, ValueError where it is not a whole demo model.
+    Raises FileNotFoundError where there is no file, ValueError where it is not a whole demo model; `node` says so.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"Load Demo Model: the weights file {path.name} is not in {path.parent}; "
+            f"{node}: the weights file {path.name} is not in {path.parent}; "
             "it belongs to the pack, so install the pack again or copy the file there."
         )
     try:
@@ -60,7 +60,7 @@ def read_config(path):
             return json.loads((file.metadata() or {})["config"])
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(
-            f"Load Demo Model: {path} ({path.stat().st_size} bytes) is not the demo model's weights file or is "
+            f"{node}: {path} ({path.stat().st_size} bytes) is not the demo model's weights file or is "
             "damaged, as after a broken download; install the pack again or copy the file there anew."
         ) from error
 
@@ -73,22 +73,22 @@ def load_demo_model(path=WEIGHTS):
     """
     config = read_config(path)
     weights = comfy.utils.load_torch_file(str(path), safe_load=True)
-
-    def part(prefix, new_prefix=""):
-        return comfy.utils.state_dict_prefix_replace(dict(weights), {prefix: new_prefix}, filter_keys=True)
-
     return (
-        load_unet(part("unet."), config["unet"]),
-        load_clip(part("te.", "clip_l.transformer."), config["te"]),
-        comfy.sd.VAE(sd=part("vae."), config={"params": config["vae"]}),
+        load_network(DemoModelConfig(config["unet"]), part_of(weights, "unet.")),
+        load_clip(part_of(weights, "te.", "clip_l.transformer."), config["te"]),
+        load_vae(weights, config),
     )
 
 
-def load_unet(weights, config):
-    """The UNet as a ModelPatcher."""
+def part_of(weights, prefix, new_prefix=""):
+    """The weights whose names begin with `prefix`, without it."""
+    return comfy.utils.state_dict_prefix_replace(dict(weights), {prefix: new_prefix}, filter_keys=True)
+
+
+def load_network(model_config, weights):
+    """A denoiser of one of ComfyUI's supported_models as a ModelPatcher."""
     parameters = comfy.utils.calculate_parameters(weights)
     device = comfy.model_management.get_torch_device()
-    model_config = DemoModelConfig(config)
     dtypes = model_config.supported_inference_dtypes
     dtype = comfy.model_management.unet_dtype(
         model_params=parameters, supported_dtypes=dtypes, weight_dtype=comfy.utils.weight_dtype(weights)
@@ -100,6 +100,11 @@ def load_unet(weights, config):
     )
     model.load_model_weights(weights, assign=patcher.is_dynamic())
     return patcher
+
+
+def load_vae(weights, config):
+    """The autoencoder of a file of weights."""
+    return comfy.sd.VAE(sd=part_of(weights, "vae."), config={"params": config["vae"]})
 
 
 def load_clip(weights, config):

@@ -30,6 +30,7 @@ class FateZeroExtension(ComfyExtension):
         from .composite import CompositeOutsideMask
         from .coupled_sampler import CoupledEditSampler
         from .demo_model import LoadDemoModel
+        from .demo_video_model import LoadDemoVideoModel
         from .edit_prompts import EditPrompts
         from .edit_report import EditReport
         from .fit_mask import FitMask
@@ -53,6 +54,7 @@ class FateZeroExtension(ComfyExtension):
             VideoLoad,
             FitMask,
             LoadDemoModel,
+            LoadDemoVideoModel,
             EditPrompts,
             TuneVideoModel,
             LoadTunedModel,

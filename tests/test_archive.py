@@ -24,8 +24,11 @@ def test_it_holds_what_an_installed_pack_needs_and_no_more(archive):
         "__init__.py",
         "clips",
         "model.py",
+        "stacked_frames.py",
         "toy_sd.safetensors",
+        "toy_wan.safetensors",
         "tuned",
+        "video_model.py",
     }
 
 

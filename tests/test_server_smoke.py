@@ -18,6 +18,7 @@ NODES = {
     "FateZeroBlendSampler",
     "FateZeroComposite",
     "FateZeroLoadDemoModel",
+    "FateZeroLoadDemoVideoModel",
     "FateZeroEditReport",
     "FateZeroSaveSource",
     "FateZeroLoadSource",

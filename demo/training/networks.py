@@ -18,7 +18,10 @@ import comfy.cli_args  # noqa: E402
 
 comfy.cli_args.args.cpu = not torch.cuda.is_available()
 comfy.cli_args.args.use_pytorch_cross_attention = True
+import comfy.ldm.wan.model  # noqa: E402
+import comfy.model_management  # noqa: E402
 import comfy.ops  # noqa: E402
+import comfy.text_encoders.t5  # noqa: E402
 from comfy.clip_model import CLIPTextModel  # noqa: E402
 from comfy.ldm.models.autoencoder import AutoencoderKL  # noqa: E402
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel  # noqa: E402

@@ -1,0 +1,71 @@
+"""Ask the demo video model for clips, and count how often it follows the words in their first and last frames.
+
+COMFYUI_PATH=... python -m demo.evaluate_video [--weights FILE] [--prompts 96] [--frames 9] [--sheet FILE]
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from .evaluate import SHEET, comfy, follow_rates
+from .video_model import WEIGHTS, load_demo_video_model
+from .world import SIZE, caption
+
+
+def generate(model, clip, vae, prompts, seed, frames=9, steps=16, cfg=3.0):
+    """One clip per prompt with ComfyUI's euler sampler: uint8 RGB (prompts, frames, SIZE, SIZE, 3)."""
+    clips, empty = [], clip.encode_from_tokens_scheduled(clip.tokenize(""))
+    for number, prompt in enumerate(prompts):
+        latent = torch.zeros(1, 16, 1 + (frames - 1) // 4, SIZE // 8, SIZE // 8)
+        samples = comfy.sample.sample(
+            model,
+            comfy.sample.prepare_noise(latent, seed + number),
+            steps,
+            cfg,
+            "euler",
+            "simple",
+            clip.encode_from_tokens_scheduled(clip.tokenize(prompt)),
+            empty,
+            latent,
+            disable_pbar=True,
+        )
+        clips.append((vae.decode(samples)[0].float().clamp(0, 1) * 255).round().byte().cpu().numpy())
+    return np.stack(clips)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--prompts", type=int, default=96)
+    parser.add_argument("--frames", type=int, default=9, help="of a clip: 1, 5, 9 ...")
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--cfg", type=float, default=3.0)
+    parser.add_argument("--sheet", type=Path, help="where to write the last frames of sample prompts")
+    options = parser.parse_args()
+    settings = {"frames": options.frames, "steps": options.steps, "cfg": options.cfg}
+    with torch.inference_mode():
+        loaded = load_demo_video_model(options.weights)
+        if options.sheet:
+            last = generate(*loaded, SHEET, seed=1, **settings)[:, -1]
+            sheet = np.concatenate([np.concatenate(list(row), 1) for row in np.split(last, 2)], 0)
+            cv2.imwrite(str(options.sheet), sheet[..., ::-1])
+        drawn = {}
+
+        def draw(frame):
+            def pictures(scenes):
+                if not drawn:
+                    drawn["clips"] = generate(*loaded, [caption(scene) for scene in scenes], seed=100, **settings)
+                return drawn["clips"][:, frame]
+
+            return pictures
+
+        for name, frame in {"first frame": 0, "last frame": -1}.items():
+            rates, shapes = follow_rates(draw(frame), options.prompts)
+            print(name, rates, {shape: f"{found.count(shape)} of {len(found)}" for shape, found in shapes.items()})
+
+
+if __name__ == "__main__":
+    main()
