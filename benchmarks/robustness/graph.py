@@ -72,6 +72,7 @@ NODES = {
     "save": ("FateZeroVideoSave", {"images": ["composite", 0], "fps": ["load", 1], "audio": ["silence", 0]}),
     "load tuned": ("FateZeroLoadTuned", {"model": ["demo", 0]}),  # the one that the pack brings along
     READER: ("FateZeroLoadSource", {"model": ["inflate", 0], "file": "fatezero/source_00001_.safetensors [output]"}),
+    "demo video": ("FateZeroLoadDemoVideoModel", {}),
     "wan": ("TestTinyWan", {}),
     "wan prompts": (
         "FateZeroEditPrompts",
@@ -90,7 +91,8 @@ NODES = {
         },
     ),
 }
-SHOWN = ("ksampler", "fit mask", "load tuned", READER, "coupled")  # what no output node of the pack asks for
+# What no output node of the pack asks for.
+SHOWN = ("ksampler", "fit mask", "load tuned", READER, "demo video", "coupled")
 
 # A good output of each type, none of which depends on Video Load or on the model's patches.
 GOOD = {

@@ -24,6 +24,7 @@ from fatezero_pack.nodes.compare_videos import CompareVideos
 from fatezero_pack.nodes.composite import CompositeOutsideMask
 from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
 from fatezero_pack.nodes.demo_model import LoadDemoModel
+from fatezero_pack.nodes.demo_video_model import LoadDemoVideoModel
 from fatezero_pack.nodes.edit_prompts import EditPrompts
 from fatezero_pack.nodes.edit_report import EditReport
 from fatezero_pack.nodes.fit_mask import FitMask
@@ -76,7 +77,8 @@ class World:
             "Video Load, batch": partial(self._load, batch=1),
             "Video Load, folder of pictures": partial(self._load, path="pictures"),
             **{f"Video Save, {format}": partial(self._save, format) for format in formats()},
-            "Load Demo Model": lambda: [part.state_dict() for part in _networks(*LoadDemoModel.execute().result)],
+            "Load Demo Model": partial(_weights, LoadDemoModel),
+            "Load Demo Video Model": partial(_weights, LoadDemoVideoModel),
             "Edit Prompts": partial(self._prompts, self.clip),
             "Tune Video Model": lambda: tuned_state_of(self._tune()).tensors,
             "Tune Video Model, resume": lambda: tuned_state_of(self._tune(resume=True)).tensors,
@@ -181,5 +183,7 @@ class World:
         return CoupledEditSampler.execute(*clip, STEPS, 1.5, "simple", 0, **shares).result[0]["samples"]
 
 
-def _networks(model: Any, clip: Any, vae: Any) -> list[torch.nn.Module]:
-    return [model.model, clip.cond_stage_model, vae.first_stage_model]
+def _weights(loader: Any) -> list[dict[str, torch.Tensor]]:
+    """Those of the MODEL, CLIP and VAE that a node loads."""
+    model, clip, vae = loader.execute().result
+    return [part.state_dict() for part in (model.model, clip.cond_stage_model, vae.first_stage_model)]

@@ -1,0 +1,15 @@
+"""What Coupled Edit Sampler holds, counted at the real sizes of video models on tensors without data."""
+
+import pytest
+
+from fatezero_pack.benchmarks.studies.video_memory import CLIPS, coupled, peak
+
+
+@pytest.mark.parametrize("clip", [CLIPS[0], CLIPS[-1]], ids=["Wan 2.1 1.3B", "LTX-Video 2B"])
+def test_an_edit_holds_what_guided_sampling_holds_and_two_layers_at_most(clip):
+    """Two rows of plain sampling go side by side, those of an edit one by one."""
+    fusion = coupled(tokens=512 if clip is CLIPS[0] else 128)
+    held = peak(clip, 3, fusion)
+    assert not fusion.shown, "nothing of the clip's attention is left"
+    assert held < peak(clip, 2) + 2 * clip.attention_bytes
+    assert held > peak(clip, 1) + clip.attention_bytes
