@@ -51,6 +51,7 @@ def test_the_files_are_named_by_what_they_show():
         "demo_image_edit",
         "demo_two_edits_from_one_inversion",
         "demo_compare_presets",
+        "demo_edit_with_video_transformer",
         "demo_p2p_word_swap",
         "demo_p2p_refine",
         "demo_p2p_reweight",
@@ -98,6 +99,19 @@ def test_a_demo_writes_the_clip_before_and_after(server, name):
         assert frames.shape == (2, 128, 2 * width, 3) and rate == 8
         before, after = before_and_after(server, run, save)
         assert np.abs(before - after).mean() > 5
+
+
+@pytest.mark.slow
+def test_the_video_transformer_demo_changes_the_square(either_server):
+    """On both versions of ComfyUI: five frames of blue square become red, without a word of inversion."""
+    prompt = shortened(shipped(either_server, "demo_edit_with_video_transformer"), frames=5, steps=8)
+    (save,) = nodes(prompt, "FateZeroVideoSave")
+    before, after = before_and_after(either_server, completed(either_server, prompt), save)
+    assert before.shape == (5, 128, 128, 3)
+    for old, new in zip(before, after):
+        blue = (old[..., 2] > 150) & (old[..., 0] < 110)
+        assert blue.sum() > 500 and (new[blue, 0] > new[blue, 2] + 40).mean() > 0.8
+        assert np.abs(old - new)[~cv2.dilate(blue.astype(np.uint8), np.ones((17, 17))).astype(bool)].mean() < 12
 
 
 @pytest.mark.slow

@@ -41,22 +41,25 @@ MEASURES = ("inside", "outside", "success", "kept")
 
 @dataclass(frozen=True)
 class Setting:
-    """How the clips are edited: guidance and CoupledSettings."""
+    """How the clips are edited: guidance, what it leads away from, and CoupledSettings."""
 
     cfg: float = 1.5
+    negative: str = "empty"  # or the source's prompt, which makes guidance act on what the prompts differ in
     cross_until: float = 0.0
     self_until: float = 0.0
     skip: float = 0.0
 
     def __str__(self):
         changed = {name: value for name, value in asdict(self).items() if value != getattr(Setting, name)}
-        return ", ".join(f"{name} {value:g}" for name, value in changed.items()) or "FlowEdit, cfg 1.5"
+        return ", ".join(f"{name} {value}" for name, value in changed.items()) or "FlowEdit, cfg 1.5"
 
 
 SETTINGS = (
     Setting(),
     Setting(cfg=1.0),
     Setting(cfg=3.0),
+    Setting(negative="source"),
+    Setting(cfg=3.0, negative="source"),
     Setting(cross_until=0.4),
     Setting(cross_until=0.8),
     Setting(self_until=0.4),
@@ -90,10 +93,10 @@ class VideoEditor:
         prompts = case.source_prompt, case.target_prompt
         edit = make_prompt_edit(*(tokenize_prompt(self.clip, prompt) for prompt in prompts))
         options = asdict(setting)
-        cfg = options.pop("cfg")
+        cfg, negative = options.pop("cfg"), case.source_prompt if options.pop("negative") == "source" else ""
         sigmas = comfy.samplers.calculate_sigmas(self.model.get_model_object("model_sampling"), "simple", steps)
         guider = CoupledGuider(self.model, family_of(self.model), edit, CoupledSettings(**options), steps)
-        guider.set_prompts(*map(self.encode, prompts), self.encode(""), cfg)
+        guider.set_prompts(*map(self.encode, prompts), self.encode(negative), cfg)
         (run,) = steps_of_models(sigmas, setting.skip, None)
         sampler = CoupledSampler(guider, CoupledProgress(torch.Generator().manual_seed(case.seed)), run)
         zeros = torch.zeros_like(latent)
