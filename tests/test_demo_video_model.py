@@ -124,9 +124,10 @@ def test_the_same_prompt_gives_the_clip_back(edited):
     assert (same - latent).abs().max() < 1e-4
 
 
-def test_a_colour_word_changes_the_square_and_little_else(loaded, edited):
-    latent, changed = edited("a red square on white snow")
+def test_a_ground_word_changes_the_ground_and_the_thing_stays(loaded, edited):
+    latent, changed = edited("a blue square on yellow sand")
     before, after = (pictures(loaded[2], samples) for samples in (latent, changed))
     for old, new in zip(before, after):
-        assert judge.judge_color(old, "snow") == "blue" and judge.judge_color(new, "snow") == "red"
-        assert judge.judge_ground(new) == "snow"
+        assert judge.judge_ground(old) == "snow" and judge.judge_ground(new) == "sand"
+        assert judge.judge_color(new, "sand") == "blue"
+        assert judge.judge_shape(judge.color_mask(new, "blue", "sand"))[0] == "square"
