@@ -47,11 +47,11 @@ function translated(text) {
 
 function translatedLine(line) {
   const [, mark, text] = /^((?:! )?)(.*)$/.exec(line);
+  const columns = text.split(/ {2,}/); // of a table
+  if (columns.length > 1) return mark + columns.map(translated).join("  ");
   const whole = translated(text);
   if (whole !== text) return mark + whole;
-  const parts = text.split(/(?<=\.) (?=[A-Z'])| {2,}/); // sentences, or the columns of a table
-  const others = parts.map(translated);
-  return others.some((other, index) => other !== parts[index]) ? mark + others.join(" ") : line;
+  return mark + text.split(/(?<=\.) (?=[A-Z'])/).map(translated).join(" "); // sentence by sentence
 }
 
 // A node's report in the page's language; lines that no pattern knows stay as they are.
