@@ -3,6 +3,7 @@
 Run with ComfyUI's Python and COMFYUI_PATH set: `python -m benchmarks.studies.coupled_edits [--cases 8] [--frames 9]`.
 Every setting edits the same clips from the same noise, so that settings are compared clip by clip: the table shows a
 setting's mean and its mean difference to the first one, with the 95 % interval of Student's t.
+benchmarks/RESULTS.md has what it showed.
 """
 
 import argparse
