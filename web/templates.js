@@ -26,6 +26,7 @@ const ORDER = [
   "sd15_video_p2p_whole",
   "demo_tune_a_video_ddim",
   "sd15_tune_a_video_ddim",
+  "demo_edit_with_video_transformer",
   "wan_edit_your_clip",
 ];
 const place = (name) => (ORDER.indexOf(name) + ORDER.length + 1) % (ORDER.length + 1);
