@@ -15,7 +15,7 @@ import folder_paths
 from comfy.text_encoders.spiece_tokenizer import SPieceTokenizer
 
 from .model import WEIGHTS as AUTOENCODER
-from .model import DemoLatentFormat, load_network, load_vae, part_of, read_config
+from .model import DemoLatentFormat, load_network, load_vae, part_of, read_config, read_weights
 from .stacked_frames import FRAMES_PER_LATENT, StackedFrames
 
 WEIGHTS = Path(__file__).parent / "toy_wan.safetensors"
@@ -52,8 +52,7 @@ def load_demo_video_model(path=WEIGHTS, autoencoder=AUTOENCODER):
     trained on 128 x 128 pixels and 9 frames. The autoencoder is the image model's. Raises as `read_config`.
     """
     config, image_config = read_config(path, NODE), read_config(autoencoder, NODE)
-    weights = comfy.utils.load_torch_file(str(path), safe_load=True)
-    image_weights = comfy.utils.load_torch_file(str(autoencoder), safe_load=True)
+    weights, image_weights = read_weights(path), read_weights(autoencoder)
     model_config = DemoVideoModelConfig(config["transformer"])
     model_config.sampling_settings = {"shift": config["shift"]}
     return (
