@@ -91,7 +91,7 @@ def test_difference_has_no_sign_and_ends_at_white():
     images, text = run(plain(0.75, 1), plain(0.25, 1), plain(0.7, 1), difference=TO_FIRST, amplify=10, third_label=" ")
     assert cell(images, 0, 3).min() == 1
     torch.testing.assert_close(cell(images, 0, 4), plain(0.5, 1))
-    assert text == "after - before: 127.5/255\nthird - source: 12.8/255"
+    assert text == "after - before: 127.5/255\nthird - before: 12.8/255"
 
 
 def test_the_same_is_told():
