@@ -49,7 +49,7 @@ def require_family(model) -> Family:
     family = family_of(model)
     if family is None:
         raise Refusal(
-            f"'model' is a {type(model.model).__name__}; this node edits with Wan 2.1, Wan 2.2 and LTX-Video. For "
+            f"'model' is a {type(model.model).__name__}, but this node edits with Wan 2.1, Wan 2.2 and LTX-Video; for "
             "SD 1.x, SD 2.x and SDXL use DDIM Invert + Store Attention and Attention Blend Sampler."
         )
     if not isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.CONST):
