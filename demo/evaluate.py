@@ -55,25 +55,35 @@ SHEET = [
 ]
 
 
-def generate(model, clip, vae, prompts, seed, side=SIZE, steps=20, cfg=4.0):
-    """One square picture per prompt with ComfyUI's euler sampler: uint8 RGB (prompts, side, side, 3)."""
-    pictures, empty = [], clip.encode_from_tokens_scheduled(clip.tokenize(""))
+def generate(model, clip, vae, prompts, seed, size, scheduler="normal", steps=20, cfg=4.0):
+    """What ComfyUI's euler sampler draws for each prompt: uint8 RGB (prompts, frames, H, W, 3).
+
+    `size` is that of a latent: (4, h, w) of a picture, which is one frame, or (16, f, h, w) of a clip.
+    """
+    clips, empty = [], clip.encode_from_tokens_scheduled(clip.tokenize(""))
     for number, prompt in enumerate(prompts):
-        latent = torch.zeros(1, 4, side // 8, side // 8)
+        latent = torch.zeros(1, *size)
         samples = comfy.sample.sample(
             model,
             comfy.sample.prepare_noise(latent, seed + number),
             steps,
             cfg,
             "euler",
-            "normal",
+            scheduler,
             clip.encode_from_tokens_scheduled(clip.tokenize(prompt)),
             empty,
             latent,
             disable_pbar=True,
         )
-        pictures.append((vae.decode(samples)[0].float().clamp(0, 1) * 255).round().byte().cpu().numpy())
-    return np.stack(pictures)
+        frames = vae.decode(samples).flatten(0, -4)
+        clips.append((frames.float().clamp(0, 1) * 255).round().byte().cpu().numpy())
+    return np.stack(clips)
+
+
+def write_sheet(path, pictures):
+    """Writes pictures, uint8 RGB (n, H, W, 3), as a sheet of two rows."""
+    sheet = np.concatenate([np.concatenate(list(row), 1) for row in np.split(pictures, 2)], 0)
+    cv2.imwrite(str(path), sheet[..., ::-1])
 
 
 def plain_pairs():
@@ -128,13 +138,13 @@ def main():
     with torch.inference_mode():
         loaded, side = load_demo_model(options.weights), read_config(options.weights)["image_size"]
 
+        size = 4, side // 8, side // 8
+
         def draw(scenes):
-            return generate(*loaded, [caption(scene) for scene in scenes], seed=100, side=side)
+            return generate(*loaded, [caption(scene) for scene in scenes], 100, size)[:, 0]
 
         if options.sheet:
-            pictures = generate(*loaded, SHEET, seed=1, side=side)
-            sheet = np.concatenate([np.concatenate(list(row), 1) for row in np.split(pictures, 2)], 0)
-            cv2.imwrite(str(options.sheet), sheet[..., ::-1])
+            write_sheet(options.sheet, generate(*loaded, SHEET, 1, size)[:, 0])
         if options.prompts:
             rates, shapes = follow_rates(draw, options.prompts)
             print(rates)

@@ -6,34 +6,11 @@ COMFYUI_PATH=... python -m demo.evaluate_video [--weights FILE] [--prompts 96] [
 import argparse
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
 
-from .evaluate import SHEET, comfy, follow_rates
+from .evaluate import SHEET, follow_rates, generate, write_sheet
 from .video_model import WEIGHTS, load_demo_video_model
 from .world import SIZE, caption
-
-
-def generate(model, clip, vae, prompts, seed, frames=9, steps=16, cfg=3.0):
-    """One clip per prompt with ComfyUI's euler sampler: uint8 RGB (prompts, frames, SIZE, SIZE, 3)."""
-    clips, empty = [], clip.encode_from_tokens_scheduled(clip.tokenize(""))
-    for number, prompt in enumerate(prompts):
-        latent = torch.zeros(1, 16, 1 + (frames - 1) // 4, SIZE // 8, SIZE // 8)
-        samples = comfy.sample.sample(
-            model,
-            comfy.sample.prepare_noise(latent, seed + number),
-            steps,
-            cfg,
-            "euler",
-            "simple",
-            clip.encode_from_tokens_scheduled(clip.tokenize(prompt)),
-            empty,
-            latent,
-            disable_pbar=True,
-        )
-        clips.append((vae.decode(samples)[0].float().clamp(0, 1) * 255).round().byte().cpu().numpy())
-    return np.stack(clips)
 
 
 def main():
@@ -45,19 +22,17 @@ def main():
     parser.add_argument("--cfg", type=float, default=3.0)
     parser.add_argument("--sheet", type=Path, help="where to write the last frames of sample prompts")
     options = parser.parse_args()
-    settings = {"frames": options.frames, "steps": options.steps, "cfg": options.cfg}
+    settings = (16, 1 + (options.frames - 1) // 4, SIZE // 8, SIZE // 8), "simple", options.steps, options.cfg
     with torch.inference_mode():
         loaded = load_demo_video_model(options.weights)
         if options.sheet:
-            last = generate(*loaded, SHEET, seed=1, **settings)[:, -1]
-            sheet = np.concatenate([np.concatenate(list(row), 1) for row in np.split(last, 2)], 0)
-            cv2.imwrite(str(options.sheet), sheet[..., ::-1])
+            write_sheet(options.sheet, generate(*loaded, SHEET, 1, *settings)[:, -1])
         drawn = {}
 
         def draw(frame):
             def pictures(scenes):
                 if not drawn:
-                    drawn["clips"] = generate(*loaded, [caption(scene) for scene in scenes], seed=100, **settings)
+                    drawn["clips"] = generate(*loaded, [caption(scene) for scene in scenes], 100, *settings)
                 return drawn["clips"][:, frame]
 
             return pictures

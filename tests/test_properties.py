@@ -169,7 +169,7 @@ def test_steps_that_the_official_code_blends(steps, blended):
 
 
 def test_latents_are_blended_as_by_the_official_code(model):
-    """Outside the mask, z after a step is the source's z of the level before it (method.md 1.5)."""
+    """Outside the mask, z after a step is the source's z of the level before it, one step too noisy."""
     source = inverted(model, EDIT, steps=5, refinement=8)
     settings = BlendSettings(
         NEVER, NEVER, INPUT_MASK, mask=HALF_MASK, latent_window=Window(0.2, 0.8), official_latents=True
