@@ -5,7 +5,7 @@ import latent_preview
 import torch
 
 from ..fatezero.compat import io, schema, show_text
-from ..fatezero.edit.coupled_check import check_options, check_pair, check_prompts, check_video_latent
+from ..fatezero.edit.coupled_check import check_levels, check_options, check_pair, check_prompts, check_video_latent
 from ..fatezero.edit.coupled_sampling import (
     CoupledGuider,
     CoupledProgress,
@@ -103,7 +103,7 @@ class CoupledEditSampler(io.ComfyNode):
                     step=0.005,
                     round=0.001,
                     optional=True,
-                    tooltip="The sigma below which 'low_noise_model' goes on: 0.875 for text to video, 0.9 for image "
+                    tooltip="The sigma below which 'low noise model' goes on: 0.875 for text to video, 0.9 for image "
                     "to video. Not used without it.",
                 ),
             ],
@@ -142,6 +142,7 @@ class CoupledEditSampler(io.ComfyNode):
             mask = mask_to_latent(mask[None] if mask.ndim == 2 else mask, family.frames_per_latent, samples.shape)
         settings = CoupledSettings(**options, mask=mask)
         sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps)
+        check_levels(sigmas, scheduler)
         show_text(cls, price(model, samples.shape, settings, len(sigmas) - 1, cfg))
         callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
         progress, edited = CoupledProgress(torch.Generator().manual_seed(seed)), samples

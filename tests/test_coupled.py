@@ -253,7 +253,7 @@ def test_a_second_model_goes_on_below_the_boundary(tokens):
     assert torch.equal(edited(first), alone) and torch.equal(edited(other, boundary=0.0), alone)
     assert difference(both, alone) > 1e-3 and difference(both, edited(other, boundary=1.0)) > 1e-3
     assert difference(edited(other, positive=conditioning(tokens(SOURCE)), drift=0.0, edit=same(tokens)), latent) < 1e-5
-    with pytest.raises(Refusal, match="Coupled Edit Sampler: 'low_noise_model' is a LTXV, 'model' a WAN21; connect"):
+    with pytest.raises(Refusal, match="Coupled Edit Sampler: 'low noise model' is a LTXV, 'model' a WAN21; connect"):
         edited(ltx())
 
 
@@ -305,13 +305,22 @@ def test_the_price_is_told(model, latent):
     [
         ({"latent": {"samples": torch.zeros(4, 4, 8, 8)}}, "'latent' has 4 dimensions"),
         ({"latent": {"samples": torch.zeros(1, 4, 3, 8, 8)}}, "'latent' has 4 channels"),
-        ({"mask": torch.ones(7, 64, 80)}, "'mask' has 7 frames where the clip has"),
+        ({"mask": torch.ones(7, 64, 80)}, "'mask' has 7 frames, but of the clip the model's VAE has kept"),
+        ({"scheduler": "kl_optimal", "steps": 1}, "'scheduler' kl_optimal repeats noise levels at 1 steps"),
         ({"positive": [[torch.zeros(1, 77, 48), {}]]}, "'positive' has 77 tokens where its prompt has 512"),
     ],
 )
 def test_what_does_not_fit_is_refused(model, latent, tokens, changes, told):
     with pytest.raises(Refusal, match=f"^Coupled Edit Sampler: {told}"):
         execute(model, latent, tokens, **changes)
+
+
+def test_prompts_of_unlike_length_say_so(model, latent, tokens):
+    long = tokens(" ".join(["a blue square"] * 200))
+    edit = make_prompt_edit(tokens(SOURCE), long)
+    told = f"'source prompt' has 512 tokens and 'target prompt' {long.length}, .* shorten the longer one to 512"
+    with pytest.raises(Refusal, match=told):
+        execute(model, latent, tokens, edit=edit, positive=conditioning(long))
 
 
 def test_latents_that_do_not_fit_are_refused(model, latent, tokens):

@@ -75,6 +75,9 @@ def test_boxes_on_the_loaded_frames_stay_where_they_are(folders):
     assert torch.equal(mask[2], expected) and mask[1].max() == 0
     expected[60:, :4] = 1
     assert torch.equal(mask[0], expected)
+    for where in ("footage", "loaded frames"):
+        with pytest.raises(Refusal, match="Fit Mask: 'boxes' all lie outside the"):
+            FitMask.execute(fit=how, boxes={**BOX, "x": 5000}, boxes_lie_on=where)
 
 
 @pytest.mark.parametrize("boxes", [3, [3], [[3]], {"x": 1}, [[{**BOX, "x": float("nan")}]], [{**BOX, "width": "w"}]])

@@ -1,5 +1,7 @@
 """What must hold for every edit, whatever the model: through the same doors that ComfyUI's nodes use."""
 
+import gc
+import weakref
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -194,6 +196,32 @@ def test_latents_at_the_end_are_the_clip_outside_the_mask(model):
     result = edited(model, source, EDIT, settings)
     assert relative(result[..., 8:], clip_latent()[..., 8:]) < 1e-5
     assert relative(result[..., :8], clip_latent()[..., :8]) > 1e-2
+
+
+@pytest.mark.parametrize("attention_from", ["inversion", RECONSTRUCTION])
+def test_where_nothing_is_masked_latents_are_the_clips(model, attention_from):
+    """A black mask keeps the clip, as a nearly black one does, and is not the mask off."""
+    source = inverted(model, EDIT, steps=5, refinement=8)
+    cfg = 1.0 if attention_from == RECONSTRUCTION else 5.0
+    for mask_from, mask in ((INPUT_MASK, torch.zeros(1, 16, 16)), (WORDS, None)):
+        settings = BlendSettings(
+            ALWAYS, NEVER, mask_from, 1.0, mask, latent_window=ALWAYS, attention_from=attention_from
+        )
+        assert relative(edited(model, source, EDIT, settings, cfg=cfg), clip_latent()) < 1e-4
+
+
+def test_an_edit_lets_the_model_go(model, source):
+    """Without waiting for Python's garbage collector, which ComfyUI would take for a leak."""
+    blended = blend_attention(model, source, EDIT, BlendSettings(ALWAYS, ALWAYS, WORDS, 0.5, latent_window=ALWAYS))
+    gone = weakref.ref(blended)
+    gc.collect()
+    gc.disable()
+    try:
+        sampled(blended, source, EDIT)
+        del blended
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 # Sampler nodes and guiders.

@@ -172,7 +172,8 @@ class ChunkFusion:
                 words = self.step.source_words[list(self.active.frames)]
             else:
                 words = average(self.word_maps) if self.word_maps else None
-            self.masks[size] = edit_mask(self.settings, self.edit, size, self.active.frames, device, words)
+            mask = edit_mask(self.settings, self.edit, size, self.active.frames, device, words)
+            self.masks[size] = mask if mask is not None and bool(mask.any()) else None
         return self.masks[size]
 
 
@@ -197,7 +198,7 @@ def edit_mask(
         target_words: The target's likewise; None leaves them out.
 
     Returns:
-        Float [b, height, width] of 0..1, or None for nowhere.
+        Float [b, height, width] of 0..1; None where the settings have no mask.
     """
     if settings.mask_from == NO_MASK:
         return None
@@ -214,5 +215,4 @@ def edit_mask(
         assert settings.mask is not None
         given = settings.mask if len(settings.mask) == 1 else settings.mask[list(frames)]
         parts.append(resize_mask(given.to(device), size).expand(len(frames), *size))
-    mask = reduce(torch.mul, parts)
-    return mask if bool(mask.any()) else None
+    return reduce(torch.mul, parts)

@@ -58,12 +58,15 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
             check_run(guider, source, edit, settings, latent_image, sampler, sigmas, args, kwargs)
             noise, latent_image = starting_point(guider, source, noise, latent_image, sigmas)
             run = EditRun(guider, source, edit, fitting_model(settings, guider.model_patcher), voice)
-            run.install()
-            run.go_on(stages, noise, latent_image, float(sigmas[0]))
-            samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
-            if float(sigmas[-1]) > float(source.sigmas[0]) * 1.001:
-                stages.keep(float(sigmas[-1]), samples, run.target_words, run.branch)
-            run.keep_attention()
+            try:
+                run.install()
+                run.go_on(stages, noise, latent_image, float(sigmas[0]))
+                samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+                if float(sigmas[-1]) > float(source.sigmas[0]) * 1.001:
+                    stages.keep(float(sigmas[-1]), samples, run.target_words, run.branch)
+                run.keep_attention()
+            finally:
+                run.let_go()
         return finished(guider, source, samples, sigmas)
 
     blended.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, EDIT)
@@ -167,6 +170,11 @@ class EditRun:
             return
         if misses_steps(model, self.source, self.settings, noise, latent, sigma):
             self.notes.append(UNKNOWN_STEPS)
+
+    def let_go(self) -> None:
+        """Forgets everything. The run and what it has hooked hold each other, and so the model, until Python's garbage
+        collector comes; ComfyUI takes that for a leak."""
+        vars(self).clear()
 
     def tell(self, chunks: str) -> None:
         """Tells the person where the source's attention comes from and how the clip goes through the model."""

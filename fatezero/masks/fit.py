@@ -50,9 +50,14 @@ def fit_boxes(boxes: Any, is_on_footage: bool, fit: ClipFit) -> torch.Tensor:
     """
     found = boxes_of_frames(boxes)
     found = [found[index] for index in _taken(len(found), fit, "boxes")]
-    if not is_on_footage:
-        return box_mask(found, fit.where.target)
-    return place(box_mask(found, fit.source_size).movedim(0, -1), fit.where).movedim(-1, 0)
+    width, height = size = fit.source_size if is_on_footage else fit.where.target
+    mask = box_mask(found, size)
+    if any(found) and not mask.any():
+        raise Refusal(
+            f"'boxes' all lie outside the {width}x{height} picture; set 'boxes lie on' to what they were drawn on, or "
+            "draw them anew."
+        )
+    return place(mask.movedim(0, -1), fit.where).movedim(-1, 0) if is_on_footage else mask
 
 
 def _taken(count: int, fit: ClipFit, name: str) -> list[int]:

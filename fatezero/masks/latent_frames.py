@@ -31,6 +31,9 @@ def mask_to_latent(mask: torch.Tensor, frames_per_latent: int, shape: torch.Size
         return cells.expand(frames, -1, -1)[None, None]
     expected = 1 + (frames - 1) * frames_per_latent
     if len(mask) != expected:
-        raise Refusal(f"'mask' has {len(mask)} frames where the clip has {expected}; use one mask, or one for each.")
+        raise Refusal(
+            f"'mask' has {len(mask)} frames, but of the clip the model's VAE has kept {expected} (1 + a multiple of "
+            f"{frames_per_latent}); use one mask, or load as many frames."
+        )
     later = cells[1:].unflatten(0, (frames - 1, frames_per_latent)).amax(dim=1)
     return torch.cat([cells[:1], later])[None, None]

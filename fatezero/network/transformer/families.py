@@ -40,8 +40,8 @@ def family_of(model) -> Family | None:
     return LTX if type(network) is comfy.ldm.lightricks.model.LTXVModel else None
 
 
-def require_family(model) -> Family:
-    """The family of a ModelPatcher's network.
+def require_family(model, name: str = "model") -> Family:
+    """The family of a ModelPatcher's network; name: the input that it came in by.
 
     Raises:
         Refusal: For any other model, and for one that does not predict a flow.
@@ -49,11 +49,11 @@ def require_family(model) -> Family:
     family = family_of(model)
     if family is None:
         raise Refusal(
-            f"'model' is a {type(model.model).__name__}, but this node edits with Wan 2.1, Wan 2.2 and LTX-Video; for "
+            f"'{name}' is a {type(model.model).__name__}, but this node edits with Wan 2.1, Wan 2.2 and LTX-Video; for "
             "SD 1.x, SD 2.x and SDXL use DDIM Invert + Store Attention and Attention Blend Sampler."
         )
     if not isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.CONST):
-        raise Refusal("'model' does not predict a flow; remove the node that changes its sampling.")
+        raise Refusal(f"'{name}' does not predict a flow; remove the node that changes its sampling.")
     return family
 
 
