@@ -59,7 +59,7 @@ def tiniest():
 @pytest.mark.slow
 def test_every_figure_has_a_value_a_meaning_and_its_conditions():
     measured, profile = tiniest()
-    written = json.loads(report.as_json(measured, profile, report.machine(), short=True))
+    written = json.loads(json.dumps(report.results(measured, profile, report.machine(), short=True)))
     assert written["figures"].keys() >= NAMES
     for name, figure in written["figures"].items():
         assert figure["value"] > 0 and len(figure["meaning"].split()) > 3, name
@@ -79,11 +79,27 @@ def test_the_profile_accounts_for_convolution_attention_and_copies():
 def test_the_table_and_the_section_show_every_figure():
     measured, profile = tiniest()
     table = report.terminal_table(measured)
-    section = report.section(measured, profile, report.machine(), short=True)
+    section = report.section(report.results(measured, profile, report.machine(), short=True))
     for name in measured:
         assert re.search(rf"^{name} +\d", table, re.MULTILINE), name
         assert re.search(rf"^\| {name} \| [\d.]+", section, re.MULTILINE), name
     assert "`python dev.py bench --short`" in section and report.BEGIN not in section
+
+
+def test_a_stage_measured_again_leaves_the_other_figures_and_their_dates():
+    both = {name: Figure(value, RATIO, "a", "b", 1) for name, value in (("kept", 1.0), ("renewed", 2.0))}
+    earlier = {
+        **report.results(both, {"column": {"attention": 1.0}}, report.machine(), short=False),
+        "date": "2026-01-01",
+    }
+    for entry in earlier["figures"].values():
+        entry["date"] = "2026-01-01"
+    again = report.results({"renewed": Figure(3.0, RATIO, "a", "b", 1)}, {}, report.machine(), short=False)
+    results = report.renewed(earlier, again)
+    assert results["figures"]["kept"]["value"] == 1.0 and results["figures"]["renewed"]["value"] == 3.0
+    assert results["profile_seconds"] == {"column": {"attention": 1.0}} and results["date"] == "2026-01-01"
+    assert report.another_date(results, "kept") == ""
+    assert report.another_date(results, "renewed") == f"; {again['date']}"
 
 
 def test_a_missed_goal_is_told():

@@ -1,6 +1,8 @@
-"""`python -m benchmarks.cost [--short] [--json PATH]`: measures, and writes a table, results.json and RESULTS.md."""
+"""`python -m benchmarks.cost [--short] [--only STAGE] [--json PATH]`: measures, and writes a table, results.json and
+RESULTS.md."""
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
@@ -12,6 +14,7 @@ from .sizes import Plan, plan_for
 
 FOLDER = Path(__file__).resolve().parent.parent
 # What needs the same model lies together; processes of their own come first, while this one is small.
+PROFILE = "Where the time goes"
 STAGES = {
     "Time and memory against frames": figures.against_frames,
     "Time and memory against resolution": figures.against_resolution,
@@ -24,14 +27,16 @@ STAGES = {
 
 
 @torch.inference_mode()
-def measure(plan: Plan) -> tuple[dict, dict]:
-    """All figures by name, and the profile."""
-    measured = {}
+def measure(plan: Plan, only: str | None = None) -> tuple[dict, dict]:
+    """All figures by name, and the profile; of one stage alone where it is named."""
+    measured, profile = {}, {}
     for what, stage in STAGES.items():
-        with Stage(what):
-            measured |= stage(plan)
-    with Stage("Where the time goes"):
-        profile = figures.profile(plan)
+        if only in (None, what):
+            with Stage(what):
+                measured |= stage(plan)
+    if only in (None, PROFILE):
+        with Stage(PROFILE):
+            profile = figures.profile(plan)
     return measured, profile
 
 
@@ -44,18 +49,22 @@ def main():
         metavar="PATH",
         help="where to write the figures instead of benchmarks/results.json; RESULTS.md then stays",
     )
+    parser.add_argument("--only", choices=[*STAGES, PROFILE], help="measure this alone; the other figures stay")
     options = parser.parse_args()
     machine = report.machine()
     print(f"Measuring on {report.machine_in_words(machine)}", flush=True)
-    measured, profile = measure(plan_for(torch.cuda.is_available(), options.short))
+    measured, profile = measure(plan_for(torch.cuda.is_available(), options.short), options.only)
     print("\n" + report.terminal_table(measured) + "\n")
-    (options.json or FOLDER / "results.json").write_text(
-        report.as_json(measured, profile, machine, options.short), encoding="utf-8"
-    )
+    path = options.json or FOLDER / "results.json"
+    results = report.results(measured, profile, machine, options.short)
+    if options.only and path.exists():
+        results = report.renewed(json.loads(path.read_text(encoding="utf-8")), results)
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if options.json is None:
-        results = FOLDER / "RESULTS.md"
-        new = report.section(measured, profile, machine, options.short)
-        results.write_text(report.replace_section(results.read_text(encoding="utf-8"), new), encoding="utf-8")
+        page = FOLDER / "RESULTS.md"
+        page.write_text(
+            report.replace_section(page.read_text(encoding="utf-8"), report.section(results)), encoding="utf-8"
+        )
     print(f"Written: {options.json or 'benchmarks/results.json and benchmarks/RESULTS.md'}")
 
 

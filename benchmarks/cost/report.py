@@ -1,9 +1,8 @@
 """Where the figures go: a table in the terminal, results.json, and a section of RESULTS.md."""
 
-import json
 import os
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import date
 from pathlib import Path
 
@@ -51,26 +50,24 @@ def machine_in_words(machine: dict) -> str:
     )
 
 
-def as_json(figures: dict[str, Figure], profile: dict, machine: dict, short: bool) -> str:
+def results(figures: dict[str, Figure], profile: dict, machine: dict, short: bool) -> dict:
     """results.json: {"machine", "date", "short", "figures": {name: {"value", "meaning", ...}}, "profile_seconds"}."""
-    where = machine_in_words(machine)
+    where = {"machine": machine_in_words(machine), "date": date.today().isoformat()}
     named = {
-        name: {**{key: item for key, item in asdict(figure).items() if item is not None}, "machine": where}
+        name: {**{key: item for key, item in asdict(figure).items() if item is not None}, **where}
         for name, figure in figures.items()
     }
-    return (
-        json.dumps(
-            {
-                "machine": machine,
-                "date": date.today().isoformat(),
-                "short": short,
-                "figures": named,
-                "profile_seconds": profile,
-            },
-            indent=1,
-        )
-        + "\n"
-    )
+    return {"machine": machine, "date": where["date"], "short": short, "figures": named, "profile_seconds": profile}
+
+
+def renewed(earlier: dict, part: dict) -> dict:
+    """Earlier results with the figures of a part that was measured again; each keeps its machine and date."""
+    figures = {name: {"date": earlier["date"], **figure} for name, figure in earlier["figures"].items()}
+    return {
+        **earlier,
+        "figures": {**figures, **part["figures"]},
+        "profile_seconds": part["profile_seconds"] or earlier["profile_seconds"],
+    }
 
 
 def in_words(value: float, unit: str) -> str:
@@ -110,13 +107,14 @@ def terminal_table(figures: dict[str, Figure]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
-def section(figures: dict[str, Figure], profile: dict, machine: dict, short: bool) -> str:
+def section(results: dict) -> str:
     """The section of RESULTS.md, without its marks."""
-    command = "python dev.py bench" + " --short" * short
+    figures = {name: figure_from(entry) for name, entry in results["figures"].items()}
+    command = "python dev.py bench" + " --short" * results["short"]
     lines = [
         "## Cost",
         "",
-        f"`{command}`, {date.today().isoformat()}, on: {machine_in_words(machine)}.",
+        f"`{command}`, {results['date']}, on: {machine_in_words(results['machine'])}.",
         "",
         "Random weights; key frames current + middle; source attention by replay in every step unless said otherwise. "
         "Times are taken in turn (A B A B ...) and compared within each round: the median, the least and the "
@@ -128,7 +126,7 @@ def section(figures: dict[str, Figure], profile: dict, machine: dict, short: boo
     ]
     lines += [
         f"| {name} | {in_words(figure.value, figure.unit)} | {goal_in_words(figure)} | {figure.meaning} | "
-        f"{measured_in_words(figure)} |"
+        f"{measured_in_words(figure)}{another_date(results, name)} |"
         for name, figure in figures.items()
     ]
     lines += [
@@ -137,9 +135,20 @@ def section(figures: dict[str, Figure], profile: dict, machine: dict, short: boo
         "Where the time of one step goes, in % of the time of the sampler with as "
         "many rows (the difference to it is ours):",
         "",
-        *profile_table(profile),
+        *profile_table(results["profile_seconds"]),
     ]
     return "\n".join(lines)
+
+
+def figure_from(entry: dict) -> Figure:
+    """A figure of results.json."""
+    return Figure(**{field.name: entry[field.name] for field in fields(Figure) if field.name in entry})
+
+
+def another_date(results: dict, name: str) -> str:
+    """The date of a figure that was measured again, by itself."""
+    day = results["figures"][name].get("date", results["date"])
+    return "" if day == results["date"] else f"; {day}"
 
 
 def series_tables(figures: dict[str, Figure]) -> list[str]:

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from fatezero_pack.demo import world
+from fatezero_pack.fatezero.edit.settings import RECONSTRUCTION
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.tuning.settings import PRESETS
 
 from .cases import HELD_OUT, TUNING, Case, load_cases
 from .draw_cases import draw_edit
-from .methods import TUNE_A_VIDEO, Method, Tuned
+from .methods import APART, ON_BOTH, SDEDIT, TUNE_A_VIDEO, Method, Tuned, video_p2p
 from .pictures import methods_sheet
 from .report import COLUMNS, as_table, markdown, replace_section, without_nan
 from .runs import make_clips, read_figures
@@ -30,7 +31,11 @@ SEED = 20261126  # of the held-out clips that cases.json does not have
 HELD_OUT_CLIPS = {"shape": 12, "colour and shape": 8}
 CHOSEN_FROM = {"shape": 3, "colour and shape": 2}
 
-RATES = {"Tune-A-Video": 3e-4, "FateZero": 1e-4}  # the demo model is small: the published ones hardly move it
+RATES = {
+    "Tune-A-Video": 3e-4,
+    "FateZero": 1e-4,
+    "Video-P2P": 3e-4,
+}  # the demo model is small: the published ones hardly move it
 STEPS = {"Tune-A-Video": (100, 200), "FateZero": (50, 100)}
 RANK = 16
 CHOSEN, CHOSEN_STEPS = "Tune-A-Video", 100
@@ -71,10 +76,14 @@ def edits(prefix: str, **how) -> list[Method]:
 
 def tuned_edits(preset: str, steps: int, last: int) -> list[Method]:
     """The same on a model tuned by a preset, with a rate and rank for the demo model, after so many of its steps."""
-    published, rate = PRESETS[preset], RATES[preset]
-    settings = replace(published, steps=last, learning_rate=rate, rank=RANK if published.rank else 0)
-    how = {"tuned": Tuned(settings, steps), "key_frames": published.key_frames, "normalise_across_frames": True}
-    return edits(f"{preset} {rate:g} × {steps}: ", **how)
+    return edits(f"{preset} {RATES[preset]:g} × {steps}: ", **on_tuned_model(preset, steps, last))
+
+
+def on_tuned_model(preset: str, steps: int, last: int) -> dict:
+    """A method's fields for a model tuned by a preset: how, and what such a model brings along."""
+    published = PRESETS[preset]
+    settings = replace(published, steps=last, learning_rate=RATES[preset], rank=RANK if published.rank else 0)
+    return {"tuned": Tuned(settings, steps), "key_frames": published.key_frames, "normalise_across_frames": True}
 
 
 def chosen_from() -> list[Method]:
@@ -86,6 +95,30 @@ def shown() -> tuple[list[Method], list[Method]]:
     """What the held-out half shows: the model as it is, and tuned as was chosen; the same edits of both."""
     tuned = tuned_edits(CHOSEN, CHOSEN_STEPS, CHOSEN_STEPS)
     return edits("untuned: ")[:SHOWN_EDITS], tuned[:SHOWN_EDITS]
+
+
+def table_one() -> list[Method]:
+    """The rows of FateZero's Table 1 that tune no atlas: the baselines, and ours on a tuned model."""
+    apart = {"key_frames": APART}
+    return [
+        Method(
+            "prompt-to-prompt + null text, frame by frame",
+            changes={"attention_from": RECONSTRUCTION},
+            null_text=ON_BOTH,
+            published_null_text=True,
+            **apart,
+        ),
+        *(Method(f"SDEdit {strength}, frame by frame", SDEDIT, strength=strength, **apart) for strength in (0.6, 0.8)),
+        *(replace(method, name=method.name.partition(": ")[2]) for method in shown()[1]),
+    ]
+
+
+def ablation() -> list[Method]:
+    """Video-P2P's ablation: with and without tuning, and whose unconditional embedding the two branches take."""
+    tuned = on_tuned_model("Video-P2P", CHOSEN_STEPS, CHOSEN_STEPS)
+    ways = video_p2p("word swap (Video-P2P)")[2:]
+    untuned = [replace(way, name=f"untuned: {way.name}", normalise_across_frames=True) for way in ways]
+    return [*untuned, *(replace(way, name=f"tuned: {way.name}", **tuned) for way in ways)]
 
 
 def interval(cases: list[Case], ours: Method, other: Method, measure: str) -> str:
@@ -106,6 +139,20 @@ def differences(held_out: list[Case]) -> str:
     return as_table(lines)
 
 
+def held_out_methods() -> list[Method]:
+    return [*shown()[0], *shown()[1], *table_one(), *ablation()]
+
+
+def compared(title: str, methods: list[Method], with_this: Method) -> list[str]:
+    """A table of the held-out clips, and how far `with_this` is from each of the others."""
+    made = complete(cases(HELD_OUT), held_out_methods())
+    lines = [[f"{with_this.name} − the method", *(COLUMNS[name][0] for name in COMPARED)]]
+    for method in methods:
+        if method != with_this:
+            lines.append([method.name, *(interval(made, with_this, method, name) for name in COMPARED)])
+    return [f"### {title}", "", markdown(rows(made, methods), SHOWN), "", as_table(lines), ""]
+
+
 def complete(cases: list[Case], methods: list[Method]) -> list[Case]:
     """Those that every method has made."""
     return [case for case in cases if all(read_figures(case, method) for method in methods)]
@@ -113,7 +160,7 @@ def complete(cases: list[Case], methods: list[Method]) -> list[Case]:
 
 def write_report() -> None:
     """TUNED.md between its marks, the sheet, and tuned.json, of the clips that are complete."""
-    of_half = {TUNING: chosen_from(), HELD_OUT: [*shown()[0], *shown()[1]]}
+    of_half = {TUNING: chosen_from(), HELD_OUT: held_out_methods()}
     made = {half: complete(cases(half), methods) for half, methods in of_half.items()}
     tables = {half: rows(made[half], methods) for half, methods in of_half.items()}
     tuning, held_out = made[TUNING], made[HELD_OUT]
@@ -130,6 +177,8 @@ def write_report() -> None:
         "",
         differences(held_out),
         "",
+        *compared("As FateZero's Table 1, on the same clips", table_one(), table_one()[-1]),
+        *compared("As Video-P2P's ablation, on the same clips", ablation(), ablation()[-1]),
         "Some of the held-out clips, middle frame:",
         "",
         "![Edits on tuned models](pictures/tuned.png)",
@@ -153,7 +202,7 @@ def main():
     parser.add_argument("--held-out", action="store_true", help="make the held-out half, else the one to choose on")
     parser.add_argument("--report", action="store_true", help="make nothing, and report what earlier runs have made")
     options = parser.parse_args()
-    half, methods = (HELD_OUT, [*shown()[0], *shown()[1]]) if options.held_out else (TUNING, chosen_from())
+    half, methods = (HELD_OUT, held_out_methods()) if options.held_out else (TUNING, chosen_from())
     if not options.report:
         make_clips([(case, method) for case in cases(half) for method in methods], options.processes)
     write_report()
