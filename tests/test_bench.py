@@ -43,6 +43,8 @@ NAMES = {
     "replay_joined_over_separate",
     "tuning_step_ratio",
     "tuning_step_with_convolutions_ratio",
+    "tuning_step_ratio_with_key_frames",
+    "tuning_step_with_convolutions_ratio_with_key_frames",
     "tuning_bytes_sd15_computed",
     "tuning_bytes_checkpointed_sd15_computed",
 }
