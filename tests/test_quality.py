@@ -11,7 +11,7 @@ import torch
 from benchmarks.quality import measures, noise, report
 from benchmarks.quality.cases import HELD_OUT, TUNING, load_cases
 from benchmarks.quality.editor import Editor
-from benchmarks.quality.methods import ABLATIONS, CURVES, OURS, main_table
+from benchmarks.quality.methods import ABLATIONS, CURVES, OURS, first_table
 from benchmarks.quality.runs import clip_path
 from fatezero_pack.demo.world import Scene, Thing
 
@@ -92,7 +92,7 @@ def test_results_hold_a_row_for_each_method():
     results = json.loads((report.FOLDER / "results.json").read_text(encoding="utf-8"))
     for name, section in results.items():
         for table in section["tables"].values():
-            assert [row["method"] for row in table] == [method.name for method in main_table()], name
+            assert [row["method"] for row in table] == [method.name for method in first_table()], name
             assert all(set(measures.MEASURES) < set(row) for row in table)
 
 

@@ -1,18 +1,24 @@
-"""`python -m benchmarks.quality [--short] [--processes N]`: makes and measures the edits and writes the report."""
+"""`python -m benchmarks.quality`: makes and measures the edits and writes the report.
+
+--split choosing or held-out runs a half of the second list, which the results stand on; without it the first list runs,
+for regressions.
+"""
 
 import argparse
 from dataclasses import replace
 
-from . import report
+from . import report, split
 from .cases import HELD_OUT, TUNING, load_cases
 from .memory import peaks
-from .methods import ABLATIONS, CURVES, OURS, main_table, preset_sweep
+from .methods import ABLATIONS, CURVES, OURS, first_table, preset_sweep
 from .noise import reduced_list
 from .runs import available_processes, make_clips
 
 
 def main():
-    parser = argparse.ArgumentParser("dev.py quality", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "dev.py quality", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--short", action="store_true", help="one edit of each kind, and no ablations")
     parser.add_argument(
         "--processes",
@@ -22,7 +28,11 @@ def main():
         help="processes at once (default: one for each core)",
     )
     parser.add_argument("--report", action="store_true", help="make nothing, and report what earlier runs have made")
+    split.add_arguments(parser)
     options = parser.parse_args()
+    if options.split:
+        split.run(options)
+        return
     cases = load_cases()
     first = [case for case in cases if case.half == TUNING and case.name.endswith("_1a")]
     if options.short:
@@ -37,7 +47,7 @@ def main():
         }
     varied_methods = [method for table in ABLATIONS.values() for method in table]
     varied_methods += [method for points in CURVES.values() for _, method in points]
-    stages = {title: [(case, method) for case in group for method in main_table()] for title, group in shown.items()}
+    stages = {title: [(case, method) for case in group for method in first_table()] for title, group in shown.items()}
     stages["Reduced list"] = [(case, OURS) for variants in reduced_list(cases) for case in variants]
     stages["Preset sweep"] = [
         (case, method) for preset, of_preset in swept.items() for case in of_preset for method in preset_sweep(preset)
@@ -47,7 +57,9 @@ def main():
         if not options.report:
             print(f"{title}:", flush=True)
             make_clips(pairs, options.processes)
-    report.write(shown, varied, swept, reduced_list(cases), peaks(main_table(), options.processes), short=options.short)
+    report.write(
+        shown, varied, swept, reduced_list(cases), peaks(first_table(), options.processes), short=options.short
+    )
 
 
 def shortened(case):

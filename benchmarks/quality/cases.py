@@ -1,7 +1,10 @@
-"""The edits that are judged: scenes whose edited clip can be drawn as well. draw_cases made the list."""
+"""The edits that are judged: scenes whose edited clip can be drawn as well.
+
+draw_cases made the first list, cases.json, draw_hard_cases the second, hard_cases.json.
+"""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ import torch
 
 from fatezero_pack.demo import world
 
-LIST = Path(__file__).parent / "cases.json"
+LIST, HARD_LIST = (Path(__file__).parent / name for name in ("cases.json", "hard_cases.json"))
 TUNING, HELD_OUT = "tuning", "held out"  # what settings are chosen on, and what only the final table shows
 
 
@@ -17,7 +20,9 @@ TUNING, HELD_OUT = "tuning", "held out"  # what settings are chosen on, and what
 class Case:
     """One edit: `source` and `target` are scenes that differ in what the prompts differ in.
 
-    preset: the one that a user would choose for it; seed: of the motion; frames: 1 for a single image.
+    preset: the one that a user would choose for it; seed: of the motion; frames: 1 for a single image; paths: how far
+    each thing goes from the first frame to the last, (x, y, turn) in widths, heights and radians, instead of the
+    seed's; word: the one that is re-weighted, by `weight`, while the prompts are the same.
     """
 
     name: str
@@ -32,9 +37,23 @@ class Case:
     frames: int
     height: int
     width: int
+    paths: tuple[tuple[float, float, float], ...] = ()
+    word: str = ""
+    weight: float = 1.0
+
+    @property
+    def emphasis(self) -> str:
+        """As on the node Edit Prompts."""
+        return f"{self.word}:{self.weight:g}" if self.word else ""
+
+    def at_detail(self, detail: int) -> "Case":
+        """The same scenes in pictures `detail` times as high and wide."""
+        return replace(self, height=self.height * detail, width=self.width * detail)
 
     def scenes(self, scene: world.Scene) -> list[world.Scene]:
         """The scene in motion, one for each frame; the middle of the motion for a single image."""
+        if self.paths:
+            return moved(scene, self.frames, self.paths)
         if self.frames > 1:
             return world.video(scene, self.frames, self.seed)
         return [world.video(scene, 9, self.seed)[4]]
@@ -59,9 +78,11 @@ class Case:
 
     def edited_region(self) -> torch.Tensor:
         """Where the edit belongs, bool [n, H, W]: everywhere for a style, all but the things for a ground, else the
-        things that change, before and after."""
+        things that change, before and after; the first thing where its colour is re-weighted."""
         source, target = self.source, self.target
-        if source.style != target.style:
+        if self.word and not source.style:
+            return self.things(source, {0})
+        if self.word or source.style != target.style:
             return torch.ones(self.frames, self.height, self.width, dtype=torch.bool)
         if source.ground != target.ground:
             return ~(self.things(source) | self.things(target))
@@ -76,8 +97,22 @@ def load_cases(path: Path = LIST) -> list[Case]:
 
 
 def case_from(entry: dict) -> Case:
-    return Case(**{**entry, "source": scene_from(entry["source"]), "target": scene_from(entry["target"])})
+    scenes = {name: scene_from(entry[name]) for name in ("source", "target")}
+    return Case(**{**entry, **scenes, "paths": tuple(tuple(path) for path in entry.get("paths", ()))})
 
 
 def scene_from(entry: dict) -> world.Scene:
     return world.Scene(**{**entry, "things": tuple(world.Thing(**thing) for thing in entry["things"])})
+
+
+def moved(scene: world.Scene, frames: int, paths: tuple[tuple[float, float, float], ...]) -> list[world.Scene]:
+    """One scene for each frame: each thing goes along its path, with its own place in the middle of it."""
+    clip = []
+    for frame in range(frames):
+        passed = frame / (frames - 1) - 0.5
+        things = tuple(
+            replace(thing, x=thing.x + x * passed, y=thing.y + y * passed, angle=thing.angle + turn * passed)
+            for thing, (x, y, turn) in zip(scene.things, paths)
+        )
+        clip.append(replace(scene, shift=16 + (frame - (frames - 1) / 2) * 0.6, things=things))
+    return clip

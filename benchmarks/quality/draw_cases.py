@@ -1,4 +1,4 @@
-"""`python -m benchmarks.quality.draw_cases`: draws the list of edits, cases.json, from one seed.
+"""`python -m benchmarks.quality.draw_cases`: draws the first list of edits, cases.json, from one seed.
 
 Written before any edit of the list was run; the list changes only together with every result. Each kind has as many
 cases to tune on as are held out, alike in size. Colours stand out from the ground, because what cannot be seen cannot

@@ -6,7 +6,7 @@ import comfy.sample
 import comfy.samplers
 import torch
 
-from fatezero_pack.demo.model import load_demo_model
+from fatezero_pack.demo.model import WEIGHTS, load_demo_model
 from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.null_text.optimization import Optimization, null_text_conditioning, optimize_null_text
@@ -26,10 +26,13 @@ SEED = 0  # of SDEdit's noise
 
 
 class Editor:
-    """The demo model, and what methods share of the case at hand: its latent, inversions and null texts."""
+    """The demo model, and what methods share of the case at hand: its latent, inversions and null texts.
 
-    def __init__(self):
-        self.model, self.clip, self.vae = load_demo_model()
+    weights: the file of another demo model; methods that name another are not for this editor.
+    """
+
+    def __init__(self, weights: str = ""):
+        self.model, self.clip, self.vae = load_demo_model(weights or WEIGHTS)
         self.empty = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(""))
         self.case = None
         self.latent = None
@@ -151,7 +154,7 @@ class Editor:
             guider.set_cfg(method.guidance)
             samples = denoise(guider, source, comfy.samplers.sampler_object("euler"), disable_pbar=True)
             return clean_samples(model, source, samples)
-        edit = make_prompt_edit(source.tokens, target_tokens, method.alignment)
+        edit = make_prompt_edit(source.tokens, target_tokens, method.alignment, emphasis=self.case.emphasis)
         negative = null_text_conditioning(source) if method.null_text == ON_BOTH else self.empty
         return sample_edit(
             model, source, edit, method.settings(self.case), positive, negative, method.guidance, disable_pbar=True

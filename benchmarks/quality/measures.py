@@ -1,16 +1,20 @@
 """How good an edited clip is, against what the edited scene really gives; all measures are means over frames."""
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from fatezero_pack.demo import world
 from fatezero_pack.fatezero.report import metrics
 
 from .cases import Case
 from .judge.network import Judge, Reading, perceptual_distance
+from .located import LOCATED, located
+from .strength import STRENGTH, strength
 
 VERSION = 1  # raise it when a measure changes, so that earlier figures are not taken for new ones
 # name: (what it is, unit, whether more is better)
@@ -45,30 +49,55 @@ MEASURES = {
         True,
     ),
 }
+EVERY_MEASURE = {**MEASURES, **LOCATED, **STRENGTH}
 
 
 def measure(case: Case, clip: torch.Tensor, truth: torch.Tensor, judge: Judge) -> dict[str, float]:
-    """All MEASURES of a clip [n, H, W, 3] of 0..1; NaN where one does not apply."""
+    """EVERY_MEASURE of a clip [n, H, W, 3] of 0..1; NaN where one does not apply."""
+    pixels = pixel_measures(case, clip, truth)
+    if case.word:
+        return {**dict.fromkeys(EVERY_MEASURE, math.nan), **pixels, "strength": strength(case, clip)}
+    detail = min(case.height, case.width) // world.SIZE  # the judge knows pictures of the world's own size
+    small = replace(case, height=case.height // detail, width=case.width // detail)
+    clip, truth = (reduced(images, detail) for images in (clip, truth))
+    return {**pixels, **judged_measures(small, clip, truth, judge), **located(small, clip, judge), "strength": math.nan}
+
+
+def reduced(images: torch.Tensor, detail: int) -> torch.Tensor:
+    """Pictures [n, H, W, 3] to a `detail`-th of their height and width."""
+    return images if detail < 2 else F.avg_pool2d(images.movedim(-1, 1), detail).movedim(1, -1)
+
+
+def pixel_measures(case: Case, clip: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+    """What needs no judge."""
     region = case.edited_region().float()
-    distance = perceptual_distance(judge, clip, truth)
-    values = {
+    moves = case.frames > 1
+    return {
         "psnr_inside": metrics.mean(metrics.psnr(clip, truth, region)),
         "psnr_outside": metrics.mean(metrics.psnr(clip, truth, 1 - region)),
         "psnr": metrics.mean(metrics.psnr(clip, truth)),
+        "difference_error": 255 * float((clip.diff(dim=0) - truth.diff(dim=0)).abs().mean()) if moves else math.nan,
+        "flicker": 255 * flicker(case, clip) if moves else math.nan,
+    }
+
+
+def judged_measures(case: Case, clip: torch.Tensor, truth: torch.Tensor, judge: Judge) -> dict[str, float]:
+    """What the judge says of pictures of its own size."""
+    region = case.edited_region().float()
+    distance = perceptual_distance(judge, clip, truth)
+    success, kept = success_and_kept(case, judge.read(clip))
+    embeddings = judge.embed_images(clip)
+    texts = judge.embed_text([case.source_prompt, case.target_prompt])
+    consistency = metrics.mean(metrics.temporal_consistency(embeddings)) if case.frames > 1 else math.nan
+    return {
         "perceptual_inside": weighted_mean(distance, region),
         "perceptual_outside": weighted_mean(distance, 1 - region),
         "perceptual": float(distance.mean()),
+        "success": 100 * success,
+        "kept": 100 * kept,
+        "tem_con": 100 * consistency,
+        "frame_acc": 100 * metrics.mean(metrics.frame_accuracy(embeddings, *texts)),
     }
-    values["success"], values["kept"] = (100 * share for share in success_and_kept(case, judge.read(clip)))
-    embeddings = judge.embed_images(clip)
-    texts = judge.embed_text([case.source_prompt, case.target_prompt])
-    values["frame_acc"] = 100 * metrics.mean(metrics.frame_accuracy(embeddings, *texts))
-    if case.frames == 1:
-        return {**values, "difference_error": math.nan, "flicker": math.nan, "tem_con": math.nan}
-    values["difference_error"] = 255 * float((clip.diff(dim=0) - truth.diff(dim=0)).abs().mean())
-    values["flicker"] = 255 * flicker(case, clip)
-    values["tem_con"] = 100 * metrics.mean(metrics.temporal_consistency(embeddings))
-    return values
 
 
 def weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> float:
@@ -126,7 +155,7 @@ def motion(first: world.Scene, second: world.Scene, height: int, width: int):
     """Where each pixel of a frame lies in the next one, (x, y) float32 [H, W, 2], and where that can be seen in both,
     bool [H, W]: inside the frame, on the same thing or on the ground, two pixels from any edge."""
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    drift = int(round(second.shift)) % 32 - int(round(first.shift)) % 32
+    drift = ground_place(second, height, width) - ground_place(first, height, width)
     places = np.stack([columns - drift, rows], axis=2)
     labels, following_labels = (thing_labels(scene, height, width) for scene in (first, second))
     for index, (thing, moved) in enumerate(zip(first.things, second.things), start=1):
@@ -144,6 +173,13 @@ def motion(first: world.Scene, second: world.Scene, height: int, width: int):
     visible = following_labels[near[..., 1], near[..., 0]] == labels
     visible &= (labels >= 0) & ((places >= 0) & (places <= [width - 1, height - 1])).all(axis=2)
     return places.astype(np.float32), visible
+
+
+def ground_place(scene: world.Scene, height: int, width: int) -> float:
+    """How far a frame's ground has moved to the left, in pixels; see `world.ground_image` and `world.render`."""
+    detail = min(height, width) // world.SIZE
+    drawn = detail if detail < 2 else 2 * detail  # pixels per unit in which it is drawn, and reduced from twice SIZE on
+    return int(round(scene.shift * drawn)) % (32 * drawn) * detail / drawn
 
 
 def thing_labels(scene: world.Scene, height: int, width: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from benchmarks.cost.memory import GIVE_BACK, ROOT, peak_memory, resting_memory
 
 from .cases import load_cases
-from .methods import TRUTH, UNCHANGED, Method, main_table
+from .methods import TRUTH, UNCHANGED, Method, first_table
 
 STEPS = 2  # memory does not grow with them, but for a few kB of trajectory each
 
@@ -51,4 +51,4 @@ def peak(method: Method) -> int:
 
 
 if __name__ == "__main__":
-    print(peak(main_table()[int(sys.argv[1])]))
+    print(peak(first_table()[int(sys.argv[1])]))

@@ -3,7 +3,14 @@
 from dataclasses import dataclass, field, replace
 
 from fatezero_pack.fatezero.edit.presets import PRESETS
-from fatezero_pack.fatezero.edit.settings import FAST_RECONSTRUCTION, NO_MASK, RECONSTRUCTION, WORDS, BlendSettings
+from fatezero_pack.fatezero.edit.settings import (
+    FAST_RECONSTRUCTION,
+    INPUT_MASK,
+    NO_MASK,
+    RECONSTRUCTION,
+    WORDS,
+    BlendSettings,
+)
 from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.tuning.settings import Tuning
@@ -18,6 +25,8 @@ ON_BOTH, ON_SOURCE = "both branches", "the source's branch"  # whose uncondition
 TRUTH, UNCHANGED = "truth", "unchanged"  # no edit, but what the VAE makes of the true clip and of the source
 APART = ()  # key frames of a model that is not inflated: each frame looks at itself
 AS_IN_PAPER = " (as in the paper)"
+# The presets' own mask, for latents alone.
+MASK_ALONE = {"mask_from": WORDS, "threshold": AUTOMATIC, "mask_self_attention": False, "latent_window": Window(0, 1)}
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,8 @@ class Method:
     preset's; preset: instead of the one of the case; strength: SDEdit's denoise, 0..1, and own_noise: whether its
     frames get different noise; label, refinement, steps: of the inversion; null_text: None, ON_BOTH or ON_SOURCE, and
     whether it is optimised as published; tuned: None for the demo model as it is; way TUNE_A_VIDEO
-    inverts with the empty prompt and samples as any model.
+    inverts with the empty prompt and samples as any model; masked: FREE with the latent mask of the case's preset,
+    where that has one; given_place: the edit's true place is the mask; weights: another demo model's file.
     """
 
     name: str
@@ -56,39 +66,73 @@ class Method:
     null_text: str | None = None
     published_null_text: bool = False
     tuned: Tuned | None = None
+    masked: bool = False
+    given_place: bool = False
+    weights: str = ""
 
     def settings(self, case: Case) -> BlendSettings:
         """How the edit is fused."""
         if self.way == FREE:
-            return BlendSettings(self_window=Window(0, 0), cross_window=Window(0, 0))
+            masks = MASK_ALONE if self.masked and PRESETS[case.preset].mask_from == WORDS else {}
+            return BlendSettings(self_window=Window(0, 0), cross_window=Window(0, 0), **masks)
         name = self.preset or case.preset
+        if self.given_place:
+            place = {"mask_from": INPUT_MASK, "mask": case.edited_region().float(), "latent_window": Window(0, 1)}
+            return replace(PRESETS[name], **place, **self.changes)
         published = name + AS_IN_PAPER
         return replace(PRESETS[published if self.as_in_paper and published in PRESETS else name], **self.changes)
 
 
 OURS = Method("ours")
+AS_IT_WAS, AS_IT_SHOULD_BE = (
+    Method("clip unchanged (through the VAE)", UNCHANGED),
+    Method("truth (through the VAE)", TRUTH),
+)
+DDIM = Method("DDIM inversion + new prompt", FREE, key_frames=APART)
+DDIM_MASKED = Method("DDIM inversion + new prompt + latent mask", FREE, masked=True)
+# Null text from the source's prompt and with one inner step, which guides the edit away from that prompt.
+QUICK_NULL_TEXT = Method(
+    "prompt-to-prompt + null text, frame by frame",
+    key_frames=APART,
+    changes={"attention_from": RECONSTRUCTION},
+    null_text=ON_BOTH,
+)
+# From the empty prompt, each step from the one before, at most ten inner steps, the negative of both branches.
+PUBLISHED_NULL_TEXT = replace(
+    QUICK_NULL_TEXT, name="prompt-to-prompt + null text as published, frame by frame", published_null_text=True
+)
+IN_PAPER = Method("ours, presets as in the paper", as_in_paper=True)
+GIVEN_PLACE = Method("ours, given the place", preset="shape", given_place=True)
+REWEIGHTED = Method("re-weight (Video-P2P)", preset="re-weight (Video-P2P)")
+
+
+def sdedit(strength: float) -> Method:
+    return Method(f"SDEdit {strength}, frame by frame", SDEDIT, key_frames=APART, strength=strength)
+
+
+def first_table() -> list[Method]:
+    """Of the first list: the baselines, then ours; between what no edit and what no method can reach."""
+    baselines = [DDIM, *map(sdedit, (0.4, 0.6, 0.8)), QUICK_NULL_TEXT, Method("inflation, no fusion", FREE)]
+    return [AS_IT_WAS, *baselines, IN_PAPER, OURS, AS_IT_SHOULD_BE]
 
 
 def main_table() -> list[Method]:
-    """As the paper's Table 1: the baselines, then ours; between what no edit and what no method can reach."""
-    return [
-        Method("clip unchanged (through the VAE)", UNCHANGED),
-        Method("DDIM inversion + new prompt", FREE, key_frames=APART),
-        *(
-            Method(f"SDEdit {strength}, frame by frame", SDEDIT, key_frames=APART, strength=strength)
-            for strength in (0.4, 0.6, 0.8)
-        ),
-        Method(
-            "prompt-to-prompt + null text, frame by frame",
-            key_frames=APART,
-            changes={"attention_from": RECONSTRUCTION},
-            null_text=ON_BOTH,
-        ),
-        Method("inflation, no fusion", FREE),
-        Method("ours, presets as in the paper", as_in_paper=True),
-        OURS,
-        Method("truth (through the VAE)", TRUTH),
-    ]
+    """Of the second list, as the paper's Table 1 and with the two baselines that the first list lacks."""
+    baselines = [DDIM, DDIM_MASKED, *map(sdedit, (0.4, 0.6, 0.8)), PUBLISHED_NULL_TEXT]
+    return [AS_IT_WAS, *baselines, IN_PAPER, OURS, GIVEN_PLACE, REWEIGHTED, AS_IT_SHOULD_BE]
+
+
+def applies(method: Method, case: Case) -> bool:
+    """Whether a row has a case: null text as published takes ten times as long as ours, and is shown where words are
+    swapped in short clips; a latent mask needs a preset with one; a place is given where a thing is added."""
+    if case.word or method == REWEIGHTED:
+        return bool(case.word) and method in (OURS, REWEIGHTED)
+    if method.published_null_text:
+        words = case.source_prompt.split(), case.target_prompt.split()
+        return len(words[0]) == len(words[1]) and case.frames <= 8
+    if method.masked:
+        return PRESETS[case.preset].mask_from == WORDS
+    return not method.given_place or case.kind == "addition"
 
 
 def untied(key_frames: tuple[str, ...], name: str) -> Method:

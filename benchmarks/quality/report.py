@@ -10,7 +10,7 @@ from benchmarks.cost.report import machine, machine_in_words
 from . import noise, pictures
 from .cases import Case
 from .measures import MEASURES
-from .methods import ABLATIONS, CURVES, FREE, FUSED, GUIDANCE, OURS, STEPS, TRUTH, UNCHANGED, main_table, preset_sweep
+from .methods import ABLATIONS, CURVES, FREE, FUSED, GUIDANCE, OURS, STEPS, TRUTH, UNCHANGED, first_table, preset_sweep
 from .runs import read_figures
 from .tables import paired_difference, rows
 
@@ -59,7 +59,7 @@ def write(
     shown: cases of each main table; varied: of the ablations, empty for none; swept: of each preset's sweep; groups:
     the reduced list; memory: bytes.
     """
-    methods = main_table()
+    methods = first_table()
     tables = {title: with_memory(rows(cases, methods), memory) for title, cases in shown.items()}
     ablations = {title: rows(varied, list_) for title, list_ in ABLATIONS.items()} if varied else {}
     sweeps = {preset: rows(cases, preset_sweep(preset)) for preset, cases in swept.items()}
@@ -197,7 +197,7 @@ def markdown(table: list[dict], columns) -> str:
 def differences(cases: list[Case]) -> str:
     names = ("success", "kept", "psnr_inside", "psnr_outside", "perceptual", "difference_error", "flicker", "tem_con")
     lines = [["ours minus", *(COLUMNS[name][0] for name in names)]]
-    for method in main_table():
+    for method in first_table():
         if method.way in (TRUTH, UNCHANGED) or method.name == OURS.name:
             continue
         pairs = [(name, *paired_difference(cases, OURS, method, name)) for name in names]
@@ -214,7 +214,7 @@ def differences(cases: list[Case]) -> str:
 
 
 def by_kind(cases: list[Case]) -> str:
-    methods = main_table()
+    methods = first_table()
     lines = [["method", *dict.fromkeys(case.kind for case in cases)]]
     for method in methods:
         cells = [method.name]
@@ -246,7 +246,7 @@ def as_table(lines: list[list[str]]) -> str:
 
 def worst_cases(cases: list[Case]) -> list[Case]:
     """Those where ours is farthest below the ceiling that the VAE sets."""
-    truth = main_table()[-1]
+    truth = first_table()[-1]
     return sorted(cases, key=lambda case: read_figures(case, OURS)["psnr"] - read_figures(case, truth)["psnr"])[:WORST]
 
 

@@ -5,6 +5,7 @@ import json
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -26,10 +27,12 @@ def clip_path(case: Case, method: Method) -> Path:
 
     Named by everything that goes into it but the code: after a change of the method, delete the folder.
     """
-    told_by_settings = ("name", "preset", "changes", "as_in_paper", "tuned")
+    told_by_settings = ("name", "preset", "changes", "as_in_paper", "tuned", "masked", "weights")
     asked = {name: value for name, value in unusual(method).items() if name not in told_by_settings}
     if method.tuned is not None:
         asked["tuned"] = unusual(method.tuned.settings), method.tuned.after
+    if method.weights:
+        asked["weights"] = _digest(method.weights)
     asked |= {"case": asdict(case), "settings": str(method.settings(case))}
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
     return FOLDER / case.name / f"{digest}.png"
@@ -82,7 +85,13 @@ def _work(job) -> int:
 
 def _measured_by() -> str:
     """What told the figures: the version of the measures and the judge's weights."""
-    return f"{measures.VERSION} {hashlib.sha256(judge.WEIGHTS.read_bytes()).hexdigest()[:16]}"
+    return f"{measures.VERSION} {_digest(str(judge.WEIGHTS))}"
+
+
+@lru_cache
+def _digest(path: str) -> str:
+    """What tells a file's contents from others'."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def _single_thread() -> None:
@@ -92,8 +101,8 @@ def _single_thread() -> None:
 
 
 def _make_case(job: list[tuple[Case, Method]]) -> tuple[str, int]:
-    """Makes and measures the clips of one case in a process of the pool."""
-    editor, network = Editor(), judge.load_judge()
+    """Makes and measures the clips of one case, all with one model, in a process of the pool."""
+    editor, network = Editor(job[0][1].weights), judge.load_judge()
     for case, method in job:
         path = clip_path(case, method)
         figures = path.with_suffix(".json")
