@@ -109,7 +109,7 @@ def moved(scene: world.Scene, frames: int, paths: tuple[tuple[float, float, floa
     """One scene for each frame: each thing goes along its path, with its own place in the middle of it."""
     clip = []
     for frame in range(frames):
-        passed = frame / (frames - 1) - 0.5
+        passed = frame / (frames - 1) - 0.5 if frames > 1 else 0.0
         things = tuple(
             replace(thing, x=thing.x + x * passed, y=thing.y + y * passed, angle=thing.angle + turn * passed)
             for thing, (x, y, turn) in zip(scene.things, paths)
