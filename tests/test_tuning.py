@@ -10,6 +10,7 @@ import folder_paths
 import pytest
 import torch
 from comfy.model_base import ModelType
+from safetensors.torch import load_file
 
 from edit_cases import SMALL_UNET, clip_latent, conditioning, prompt_edit, small_model
 from fatezero_pack.fatezero.network.model_identity import fingerprint
@@ -378,6 +379,29 @@ def test_adamw_in_8_bits(monkeypatch):
     latent = clip_latent(3, 8, 8)
     less = plan_memory(small_model(), latent, replace(SMALL, eight_bit=True), "on").state
     assert less / plan_memory(small_model(), latent, SMALL, "on").state == 10 / 16
+
+
+@pytest.mark.slow
+def test_adamw_of_bitsandbytes(tmp_path, tuned_small):
+    """Beside AdamW's losses; cancelled and gone on with as in one go. The tests' environment does not bring it."""
+    pytest.importorskip("bitsandbytes")
+    *_, progress = tuned_small
+    settings = replace(SMALL, eight_bit=True)
+    whole, first = tune_small(small_model(), settings)
+    assert first.losses == pytest.approx(progress.losses, rel=0.02) and first.losses != progress.losses
+
+    def cancel(step, loss):
+        if step == 3:
+            comfy.model_management.interrupt_current_processing()
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        tune_small(small_model(), settings, on_loss=cancel, unfinished=UnfinishedTuning(str(tmp_path), "x"))
+    kept = load_file(UnfinishedTuning(str(tmp_path), "x").path)
+    assert any(tensor.dtype == torch.uint8 for name, tensor in kept.items() if "state1" in name)
+    again, second = tune_small(small_model(), settings, unfinished=UnfinishedTuning(str(tmp_path), "x"))
+    assert second.continued_after == 4 and second.losses == first.losses
+    kept = [tuned_state_of(model).tensors for model in (whole, again)]
+    assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
 
 
 def test_an_inpainting_checkpoint():
