@@ -52,6 +52,10 @@ def test_parts_of_a_clip_follow_each_other(clip):
     ]
     with pytest.raises(Refusal, match=r"'batch' 3 begins at frame 26, but clip.mp4 has 24 frames; all of its parts"):
         load(batch=3, start=2, every_nth=2, count=4)
+    with pytest.raises(
+        Refusal, match=r"begins at frame 20, but clip.mp4 with 'force rate' 4 has \d+ frames; all of its"
+    ):
+        load(batch=5, count=4, force_rate=4.0)
     assert "'batch' counts parts" in VideoLoad.validate_inputs(file=None, batch=1, count=0)
 
 

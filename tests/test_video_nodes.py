@@ -200,7 +200,13 @@ BROKEN[2, 5, 5, 1] = torch.inf
         (dict(images=torch.rand(1, 16, 16, 1)), "expected frames, height, width and 3 colours"),
         (
             dict(compare_with=torch.rand(4, 16, 16, 3)),
-            "'compare with' has 4 frames of 16x16 but 'images' has 3 frames of 16x16",
+            "'compare with' has 4 frames of 16x16 but 'images' has 3 frames of 16x16; connect clips of the same "
+            "length: where a video model's VAE has left the last frames out, set 'count' of Video Load to as many",
+        ),
+        (
+            dict(compare_with=torch.rand(2, 16, 16, 3)),
+            "'compare with' has 2 frames of 16x16 but 'images' has 3 frames of 16x16; connect clips of the same length "
+            "and size",
         ),
         (dict(compare_with=torch.rand(3, 16, 24, 3)), "'compare with' has 3 frames of 24x16"),
         (dict(compare_with=BROKEN), "'compare with' has invalid numbers"),

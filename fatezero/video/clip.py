@@ -75,8 +75,9 @@ class Selection:
         if available == 0:
             raise Refusal(f"{name} has no frames; choose another file.")
         if self.first >= available and self.batch:
+            clip = f"{name} with 'force rate' {self.rate:g}" if self.rate else name
             raise Refusal(
-                f"'batch' {self.batch} begins at frame {self.first}, but {name} has {available} "
+                f"'batch' {self.batch} begins at frame {self.first}, but {clip} has {available} "
                 f"frame{'s' * (available > 1)}; all of its parts are done."
             )
         if self.first >= available:

@@ -11,6 +11,7 @@ from ..refusal import Refusal
 from .sizes import LITTLE, cut, size_of_side
 
 FITS = ("crop", "pad", "stretch")
+MOST_LEFT_OUT = 7  # frames, by the VAE of a video model: LTX-Video keeps 1 + 8 k, Wan 1 + 4 k
 
 # FFmpeg's flags bicubic, accurate rounding and full chroma. Its defaults make colours 1/255 too dark on the average.
 ACCURATE_COLORS = 0x4 | 0x40000 | 0x2000
@@ -176,11 +177,17 @@ def check_same_size(images: torch.Tensor, name: str, other: torch.Tensor, other_
     Raises:
         Refusal: They differ.
     """
-    if images.shape[:3] != other.shape[:3]:
+    if images.shape[:3] == other.shape[:3]:
+        return
+    if images.shape[1:3] == other.shape[1:3] and 0 < len(other) - len(images) <= MOST_LEFT_OUT:
         raise Refusal(
-            f"'{other_name}' has {_describe(other)} but '{name}' has {_describe(images)}; connect "
-            "clips of the same length and size."
+            f"'{other_name}' has {_describe(other)} but '{name}' has {_describe(images)}; connect clips of the same "
+            "length: where a video model's VAE has left the last frames out, set 'count' of Video Load to as many."
         )
+    raise Refusal(
+        f"'{other_name}' has {_describe(other)} but '{name}' has {_describe(images)}; connect "
+        "clips of the same length and size."
+    )
 
 
 def _describe(images: torch.Tensor) -> str:
