@@ -33,12 +33,41 @@ def edit_place(
     """
     if settings.mask_from == NO_MASK or (reads_words(settings) and not edit.source_mask_tokens):
         return None
-    count, last = min(frames, source.frames), source.frames - 1
-    chosen = [round(index * last / (count - 1)) for index in range(count)] if count > 1 else [last // 2]
+    chosen = _spaced(source.frames, frames)
     width, height = clip_size(source)
-    pictures = latent_pictures(source.trajectory[0][chosen], latent_format).movedim(-1, 1)
-    pictures = torch.nn.functional.interpolate(pictures, size=(height, width)).movedim(1, -1).cpu()
-    return torch.cat(list(overlay(pictures, _mask(source, edit, settings, chosen))), dim=1)[None]
+    pictures = latent_pictures(source.trajectory[0][chosen], latent_format)
+    return _strip(pictures, _mask(source, edit, settings, chosen), (height, width))
+
+
+def coupled_place(latent: torch.Tensor, mask: torch.Tensor, latent_format: Any, frames: int = FRAMES) -> torch.Tensor:
+    """The same of a video model's clip, of which a latent frame is one picture.
+
+    Args:
+        latent: [1, c, F, h, w], scaled as the model is fed.
+        mask: Where the edit acts, [1, 1, F, h, w] of 0..1.
+        latent_format: ComfyUI's, for the colours and the size of a cell.
+        frames: As of `edit_place`.
+
+    Returns:
+        IMAGE [1, H, frames·W, 3] of 0..1.
+    """
+    chosen = _spaced(latent.shape[2], frames)
+    size = tuple(cells * latent_format.spacial_downscale_ratio for cells in latent.shape[3:])
+    cells = mask[0, 0, chosen].float().cpu()[:, None]
+    mask = torch.nn.functional.interpolate(cells, size=size)[:, 0]  # as it is: in steps of a cell
+    return _strip(latent_pictures(latent[0].movedim(1, 0)[chosen], latent_format), mask, size)
+
+
+def _spaced(count: int, most: int) -> list[int]:
+    """At most so many of a clip's frames, evenly spaced; a single one is the middle one."""
+    most, last = min(most, count), count - 1
+    return [round(index * last / (most - 1)) for index in range(most)] if most > 1 else [last // 2]
+
+
+def _strip(pictures: torch.Tensor, mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Pictures [n, h, w, 3] at a size (height, width) beside each other, tinted by a mask [1 or n, H, W] of it."""
+    pictures = torch.nn.functional.interpolate(pictures.movedim(-1, 1), size=size).movedim(1, -1).cpu()
+    return torch.cat(list(overlay(pictures, mask)), dim=1)[None]
 
 
 def latent_pictures(latents: torch.Tensor, latent_format: Any) -> torch.Tensor:

@@ -73,3 +73,9 @@ def hidden_width(model) -> int:
     """The channels of a token within a ModelPatcher's network."""
     network = model.model.diffusion_model
     return network.dim if family_of(model) is WAN else network.inner_dim
+
+
+def head_count(model) -> int:
+    """The heads of attention in a ModelPatcher's network."""
+    network = model.model.diffusion_model
+    return network.num_heads if family_of(model) is WAN else network.num_attention_heads
