@@ -1,11 +1,13 @@
 """Coupled Edit Sampler: edits a clip with a video model, without inverting it."""
 
+from functools import partial
+
 import comfy.samplers
-import latent_preview
 import torch
 
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.coupled_check import check_levels, check_options, check_pair, check_prompts, check_video_latent
+from ..fatezero.edit.coupled_mask import MASKS, MaskSettings, check_mask_from, coupled_mask, mask_line
 from ..fatezero.edit.coupled_sampling import (
     CoupledGuider,
     CoupledProgress,
@@ -14,11 +16,15 @@ from ..fatezero.edit.coupled_sampling import (
     price,
     steps_of_models,
 )
-from ..fatezero.masks.latent_frames import mask_to_latent
-from ..fatezero.network.transformer.families import require_family
+from ..fatezero.edit.settings import INPUT_MASK
+from ..fatezero.masks.clip_look import SIGMA
+from ..fatezero.network.transformer.families import Family, require_family
+from ..fatezero.network.transformer.word_maps import ALL, PARTS
 from ..fatezero.refusal import Refusal
+from ..fatezero.report.edit_place import FRAMES, coupled_place
 from .shared.blend_inputs import SEARCHED_FOR
 from .shared.checked import checked
+from .shared.place_preview import callback_beside, show_picture
 from .shared.wire_types import PromptEditType
 
 NODE = "Coupled Edit Sampler"
@@ -106,6 +112,35 @@ class CoupledEditSampler(io.ComfyNode):
                     tooltip="The sigma below which 'low noise model' goes on: 0.875 for text to video, 0.9 for image "
                     "to video. Not used without it.",
                 ),
+                io.Combo.Input(
+                    "mask_from",
+                    options=list(MASKS),
+                    default=INPUT_MASK,
+                    optional=True,
+                    tooltip="Where the clip may change: in 'mask' (everywhere without one), where the model sees the "
+                    "words that change ('mask words' of Edit Prompts), or where both agree. For words the model looks "
+                    "at the clip once before it edits; the edge moves in steps of 16 or 32 pixels, 4 or 8 frames.",
+                ),
+                io.Float.Input(
+                    "mask_threshold",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=0.001,
+                    optional=True,
+                    tooltip="How strongly a place must belong to the words, relative to the strongest place in the "
+                    "latent frame; lower makes a larger mask. 0 finds it by itself in each.",
+                ),
+                io.Combo.Input(
+                    "mask_blocks",
+                    options=list(PARTS),
+                    default=ALL,
+                    optional=True,
+                    advanced=True,
+                    tooltip="The model's blocks that the words' places are read from. Which see them best differs "
+                    "from model to model; look at the picture on this node.",
+                ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited clip, for VAE Decode.")],
             hidden=[io.Hidden.unique_id],
@@ -128,33 +163,53 @@ class CoupledEditSampler(io.ComfyNode):
         mask=None,
         low_noise_model=None,
         boundary=0.875,
+        mask_from=INPUT_MASK,
+        mask_threshold=0.5,
+        mask_blocks=ALL,
         **options,
     ) -> io.NodeOutput:
-        family, samples = require_family(model), latent["samples"]
-        check_video_latent(model, samples)
-        if latent.get("noise_mask") is not None:
-            raise Refusal("'latent' has a noise mask, which is not used here; connect it as 'mask'.")
-        check_prompts(edit, source, positive)
-        check_options(model)
-        if low_noise_model is not None:
-            check_pair(model, low_noise_model)
-        if mask is not None:
-            mask = mask_to_latent(mask[None] if mask.ndim == 2 else mask, family.frames_per_latent, samples.shape)
-        settings = CoupledSettings(**options, mask=mask)
+        family, samples = _check(model, low_noise_model, edit, source, positive, latent)
+        where = MaskSettings(mask_from, mask_threshold, mask_blocks)
+        check_mask_from(where, edit, mask)
         sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps)
         check_levels(sigmas, scheduler)
-        show_text(cls, price(model, samples.shape, settings, len(sigmas) - 1, cfg))
-        callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
-        progress, edited = CoupledProgress(torch.Generator().manual_seed(seed)), samples
+        looking = model if low_noise_model is None or boundary <= SIGMA else low_noise_model
+        cells = coupled_mask(looking, family, edit, source, samples, where, mask, seed)
+        settings, count = CoupledSettings(**options, mask=cells), len(sigmas) - 1
+        told = [price(model, samples.shape, settings, count, cfg), mask_line(where, edit, cells)]
+        show_text(cls, "\n".join(filter(None, told)))
+        place = partial(_place, model, samples, cells)
+        callback, edited = callback_beside(model, count, place), samples
+        progress = CoupledProgress(torch.Generator().manual_seed(seed))
         ranges = steps_of_models(sigmas, settings.skip, None if low_noise_model is None else boundary)
         for stage, run in zip((model, low_noise_model), ranges):
             if run:
-                guider = CoupledGuider(stage, family, edit, settings, len(sigmas) - 1)
+                guider = CoupledGuider(stage, family, edit, settings, count)
                 guider.set_prompts(source, positive, negative, cfg)
                 sampler = CoupledSampler(guider, progress, run)
                 noise = torch.zeros_like(samples)
                 edited = guider.sample(noise, samples, sampler, sigmas, callback=callback, seed=seed)
-        return io.NodeOutput({"samples": edited})
+        return io.NodeOutput({"samples": edited}, ui=show_picture(cls, place()))
+
+
+def _check(model, low_noise_model, edit, source, positive, latent) -> tuple[Family, torch.Tensor]:
+    """The model's family and the clip's latent, [1, c, F, h, w]; refuses what cannot be edited."""
+    family, samples = require_family(model), latent["samples"]
+    check_video_latent(model, samples)
+    if latent.get("noise_mask") is not None:
+        raise Refusal("'latent' has a noise mask, which is not used here; connect it as 'mask'.")
+    check_prompts(edit, source, positive)
+    check_options(model)
+    if low_noise_model is not None:
+        check_pair(model, low_noise_model)
+    return family, samples
+
+
+def _place(model, samples: torch.Tensor, cells: torch.Tensor | None, frames: int = FRAMES) -> torch.Tensor | None:
+    """The picture of where the edit acts; None for everywhere."""
+    if cells is None:
+        return None
+    return coupled_place(model.model.process_latent_in(samples), cells, model.model.latent_format, frames)
 
 
 def _share(name: str, default: float, tooltip: str, most: float = 1.0) -> io.Float.Input:

@@ -1,11 +1,13 @@
 """Coupled Edit Sampler on small Wan and LTX-Video models with random weights."""
 
+import re
 from types import SimpleNamespace
 
 import comfy.samplers
 import pytest
 import torch
 
+from fatezero_pack.fatezero.edit.coupled_mask import MaskSettings, coupled_mask, words_of_latent
 from fatezero_pack.fatezero.edit.coupled_sampling import (
     CoupledGuider,
     CoupledProgress,
@@ -14,11 +16,25 @@ from fatezero_pack.fatezero.edit.coupled_sampling import (
     price,
     steps_of_models,
 )
+from fatezero_pack.fatezero.edit.settings import WORDS, WORDS_IN_MASK
+from fatezero_pack.fatezero.masks.clip_look import look_for_words
 from fatezero_pack.fatezero.masks.latent_frames import mask_to_latent
 from fatezero_pack.fatezero.network.transformer.families import family_of
+from fatezero_pack.fatezero.network.transformer.word_maps import (
+    ALL,
+    FIRST,
+    LAST,
+    MIDDLE,
+    PARTS,
+    WordMapReader,
+    blocks_in,
+    token_grid,
+)
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.refusal import Refusal
+from fatezero_pack.fatezero.report.edit_place import coupled_place
+from fatezero_pack.nodes import coupled_sampler as node
 from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
 from fatezero_pack.nodes.edit_prompts import EditPrompts
 from oracles.stored_transformer_maps import StoredMaps
@@ -351,3 +367,89 @@ def test_masks_come_to_latent_frames():
     mask[5, 10, 20] = 1
     cells = mask_to_latent(mask, 4, torch.Size([1, 16, 3, 8, 10]))
     assert cells.shape == (1, 1, 3, 8, 10) and cells.nonzero().tolist() == [[0, 0, 2, 1, 2]]
+
+
+def test_words_of_the_clip_are_read_as_the_softmax_of_its_text_attention(model, latent, tokens):
+    """All blocks but the last, against maps from queries and keys that a hook of another node has kept."""
+    family, prompt, kept = family_of(model), tokens(SOURCE), []
+    patched = model.clone()
+
+    def attention(function, query, key, value, heads, mask=None, **named):
+        if key.shape[1] == prompt.length:
+            scores = torch.einsum("qhd,khd->hqk", *(part[0].unflatten(-1, (heads, -1)) for part in (query, key)))
+            scores = scores * (query.shape[-1] // heads) ** -0.5
+            kept.append((scores if mask is None else scores + mask.reshape(1, 1, -1)).softmax(-1).mean(0))
+        return function(query, key, value, heads, mask, **named)
+
+    patched.model_options["transformer_options"]["optimized_attention_override"] = attention
+    maps = look_for_words(patched, family, conditioning(prompt), latent, part=FIRST, tokens=prompt.end + 1, seed=2)
+    grid = token_grid(model, latent.shape)
+    expected = kept[0].view(*grid, -1).movedim(-1, 1)[:, : prompt.end + 1]
+    assert len(kept) == 3 and maps.shape == expected.shape and difference(maps, expected) < 1e-5
+    every = look_for_words(patched, family, conditioning(prompt), latent, part=ALL, seed=2)
+    assert every.shape[1] == prompt.length and torch.allclose(every.sum(dim=1), torch.ones(()), atol=1e-5)
+    assert difference(every[:, : prompt.end + 1], maps) > 1e-3
+
+
+def test_a_mask_of_words_holds_the_clip_outside(model, latent, tokens):
+    """Where the mask is 0 the clip stays, where it is 1 the edit is that of a drawn mask of the same cells."""
+
+    def masked(**changes):
+        return execute(model, latent, tokens, steps=STEPS, **changes).args[0]["samples"]
+
+    words = MaskSettings(mask_from=WORDS, threshold=0.8)
+    edit = make_prompt_edit(tokens(SOURCE), tokens(TARGET))
+    cells = coupled_mask(model, family_of(model), edit, conditioning(tokens(SOURCE)), latent, words)
+    assert cells.shape == (1, 1, 3, 8, 10) and 0.02 < cells.mean() < 0.9 and set(cells.unique().tolist()) == {0, 1}
+    edited = masked(mask_from=WORDS, mask_threshold=0.8)
+    outside = (cells == 0).expand_as(latent)
+    assert (edited - latent)[outside].abs().max() < 1e-5 and (edited - latent)[~outside].abs().max() > 1e-2
+    assert difference(masked(mask_from=WORDS, mask_threshold=0.1), edited) > 1e-3
+    left = torch.zeros(64, 80)
+    left[:, :40] = 1
+    both = masked(mask_from=WORDS_IN_MASK, mask_threshold=0.8, mask=left)
+    assert torch.equal(masked(mask_from=WORDS, mask_threshold=0.8, mask=left), edited), "the drawn mask has no part"
+    assert (both - latent)[..., 5:].abs().max() < 1e-5 and (both - latent).abs().max() > 1e-2
+
+
+def test_a_mask_of_words_moves_in_steps_of_a_patch(tokens):
+    """Also where patches of 2 x 2 cells reach beyond a latent of odd sizes."""
+    maps = torch.rand(2, 20, 16, 18, generator=torch.Generator().manual_seed(3))
+    edit = make_prompt_edit(tokens(SOURCE), tokens(TARGET))
+    cells = words_of_latent(maps, edit, 0.9, torch.Size([1, 16, 2, 31, 35]), (1, 2, 2))
+    assert cells.shape == (1, 1, 2, 31, 35) and 0.05 < cells.mean() < 0.95
+    assert torch.equal(cells[..., :-1:2, :-1:2], cells[..., 1::2, 1::2])
+    assert token_grid(wan(), cells.shape) == (2, 16, 18)
+
+
+def test_what_a_mask_of_words_needs_is_said(model, latent, tokens):
+    added = make_prompt_edit(tokens("red circle"), tokens("red circle on grass"))
+    with pytest.raises(Refusal, match="'mask from' is words but no word of the source prompt is replaced"):
+        execute(model, latent, tokens, edit=added, mask_from=WORDS)
+    with pytest.raises(Refusal, match="'mask from' is words inside mask input but nothing is connected to 'mask'"):
+        execute(model, latent, tokens, mask_from=WORDS_IN_MASK)
+    reader = WordMapReader((3, 4, 5), 2, range(1))
+    with pytest.raises(Refusal, match="'model' looks at more than the clip"):
+        reader.look(torch.zeros(1, 80, 8), torch.zeros(1, 6, 8), None)
+
+
+def test_the_mask_of_a_coupled_edit_is_told_and_shown(model, latent, tokens, monkeypatch):
+    told = []
+    monkeypatch.setattr(node, "show_text", lambda _, text: told.append(text))
+    shown = execute(model, latent, tokens, mask_from=WORDS, mask_threshold=0.8)
+    assert re.search(r"\nmask of red, circle: \d+% of the clip may change$", told[-1])
+    assert len(shown.ui["images"]) == 1
+    assert execute(model, latent, tokens, mask=torch.ones(64, 80)).ui["images"] and told[-1].endswith(
+        "\nmask: 100% of the clip may change"
+    )
+    assert not execute(model, latent, tokens).ui and "mask" not in told[-1]
+    picture = coupled_place(torch.zeros_like(latent), torch.zeros(1, 1, 3, 8, 10), model.model.latent_format)
+    cell = model.model.latent_format.spacial_downscale_ratio
+    assert picture.shape == (1, 8 * cell, 3 * 10 * cell, 3)
+
+
+def test_thirds_of_the_blocks():
+    assert [blocks_in(part, 30) for part in (FIRST, MIDDLE, LAST, ALL)] == [
+        range(10), range(10, 20), range(20, 30), range(30),
+    ]  # fmt: skip
+    assert all(len(blocks_in(part, count)) for part in PARTS for count in (1, 2, 3))

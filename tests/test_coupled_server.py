@@ -33,6 +33,10 @@ def test_a_wan_clip_is_edited_by_its_words(either_server):
     assert run.status == "success", run.error
     edited, clip = saved(either_server, run, "save"), saved(either_server, run, "clip")
     assert edited.shape == (1, 16, 3, 8, 10) and (edited - clip).abs().max() > 1e-3
+    run = either_server.run(graph(TARGET, mask_from="words", mask_threshold=0.9))
+    masked = saved(either_server, run, "save")
+    outside = (masked - clip).abs().amax(dim=1) < 1e-5
+    assert 0 < outside.float().mean() < 1 and run.outputs["edit"]["images"], "outside the words the clip stays"
     run = either_server.run(graph(SOURCE))
     assert (saved(either_server, run, "save") - clip).abs().max() < 1e-4, "the same prompt gives the clip back"
 

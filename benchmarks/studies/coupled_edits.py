@@ -18,6 +18,7 @@ from scipy import stats
 
 from fatezero_pack.demo import world
 from fatezero_pack.demo.video_model import WEIGHTS, load_demo_video_model
+from fatezero_pack.fatezero.edit.coupled_mask import MaskSettings, coupled_mask
 from fatezero_pack.fatezero.edit.coupled_sampling import (
     CoupledGuider,
     CoupledProgress,
@@ -25,6 +26,7 @@ from fatezero_pack.fatezero.edit.coupled_sampling import (
     CoupledSettings,
     steps_of_models,
 )
+from fatezero_pack.fatezero.edit.settings import INPUT_MASK, WORDS
 from fatezero_pack.fatezero.network.transformer.families import family_of
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
@@ -42,13 +44,14 @@ MEASURES = ("inside", "outside", "success", "kept")
 
 @dataclass(frozen=True)
 class Setting:
-    """How the clips are edited: guidance, what it leads away from, and CoupledSettings."""
+    """How the clips are edited: guidance, what it leads away from, CoupledSettings, and where the mask comes from."""
 
     cfg: float = 1.5
     negative: str = "empty"  # or the source's prompt, which makes guidance act on what the prompts differ in
     cross_until: float = 0.0
     self_until: float = 0.0
     skip: float = 0.0
+    mask_from: str = INPUT_MASK  # with no mask: everywhere
 
     def __str__(self):
         changed = {name: value for name, value in asdict(self).items() if value != getattr(Setting, name)}
@@ -65,6 +68,7 @@ SETTINGS = (
     Setting(cross_until=0.4, cfg=1.0),
     Setting(cross_until=0.4, cfg=3.0),
     Setting(cross_until=0.4, negative="source"),
+    Setting(cross_until=0.4, mask_from=WORDS),
 )
 
 
@@ -92,10 +96,12 @@ class VideoEditor:
         latent = self.vae.encode(case.clip(case.source))
         prompts = case.source_prompt, case.target_prompt
         edit = make_prompt_edit(*(tokenize_prompt(self.clip, prompt) for prompt in prompts))
-        options = asdict(setting)
+        options, family = asdict(setting), family_of(self.model)
         cfg, negative = options.pop("cfg"), case.source_prompt if options.pop("negative") == "source" else ""
+        where, source = MaskSettings(options.pop("mask_from")), self.encode(case.source_prompt)
+        options["mask"] = coupled_mask(self.model, family, edit, source, latent, where, seed=case.seed)
         sigmas = comfy.samplers.calculate_sigmas(self.model.get_model_object("model_sampling"), "simple", steps)
-        guider = CoupledGuider(self.model, family_of(self.model), edit, CoupledSettings(**options), steps)
+        guider = CoupledGuider(self.model, family, edit, CoupledSettings(**options), steps)
         guider.set_prompts(*map(self.encode, prompts), self.encode(negative), cfg)
         (run,) = steps_of_models(sigmas, setting.skip, None)
         sampler = CoupledSampler(guider, CoupledProgress(torch.Generator().manual_seed(case.seed)), run)

@@ -70,9 +70,7 @@ def coupled_mask(
         cells = mask_to_latent(mask[None] if mask.ndim == 2 else mask, family.frames_per_latent, latent.shape)
     if settings.mask_from == INPUT_MASK:
         return cells
-    maps = look_for_words(
-        model, family, source, latent, part=settings.blocks, tokens=edit.source.end + 1, seed=seed
-    )
+    maps = look_for_words(model, family, source, latent, part=settings.blocks, tokens=edit.source.end + 1, seed=seed)
     words = words_of_latent(maps, edit, settings.threshold, latent.shape, patch_size(model))
     return words if cells is None else words * cells
 

@@ -5,14 +5,14 @@ import torch
 
 from ..network.transformer.families import Family, head_count
 from ..network.transformer.row_by_row import install
-from ..network.transformer.word_maps import MIDDLE, WordMapReader, blocks_in, token_grid
+from ..network.transformer.word_maps import ALL, WordMapReader, blocks_in, token_grid
 from ..network.without_guidance import without_guidance
 
-SIGMA = 0.5  # how much noise lies on the clip: of none, a model sees its grain instead of its things
+SIGMA = 0.3  # how much noise lies on the clip: there the demo video model's masks were best, see benchmarks/RESULTS.md
 
 
 def look_for_words(
-    model, family: Family, conditioning, latent: torch.Tensor, *, part: str = MIDDLE, tokens: int | None = None, seed=0
+    model, family: Family, conditioning, latent: torch.Tensor, *, part: str = ALL, tokens: int | None = None, seed=0
 ) -> torch.Tensor:
     """Where the model sees each token of a prompt in a clip; takes one row of one step.
 

@@ -8,7 +8,7 @@ from ..word_maps import cross_attention_map
 from .families import patch_size
 
 FIRST, MIDDLE, LAST, ALL = "first third", "middle third", "last third", "all"
-PARTS = (MIDDLE, FIRST, LAST, ALL)
+PARTS = (ALL, FIRST, MIDDLE, LAST)
 
 
 def blocks_in(part: str, count: int) -> range:
