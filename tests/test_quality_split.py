@@ -1,6 +1,7 @@
 """The second list of the quality benchmark, success that looks where, and how sure its means are."""
 
 import hashlib
+import json
 import math
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.quality import measures, split, split_report
+from benchmarks.quality import figure_tables, measures, report, split, split_report
 from benchmarks.quality.cases import HARD_LIST, HELD_OUT, TUNING, load_cases
 from benchmarks.quality.intervals import excludes_zero, in_words, interval
 from benchmarks.quality.located import Place, overlap, places
@@ -119,12 +120,23 @@ def test_the_interval_covers_what_it_says():
     assert np.mean(inside) == pytest.approx(0.95, abs=0.012)
 
 
+def test_tables_are_what_the_figures_give():
+    """Nobody wrote them by hand: `python -m benchmarks.quality.rewrite`."""
+    page = split_report.PAGE.read_text(encoding="utf-8")
+    for file, text_of in (
+        (split_report.FIGURES, lambda _, section: split_report.text_of(section)),
+        (report.FOLDER / "results.json", report.text_of),
+    ):
+        for name, section in json.loads(file.read_text(encoding="utf-8")).items():
+            assert text_of(name, section) in page, f"{name}: run python -m benchmarks.quality.rewrite"
+
+
 def test_differences_are_paired_and_bold_where_they_show():
     figures = {str(case): {"ours": {"located": 10.0 + case}, "other": {"located": float(case)}} for case in range(5)}
     figures["alone"] = {"ours": {"located": 900.0}}
-    assert split_report.paired(figures, "ours", "other", "located") == [10.0] * 5
-    assert split_report.difference([3.0, 4.0, 5.0], 0).startswith("**+4.0 ±")
-    assert split_report.difference([-3.0, 4.0, 5.0], 0).startswith("+2.0 ±")
+    assert figure_tables.paired(figures, "ours", "other", "located") == [10.0] * 5
+    assert figure_tables.difference([3.0, 4.0, 5.0], 0).startswith("**+4.0 ±")
+    assert figure_tables.difference([-3.0, 4.0, 5.0], 0).startswith("+2.0 ±")
 
 
 def test_rows_have_the_cases_that_they_can_have():

@@ -10,7 +10,7 @@ from dataclasses import replace
 from . import report, split
 from .cases import HELD_OUT, TUNING, load_cases
 from .memory import peaks
-from .methods import ABLATIONS, CURVES, OURS, first_table, preset_sweep
+from .methods import CURVES, OURS, first_table, preset_sweep
 from .noise import reduced_list
 from .runs import available_processes, make_clips
 
@@ -19,7 +19,7 @@ def main():
     parser = argparse.ArgumentParser(
         "dev.py quality", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--short", action="store_true", help="one edit of each kind, and no ablations")
+    parser.add_argument("--short", action="store_true", help="one edit of each kind, and no curves")
     parser.add_argument(
         "--processes",
         type=int,
@@ -40,19 +40,18 @@ def main():
     else:
         shown = {"Held-out edits": [case for case in cases if case.half == HELD_OUT]}
         tuning = [shortened(case) for case in cases if case.half == TUNING]
-        varied = [case for case in tuning if case.name.endswith("_1a") and case.frames > 1]
+        varied = [case for case in tuning if case.frames > 1]
         swept = {
             preset: [case for case in tuning if case.preset == preset]
             for preset in dict.fromkeys(case.preset for case in tuning)
         }
-    varied_methods = [method for table in ABLATIONS.values() for method in table]
-    varied_methods += [method for points in CURVES.values() for _, method in points]
+    varied_methods = [method for points in CURVES.values() for _, method in points]
     stages = {title: [(case, method) for case in group for method in first_table()] for title, group in shown.items()}
     stages["Reduced list"] = [(case, OURS) for variants in reduced_list(cases) for case in variants]
     stages["Preset sweep"] = [
         (case, method) for preset, of_preset in swept.items() for case in of_preset for method in preset_sweep(preset)
     ]
-    stages["Ablations and curves"] = [(case, method) for case in varied for method in varied_methods]
+    stages["Curves"] = [(case, method) for case in varied for method in varied_methods]
     for title, pairs in stages.items():
         if not options.report:
             print(f"{title}:", flush=True)

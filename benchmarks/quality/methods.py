@@ -137,7 +137,7 @@ def applies(method: Method, case: Case) -> bool:
 
 def untied(key_frames: tuple[str, ...], name: str) -> Method:
     """Nothing but the key frames makes frames agree: each starts from noise of its own, without fusion."""
-    return Method(name, SDEDIT, key_frames=key_frames, strength=0.8, own_noise=True)
+    return Method(f"noise apart, {name}", SDEDIT, key_frames=key_frames, strength=0.8, own_noise=True)
 
 
 def video_p2p(preset: str | None = None, guidance: float = GUIDANCE) -> list[Method]:

@@ -42,7 +42,7 @@ def run(options) -> None:
         pairs += pairs_of(varied, methods, options.model)
     if not options.report:
         make_clips(pairs, options.processes)
-    split_report.write(f"{options.split}, {options.model.stem}", pairs, table, ablations, options.frames)
+    split_report.write(f"{options.split}, {options.model.stem}", pairs, options.frames)
 
 
 def fits(name: str, patterns: list[str]) -> bool:

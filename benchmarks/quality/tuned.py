@@ -19,9 +19,10 @@ from fatezero_pack.fatezero.tuning.settings import PRESETS
 
 from .cases import HELD_OUT, TUNING, Case, load_cases
 from .draw_cases import draw_edit
+from .figure_tables import COLUMNS, as_table
 from .methods import APART, ON_BOTH, SDEDIT, TUNE_A_VIDEO, Method, Tuned, video_p2p
 from .pictures import methods_sheet
-from .report import COLUMNS, as_table, markdown, replace_section, without_nan
+from .report import markdown, replace_section, without_nan
 from .runs import make_clips, read_figures
 from .tables import paired_difference, rows
 
