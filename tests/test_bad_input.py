@@ -452,17 +452,17 @@ CASES = {
     ),
     "negative of another encoder in a sampler": (
         lambda run: sample(run, negative=conditioning(EDIT.source, width=768)),
-        "the sampler's negative has 768 channels but 'model' reads 64",
+        "the sampler's 'negative' has 768 channels but 'model' reads 64",
         "use",
     ),
     "NaN in a sampler's negative": (
         lambda run: sample(run, negative=spoilt(negative())),
-        "the sampler's negative holds NaN",
+        "the sampler's 'negative' holds NaN",
         "encode",
     ),
     "a sampler's negative without a prompt": (
         lambda run: sample(run, negative=[[None, {}]]),
-        "the sampler's negative holds no prompt",
+        "the sampler's 'negative' holds no prompt",
         "use",
     ),
     "NaN in the positive": (

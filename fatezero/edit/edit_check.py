@@ -7,7 +7,7 @@ import torch
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
 from ..network.unet.check import check_embedding, refuse_context_windows, require_unet, size_in_pixels
-from ..refusal import Refusal
+from ..refusal import Refusal, shortened
 from ..source.source_check import check_model
 from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
 
@@ -115,10 +115,11 @@ def check_conditioning(guider, edit) -> None:
             "with the target conditioning of Edit Prompts."
         )
     for name, conds in guider.conds.items():
+        called = f"the sampler's '{name}'"
         for cond in conds:
             if cond.get("cross_attn") is None:
-                raise Refusal(f"the sampler's {name} holds no prompt; use CLIP Text Encode or Edit Prompts.")
-            check_embedding(guider.model_patcher, cond["cross_attn"], f"the sampler's {name}")
+                raise Refusal(f"{called} holds no prompt; use CLIP Text Encode or Edit Prompts.")
+            check_embedding(guider.model_patcher, cond["cross_attn"], called)
     for cond in guider.conds["positive"]:
         _check_target(cond, edit)
 
@@ -134,8 +135,8 @@ def _check_target(cond: dict, edit) -> None:
     tokens = cond.get(TOKENS)
     if tokens is not None and tokens.ids != edit.target.ids:
         raise Refusal(
-            f"the sampler's positive says \"{tokens.text}\" but 'edit' goes to "
-            f'"{edit.target.text}"; connect the target conditioning of the same Edit Prompts node.'
+            f"the sampler's positive says \"{shortened(tokens.text)}\" but 'edit' goes to "
+            f'"{shortened(edit.target.text)}"; connect the target conditioning of the same Edit Prompts node.'
         )
     check_target_length(cond["cross_attn"].shape[1], edit, repeated=False)
 
@@ -183,18 +184,18 @@ def check_target_length(key_length: int, edit, repeated: bool = True) -> None:
 
 def check_settings(source, edit, settings) -> None:
     """Windows, threshold and mask in range, and something to make the mask from."""
-    for name, window in (
-        ("self-attention", settings.self_window),
-        ("cross-attention", settings.cross_window),
-        ("latent blend", settings.latent_window),
+    for first, last, window in (
+        ("self-attention from", "self-attention until", settings.self_window),
+        ("cross-attention from", "cross-attention until", settings.cross_window),
+        ("latent blend from", "latent blend until", settings.latent_window),
     ):
         if window is not None and not 0 <= window.start <= window.end <= 1:
             raise Refusal(
-                f"'{name} from' is {window.start} and '{name} until' is {window.end}; choose both "
-                "from 0 to 1, 'from' not above 'until'."
+                f"'{first}' is {window.start} but '{last}' is {window.end}; choose both from 0 to 1, the first not "
+                "above the last."
             )
     if not 0 <= settings.threshold <= 1:
-        raise Refusal(f"'mask threshold' is {settings.threshold}; choose a value from 0 to 1.")
+        raise Refusal(f"'mask threshold' is {settings.threshold}; choose 0 to 1.")
     if settings.mask_from in (WORDS, WORDS_IN_MASK) and not edit.source_mask_tokens:
         also = " and 'latent blend'" if settings.latent_window is not None and settings.mask_from == WORDS else ""
         raise Refusal(

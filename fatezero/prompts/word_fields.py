@@ -108,7 +108,7 @@ def _read(prompt: PromptTokens, text: str, name: str, read_value: Callable[[str,
     """The entries of a text; read_value(value, complaint) reads what stands behind a colon or refuses it."""
     found, taken = [], set[int]()
     for entry, words, value in _entries(prompt, text):
-        read = read_value(value, f"'{name}' has '{shortened(entry)}'{_odd_character(entry, prompt)}")
+        read = read_value(value, _complaint(entry, prompt, name))
         tokens = tuple(token for word in find_words(prompt, words, name) for token in word)
         if not tokens or not taken.isdisjoint(tokens):
             raise Refusal(
@@ -186,9 +186,11 @@ def _number(text: str) -> float:
     return float(unicodedata.normalize("NFKC", text).translate(_ASCII_MARKS))
 
 
-def _odd_character(entry: str, prompt: PromptTokens) -> str:
-    """Names the first character that belongs neither to a word of the prompt nor to a value, if there is one."""
+def _complaint(entry: str, prompt: PromptTokens, name: str) -> str:
+    """The begin of a refusal of an entry; names its first character that belongs neither to a word of the prompt nor to
+    a value, if there is one."""
     for character in entry:
         if not character.isalnum() and not character.isspace() and character not in ":,.-+" + prompt.text:
-            return f" with '{character}' ({unicodedata.name(character, 'a control character').lower()})"
-    return ""
+            called = unicodedata.name(character, "a control character").lower()
+            return f"'{name}' has '{shortened(entry)}' with '{character}' ({called})"
+    return f"'{name}' has '{shortened(entry)}'"

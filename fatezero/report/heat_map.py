@@ -11,7 +11,7 @@ from ..masks.source_mask import maps_at, source_prompt
 from ..prompts.prompt_edit import PromptEdit
 from ..prompts.tokens import Word
 from ..prompts.word_fields import find_words, split_list
-from ..refusal import Refusal
+from ..refusal import Refusal, shortened
 from ..source.source_run import SourceRun
 from ..video.frames import Placement, place, to_float
 from ..video.memory import allocate
@@ -43,7 +43,7 @@ def chosen_words(source: SourceRun, edit: PromptEdit | None, words: str) -> dict
         return {phrase: tuple(token for word in find_words(prompt, phrase) for token in word) for phrase in phrases}
     written = prompt.named_words
     if not written:
-        raise Refusal(f'the source prompt "{prompt.text}" has no words; describe the clip in words.')
+        raise Refusal(f'the source prompt "{shortened(prompt.text)}" has no words; describe the clip in words.')
     masked = set() if edit is None else set(edit.source_mask_tokens)
     changed = [word for word in written if word.indices[0] in masked]
     telling = [word for word in written if word.names_something]

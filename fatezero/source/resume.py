@@ -26,7 +26,7 @@ class UnfinishedInversion:
     def __init__(self, folder: str, steps: int, latent_shape):
         self.folder, self.steps, self.latent_shape = folder, steps, tuple(latent_shape)
         self.finished = 0
-        with explained_disk_errors(f"the folder {folder}", _ADVICE):
+        with explained_disk_errors(folder, _ADVICE):
             os.makedirs(folder, exist_ok=True)
             self._take_over()
 

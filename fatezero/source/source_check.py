@@ -2,7 +2,7 @@
 
 from ..network.model_identity import has_fingerprint
 from ..network.unet.inflation import inflation_of
-from ..refusal import Refusal
+from ..refusal import Refusal, shortened
 
 
 def check_model(model, source) -> None:
@@ -25,7 +25,7 @@ def check_edit(edit, source) -> None:
     """The edit must start from the prompt that was inverted."""
     if source.tokens is not None and source.tokens.ids != edit.source.ids:
         raise Refusal(
-            f'\'edit\' starts from "{edit.source.text}" but "{source.tokens.text}" was inverted; '
+            f'\'edit\' starts from "{shortened(edit.source.text)}" but "{shortened(source.tokens.text)}" was inverted; '
             "use the source conditioning of the same Edit Prompts node for DDIM Invert."
         )
     length = source.conditioning[0][0].shape[1]

@@ -94,8 +94,9 @@ def plan_memory(model, latent: torch.Tensor, settings: Tuning, checkpointing: st
         checkpoint = checkpointing == ON
     memory = TuningMemory(state, activations[checkpoint], checkpoint)
     if memory.total > free:
+        other = "" if checkpoint else ", or set 'checkpointing' to on"
         raise Refusal(
             f"{frames} frames of {width * 8}x{height * 8} take {memory}, but the device has {free / 2**30:.1f} GB; use "
-            "fewer frames or smaller pictures" + ("." if checkpoint else ", or set 'checkpointing' to on.")
+            f"fewer frames or smaller pictures{other}."
         )
     return memory

@@ -9,6 +9,7 @@ import comfy.model_management
 import torch
 
 from ..network.chunk_size import is_out_of_memory
+from ..network.chunked_sampling import MemoryRefusal
 from ..network.option_keys import TOKENS
 from .descent import Descent, Pictures, TuningProgress
 from .first_weights import first_state
@@ -89,9 +90,9 @@ def _loaded(model, memory: TuningMemory) -> Iterator:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        advice = "use fewer frames or smaller pictures" if memory.checkpoint else "set 'checkpointing' to on"
-        raise comfy.model_management.OOM_EXCEPTION(
-            f"memory ran out, of which a step takes {memory}; {advice}."
+        other = "" if memory.checkpoint else ", or set 'checkpointing' to on"
+        raise MemoryRefusal(
+            f"memory ran out, of which a step takes {memory}; use fewer frames or smaller pictures{other}."
         ) from error
     finally:
         for patcher in patchers:

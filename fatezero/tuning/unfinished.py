@@ -43,7 +43,7 @@ class UnfinishedTuning:
             for key, value in run.optimizer.state.get(parameter, {}).items():
                 (tensors if isinstance(value, torch.Tensor) else numbers)[f"{_OPTIMIZER}/{key}/{name}"] = value
         document = {"told": told, "scale": run.scale, "numbers": numbers}
-        with explained_disk_errors(f"the folder {self.folder}", _ADVICE):
+        with explained_disk_errors(self.folder, _ADVICE):
             os.makedirs(self.folder, exist_ok=True)
             write_tensors(self.path, {**tensors, _GENERATOR: generator}, document)
 

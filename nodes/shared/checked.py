@@ -106,17 +106,19 @@ def _check_wire(kinds: list[str], value: Any, name: str) -> None:
             refusals.append(refusal)
     if len(kinds) == 1:
         raise refusals[0]
-    raise Refusal(f"'{name}' is of the type {type(value).__name__}; connect a {' or a '.join(kinds)}.")
+    raise Refusal(f"'{name}' is of the type {type(value).__name__}; connect {' / '.join(kinds)}.")
 
 
 def _check_number(item: io.Int.Input | io.Float.Input, value: Any, name: str) -> None:
     whole = isinstance(item, io.Int.Input)
-    kind, form = ("a whole number", "d") if whole else ("a number", "g")
-    span = f"{item.min:{form}} to {item.max:{form}}"
-    if not isinstance(value, numbers.Integral if whole else numbers.Real):
-        raise Refusal(f"'{name}' is {_shown(value)}; choose {kind} from {span}.")
+    form = "d" if whole else "g"
+    least, most = f"{item.min:{form}}", f"{item.max:{form}}"
+    if whole and not isinstance(value, numbers.Integral):
+        raise Refusal(f"'{name}' is {_shown(value)}; choose a whole number from {least} to {most}.")
+    if not isinstance(value, numbers.Real):
+        raise Refusal(f"'{name}' is {_shown(value)}; choose a number from {least} to {most}.")
     if not (math.isfinite(value) and item.min <= value <= item.max):
-        raise Refusal(f"'{name}' is {value:{form}}; choose {span}.")
+        raise Refusal(f"'{name}' is {value:{form}}; choose {least} to {most}.")
 
 
 def _check_choice(value: Any, options: list, name: str) -> None:

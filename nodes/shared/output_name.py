@@ -80,6 +80,6 @@ def output_place(prefix: str, width: int, height: int, root: io.FolderType = io.
     problem = _folder_problem(prefix, base)
     if problem:
         raise DiskRefusal(problem)
-    with explained_disk_errors(f"the folder of '{prefix}'"):
+    with explained_disk_errors(prefix):
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, base, width, height)
     return OutputPlace(folder, f"{name}_{counter:05}_", subfolder)

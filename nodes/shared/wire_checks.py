@@ -155,8 +155,9 @@ WIRES: dict[str, Callable[[Any, str], None]] = {
 
 
 def _wrong_type(value: Any, name: str, connect: str) -> Refusal:
-    found = "empty" if value is None else f"of the type {type(value).__name__}"
-    return Refusal(f"'{name}' is {found}; connect {connect}.")
+    if value is None:
+        return Refusal(f"'{name}' is empty; connect {connect}.")
+    return Refusal(f"'{name}' is of the type {type(value).__name__}; connect {connect}.")
 
 
 def _has(value: Any, *names: str) -> bool:

@@ -58,9 +58,9 @@ def _check_blocks(diffusion_model) -> None:
     kinds = {type(transformer) for transformer in transformers(diffusion_model)}
     foreign = sorted(kind.__name__ for kind in kinds if not kind.__module__.startswith(("comfy.", "torch.")))
     if foreign or not kinds:
-        found = f"({foreign[0]})" if foreign else f"({type(diffusion_model).__module__})"
+        found = foreign[0] if foreign else type(diffusion_model).__module__
         raise Refusal(
-            f"the attention layers of 'model' are another pack's {found} and do not follow ComfyUI's patches; load the "
+            f"the attention layers of 'model' are another pack's ({found}) and do not follow ComfyUI's patches; load the "
             "checkpoint again, without that pack's node (FLATTEN, Veevee ...)."
         )
 
