@@ -13,11 +13,9 @@ async function load() {
   nodeDefs = own.nodeDefs ?? {};
   texts = own.fatezero?.texts ?? {};
   notes = own.fatezero?.notes ?? {};
-  patterns = Object.entries({ ...own.fatezero?.reports, ...own.fatezero?.errors }).map(([english, other]) => ({
-    sentence: pattern(english),
-    other,
-    namesInput: english.startsWith("'{0}'"),
-  }));
+  patterns = Object.entries({ ...own.fatezero?.reports, ...own.fatezero?.errors })
+    .map(([english, other]) => ({ english, sentence: pattern(english), other }))
+    .sort((one, next) => ownLetters(next.english) - ownLetters(one.english)); // the others might be found in them
   labels = new Map();
   titles = new Map();
   for (const [node, { display_name, inputs }] of Object.entries(nodeDefs)) {
@@ -36,13 +34,25 @@ function pattern(english) {
   return new RegExp("^" + escaped.replace(/\{\d+\}/g, "(.*)") + "$");
 }
 
+function ownLetters(english) {
+  return english.replace(/\{\d+\}/g, "").length;
+}
+
 function translated(text) {
-  for (const { sentence, other, namesInput } of patterns) {
+  for (const { english, sentence, other } of patterns) {
     const found = sentence.exec(text);
-    const part = (place) => (namesInput && place === 0 && labels.get(found[1])) || translated(found[place + 1]);
-    if (found) return other.replace(/\{(\d+)\}/g, (_, place) => part(Number(place)));
+    if (found) return other.replace(/\{(\d+)\}/g, (place, number) => part(english, place, found[Number(number) + 1]));
   }
   return titles.get(text) ?? text;
+}
+
+// What stands in a place of a sentence: the name of an input, a person's own words, or a sentence of ours.
+function part(english, place, text) {
+  if (english.includes(`"${place}"`)) return text;
+  const namesInput = new RegExp(`(^|but |sampler's )'\\${place}'`).test(english);
+  if (namesInput && labels.has(text)) return labels.get(text);
+  const [, quoted] = /^'(.*)'$/.exec(text) ?? [];
+  return labels.has(quoted) ? `'${labels.get(quoted)}'` : translated(text);
 }
 
 function translatedLine(line) {
@@ -64,11 +74,12 @@ export function ownText(english) {
   return texts?.[english] ?? english;
 }
 
-// "Video Load: ..." in the page's language, where its pattern is known; what stands before the name of a node stays.
+// "Video Load: ..." in the page's language, where its pattern is known; what stands before the name of a node stays, and
+// so do the lines below, which ComfyUI adds where memory has run out.
 function translatedError(text) {
-  const [, before, node, sentence] = /^((?:[\w.]+ - )?)([A-Z][^:]*): (.*)$/s.exec(text) ?? [];
+  const [, before, node, sentence, below] = /^((?:[\w.]+ - )?)([A-Z][^:\n]*): (.*)([^]*)$/.exec(text) ?? [];
   const other = titles?.has(node) ? translated(sentence.trim()) : undefined;
-  return other === undefined || other === sentence.trim() ? text : `${before}${titles.get(node)}: ${other}`;
+  return other === undefined || other === sentence.trim() ? text : `${before}${titles.get(node)}: ${other}${below}`;
 }
 
 // Before ComfyUI's own listeners, which show the event.

@@ -146,5 +146,5 @@ def _check_dynamic_combo(item: io.DynamicCombo.Input, value: Any, name: str, nod
 def _shown(value: Any) -> str:
     """A value in a sentence: short texts and numbers as they are, others by their type."""
     if value is None or isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) <= 60):
-        return str(value) if value != "" else "empty"
+        return str(value) if value != "" else "an empty text"
     return f"of the type {type(value).__name__}"
