@@ -467,7 +467,7 @@ CASES = {
     ),
     "NaN in the positive": (
         lambda run: sample(run, positive=spoilt(conditioning(EDIT.target))),
-        "positive holds NaN",
+        "'positive' holds NaN",
         "encode",
     ),
     "combined with another prompt": (

@@ -60,8 +60,8 @@ def _check_blocks(diffusion_model) -> None:
     if foreign or not kinds:
         found = foreign[0] if foreign else type(diffusion_model).__module__
         raise Refusal(
-            f"the attention layers of 'model' are another pack's ({found}) and do not follow ComfyUI's patches; load the "
-            "checkpoint again, without that pack's node (FLATTEN, Veevee ...)."
+            f"the attention layers of 'model' are another pack's ({found}) and do not follow ComfyUI's patches; load "
+            "the checkpoint again, without that pack's node (FLATTEN, Veevee ...)."
         )
 
 
