@@ -29,7 +29,20 @@ CALLS = {
 # Functions that return a sentence or a part of one, and names under which parts are kept.
 FUNCTIONS = {"_name_problem", "_folder_problem", "_missing", "takes", "temporal_fusion", "other_patches", "_complaint"}
 NAMES = {"_REMEDIES", "NOT_IN_FILES", "LIMITS", "OTHER_UNETS", "PART", "SMALLER_CLIP", "_ADVICE", "_EXPECTED"}
-NAMES |= {"advice", "also", "called", "connect", "expected", "found", "hindrance", "kind", "note", "other", "remedy"}
+NAMES |= {
+    "advice",
+    "also",
+    "called",
+    "clip",
+    "connect",
+    "expected",
+    "found",
+    "hindrance",
+    "kind",
+    "note",
+    "other",
+    "remedy",
+}
 NOT_LITERAL = {"problem", "_missing(file)"}  # what such a function has returned
 EXCEPTIONS = {
     "{} holds a {}": "too short to be told from a prompt",
