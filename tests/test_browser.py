@@ -233,7 +233,8 @@ def test_an_error_is_read_where_it_appears(page, problems):
     "language, expected",
     [
         ("zh", "视频加载: “路径”为 nowhere/x.mov，不在 ComfyUI 的输入文件夹中；"),
-        ("ko", "비디오 불러오기: ‘경로’ nowhere/x.mov이 ComfyUI 입력 폴더에 없습니다."),
+        ("ko", "비디오 불러오기: ‘경로’ nowhere/x.mov이(가) ComfyUI 입력 폴더에 없습니다."),
+        ("ru", "Загрузить видео: «путь» — nowhere/x.mov, его нет во входной папке ComfyUI;"),
         ("es", "Cargar video: «ruta» es nowhere/x.mov, que no está en la carpeta de entrada de ComfyUI;"),
         ("pt-BR", "Carregar Vídeo: “caminho” é nowhere/x.mov, que não está na pasta de entrada do ComfyUI;"),
     ],
@@ -245,6 +246,7 @@ def test_nodes_and_refusals_speak_the_language_of_the_page(page, problems, langu
     wider = "sizes => app.graph.nodes.filter(({id, size}) => size[0] > sizes[id] + 1).map(({title}) => title)"
     assert page.evaluate(wider, {str(n["id"]): n["size"][0] for n in workflow("demo_color_edit")["nodes"]}) == []
     choose(page, "path", "nowhere/x.mov")
+    wait_for_text(page, expected)
     page.evaluate("() => app.queuePrompt(0, 1)")
     page.wait_for_function(
         "text => JSON.stringify(app.lastNodeErrors ?? {}).includes(text)", arg=expected, timeout=30_000
@@ -262,7 +264,7 @@ def test_a_preset_sets_its_values(page, page_server, node):
             assert values.get("preset." + name) == settings["default"], f"{option['key']}: {name}"
 
 
-@pytest.mark.parametrize("language", ["en", "zh", "ja"])
+@pytest.mark.parametrize("language", ["en", "zh", "ja", "ko", "ru"])
 def test_help_pages_open(page, page_server, language, problems):
     setting(page, "Comfy.Locale", language)
     page.evaluate(LOAD, workflow("demo_color_edit"))

@@ -59,8 +59,7 @@ function translatedLine(line) {
   const [, mark, text] = /^((?:! )?)(.*)$/.exec(line);
   const columns = text.split(/ {2,}/); // of a table
   if (columns.length > 1) return mark + columns.map(translated).join("  ");
-  const whole = translated(text);
-  if (whole !== text) return mark + whole;
+  for (const whole of [translated(text), translatedError(text)]) if (whole !== text) return mark + whole;
   return mark + text.split(/(?<=\.) (?=[A-Z'])/).map(translated).join(" "); // sentence by sentence
 }
 
