@@ -194,6 +194,18 @@ def labels_of(language):
 
 
 @pytest.mark.parametrize("language", HELP_LANGUAGES)
+def test_help_pages_quote_what_nodes_say(language):
+    """A row that begins with a quotation tells what to do about a sentence: it is quoted as the node shows it."""
+    main = translation(language, "main")["fatezero"]
+    sentences = " ".join([*main["reports"].values(), *main["errors"].values()])
+    for page in HELP.glob(f"*/{language}.md"):
+        for cell in re.findall(r'^\| *([«“"「][^|]*)', page.read_text(encoding="utf-8"), re.MULTILINE):
+            quotations = re.findall(r'[«“"「](.+?)[»”"」]', cell)
+            parts = [part.strip(" :,") for quotation in quotations for part in quotation.split("...")]
+            assert [part for part in parts if part not in sentences] == [], page
+
+
+@pytest.mark.parametrize("language", HELP_LANGUAGES)
 def test_help_pages_say_as_much_as_the_english_one(language):
     """As many headings, entries of lists, rows of tables, code and lines in all: what one gains, all gain."""
     for node in NODES:
