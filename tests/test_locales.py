@@ -213,6 +213,17 @@ def test_help_pages_say_as_much_as_the_english_one(language):
         assert outline(other) == outline(english), node
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_marked_is_shown_marked(language):
+    """Markdown closes no mark between punctuation and a letter: *first (paper)*은 keeps its stars on the page."""
+    texts = [page.read_text(encoding="utf-8") for page in HELP.glob(f"*/{language}.md")]
+    texts += translation(language, "main")["fatezero"]["notes"].values()
+    marked = re.compile(r"(\w?)(?<!\*)(\*\*?)(?![\s*])([^*\n]+)(?<!\s)\2(?!\*)(\w?)")
+    found = [match for text in texts for match in marked.finditer(text)]
+    assert found
+    assert [m[0] for m in found if (m[4] and not m[3][-1].isalnum()) or (m[1] and not m[3][0].isalnum())] == []
+
+
 def outline(page):
     return outline_of(page.read_text(encoding="utf-8"))
 
