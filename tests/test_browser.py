@@ -256,6 +256,47 @@ def test_nodes_and_refusals_speak_the_language_of_the_page(page, problems, langu
     problems.clear()  # the page also writes it into its console
 
 
+@pytest.mark.parametrize(
+    "language, note, error",
+    [
+        (
+            "fr",
+            "En dire plus sur un objet, comme Video-P2P",
+            "Prompts d'édition: « accent » a « red=3 » avec « = » (equals sign) là où un mot et son facteur",
+        ),
+        (
+            "ko",
+            "사물을 더 자세히 말하기(Video-P2P 방식)",
+            "편집 프롬프트: ‘강조’의 'red=3'에 '='(equals sign)이(가) 있습니다. 단어와 배율이 와야 합니다.",
+        ),
+    ],
+)
+def test_notes_and_errors_speak_the_language_of_the_page(page, problems, language, note, error):
+    setting(page, "Comfy.Locale", language)
+    notes = "app.graph.nodes.filter(node => node.type === 'MarkdownNote').map(node => node.widgets[0].value).join()"
+    for _ in range(20):  # until the page has the language
+        page.wait_for_timeout(3000)
+        page.evaluate(LOAD, workflow("demo_p2p_refine"))
+        if note in page.evaluate(notes):
+            break
+    assert note in page.evaluate(notes)
+    picture(page, f"note {language} {page.nodes_2}")
+    page.evaluate(
+        """() => {
+            const node = app.graph.nodes.find(node => node.type === 'FateZeroEditPrompts');
+            node.widgets.find(widget => widget.name === 'emphasis').value = 'red=3';
+            app.queuePrompt(0, 1);
+        }"""
+    )
+    page.wait_for_function(
+        "text => JSON.stringify(app.lastExecutionError ?? {}).includes(text)", arg=error, timeout=90_000
+    )
+    page.wait_for_timeout(1000)
+    picture(page, f"error {language} {page.nodes_2}")
+    setting(page, "Comfy.Locale", "en")
+    problems.clear()  # the page also writes it into its console
+
+
 @pytest.mark.parametrize("node", ["FateZeroAttentionBlend", "FateZeroBlendSampler"])
 def test_a_preset_sets_its_values(page, page_server, node):
     for option in page_server.object_info()[node]["input"]["required"]["preset"][1]["options"]:
