@@ -109,7 +109,7 @@ def test_the_interval_is_that_of_a_case_by_hand():
     assert mean == 2.5 and half_width == pytest.approx(3.1824 * math.sqrt(5 / 3) / 2, rel=1e-4)
     assert excludes_zero(mean, half_width) and not excludes_zero(2.0, half_width)
     assert not excludes_zero(1.0, 0.0) and not excludes_zero(1.0, math.nan)
-    assert math.isnan(interval([7.0])[1]) and math.isnan(interval([])[0])
+    assert interval([7.0, 8.0])[0] == 7.5 and math.isnan(interval([7.0, 8.0])[1]) and math.isnan(interval([])[0])
     assert in_words(2.5, half_width, 1, "+") == "+2.5 ± 2.1" and in_words(math.nan, math.nan, 1) == ""
 
 

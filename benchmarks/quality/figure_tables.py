@@ -1,7 +1,5 @@
 """Tables of figures, {case: {method: {measure: value}}}: means and paired differences with their intervals."""
 
-from math import nan
-
 from .intervals import excludes_zero, in_words, interval
 from .measures import EVERY_MEASURE
 
@@ -51,11 +49,27 @@ def means(figures: Figures, rows: list[str], measures) -> str:
 
 def differences(figures: Figures, pairs: list[tuple[str, str]], measures) -> str:
     """The first row of each pair minus the second; bold where the interval excludes zero."""
-    lines = [["paired", "cases", *(COLUMNS[name][0] for name in measures)]]
+    lines = difference_lines(figures, pairs, measures)
+    return as_table([["paired", "cases", *(COLUMNS[name][0] for name in measures)], *lines])
+
+
+def difference_lines(figures: Figures, pairs: list[tuple[str, str]], measures) -> list[list[str]]:
+    """The lines of `differences`, without pairs that no case has."""
+    lines = []
     for row, other in pairs:
         found = [paired(figures, row, other, name) for name in measures]
+        count = max(map(len, found))
         cells = [difference(values, COLUMNS[name][1]) for values, name in zip(found, measures)]
-        lines.append([f"{row} − {other}", str(max(map(len, found))), *cells])
+        lines += [[f"{row} − {other}", str(count), *cells]] if count else []
+    return lines
+
+
+def differences_within(figures: Figures, groups: dict[str, str], pairs: list[tuple[str, str]], measures) -> str:
+    """`differences` group by group; groups: of each case."""
+    lines = [["paired", "cases", *(COLUMNS[name][0] for name in measures)]]
+    for group in dict.fromkeys(groups[case] for case in figures):
+        of_group = {case: rows for case, rows in figures.items() if groups[case] == group}
+        lines += [[f"{group}: {title}", *cells] for title, *cells in difference_lines(of_group, pairs, measures)]
     return as_table(lines)
 
 
@@ -67,13 +81,12 @@ def difference(values: list[float], digits: int) -> str:
 
 
 def by_kind(figures: Figures, rows: list[str], kinds: dict[str, str], measure: str) -> str:
-    """Each row's means of one measure, kind by kind, with intervals from three cases on; kinds: of each case."""
+    """Each row's means of one measure, kind by kind; kinds: of each case."""
     lines = [["kind (cases)", *rows]]
     for kind in dict.fromkeys(kinds[case] for case in figures):
         of_kind = {case: rows_ for case, rows_ in figures.items() if kinds[case] == kind}
-        found = [column(of_kind, row, measure) for row in rows]
-        sure = [(mean, width if len(values) > 2 else nan) for values in found for mean, width in [interval(values)]]
-        lines.append([f"{kind} ({len(of_kind)})", *(in_words(*pair, COLUMNS[measure][1]) for pair in sure)])
+        cells = [in_words(*interval(column(of_kind, row, measure)), COLUMNS[measure][1]) for row in rows]
+        lines.append([f"{kind} ({len(of_kind)})", *cells])
     return as_table(lines)
 
 

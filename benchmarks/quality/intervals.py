@@ -11,10 +11,10 @@ CONFIDENCE = 0.95
 def interval(values) -> tuple[float, float]:
     """The mean of those values that are finite, and half the width of its interval, mean ± t · s / sqrt(n).
 
-    NaN for the mean of none, and for the width of fewer than two.
+    NaN for the mean of none, and for the width of fewer than three, of which it says nothing (t of two is 12.7).
     """
     values = np.array([value for value in values if math.isfinite(value)])
-    if len(values) < 2:
+    if len(values) < 3:
         return float(values.mean()) if len(values) else math.nan, math.nan
     quantile = student.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
     return float(values.mean()), float(quantile * values.std(ddof=1) / len(values) ** 0.5)

@@ -7,9 +7,9 @@ from pathlib import Path
 from benchmarks.cost.report import machine, machine_in_words
 
 from .cases import HARD_LIST, Case, load_cases
-from .figure_tables import COLUMNS, Figures, as_table, by_kind, column, differences, glossary, means
+from .figure_tables import COLUMNS, Figures, as_table, by_kind, column, differences, differences_within, glossary, means
 from .intervals import in_words, interval
-from .methods import ABLATIONS, GUIDANCE, OURS, STEPS, Method, main_table
+from .methods import ABLATIONS, DDIM_MASKED, GUIDANCE, OURS, STEPS, Method, main_table
 from .report import replace_section, without_nan
 from .runs import read_figures
 from .strength import monotone
@@ -27,6 +27,7 @@ SHOWN = (
     "difference_error",
     "flicker",
 )
+PRICE = [(OURS.name, DDIM_MASKED.name), ("fused outside the words' mask", "fused everywhere")]
 BY_KIND = ("located", "psnr_inside", "psnr_outside")
 
 
@@ -79,6 +80,13 @@ def text_of(section: dict) -> str:
         text += ["", f"{COLUMNS[measure][0]} by kind:", "", by_kind(figures, rows, kinds, measure)]
     if reweighted:
         text += ["", "Words re-weighted:", "", reweighting(reweighted)]
+    presets = {case.name: case.preset for case in load_cases(HARD_LIST)}
+    text += [
+        "",
+        "Is fusion worth its price? Against the latent mask alone, and the paper's Fig. 9, preset by preset:",
+        "",
+    ]
+    text += [differences_within(figures, presets, PRICE, SHOWN)]
     for title, methods in ABLATIONS.items():
         names = [method.name for method in methods if method.name in made]
         ours = next((name for name in names if name.endswith(": ours")), OURS.name)
