@@ -280,6 +280,7 @@ def test_notes_and_errors_speak_the_language_of_the_page(page, problems, languag
         if note in page.evaluate(notes):
             break
     assert note in page.evaluate(notes)
+    look_at(page, "MarkdownNote")
     picture(page, f"note {language} {page.nodes_2}")
     page.evaluate(
         """() => {
