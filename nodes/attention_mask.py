@@ -2,7 +2,7 @@
 
 from ..fatezero.compat import io, schema
 from ..fatezero.masks.mask_pictures import grow_mask, overlay, smooth_mask
-from ..fatezero.masks.source_mask import check_inverted_clip, source_mask
+from ..fatezero.masks.source_mask import check_inverted_clip, latent_frames, source_mask
 from .shared.checked import checked
 from .shared.clip_preview import show_pictures
 from .shared.wire_types import PromptEditType, SourceRunType
@@ -78,6 +78,7 @@ class AttentionMask(io.ComfyNode):
         cls, source, words, threshold, when, step, grow, smooth_over_time, edit=None, images=None
     ) -> io.NodeOutput:
         mask = source_mask(source, edit, words, threshold, step if when == ONE_STEP else None)
+        mask = mask[latent_frames(source)]
         mask = smooth_mask(grow_mask(mask, grow), smooth_over_time)
         if images is None:
             images = mask.new_zeros(*mask.shape, 3)

@@ -6,7 +6,7 @@ import comfy.samplers
 import torch
 
 from ..fatezero.compat import io, schema, show_text
-from ..fatezero.edit.coupled_check import check_levels, check_options, check_pair, check_prompts, check_video_latent
+from ..fatezero.edit.coupled_check import check_levels, check_pair, check_prompts
 from ..fatezero.edit.coupled_mask import MASKS, MaskSettings, check_mask_from, coupled_mask, mask_line
 from ..fatezero.edit.coupled_sampling import (
     CoupledGuider,
@@ -18,6 +18,7 @@ from ..fatezero.edit.coupled_sampling import (
 )
 from ..fatezero.edit.settings import INPUT_MASK
 from ..fatezero.masks.clip_look import SIGMA
+from ..fatezero.network.transformer.check import check_options, check_video_latent
 from ..fatezero.network.transformer.families import Family, require_family
 from ..fatezero.network.transformer.word_maps import ALL, PARTS
 from ..fatezero.refusal import Refusal

@@ -1,7 +1,7 @@
 """Attention Heat-Map: where, and how strongly, the model saw each word of the source prompt."""
 
 from ..fatezero.compat import io, schema
-from ..fatezero.masks.source_mask import check_inverted_clip, clip_size
+from ..fatezero.masks.source_mask import check_inverted_clip, clip_size, latent_frames
 from ..fatezero.report.heat_map import (
     EACH_FRAME,
     WHOLE_CLIP,
@@ -98,8 +98,8 @@ class AttentionHeatMap(io.ComfyNode):
             check_inverted_clip(images, source)
         chosen = chosen_words(source, edit, words)
         step = step if when == ONE_STEP else None
-        each = word_attention(source, list(chosen.values()), step)
-        together = word_attention(source, [tuple(dict.fromkeys(sum(chosen.values(), ())))], step)
+        each = word_attention(source, list(chosen.values()), step)[latent_frames(source)]
+        together = word_attention(source, [tuple(dict.fromkeys(sum(chosen.values(), ())))], step)[latent_frames(source)]
         strengths = [[percent(share) for share in frame] for frame in each.amax(dim=(2, 3)).tolist()]
         grid = grid_clip(relative_heat(each, scale), images, size, list(chosen), strengths, opacity)
         strengths = [percent(share) for share in together.amax(dim=(1, 2, 3)).tolist()]

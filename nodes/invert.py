@@ -10,16 +10,19 @@ import latent_preview
 from ..fatezero.compat import io, schema, show_text, ui
 from ..fatezero.network.chunked_sampling import APPROXIMATELY, ChunkedRun
 from ..fatezero.network.model_identity import Unrecognised
+from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.without_guidance import without_guidance
 from ..fatezero.refusal import Refusal
 from ..fatezero.source.digest import inversion_digest
 from ..fatezero.source.inversion import invert
 from ..fatezero.source.inversion_check import check_inversion, check_no_mask
+from ..fatezero.source.latent_cell import frames_first
 from ..fatezero.source.reconstruction import inverted_noise, reconstruct, reconstruction_error
 from ..fatezero.source.resume import FOLDER, UnfinishedInversion
 from ..fatezero.source.schedule import OFFICIAL, inversion_sigmas, noise_shortfall
 from ..fatezero.source.session import KeptRun, made_once
-from ..fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL
+from ..fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL, UNI_INV
+from ..fatezero.source.video_inversion import WHOLE_CLIP, invert_video
 from ..fatezero.voice import Voice
 from .shared.checked import checked
 from .shared.reuse import REUSE
@@ -52,13 +55,16 @@ class Invert(io.ComfyNode):
             ],
             inputs=[
                 io.Model.Input(
-                    "model", tooltip="SD 1.x, SD 2.x or SDXL, usually inflated, with the LoRAs of the edit."
+                    "model",
+                    tooltip="SD 1.x, SD 2.x or SDXL, usually inflated, Wan or LTX-Video, with the LoRAs of the edit.",
                 ),
                 io.Conditioning.Input(
                     "source", tooltip="The source conditioning, from Edit Prompts; a ControlNet may be applied to it."
                 ),
                 io.Latent.Input(
-                    "latent", tooltip="The clip from VAE Encode, one latent per frame; one image works too."
+                    "latent",
+                    tooltip="The clip from VAE Encode, one latent per frame (of a video model one for the clip); one "
+                    "image works too.",
                 ),
                 io.Int.Input(
                     "steps",
@@ -73,7 +79,8 @@ class Invert(io.ComfyNode):
                     options=[OFFICIAL, *comfy.samplers.SCHEDULER_NAMES],
                     default=OFFICIAL,
                     tooltip="Noise levels. The official DDIM schedule, or a scheduler as in KSampler (use "
-                    "the same there). The official one needs 10 steps or more to reach the noise.",
+                    "the same there). The official one needs 10 steps or more to reach the noise; of a video "
+                    "model it is simple.",
                 ),
                 io.Combo.Input(
                     "evaluate_at",
@@ -82,7 +89,8 @@ class Invert(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip="Which noise level the model is told at each step: the next one, "
-                    "as the official code, or the current one, as the paper prints.",
+                    "as the official code, or the current one, as the paper prints. For a video model the first is "
+                    "Uni-Inv, the second Euler's method.",
                 ),
                 io.Int.Input(
                     "refinement",
@@ -141,18 +149,21 @@ class Invert(io.ComfyNode):
         check_inversion(model, source, samples)
         check_no_mask(latent)
         model = without_guidance(model)
-        sigmas = inversion_sigmas(model, schedule, steps)
-        settings = {"sigmas": sigmas, "label": LABELS[evaluate_at], "refinement": refinement}
+        is_video = family_of(model) is not None
+        sigmas, label = inversion_sigmas(model, schedule, steps), LABELS[evaluate_at]
+        label = UNI_INV if is_video and label == TARGET_LABEL else label
+        settings = {"sigmas": sigmas, "label": label, "refinement": refinement}
         callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
         unfinished = _unfinished(model, source, samples, settings) if resume else None
-        chunks = ChunkedRun(model).describe(samples.shape)
+        chunks = WHOLE_CLIP if is_video else ChunkedRun(model).describe(samples.shape)
 
         def digest() -> str:
             return inversion_digest(model, source, samples, **settings, chunks=chunks)
 
         def make() -> KeptRun:
             voice = Voice(NODE, partial(show_text, cls))
-            run = invert(model, source, samples, **settings, callback=callback, unfinished=unfinished, tell=voice.tell)
+            by = invert_video if is_video else invert
+            run = by(model, source, samples, **settings, callback=callback, unfinished=unfinished, tell=voice.tell)
             return _kept(run, voice.text, chunks, unfinished)
 
         kept, note = made_once(reuse, digest, source, make)
@@ -190,4 +201,5 @@ def _unfinished(model, source, samples, settings: dict) -> UnfinishedInversion:
             f"{reason}, which cannot be recognised again after a restart; switch 'resume' off, or remove that node."
         ) from reason
     folder = os.path.join(folder_paths.get_output_directory(), *FOLDER.split("/"), digest)
-    return UnfinishedInversion(folder, len(settings["sigmas"]) - 1, samples.shape)
+    kept = frames_first(samples) if samples.ndim == 5 else samples
+    return UnfinishedInversion(folder, len(settings["sigmas"]) - 1, kept.shape)

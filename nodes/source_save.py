@@ -4,6 +4,7 @@ import os
 from pathlib import PurePath
 
 from ..fatezero.compat import io, schema, ui
+from ..fatezero.masks.source_mask import clip_size
 from ..fatezero.source.source_file import write_source
 from .shared.checked import checked
 from .shared.output_name import output_place, prefix_problem
@@ -44,8 +45,7 @@ class SaveSourceRun(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, source, filename_prefix) -> io.NodeOutput:
-        height, width = source.trajectory.shape[-2:]
-        folder, name, subfolder = output_place(filename_prefix, width * 8, height * 8)
+        folder, name, subfolder = output_place(filename_prefix, *clip_size(source))
         name = f"{name}.safetensors"
         path = os.path.join(folder, name)
         write_source(path, source)

@@ -2,28 +2,12 @@
 
 import torch
 
+from ..network.transformer.check import check_options
 from ..network.transformer.families import require_family
 from ..prompts.prompt_edit import PromptEdit
 from ..refusal import Refusal
 
 LOW_NOISE_MODEL = "low noise model"  # the input's name on the node
-SKIPPERS = "rel_l1_thresh"  # TeaCache's mark: it keeps its memory on the model itself
-
-
-def check_video_latent(model, samples: torch.Tensor) -> None:
-    """Refuses latents that are not one clip of this video model, or that hold NaN."""
-    if getattr(samples, "is_nested", False) or samples.ndim != 5:
-        raise Refusal(
-            f"'latent' has {getattr(samples, 'ndim', 'nested')} dimensions, not the 5 of a video model's; use VAE "
-            "Encode with the VAE of 'model'."
-        )
-    channels = model.model.latent_format.latent_channels
-    if samples.shape[1] != channels:
-        raise Refusal(f"'latent' has {samples.shape[1]} channels, but 'model' works on {channels}; use its own VAE.")
-    if samples.shape[0] != 1:
-        raise Refusal(f"'latent' holds {samples.shape[0]} clips; connect one.")
-    if not bool(torch.isfinite(samples).all()):
-        raise Refusal("'latent' holds NaN or infinite values; encode the clip again.")
 
 
 def check_prompts(edit: PromptEdit, source, positive) -> None:
@@ -51,15 +35,6 @@ def check_levels(sigmas: torch.Tensor, scheduler: str) -> None:
         raise Refusal(
             f"'scheduler' {scheduler} repeats noise levels at {len(sigmas) - 1} steps; raise 'steps' or choose another."
         )
-
-
-def check_options(model, name: str = "model") -> None:
-    """Refuses what other nodes have put on a model and what a coupled run cannot follow."""
-    options = model.model_options.get("transformer_options", {})
-    if SKIPPERS in options:
-        raise Refusal(f"'{name}' has TeaCache, which skips steps by the last clip; remove it.")
-    if "context_handler" in model.model_options:
-        raise Refusal(f"'{name}' has context windows, which this node cannot follow; remove them or load fewer frames.")
 
 
 def check_pair(model, low_noise_model) -> None:

@@ -11,8 +11,6 @@ from ..source.source_check import check_edit
 from ..source.source_run import SourceRun
 from .word_masks import heat_mask, words_heat
 
-PIXELS_PER_LATENT = 8
-
 
 def source_mask(
     source: SourceRun, edit: PromptEdit | None, words: str, threshold: float, step: int | None
@@ -44,17 +42,23 @@ def source_mask(
 def clip_size(source: SourceRun) -> tuple[int, int]:
     """Width and height of the clip that was inverted, in pixels."""
     height, width = source.trajectory.shape[-2:]
-    return width * PIXELS_PER_LATENT, height * PIXELS_PER_LATENT
+    return width * source.cell.pixels, height * source.cell.pixels
 
 
 def check_inverted_clip(images: torch.Tensor, source: SourceRun) -> None:
     """Refuses images [n, H, W, 3] that are not as many and as large as what was inverted."""
     (frames, height, width), (clip_width, clip_height) = images.shape[:3], clip_size(source)
-    if (frames, height, width) != (source.frames, clip_height, clip_width):
+    if (frames, height, width) != (source.clip_frames, clip_height, clip_width):
         raise Refusal(
-            f"'images' are {frames} frames of {width}x{height} but the source has {source.frames} of "
+            f"'images' are {frames} frames of {width}x{height} but the source has {source.clip_frames} of "
             f"{clip_width}x{clip_height}; connect the clip that was inverted."
         )
+
+
+def latent_frames(source: SourceRun) -> list[int]:
+    """For each frame of the clip the place in `source_mask` and in word maps that shows it: a latent frame of a video
+    model holds several."""
+    return source.cell.latent_frames_of(source.frames)
 
 
 def maps_at(source: SourceRun, step: int | None) -> torch.Tensor:

@@ -20,6 +20,9 @@ from .unet.inflation import KeyFramePatch
 from .unet.temporal_parts import temporal_parts_of
 
 _PLAIN = (str, int, float, bool)
+# A UNet's group norms, and the norms of queries and keys in Wan and LTX-Video.
+NORMS = (".in_layers.0.weight", ".out_layers.0.bias", "diffusion_model.out.0.weight")
+NORMS += (".self_attn.norm_q.weight", ".attn1.q_norm.weight")
 SAMPLE = 16  # values of each weight: quick to read, and enough to tell two checkpoints apart
 
 
@@ -30,7 +33,7 @@ class Unrecognised(Refusal):
 def fingerprint(model) -> str:
     """A short text that changes with checkpoint, tuning, model sampling and patches (LoRA), not with the device.
 
-    The checkpoint is read at its group norms only: they are small, no LoRA touches them, and every fine-tune differs.
+    The checkpoint is read at its norms only: they are small, no LoRA touches them, and every fine-tune differs.
     """
     return _fingerprint(model, _sampling(model))
 
@@ -59,7 +62,7 @@ def _fingerprint(model, sampling) -> str:
     digest.update(f"{[kind.__name__ for kind in type(sampling).__mro__]} {float(sampling.sigma_max):.4g}".encode())
     weights = _weights(model)
     for name in sorted(weights):
-        if name.endswith((".in_layers.0.weight", ".out_layers.0.bias", "diffusion_model.out.0.weight")):
+        if name.endswith(NORMS):
             backup = model.backup.get(name)
             _add_tensor(digest, name, weights[name] if backup is None else getattr(backup, "weight", backup))
     for name in sorted(model.patches):

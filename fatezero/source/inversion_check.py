@@ -2,6 +2,8 @@
 
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
+from ..network.transformer.check import check_options, check_video_latent
+from ..network.transformer.families import family_of, require_family
 from ..network.unet.check import (
     check_embedding,
     prediction_type,
@@ -14,12 +16,18 @@ from ..refusal import Refusal
 
 def check_inversion(model, conditioning, samples) -> None:
     """Refuses a clip that cannot be inverted."""
+    if family_of(model) is not None:
+        require_family(model)
+        check_video_latent(model, samples)
+        check_options(model)
+        return check_prompt(conditioning)
     require_unet(model)
     refuse_merging(model)
     prediction_type(model)
     require_clip_latent(model, samples)
     refuse_context_windows(model, len(samples))
     check_conditioning(model, conditioning)
+    return None
 
 
 def check_no_mask(latent: dict) -> None:
@@ -32,7 +40,13 @@ def check_no_mask(latent: dict) -> None:
 
 
 def check_conditioning(model, conditioning) -> None:
-    """One plain prompt of the model's own text encoder."""
+    """One plain prompt of a UNet's own text encoder."""
+    check_prompt(conditioning)
+    check_embedding(model, conditioning[0][0], "'source conditioning'")
+
+
+def check_prompt(conditioning) -> None:
+    """One plain prompt, for the whole picture and all steps."""
     if len(conditioning) != 1:
         raise Refusal(
             f"'source conditioning' holds {len(conditioning)} conditionings (Conditioning Combine or a prompt "
@@ -54,7 +68,6 @@ def check_conditioning(model, conditioning) -> None:
             "'source conditioning' has keyframes (Set Hook Keyframes, or a ControlNet's Timestep Keyframe), which are "
             "counted for denoising, but an inversion goes through the steps backwards; remove them."
         )
-    check_embedding(model, embedding, "'source conditioning'")
     tokens = options.get(TOKENS)
     if tokens is not None and tokens.length != embedding.shape[1]:
         raise Refusal(

@@ -5,6 +5,7 @@ import comfy.samplers
 import torch
 
 from ..network.without_guidance import without_guidance
+from .latent_cell import as_video, frames_first
 from .schedule import rescaled
 from .source_run import SourceRun
 
@@ -12,7 +13,7 @@ from .source_run import SourceRun
 def reconstruct(
     model, source: SourceRun, negative=None, cfg: float = 1.0, callback=None, disable_pbar: bool = False
 ) -> torch.Tensor:
-    """The source clip drawn again from its noise under its own prompt.
+    """The source clip drawn again from its noise under its own prompt, by Euler's method.
 
     Args:
         model: ModelPatcher, that of the inversion.
@@ -23,7 +24,7 @@ def reconstruct(
         disable_pbar: Whether to hide the progress bar.
 
     Returns:
-        The clip's latent as a VAE takes it, [n, c, h, w].
+        The clip's latent as a VAE takes it, [n, c, h, w], or a video model's [1, c, F, h, w].
     """
     guider = comfy.samplers.CFGGuider(without_guidance(model) if negative is None else model)
     guider.inner_set_conds({"positive": source.conditioning, **({} if negative is None else {"negative": negative})})
@@ -38,7 +39,8 @@ def denoise(guider, source: SourceRun, sampler, callback=None, disable_pbar: boo
     the cleanest of them wants it (`clean_samples`)."""
     noise = inverted_noise(guider.model_patcher, source)
     samples = guider.sample(
-        torch.zeros_like(noise),
+        # A flow starts from sigma·noise + (1 - sigma)·latent: with both it is the inverted noise at any sigma.
+        as_video(source.trajectory[-1]) if source.cell.is_video else torch.zeros_like(noise),
         noise,
         sampler,
         source.sigmas.flip(0),
@@ -50,12 +52,16 @@ def denoise(guider, source: SourceRun, sampler, callback=None, disable_pbar: boo
 
 
 def inverted_noise(model, source: SourceRun) -> torch.Tensor:
-    """The end of the inversion as ComfyUI's samplers take a latent, [n, c, h, w]; they must add no noise to it."""
-    return model.model.process_latent_out(source.trajectory[-1])
+    """The end of the inversion as ComfyUI's samplers take a latent, [n, c, h, w], or a video model's [1, c, F, h, w];
+    they must add no noise to it."""
+    end = source.trajectory[-1]
+    return model.model.process_latent_out(as_video(end) if source.cell.is_video else end)
 
 
 def clean_samples(model, source: SourceRun, samples: torch.Tensor) -> torch.Tensor:
-    """Samples at the source's cleanest sigma as a clean latent, [n, c, h, w]."""
+    """Samples at the source's cleanest sigma as a clean latent, [n, c, h, w]; of a flow they are that already."""
+    if source.cell.is_video:
+        return samples
     model = model.model
     return model.process_latent_out(rescaled(model.process_latent_in(samples), float(source.sigmas[0]), 0.0))
 
@@ -74,5 +80,7 @@ def reconstruction_error(model, source: SourceRun, samples: torch.Tensor) -> flo
 
 def _compared(model, source: SourceRun, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The source's clean latent and a reconstruction's, as the model works on them."""
-    clean = rescaled(source.trajectory[0], float(source.sigmas[0]), 0.0)
-    return clean, model.model.process_latent_in(samples.cpu().float())
+    drawn = model.model.process_latent_in(samples.cpu().float())
+    if source.cell.is_video:
+        return source.trajectory[0], frames_first(drawn)
+    return rescaled(source.trajectory[0], float(source.sigmas[0]), 0.0), drawn

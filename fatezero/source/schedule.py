@@ -1,10 +1,12 @@
 """Noise levels of inversion and editing, in ComfyUI's sigma = sqrt((1 - alpha_bar) / alpha_bar)."""
 
+import comfy.model_sampling
 import torch
 
 from ..refusal import Refusal
 
 OFFICIAL = "DDIM (official)"
+OF_FLOWS = "simple"  # in its place for a model that predicts a flow, which has no DDIM
 
 
 # Below this share of the model's largest sigma, a clip is still seen in its noise.
@@ -56,7 +58,8 @@ def inversion_sigmas(model, schedule: str, steps: int) -> torch.Tensor:
 
     Args:
         model: ModelPatcher.
-        schedule: OFFICIAL, or the name of one of ComfyUI's schedulers.
+        schedule: OFFICIAL, which is OF_FLOWS for a model that predicts a flow, or the name of one of ComfyUI's
+            schedulers.
         steps: 1 to 999.
 
     Returns:
@@ -65,10 +68,11 @@ def inversion_sigmas(model, schedule: str, steps: int) -> torch.Tensor:
     model_sampling = model.get_model_object("model_sampling")
     if not 1 <= steps <= 999:
         raise Refusal(f"'steps' is {steps}; choose 1 to 999.")
-    if schedule == OFFICIAL:
+    is_flow = isinstance(model_sampling, comfy.model_sampling.CONST)
+    if schedule == OFFICIAL and not is_flow:
         sigmas = official_sigmas(model_sampling.sigmas, steps)
     else:
-        sigmas = comfy_sigmas(model_sampling, schedule, steps)
+        sigmas = comfy_sigmas(model_sampling, OF_FLOWS if schedule == OFFICIAL else schedule, steps)
     if not bool((sigmas[1:] > sigmas[:-1]).all()):
         raise Refusal(
             f"'schedule' {schedule} repeats noise levels at {steps} steps; "

@@ -13,7 +13,8 @@ from ..network.unet.inflation import Inflation
 from ..prompts.tokens import CHUNK_LENGTH, PromptTokens, Word
 from ..tensor_file import LARGEST, DefectiveFile, Layout
 from .axes import match_axes
-from .source_run import CURRENT_LABEL, TARGET_LABEL, SourceRun
+from .latent_cell import Cell
+from .source_run import CURRENT_LABEL, TARGET_LABEL, UNI_INV, VERSION, VIDEO_VERSION
 
 FORMAT = "FateZero source run"
 
@@ -45,20 +46,22 @@ def check_document(document: dict, layout: dict[str, Layout]) -> None:
     if document.get("format") != FORMAT:
         raise DefectiveFile("it is not an inverted clip")
     version = entry(document, "version", int)
-    if version > SourceRun.version:
+    if version > VIDEO_VERSION:
         raise DefectiveFile(
-            f"a newer FateZero wrote it (version {version}, this one knows {SourceRun.version}), so "
+            f"a newer FateZero wrote it (version {version}, this one knows {VIDEO_VERSION}), so "
             "that it needs an update of the pack"
         )
     if version < 1:
         raise DefectiveFile("its 'version' is wrong")
     entry(document, "fingerprint", str)
-    if entry(document, "label", str) not in (TARGET_LABEL, CURRENT_LABEL):
+    labels = (TARGET_LABEL, CURRENT_LABEL) if version == VERSION else (UNI_INV, CURRENT_LABEL)
+    if entry(document, "label", str) not in labels:
         raise DefectiveFile("its 'label' is wrong")
     if not 0 <= entry(document, "refinement", int) <= 1000:
         raise DefectiveFile("its 'refinement' is wrong")
     read_inflation(document)
     read_made_with(document)
+    read_cell(document)
     _check_options(document, "conditioning", "conditioning")
     if document.get("null_text") is not None:  # files of before there was any have no such entry
         null_text = entry(document, "null_text", dict)
@@ -167,11 +170,21 @@ def read_made_with(document: dict) -> dict[str, str] | None:
     return made_with
 
 
+def read_cell(document: dict) -> Cell:
+    if document["version"] == VERSION:
+        return Cell()
+    saved = entry(document, "cell", list)
+    if len(saved) != 2 or not all(type(size) is int and 1 <= size <= 1024 for size in saved) or saved[1] == 1:
+        raise DefectiveFile("its 'cell' is wrong")
+    return Cell(*saved)
+
+
 def tokens_document(tokens: PromptTokens | None) -> dict | None:
     if tokens is None:
         return None
     words = [[word.text, list(word.indices)] for word in tokens.words]
-    return {"text": tokens.text, "ids": list(tokens.ids), "words": words}
+    saved = {"text": tokens.text, "ids": list(tokens.ids), "words": words}
+    return {**saved, "is_t5": True} if tokens.is_t5 else saved
 
 
 def read_tokens(document: dict) -> PromptTokens | None:
@@ -179,12 +192,14 @@ def read_tokens(document: dict) -> PromptTokens | None:
         return None
     saved = entry(document, "tokens", dict)
     text, ids, words = (entry(saved, name, kind) for name, kind in (("text", str), ("ids", list), ("words", list)))
-    length = len(ids)
-    valid = length > 0 and length % CHUNK_LENGTH == 0 and all(type(token) in (int, str) for token in ids)
+    length, is_t5 = len(ids), saved.get("is_t5", False) is True
+    valid = length > 0 and (is_t5 or length % CHUNK_LENGTH == 0) and all(type(token) in (int, str) for token in ids)
     valid = valid and all(_is_word(word, length) for word in words)
+    if valid and is_t5:
+        valid = len({index for _, indices in words for index in indices}) < length  # T5 has an end and no begin
     if valid:
         owned = {index for _, indices in words for index in indices}
-        chunks = range(0, length, CHUNK_LENGTH)
+        chunks = range(0) if is_t5 else range(0, length, CHUNK_LENGTH)
         # Each chunk has a begin, and an end somewhere after it, that no word owns.
         valid = all(
             begin not in owned and len(owned.intersection(range(begin + 1, begin + CHUNK_LENGTH))) < CHUNK_LENGTH - 1
@@ -192,7 +207,7 @@ def read_tokens(document: dict) -> PromptTokens | None:
         )
     if not valid:
         raise DefectiveFile("its 'tokens' are wrong")
-    return PromptTokens(text, tuple(ids), tuple(Word(text, tuple(indices)) for text, indices in words))
+    return PromptTokens(text, tuple(ids), tuple(Word(text, tuple(indices)) for text, indices in words), is_t5=is_t5)
 
 
 def _is_word(word, length: int) -> bool:

@@ -18,6 +18,7 @@ from .source_document import (
     check_values,
     inflation_document,
     is_plain,
+    read_cell,
     read_inflation,
     read_made_with,
     read_tokens,
@@ -71,6 +72,8 @@ def _document(source: SourceRun, tensors: dict[str, torch.Tensor]) -> dict:
         "conditioning": _add_conditioning(source, tensors),
         "null_text": _add_null_text(source.null_text, tensors),
     }
+    if source.cell.is_video:
+        document["cell"] = [source.cell.pixels, source.cell.frames]
     if source.made_with is not None:
         document["made_with"] = source.made_with
     return {**document, **dict(zip(SIZES, (source.steps, *source.trajectory.shape[1:])))}
@@ -127,6 +130,7 @@ def _source_run(document: dict, tensors: dict[str, torch.Tensor]) -> SourceRun:
         version=document["version"],
         null_text=_null_text(document.get("null_text"), tensors),
         made_with=read_made_with(document),
+        cell=read_cell(document),
     )
 
 

@@ -8,10 +8,12 @@ from ..network.unet.inflation import Inflation
 from ..prompts.tokens import PromptTokens
 from ..readable import readable
 from .attention_cache import AttentionCache
+from .latent_cell import Cell
 from .schedule import at_position, rescaled, schedule_position
 from .tensor_list import TensorList
 
-TARGET_LABEL, CURRENT_LABEL = "target", "current"
+TARGET_LABEL, CURRENT_LABEL, UNI_INV = "target", "current", "uni"
+VERSION, VIDEO_VERSION = 1, 2  # of the runs of UNets and of video models; files say it
 
 
 @readable
@@ -39,12 +41,13 @@ class SourceRun(TensorList):
     As a list it holds its tensors, which ComfyUI's RAM cache counts.
 
     sigmas: float32 [N + 1], ascending; trajectory: float32 [N + 1, n, c, h, w], the latent at each sigma in ComfyUI's
-    x = x_0 + sigma·epsilon, first the clean one, last the noise; word_maps: float32 [N, n, T', h', w'], the source's
-    cross-attention of each call averaged over heads and mask layers, for the prompt's tokens up to the end of text;
-    label: at which sigma each call was evaluated ("target", as the official code, or "current", as the paper prints
-    it); conditioning: the source prompt's CONDITIONING; tokens: its PromptTokens, or None when it was not made by Edit
-    Prompts; null_text: from Null-Text Optimization, or None; made_with: the nodes that had patched the model, as of
-    `nodes_on`, or None where a file of version 0.1.0 does not say.
+    own scale (x_0 + sigma·epsilon, of a flow (1 - sigma)·x_0 + sigma·epsilon), first the clean one, last the noise;
+    word_maps: float32 [N, n, T', h', w'], the source's cross-attention of each call averaged over heads and mask
+    layers, for the prompt's tokens up to the end of text; label: at which sigma each call was evaluated ("target", as
+    the official code, or "current", as the paper prints it), or UNI_INV for video models; conditioning: the source
+    prompt's CONDITIONING; tokens: its PromptTokens, or None when it was not made by Edit Prompts; null_text: from
+    Null-Text Optimization, or None; made_with: the nodes that had patched the model, as of `nodes_on`, or None where a
+    file of version 0.1.0 does not say; cell: what a cell of the latents holds. Of a video model n counts latent frames.
     """
 
     sigmas: torch.Tensor
@@ -56,9 +59,10 @@ class SourceRun(TensorList):
     tokens: PromptTokens | None
     inflation: Inflation | None
     fingerprint: str
-    version: int = 1
+    version: int = VERSION
     null_text: NullText | None = None
     made_with: dict[str, str] | None = None
+    cell: Cell = Cell()
     cache: AttentionCache = field(default_factory=AttentionCache, repr=False)
 
     def __post_init__(self):
@@ -74,6 +78,11 @@ class SourceRun(TensorList):
     def frames(self) -> int:
         return self.trajectory.shape[1]
 
+    @property
+    def clip_frames(self) -> int:
+        """Frames of the clip, where `frames` counts those of the latent."""
+        return self.cell.clip_frames(self.frames)
+
     def step_at(self, sigma: float) -> int:
         """Which denoising step (0 is the noisiest) a sigma belongs to."""
         return min(self.steps - 1, int(self.steps - schedule_position(self.sigmas, sigma) + 1e-6))
@@ -88,7 +97,7 @@ class SourceRun(TensorList):
         With the target label, the latent one step cleaner, scaled as if it were at this sigma (the model divides by
         sqrt(1 + sigma²), so that it sees the cleaner latent as it is); otherwise the latent of this sigma.
         """
-        if self.label == CURRENT_LABEL or self.refinement:
+        if self.label != TARGET_LABEL or self.refinement:
             return self.latent_at(sigma)
         level = float(self._at(sigma, self.sigmas, steps_cleaner=1))
         return rescaled(self._at(sigma, self.trajectory, steps_cleaner=1), level, sigma)
@@ -96,7 +105,7 @@ class SourceRun(TensorList):
     def word_maps_at(self, sigma: float) -> torch.Tensor:
         """The source's word maps of the call evaluated at this sigma, [n, T, h', w']."""
         # Step k is evaluated at sigmas[k + 1] unless the label is the current one and nothing refines it.
-        return self._at(sigma, self.word_maps, steps_cleaner=int(self.label == TARGET_LABEL or self.refinement > 0))
+        return self._at(sigma, self.word_maps, steps_cleaner=int(self.label != CURRENT_LABEL or self.refinement > 0))
 
     def null_text_at(self, sigma: float) -> torch.Tensor:
         """The unconditional embedding of the denoising step that starts at a sigma, [1 or n, T, C]."""
@@ -109,14 +118,17 @@ class SourceRun(TensorList):
 
     def summary(self) -> str:
         """What was inverted, in a few readable lines."""
-        _, frames, _, height, width = self.trajectory.shape
+        height, width = (cells * self.cell.pixels for cells in self.trajectory.shape[-2:])
+        frames, alone = self.clip_frames, "no key frames: every frame on its own"
         prompt = self.tokens.text if self.tokens is not None else "(not made by Edit Prompts)"
         lines = [
             f"source prompt: {prompt}",
-            f"{frames} frame{'s' * (frames > 1)} of {width * 8}x{height * 8}, {self.steps} steps",
-            str(self.inflation or "no key frames: every frame on its own"),
+            f"{frames} frame{'s' * (frames > 1)} of {width}x{height}, {self.steps} steps",
+            str(self.inflation or ("every frame sees all others" if self.cell.is_video else alone)),
         ]
-        if self.label != TARGET_LABEL:
+        if self.label == UNI_INV:
+            lines.append("Uni-Inv: each step by the velocity at its end")
+        elif self.label != TARGET_LABEL:
             lines.append(f"evaluated at the {self.label} label")
         if self.refinement:
             lines.append(f"refinement {self.refinement}")

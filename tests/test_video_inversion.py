@@ -1,0 +1,171 @@
+"""DDIM Invert + Store Attention on small Wan and LTX-Video models with random weights."""
+
+import comfy.samplers
+import pytest
+import torch
+
+from fatezero_pack.fatezero.network.option_keys import TOKENS
+from fatezero_pack.fatezero.network.transformer.families import family_of
+from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.source.latent_cell import Cell, as_video, frames_first
+from fatezero_pack.fatezero.source.reconstruction import reconstruct, reconstruction_error
+from fatezero_pack.fatezero.source.schedule import inversion_sigmas
+from fatezero_pack.fatezero.source.source_file import read_source, write_source
+from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, UNI_INV
+from fatezero_pack.fatezero.source.video_inversion import invert_video
+from fatezero_pack.nodes.attention_mask import AttentionMask
+from fatezero_pack.nodes.heat_map import AttentionHeatMap
+from fatezero_pack.nodes.invert import Invert
+from tiny_video_models import conditioning, ltx, tokenizer, wan
+
+SOURCE = "a red circle on green grass"
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def prompt(tmp_path_factory):
+    tokens = tokenize_prompt(tokenizer(tmp_path_factory.mktemp("tokenizer")), SOURCE)
+    ((embedding, options),) = conditioning(tokens)
+    return [[embedding, {**options, TOKENS: tokens}]]
+
+
+@pytest.fixture(scope="module", params=[wan, ltx], ids=["wan", "ltx"])
+def model(request):
+    return request.param()
+
+
+@pytest.fixture(scope="module")
+def latent(model):
+    channels = model.model.latent_format.latent_channels
+    random = torch.randn(1, channels, 3, 8, 10, generator=torch.Generator().manual_seed(3))
+    return 3 * torch.nn.functional.avg_pool3d(random, 3, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def runs(model, latent, prompt):
+    """runs(label, refinement): a source run, made once."""
+    made = {}
+
+    def run(label=UNI_INV, refinement=0):
+        if (label, refinement) not in made:
+            # Many small steps where it is refined: the weights are random, and of large steps nothing settles.
+            sigmas = torch.linspace(0, 1, 17) if refinement else inversion_sigmas(model, "DDIM (official)", STEPS)
+            made[label, refinement] = invert_video(
+                model, prompt, latent, sigmas=sigmas, label=label, refinement=refinement, disable_pbar=True
+            )
+        return made[label, refinement]
+
+    return run
+
+
+def difference(a, b):
+    return float((a - b).norm() / b.norm())
+
+
+def test_uni_inv_is_that_of_its_equation(model, latent, prompt, runs):
+    """By hand: x' = x + (s' - s) v(x + (s' - s) v_before, s'), each velocity from a call of its own."""
+    guider = comfy.samplers.CFGGuider(model.clone())
+    guider.inner_set_conds({"positive": prompt})
+    found = []
+
+    class ByHand(comfy.samplers.Sampler):
+        def sample(self, wrap, sigmas, extra, callback, noise, latent_image=None, *rest, **named):
+            def velocity(x, sigma):
+                return (x - wrap(x, x.new_full((1,), float(sigma)), **extra)) / sigma
+
+            x, lowest = latent_image, model.get_model_object("model_sampling").sigma_min
+            v = velocity(x, float(lowest))
+            for s, following in zip(sigmas[:-1], sigmas[1:]):
+                v = velocity(x + (following - s) * v, following)
+                x = x + (following - s) * v
+                found.append(x)
+            return x
+
+    guider.sample(torch.zeros_like(latent), latent, ByHand(), runs().sigmas, disable_pbar=True, seed=0)
+    expected = torch.stack([frames_first(x) for x in found])
+    assert runs().trajectory.shape[0] == STEPS + 1 and difference(runs().trajectory[1:], expected) < 1e-5
+    assert difference(runs(CURRENT_LABEL).trajectory[-1], expected[-1]) > 1e-3, "Euler's method is another"
+
+
+def test_a_refined_inversion_gives_the_clip_back(model, latent, runs):
+    """Once settled, Euler's method undoes every step."""
+    run = runs(refinement=20)
+    assert reconstruction_error(model, run, reconstruct(model, run, disable_pbar=True)) < 1e-4
+    assert difference(reconstruct(model, run, disable_pbar=True), latent) < 1e-4
+    assert reconstruction_error(model, runs(), reconstruct(model, runs(), disable_pbar=True)) > 1e-3
+
+
+def test_it_goes_on_where_it_stopped(model, latent, prompt, runs):
+    """The velocity that Uni-Inv starts from follows from the last two latents."""
+
+    class Stopped:
+        def __init__(self, count):
+            self.count, self.written = count, []
+
+        def finished_steps(self):
+            yield from zip(runs().trajectory[1 : self.count + 1], runs().word_maps)
+
+        def write(self, step, latent, maps):
+            self.written.append(step)
+
+    for count in (1, 3):
+        stopped = Stopped(count)
+        run = invert_video(
+            model, prompt, latent, sigmas=runs().sigmas, disable_pbar=True, unfinished=stopped
+        )  # fmt: skip
+        assert stopped.written == list(range(count, STEPS)) and difference(run.trajectory, runs().trajectory) < 1e-5
+
+
+def test_what_is_kept_is_counted_in_latent_frames(model, prompt, runs):
+    run, family = runs(), family_of(model)
+    tokens = prompt[0][1][TOKENS]
+    assert run.frames == 3 and run.clip_frames == 1 + 2 * family.frames_per_latent
+    assert run.word_maps.shape[:3] == (STEPS, 3, tokens.end + 1) and run.word_maps.min() >= 0
+    cell = 32 if run.cell.frames == 8 else 8
+    assert f"{run.clip_frames} frames of {10 * cell}x{8 * cell}, {STEPS} steps" in str(run)
+    assert "every frame sees all others" in str(run) and "Uni-Inv" in str(run)
+    assert Cell(frames=8).latent_frames_of(2) == [0] + 8 * [1]
+    assert torch.equal(as_video(frames_first(torch.arange(24.0).view(1, 2, 3, 2, 2))).flatten(), torch.arange(24.0))
+
+
+def test_files_hold_it_exactly(tmp_path, model, runs):
+    path = str(tmp_path / "wan.safetensors")
+    write_source(path, runs())
+    read = read_source(path)
+    assert torch.equal(read.trajectory, runs().trajectory) and torch.equal(read.word_maps, runs().word_maps)
+    assert (read.cell, read.label, read.version) == (runs().cell, UNI_INV, 2)
+    assert read.tokens == runs().tokens and read.tokens.is_t5 and read.tokens.end == runs().tokens.end
+    assert difference(reconstruct(model, read, disable_pbar=True), reconstruct(model, runs(), disable_pbar=True)) == 0
+
+
+def test_masks_and_heat_maps_show_each_frame_of_the_clip(model, runs):
+    run = runs()
+    width, height = (size * run.cell.pixels for size in (10, 8))
+    images = torch.zeros(run.clip_frames, height, width, 3)
+    mask, _ = AttentionMask.execute(run, "circle", 0.95, "average of all steps", 0, 0, 0, images=images).args
+    assert mask.shape == images.shape[:3] and 0 < mask.mean() < 1
+    assert torch.equal(mask[1], mask[run.cell.frames]) and torch.equal(mask[-1], mask[-2])
+    shown = AttentionHeatMap.execute(run, "circle, grass", "average of all steps", 0, images=images)
+    assert shown.args[0].shape == images.shape and shown.args[2].shape == images.shape[:3]
+
+
+def test_the_node_inverts_and_reports(model, latent, prompt):
+    given = {"model": model, "source": prompt, "latent": {"samples": latent}, "steps": 3, "schedule": "DDIM (official)"}
+    noise, run, sigmas, report = Invert.execute(**given, report_error=True).args
+    assert noise["samples"].shape == latent.shape and len(sigmas) == 4 and float(sigmas[0]) == pytest.approx(1)
+    assert "reconstruction error" in report and "the whole clip goes through the model at once" in report
+    again = Invert.execute(**given, report_error=True)
+    assert "found again" in again.args[3] and torch.equal(again.args[1].trajectory, run.trajectory)
+    euler = Invert.execute(**given, evaluate_at="current label (paper)").args[1]
+    assert euler.label == CURRENT_LABEL and difference(euler.trajectory[-1], run.trajectory[-1]) > 1e-3
+
+
+def test_the_models_of_two_checkpoints_are_told_apart(model, runs):
+    from fatezero_pack.fatezero.network.model_identity import has_fingerprint
+
+    assert has_fingerprint(model, runs().fingerprint)
+    other = wan() if family_of(model).name == "Wan" else ltx()
+    for name, parameter in other.model.diffusion_model.named_parameters():
+        if "norm_q" in name or "q_norm" in name:
+            parameter.data = 1.1 * parameter.data
+    assert not has_fingerprint(other, runs().fingerprint)
