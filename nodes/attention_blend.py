@@ -5,7 +5,9 @@ from functools import partial
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.edit_run import blend_attention
 from ..fatezero.network.other_nodes import refuse_merging
+from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.unet.check import require_unet
+from ..fatezero.refusal import Refusal
 from ..fatezero.voice import Voice
 from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, price, read_settings
 from .shared.checked import checked
@@ -44,6 +46,8 @@ class AttentionBlend(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, model, source, edit, preset=None, **options) -> io.NodeOutput:
+        if family_of(model) is not None:
+            raise Refusal("'model' is a video model; edit its inverted clip with Attention Blend Sampler.")
         require_unet(model)
         refuse_merging(model)
         settings = read_settings(source, edit, preset, **options)

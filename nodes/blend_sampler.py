@@ -3,9 +3,14 @@
 from functools import partial
 
 from ..fatezero.compat import io, schema, show_text
+from ..fatezero.edit.coupled_sampling import CoupledSettings, price
 from ..fatezero.edit.sampling import sample_edit
+from ..fatezero.edit.video_check import check_video_edit, guidance_note
+from ..fatezero.edit.video_edit import on_latent_frames, sample_video_edit
 from ..fatezero.network.other_nodes import refuse_merging
+from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.unet.check import check_embedding, require_unet
+from ..fatezero.source.latent_cell import as_video
 from ..fatezero.voice import Voice
 from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, read_settings
 from .shared.checked import checked
@@ -54,6 +59,8 @@ class AttentionBlendSampler(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, model, source, edit, positive, negative, cfg, preset=None, **options) -> io.NodeOutput:
+        if family_of(model) is not None:
+            return _edit_video(cls, model, source, edit, positive, negative, cfg, preset, options)
         require_unet(model)
         for name, prompts in (("positive", positive), ("negative", negative)):
             for embedding, _ in prompts:
@@ -73,3 +80,16 @@ class AttentionBlendSampler(io.ComfyNode):
             voice=voice,
         )
         return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice)})
+
+
+def _edit_video(node, model, source, edit, positive, negative, cfg, preset, options) -> io.NodeOutput:
+    """The same with a video model: the whole clip at once, rows in sequence."""
+    settings = read_settings(source, edit, preset, **options)
+    check_video_edit(model, source, edit, settings, positive)
+    settings = on_latent_frames(settings, source)
+    voice, shape = Voice(NODE, partial(show_text, node)), as_video(source.trajectory[0]).shape
+    rows = price(model, shape, CoupledSettings(), source.steps, cfg)
+    voice.tell("\n".join(filter(None, [rows, guidance_note(cfg)])))
+    callback = preview_callback(model, source, edit, settings)
+    samples = sample_video_edit(model, source, edit, settings, positive, negative, cfg, callback)
+    return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice)})

@@ -4,21 +4,37 @@ import comfy.samplers
 import pytest
 import torch
 
+from fatezero_pack.fatezero.edit.settings import (
+    CACHE,
+    FAST_RECONSTRUCTION,
+    INPUT_MASK,
+    RECONSTRUCTION,
+    WORDS,
+    BlendSettings,
+)
+from fatezero_pack.fatezero.edit.video_edit import sample_video_edit
+from fatezero_pack.fatezero.network.model_identity import has_fingerprint
 from fatezero_pack.fatezero.network.option_keys import TOKENS
 from fatezero_pack.fatezero.network.transformer.families import family_of
+from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.prompts.window import Window
+from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.source.latent_cell import Cell, as_video, frames_first
 from fatezero_pack.fatezero.source.reconstruction import reconstruct, reconstruction_error
 from fatezero_pack.fatezero.source.schedule import inversion_sigmas
 from fatezero_pack.fatezero.source.source_file import read_source, write_source
 from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, UNI_INV
 from fatezero_pack.fatezero.source.video_inversion import invert_video
+from fatezero_pack.nodes import blend_sampler as node
+from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.attention_mask import AttentionMask
+from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.heat_map import AttentionHeatMap
 from fatezero_pack.nodes.invert import Invert
 from tiny_video_models import conditioning, ltx, tokenizer, wan
 
-SOURCE = "a red circle on green grass"
+SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
 STEPS = 4
 
 
@@ -161,11 +177,117 @@ def test_the_node_inverts_and_reports(model, latent, prompt):
 
 
 def test_the_models_of_two_checkpoints_are_told_apart(model, runs):
-    from fatezero_pack.fatezero.network.model_identity import has_fingerprint
-
     assert has_fingerprint(model, runs().fingerprint)
     other = wan() if family_of(model).name == "Wan" else ltx()
     for name, parameter in other.model.diffusion_model.named_parameters():
         if "norm_q" in name or "q_norm" in name:
             parameter.data = 1.1 * parameter.data
     assert not has_fingerprint(other, runs().fingerprint)
+
+
+@pytest.fixture(scope="module")
+def edited(model, prompt, runs, tmp_path_factory):
+    """edited(target, cfg, run, patched, **BlendSettings): the edited latent."""
+    clip = tokenizer(tmp_path_factory.mktemp("edits"))
+    source = prompt[0][1][TOKENS]
+
+    def run(target=TARGET, cfg=1.0, run=None, patched=None, **settings):
+        aimed = tokenize_prompt(clip, target)
+        settings = BlendSettings(**{"self_window": Window(0, 0), "cross_window": Window(0, 0), **settings})
+        return sample_video_edit(
+            patched or model, run or runs(), make_prompt_edit(source, aimed), settings,
+            conditioning(aimed), conditioning(tokenize_prompt(clip, "snow")), cfg, disable_pbar=True,
+        )  # fmt: skip
+
+    return run
+
+
+ALL_FUSED = {"self_window": Window(0, 1), "cross_window": Window(0, 1)}
+
+
+def test_the_same_prompt_is_the_reconstruction(model, edited, runs):
+    """Free, and with all attention from the source that is drawn again beside it."""
+    drawn = reconstruct(model, runs(), disable_pbar=True)
+    assert difference(edited(SOURCE), drawn) < 1e-5
+    assert difference(edited(SOURCE, attention_from=FAST_RECONSTRUCTION, **ALL_FUSED), drawn) < 1e-5
+    refined = runs(refinement=20)
+    drawn = reconstruct(model, refined, disable_pbar=True)
+    assert difference(edited(SOURCE, run=refined, **ALL_FUSED), drawn) < 1e-4, "what was inverted, once it is exact"
+    assert difference(edited(), edited(SOURCE)) > 1e-3, "another prompt is another clip"
+
+
+@pytest.mark.parametrize("fused", [{"cross_window": Window(0, 1)}, {"self_window": Window(0, 1)}])
+def test_fusion_is_that_of_a_coupled_edit_on_the_inverted_latents(edited, fused):
+    """Rows in sequence; the fusion itself is held to stored maps in test_coupled.py."""
+    free = edited()
+    assert difference(edited(**fused), free) > 1e-3
+    again = edited(attention_from=FAST_RECONSTRUCTION, **fused)
+    assert difference(again, free) > 1e-4 and difference(again, edited(**fused)) > 1e-4, "another source"
+    assert torch.equal(edited(**fused), edited(**fused))
+    late = {name: Window(0.5, 1) for name in fused}
+    assert difference(edited(**late), edited(**fused)) > 1e-4 and difference(edited(**late), free) > 1e-5
+
+
+def test_guidance_leads_away_from_the_negative(edited):
+    assert difference(edited(cfg=3.0), edited()) > 1e-3
+
+
+def test_masks_keep_the_source_outside(edited, latent, runs):
+    half = torch.zeros(3, 8, 10)
+    half[..., 5:] = 1
+    given = {"mask_from": INPUT_MASK, "latent_window": Window(0, 1)}
+    kept = edited(mask=half, **given)
+    assert difference(kept[..., :5], latent[..., :5]) < 1e-5 and difference(kept[..., 5:], latent[..., 5:]) > 1e-2
+    assert difference(edited(mask=torch.zeros(3, 8, 10), **given), latent) < 1e-5
+    assert difference(edited(mask=torch.ones(3, 8, 10), **given), edited()) < 1e-6
+    words = {"mask_from": WORDS, "threshold": 0.9, "latent_window": Window(0, 1)}
+    by_words = edited(**words)
+    same = ((by_words - latent).abs().amax(dim=1) < 1e-5).float().mean()
+    assert 0 < same < 1
+    fused = {"mask_from": INPUT_MASK, "self_window": Window(0, 1)}
+    assert difference(edited(mask=torch.ones(3, 8, 10), **fused), edited()) < 1e-6, "inside the mask its own attention"
+    assert difference(edited(mask=half, **fused), edited()) > 1e-4
+
+
+def test_nothing_stays_on_the_model(model, edited):
+    hooks = str(model.model_options)
+    patched = model.clone()
+
+    def fail(*_, **__):
+        raise RuntimeError("in the middle")
+
+    patched.model_options["model_function_wrapper"] = fail
+    with pytest.raises(RuntimeError):
+        edited(patched=patched)
+    edited(**ALL_FUSED)
+    assert str(model.model_options) == hooks
+
+
+def blend(model, run, prompt, target, clip, **changes):
+    aimed = tokenize_prompt(clip, target)
+    edit = make_prompt_edit(prompt[0][1][TOKENS], aimed)
+    given = {"cfg": 1.5, "preset": {"preset": "attribute"}, **changes}
+    return AttentionBlendSampler.execute(model, run, edit, conditioning(aimed), conditioning(aimed), **given)
+
+
+def test_the_node_edits_with_presets_and_says_what_does_not_serve(model, latent, prompt, runs, tmp_path, monkeypatch):
+    clip, told = tokenizer(tmp_path), []
+    monkeypatch.setattr(node, "show_text", lambda _, text: told.append(text))
+    made = blend(model, runs(), prompt, TARGET, clip, cfg=7.5)
+    assert made.args[0]["samples"].shape == latent.shape and "rows each (clip, edit, negative)" in told[-1]
+    assert "'cfg' 7.5 is high for a video model" in told[-1]
+    frames = runs().clip_frames
+    mask = torch.ones(frames, 64, 80)
+    by_mask = {"preset": {"preset": "attribute", "mask_from": INPUT_MASK}, "mask": mask}
+    assert blend(model, runs(), prompt, TARGET, clip, **by_mask).args[0]["samples"].shape == latent.shape
+    for changes, said in (
+        ({"attention_from": RECONSTRUCTION}, "'attention from' is reconstruction, which a video model does not have"),
+        ({"source_attention": CACHE}, "'source attention' is cache"),
+        ({"layers": "all but the finest (official code)"}, "'layers' leaves out the finest"),
+        ({**by_mask, "mask": mask[1:]}, f"'mask' has {frames - 1} frames but the clip has {frames}"),
+    ):
+        with pytest.raises(Refusal, match=f"^Attention Blend Sampler: {said}"):
+            blend(model, runs(), prompt, TARGET, clip, **changes)
+    with pytest.raises(Refusal, match="Attention Blend: 'model' is a video model; edit its inverted clip with"):
+        edit = make_prompt_edit(prompt[0][1][TOKENS], prompt[0][1][TOKENS])
+        AttentionBlend.execute(model, runs(), edit, {"preset": "attribute"})

@@ -17,11 +17,13 @@ class CoupledFusion:
     Attributes:
         cross: `cross_weights` of this step, None where the edit keeps its own.
         fuse_self: Whether the edit's self-attention is the source's in this step.
+        own: Where a query keeps the edit's own self-attention, [1, tokens] of 0..1; None for nowhere.
         source, positive: uuids of the conditionings of the source and of the edit.
     """
 
     cross: tuple[torch.Tensor, torch.Tensor] | None = None
     fuse_self: bool = False
+    own: torch.Tensor | None = None
     source: frozenset = frozenset()
     positive: frozenset = frozenset()
     shown: dict[tuple[str, int], tuple[QK, torch.Tensor | None]] = field(default_factory=dict)
@@ -44,4 +46,4 @@ class CoupledFusion:
         if kind == CROSS:
             assert self.cross is not None
             return fuse_cross(masked, (query, key, value), source_qk, *self.cross)
-        return fuse_self(masked, (query, key, value), source_qk, None)
+        return fuse_self(masked, (query, key, value), source_qk, self.own)

@@ -215,7 +215,7 @@ def check_mask(mask, source, mask_from: str) -> None:
     """A MASK for the source: [1 or n, H, W] of any size, finite, 0..1."""
     if mask is None:
         raise Refusal(f"'mask from' is {mask_from} but nothing is connected to 'mask'; connect a MASK or choose words.")
-    frames = source.trajectory.shape[1]
+    frames = source.clip_frames
     if mask.ndim != 3:
         raise Refusal(
             f"'mask' has the shape {list(mask.shape)} instead of [frames, height, width]; use an ordinary MASK."

@@ -1,0 +1,38 @@
+"""Whether an inverted clip can be edited by a video model with the settings of Attention Blend Sampler."""
+
+from ..network.transformer.check import check_options
+from ..network.transformer.families import require_family
+from ..prompts.prompt_edit import PromptEdit
+from ..refusal import Refusal
+from ..source.source_check import check_model
+from ..source.source_run import SourceRun
+from .coupled_check import check_prompts
+from .settings import CACHE, RECONSTRUCTION, BlendSettings
+
+HIGH_GUIDANCE = 4.0  # from which a small Wan that we trained lost 10 dB of the background
+
+
+def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: BlendSettings, positive) -> None:
+    """Refuses what does not fit together, and settings that only UNets know."""
+    require_family(model)
+    check_options(model)
+    check_model(model, source)
+    check_prompts(edit, source.conditioning, positive)
+    if settings.attention_from == RECONSTRUCTION:
+        raise Refusal(
+            f"'attention from' is {RECONSTRUCTION}, which a video model does not have; choose inversion or "
+            "reconstruction without guidance."
+        )
+    if settings.source_attention == CACHE:
+        raise Refusal(
+            "'source attention' is cache, but of a video model that would take gigabytes for each step; choose replay."
+        )
+    if not settings.finest_layers:
+        raise Refusal("'layers' leaves out the finest, but a video model's are all alike; choose all.")
+
+
+def guidance_note(cfg: float) -> str | None:
+    """What to say of a guidance that is high for a video model, or None."""
+    if cfg < HIGH_GUIDANCE:
+        return None
+    return f"! 'cfg' {cfg:g} is high for a video model and costs the rest of the picture much; 1 to 2 keeps it"
