@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 import folder_paths
 
 from ..fatezero.compat import io, schema, ui
+from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.unet.check import require_unet
 from ..fatezero.refusal import Refusal, shortened
 from ..fatezero.source.reconstruction import inverted_noise
@@ -64,7 +65,8 @@ class LoadSourceRun(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, model, file) -> io.NodeOutput:
-        require_unet(model)
+        if family_of(model) is None:
+            require_unet(model)
         path = input_path(file)
         if path is None:
             raise Refusal(_missing(file))

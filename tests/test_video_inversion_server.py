@@ -1,0 +1,99 @@
+"""The whole path of an inverted clip of a video model, with the demo video model on a real server."""
+
+import pytest
+from safetensors.torch import load_file
+
+pytestmark = pytest.mark.slow
+
+SOURCE, TARGET = "a blue square on white snow", "a blue square on yellow sand"
+
+
+def graph(target=TARGET, **preset):
+    prompts = {"clip": ["model", 1], "source_prompt": SOURCE, "target_prompt": target, "mode": "auto"}
+    prompts |= {"emphasis": "", "mask_words": "", "target_mask_words": "", "windows": ""}
+    video = {
+        "file": "demo/blue_square_on_snow.mp4",
+        "start": 0,
+        "count": 5,
+        "every_nth": 1,
+        "width": 128,
+        "height": 128,
+    }
+    values = {"self_from": 0.0, "self_until": 0.0, "cross_from": 0.0, "cross_until": 0.4, "mask_from": "off"}
+    values |= {"mask_threshold": 0.5, "latent_blend": False, "latent_from": 0.0, "latent_until": 1.0}
+    values |= {"mask_self_attention": False, **preset}
+    preset = {"preset": "style"} | {f"preset.{name}": value for name, value in values.items()}
+    edit = {"model": ["model", 0], "source": ["load", 0], "edit": ["prompts", 2], "positive": ["prompts", 1]}
+    words = {
+        "words": "snow",
+        "when": "average of all steps",
+        "step": 0,
+        "scale": "each frame by itself",
+        "opacity": 0.6,
+    }
+    invert = {"model": ["model", 0], "source": ["prompts", 0], "latent": ["latent", 0], "steps": 12}
+    invert |= {"schedule": "DDIM (official)", "report_error": True}
+    keep = {"source": ["invert", 1], "filename_prefix": "fatezero/wan"}
+    heat = {"source": ["load", 0], "images": ["video", 0], **words}
+    return {
+        "model": {"class_type": "FateZeroLoadDemoVideoModel", "inputs": {}},
+        "video": {"class_type": "FateZeroVideoLoad", "inputs": {**video, "fit": "crop", "grid": "8"}},
+        "latent": {"class_type": "VAEEncode", "inputs": {"pixels": ["video", 0], "vae": ["model", 2]}},
+        "prompts": {"class_type": "FateZeroEditPrompts", "inputs": prompts},
+        "negative": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["model", 1], "text": ""}},
+        "invert": {"class_type": "FateZeroInvert", "inputs": invert},
+        "load": {"class_type": "FateZeroSaveSource", "inputs": keep},
+        "heat": {"class_type": "FateZeroAttentionHeatMap", "inputs": heat},
+        "edit": {
+            "class_type": "FateZeroBlendSampler",
+            "inputs": {**edit, "negative": ["negative", 0], "cfg": 1.0, **preset},
+        },
+        "decoded": {"class_type": "VAEDecode", "inputs": {"samples": ["edit", 0], "vae": ["model", 2]}},
+        "report": {
+            "class_type": "FateZeroEditReport",
+            "inputs": {
+                "before": ["video", 0], "after": ["decoded", 0], "edit": ["prompts", 2], "source": ["load", 0],
+                "made_by": ["edit", 0],
+            },
+        },
+        "save": {"class_type": "SaveLatent", "inputs": {"samples": ["edit", 0], "filename_prefix": "edit"}},
+        "clip": {"class_type": "SaveLatent", "inputs": {"samples": ["latent", 0], "filename_prefix": "clip"}},
+    }  # fmt: skip
+
+
+def saved(server, run, node):
+    return load_file(server.path(run.outputs[node]["latents"][0]))["latent_tensor"]
+
+
+def completed(server, prompt):
+    run = server.run(prompt)
+    assert run.status == "success", run.error
+    return run
+
+
+def test_a_clip_is_inverted_saved_loaded_and_edited(server):
+    run = completed(server, graph())
+    (told,) = run.outputs["invert"]["text"]
+    assert "5 frames of 128x128, 12 steps" in told and "Uni-Inv" in told and "reconstruction error" in told
+    assert run.outputs["heat"]["images"] and run.outputs["report"]["text"]
+    edited, clip = saved(server, run, "save"), saved(server, run, "clip")
+    assert edited.shape == clip.shape == (1, 16, 2, 16, 16) and (edited - clip).abs().max() > 0.1
+    loaded = graph()
+    name = run.outputs["load"]["text"][0].split("\n")[0]
+    for unused in ("invert", "heat", "report", "clip", "latent"):
+        del loaded[unused]
+    loaded["load"] = {"class_type": "FateZeroLoadSource", "inputs": {"file": f"{name} [output]", "model": ["model", 0]}}
+    again = saved(server, completed(server, loaded), "save")
+    assert (again - edited).abs().max() < 1e-5, "from a file it is the same edit"
+
+
+def test_words_hold_the_rest_and_what_does_not_serve_is_said(server):
+    prompt = graph("a red square on white snow", mask_from="words", latent_blend=True)
+    del prompt["heat"]
+    run = completed(server, prompt)
+    change = (saved(server, run, "save") - saved(server, run, "clip")).abs().amax(dim=1)
+    assert 0.2 < float((change < 1e-4).float().mean()) < 1
+    prompt["edit"]["inputs"]["attention_from"] = "reconstruction"
+    run = server.run(prompt)
+    told = "Attention Blend Sampler: 'attention from' is reconstruction, which a video model does not have"
+    assert run.status == "error" and run.error["exception_message"].startswith(told), run.error
