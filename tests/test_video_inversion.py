@@ -282,7 +282,7 @@ def test_the_node_edits_with_presets_and_says_what_does_not_serve(model, latent,
     assert blend(model, runs(), prompt, TARGET, clip, **by_mask).args[0]["samples"].shape == latent.shape
     for changes, said in (
         ({"attention_from": RECONSTRUCTION}, "'attention from' is reconstruction, which a video model does not have"),
-        ({"source_attention": CACHE}, "'source attention' is cache"),
+        ({"source_attention": CACHE}, "'keep attention' is cache"),
         ({"layers": "all but the finest (official code)"}, "'layers' leaves out the finest"),
         ({**by_mask, "mask": mask[1:]}, f"'mask' has {frames - 1} frames but the clip has {frames}"),
     ):

@@ -25,7 +25,7 @@ def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: Blend
         )
     if settings.source_attention == CACHE:
         raise Refusal(
-            "'source attention' is cache, but of a video model that would take gigabytes for each step; choose replay."
+            "'keep attention' is cache, but of a video model that would take gigabytes for each step; choose replay."
         )
     if not settings.finest_layers:
         raise Refusal("'layers' leaves out the finest, but a video model's are all alike; choose all.")

@@ -34,7 +34,7 @@ def look_for_words(
     guider.inner_set_conds({"positive": conditioning})
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
     guider.sample(noise, latent, Look(), torch.tensor([SIGMA, 0.0]), disable_pbar=True, seed=seed)
-    return reader.take().cpu()
+    return reader.take()
 
 
 class LookingGuider(comfy.samplers.CFGGuider):

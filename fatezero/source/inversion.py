@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import comfy.samplers
 import torch
@@ -173,6 +174,13 @@ def invert(
     )
 
 
+class Capture(Protocol):
+    """What reads the source's attention during an inversion."""
+
+    def take(self) -> torch.Tensor:
+        """The word maps of the latest evaluation, [n, T, h', w']."""
+
+
 class Recording:
     """The latents and word maps of the steps made so far; also on disk, where they may be wanted again.
 
@@ -183,7 +191,7 @@ class Recording:
         unfinished: Where the steps lie on disk, if they do; those found count as made.
     """
 
-    def __init__(self, clean: torch.Tensor, steps: int, capture: "WordMapCapture", unfinished=None):
+    def __init__(self, clean: torch.Tensor, steps: int, capture: "Capture", unfinished=None):
         self.trajectory = torch.empty(steps + 1, *clean.shape)
         self.trajectory[0] = clean
         self.word_maps: list[torch.Tensor] = []

@@ -114,16 +114,6 @@ class InvertingGuider(comfy.samplers.CFGGuider):
         return super().outer_sample(*args, **named)
 
 
-class CapturedMaps:
-    """The word maps of each step, for a Recording."""
-
-    def __init__(self, reader: WordMapReader):
-        self.reader = reader
-
-    def take(self) -> torch.Tensor:
-        return self.reader.take().cpu()
-
-
 def invert_video(
     model,
     conditioning,
@@ -149,7 +139,7 @@ def invert_video(
     kept = None if tokens is None else tokens.end + 1
     reader = WordMapReader(token_grid(model, latent.shape), head_count(model), blocks, kept)
     clean = frames_first(model.model.process_latent_in(latent.float().cpu()))
-    recording = Recording(clean, len(sigmas) - 1, CapturedMaps(reader), unfinished)
+    recording = Recording(clean, len(sigmas) - 1, reader, unfinished)
     if tell is not None:
         tell(WHOLE_CLIP)
 

@@ -66,6 +66,6 @@ class WordMapReader:
         self.read.append(torch.cat(shown).transpose(1, 2).unflatten(2, (height, width)))
 
     def take(self) -> torch.Tensor:
-        """The mean over the blocks since the last time, float32 [F, T, h, w]."""
-        maps, self.read = torch.stack(self.read).mean(dim=0), []
+        """The mean over the blocks since the last time, float32 [F, T, h, w] on the CPU."""
+        maps, self.read = torch.stack(self.read).mean(dim=0).cpu(), []
         return maps
