@@ -83,6 +83,7 @@ def test_a_clip_is_inverted_saved_loaded_and_edited(server):
     for unused in ("invert", "heat", "report", "clip", "latent"):
         del loaded[unused]
     loaded["load"] = {"class_type": "FateZeroLoadSource", "inputs": {"file": f"{name} [output]", "model": ["model", 0]}}
+    loaded["edit"]["inputs"]["source"] = ["load", 1]
     again = saved(server, completed(server, loaded), "save")
     assert (again - edited).abs().max() < 1e-5, "from a file it is the same edit"
 
