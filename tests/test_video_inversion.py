@@ -225,7 +225,7 @@ def test_fusion_is_that_of_a_coupled_edit_on_the_inverted_latents(edited, fused)
     assert difference(again, free) > 1e-4 and difference(again, edited(**fused)) > 1e-4, "another source"
     assert torch.equal(edited(**fused), edited(**fused))
     late = {name: Window(0.5, 1) for name in fused}
-    assert difference(edited(**late), edited(**fused)) > 1e-4 and difference(edited(**late), free) > 1e-5
+    assert difference(edited(**late), edited(**fused)) > 1e-5 and difference(edited(**late), free) > 1e-5
 
 
 def test_guidance_leads_away_from_the_negative(edited):
