@@ -1,8 +1,8 @@
 """How long a step of a coupled edit takes beside one of the model's own sampler with as many rows.
 
-Run with ComfyUI's Python and COMFYUI_PATH set:
-`python -m benchmarks.studies.coupled_time [--blocks 2]`. A Wan of random weights, as wide as Wan 2.1 1.3B. Both
-are run in turns in one process; the table has the medians of the time that it took itself, and their ratio. benchmarks/RESULTS.md has what it showed.
+Run with ComfyUI's Python and COMFYUI_PATH set: `python -m benchmarks.studies.coupled_time [--blocks 2]`.
+A Wan of random weights, as wide as Wan 2.1 1.3B. Both are run in turns in one process; the table has the medians of the
+process's own time, and their ratio. benchmarks/RESULTS.md has what it showed.
 """
 
 import argparse
