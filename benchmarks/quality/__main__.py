@@ -15,7 +15,7 @@ from .noise import reduced_list
 from .runs import available_processes, make_clips
 
 
-def main():
+def read_options():
     parser = argparse.ArgumentParser(
         "dev.py quality", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -29,7 +29,11 @@ def main():
     )
     parser.add_argument("--report", action="store_true", help="make nothing, and report what earlier runs have made")
     split.add_arguments(parser)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    options = read_options()
     if options.split:
         split.run(options)
         return
