@@ -163,7 +163,7 @@ def write_report() -> None:
     """TUNED.md between its marks, the sheet, and tuned.json, of the clips that are complete."""
     of_half = {TUNING: chosen_from(), HELD_OUT: held_out_methods()}
     made = {half: complete(cases(half), methods) for half, methods in of_half.items()}
-    tables = {half: rows(made[half], methods) for half, methods in of_half.items()}
+    tables = {TUNING: rows(made[TUNING], chosen_from()), HELD_OUT: rows(made[HELD_OUT], [*shown()[0], *shown()[1]])}
     tuning, held_out = made[TUNING], made[HELD_OUT]
     text = [
         f"### Chosen from: {len(tuning)} clips of the tuning half, {FRAMES} frames of {SIDE}x{SIDE}",
