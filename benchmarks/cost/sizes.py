@@ -105,7 +105,7 @@ CPU_FULL = Plan(
     cached=(Size(NARROW, 256, 8, 2, at_once=8), Size(NARROW, 256, 32, 2, at_once=8)),
     maps=Size(NARROW, 256, 4, 3),
     joined=(Size(NARROW, 128, 8, 1), Size(NARROW, 256, 1, 1), Size(SD15, 256, 2, 1), Size(SD15, 256, 1, 1)),
-    tuning=Size(SD15, 192, 4, 1),
+    tuning=Size(SD15, 128, 4, 1),
     profile=Size(SD15, 384, 1, 1),
     repeats=3,
     clip_repeats=3,

@@ -34,8 +34,10 @@ def tuning_step(plan: Plan) -> dict[str, Figure]:
     size, model = plan.tuning, random_model(plan.tuning.unet)
     prompt = torch.randn(1, 77, {**UNET_CONFIG, **UNETS[size.unet]}["context_dim"])
     latent = clip_latent(size.frames, *size.latent)
-    works = {PLAIN: plain_training_step(model, latent, prompt)}
-    works[WIDENED] = plain_training_step(inflate(model, Inflation(PRESETS["FateZero"].key_frames)), latent, prompt)
+    weights = weights_with_gradients(model)
+    widened = inflate(model, Inflation(PRESETS["FateZero"].key_frames))
+    works = {PLAIN: plain_training_step(model, weights, latent, prompt)}
+    works[WIDENED] = plain_training_step(widened, weights, latent, prompt)
     works |= {name: step_of(model, name, latent, prompt) for name in STEP}
     for work in works.values():
         work()
@@ -62,14 +64,21 @@ def step_of(model, preset: str, latent: torch.Tensor, prompt: torch.Tensor) -> C
     return lambda: run.step(500, torch.randn(latent.shape))
 
 
-def plain_training_step(model, latent: torch.Tensor, prompt: torch.Tensor) -> Callable[[], None]:
+def weights_with_gradients(model) -> dict[str, torch.Tensor]:
+    """Copies of a UNet's weights that record what is computed with them."""
+    with torch.inference_mode(False):
+        network = model.model.diffusion_model
+        return {name: weight.detach().clone().requires_grad_() for name, weight in network.named_parameters()}
+
+
+def plain_training_step(
+    model, weights: dict[str, torch.Tensor], latent: torch.Tensor, prompt: torch.Tensor
+) -> Callable[[], None]:
     """Forward and backward of ComfyUI's UNet on as many frames, to all of its weights."""
     comfy.model_management.load_models_gpu([model])
     network, device, dtype = model.model.diffusion_model, model.load_device, model.model.get_dtype_inference()
     options = {**model.model_options["transformer_options"], "cond_or_uncond": [0], "uuids": [0]}
     make_differentiable(options)
-    with torch.inference_mode(False):
-        weights = {name: weight.detach().clone().requires_grad_() for name, weight in network.named_parameters()}
 
     def step() -> None:
         with torch.inference_mode(False), torch.enable_grad():
