@@ -15,7 +15,7 @@ import folder_paths
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
 
-WEIGHTS = Path(__file__).parent / "toy_sd.safetensors"
+WEIGHTS, LARGE_WEIGHTS = (Path(__file__).parent / name for name in ("toy_sd.safetensors", "toy_sd_large.safetensors"))
 
 
 class DemoLatentFormat(comfy.latent_formats.SD15):
@@ -69,7 +69,7 @@ def read_config(path, node="Load Demo Model"):
 def load_demo_model(path=WEIGHTS):
     """Load the demo model: (model, clip, vae) of ComfyUI's own classes (ModelPatcher, CLIP, VAE).
 
-    Pictures have 3 channels, latents 4 at an eighth of the size; the model was trained on 128 x 128 pixels. Devices and
+    Pictures have 3 channels, latents 4 at an eighth of the size; the model was trained on 128 x 128 pixels, the large one on 256 x 256. Devices and
     dtypes are chosen by ComfyUI's rules, as for a checkpoint file. Raises as `read_config`.
     """
     config = read_config(path)
