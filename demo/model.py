@@ -69,8 +69,9 @@ def read_config(path, node="Load Demo Model"):
 def load_demo_model(path=WEIGHTS):
     """Load the demo model: (model, clip, vae) of ComfyUI's own classes (ModelPatcher, CLIP, VAE).
 
-    Pictures have 3 channels, latents 4 at an eighth of the size; the model was trained on 128 x 128 pixels, the large one on 256 x 256. Devices and
-    dtypes are chosen by ComfyUI's rules, as for a checkpoint file. Raises as `read_config`.
+    Pictures have 3 channels, latents 4 at an eighth of the size; the model was trained on 128 x 128 pixels, the large
+    one on 256 x 256. Devices and dtypes are chosen by ComfyUI's rules, as for a checkpoint file. Raises as
+    `read_config`.
     """
     config = read_config(path)
     weights = read_weights(path)

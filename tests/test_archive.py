@@ -26,6 +26,7 @@ def test_it_holds_what_an_installed_pack_needs_and_no_more(archive):
         "model.py",
         "stacked_frames.py",
         "toy_sd.safetensors",
+        "toy_sd_large.safetensors",
         "toy_wan.safetensors",
         "tuned",
         "video_model.py",

@@ -44,10 +44,10 @@ def encode(clip, text):
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
 
 
-def generate(loaded, prompt, seed=0, steps=12, model_patcher=None):
-    """One picture: uint8 RGB (128, 128, 3)."""
+def generate(loaded, prompt, seed=0, steps=12, model_patcher=None, side=128):
+    """One picture: uint8 RGB (side, side, 3)."""
     patcher, clip, vae = loaded
-    latent = torch.zeros(1, 4, 16, 16)
+    latent = torch.zeros(1, 4, side // 8, side // 8)
     samples = comfy.sample.sample(
         model_patcher or patcher,
         comfy.sample.prepare_noise(latent, seed),
@@ -106,6 +106,19 @@ def test_colour_and_ground_words_are_followed(loaded, color, ground):
 def test_shape_words_are_followed(loaded, shape):
     picture = generate(loaded, f"a red {shape} on white snow", seed=2)
     assert judge.judge_shape(judge.color_mask(picture, "red", "snow"))[0] == shape
+
+
+@pytest.mark.slow
+def test_the_large_model_follows_its_words_with_sharp_edges():
+    loaded = LoadDemoModel.execute(size="large").result
+    truth = world.render(world.Scene("snow", (world.Thing("red", "star", 0.5, 0.5, 0.25),)), 256, 256)
+    picture = loaded[2].decode(loaded[2].encode(torch.tensor(truth)[None] / 255))[0].float().clamp(0, 1).numpy() * 255
+    assert np.square(picture - truth).mean() < 52  # 31 dB
+    for shape, seed in (("heart", 1), ("triangle", 2)):
+        picture = generate(loaded, f"a blue {shape} on white snow", seed, side=256)
+        small = cv2.resize(picture, (128, 128), interpolation=cv2.INTER_AREA)
+        assert judge.judge_shape(judge.color_mask(small, "blue", "snow"))[0] == shape
+        assert judge.judge_ground(small) == "snow"
 
 
 def test_lora_changes_the_picture_and_leaves_the_model_alone(loaded):

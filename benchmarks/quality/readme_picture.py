@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+
 from fatezero_pack.demo.clips import CLIPS
 from fatezero_pack.demo.model import LARGE_WEIGHTS
 from fatezero_pack.demo.world import Scene, caption
