@@ -2,6 +2,7 @@
 
 from ..demo.model import LARGE_WEIGHTS, WEIGHTS, load_demo_model
 from ..fatezero.compat import io, schema
+from .shared.checked import checked
 
 FILES = {"small": WEIGHTS, "large": LARGE_WEIGHTS}
 
@@ -42,5 +43,6 @@ class LoadDemoModel(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, size="small"):
         return io.NodeOutput(*load_demo_model(FILES[size]))

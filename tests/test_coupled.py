@@ -50,9 +50,9 @@ def tokens(tmp_path_factory):
     return lambda text: tokenize_prompt(clip, text)
 
 
-@pytest.fixture(scope="module", params=[wan, ltx], ids=["wan", "ltx"])
-def model(request):
-    return request.param()
+@pytest.fixture(scope="module")
+def model(video_model):
+    return video_model
 
 
 @pytest.fixture(scope="module")

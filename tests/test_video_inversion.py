@@ -45,29 +45,24 @@ def prompt(tmp_path_factory):
     return [[embedding, {**options, TOKENS: tokens}]]
 
 
-@pytest.fixture(scope="module", params=[wan, ltx], ids=["wan", "ltx"])
-def model(request):
-    return request.param()
-
-
 @pytest.fixture(scope="module")
-def latent(model):
-    channels = model.model.latent_format.latent_channels
+def latent(video_model):
+    channels = video_model.model.latent_format.latent_channels
     random = torch.randn(1, channels, 3, 8, 10, generator=torch.Generator().manual_seed(3))
     return 3 * torch.nn.functional.avg_pool3d(random, 3, 1, 1)
 
 
 @pytest.fixture(scope="module")
-def runs(model, latent, prompt):
+def runs(video_model, latent, prompt):
     """runs(label, refinement): a source run, made once."""
     made = {}
 
     def run(label=UNI_INV, refinement=0):
         if (label, refinement) not in made:
             # Many small steps where it is refined: the weights are random, and of large steps nothing settles.
-            sigmas = torch.linspace(0, 1, 17) if refinement else inversion_sigmas(model, "DDIM (official)", STEPS)
+            sigmas = torch.linspace(0, 1, 17) if refinement else inversion_sigmas(video_model, "DDIM (official)", STEPS)
             made[label, refinement] = invert_video(
-                model, prompt, latent, sigmas=sigmas, label=label, refinement=refinement, disable_pbar=True
+                video_model, prompt, latent, sigmas=sigmas, label=label, refinement=refinement, disable_pbar=True
             )
         return made[label, refinement]
 
@@ -78,9 +73,9 @@ def difference(a, b):
     return float((a - b).norm() / b.norm())
 
 
-def test_uni_inv_is_that_of_its_equation(model, latent, prompt, runs):
+def test_uni_inv_is_that_of_its_equation(video_model, latent, prompt, runs):
     """By hand: x' = x + (s' - s) v(x + (s' - s) v_before, s'), each velocity from a call of its own."""
-    guider = comfy.samplers.CFGGuider(model.clone())
+    guider = comfy.samplers.CFGGuider(video_model.clone())
     guider.inner_set_conds({"positive": prompt})
     found = []
 
@@ -89,7 +84,7 @@ def test_uni_inv_is_that_of_its_equation(model, latent, prompt, runs):
             def velocity(x, sigma):
                 return (x - wrap(x, x.new_full((1,), float(sigma)), **extra)) / sigma
 
-            x, lowest = latent_image, model.get_model_object("model_sampling").sigma_min
+            x, lowest = latent_image, video_model.get_model_object("model_sampling").sigma_min
             v = velocity(x, float(lowest))
             for s, following in zip(sigmas[:-1], sigmas[1:]):
                 v = velocity(x + (following - s) * v, following)
@@ -103,15 +98,15 @@ def test_uni_inv_is_that_of_its_equation(model, latent, prompt, runs):
     assert difference(runs(CURRENT_LABEL).trajectory[-1], expected[-1]) > 1e-3, "Euler's method is another"
 
 
-def test_a_refined_inversion_gives_the_clip_back(model, latent, runs):
+def test_a_refined_inversion_gives_the_clip_back(video_model, latent, runs):
     """Once settled, Euler's method undoes every step."""
     run = runs(refinement=20)
-    assert reconstruction_error(model, run, reconstruct(model, run, disable_pbar=True)) < 1e-4
-    assert difference(reconstruct(model, run, disable_pbar=True), latent) < 1e-4
-    assert reconstruction_error(model, runs(), reconstruct(model, runs(), disable_pbar=True)) > 1e-3
+    assert reconstruction_error(video_model, run, reconstruct(video_model, run, disable_pbar=True)) < 1e-4
+    assert difference(reconstruct(video_model, run, disable_pbar=True), latent) < 1e-4
+    assert reconstruction_error(video_model, runs(), reconstruct(video_model, runs(), disable_pbar=True)) > 1e-3
 
 
-def test_it_goes_on_where_it_stopped(model, latent, prompt, runs):
+def test_it_goes_on_where_it_stopped(video_model, latent, prompt, runs):
     """The velocity that Uni-Inv starts from follows from the last two latents."""
 
     class Stopped:
@@ -127,13 +122,13 @@ def test_it_goes_on_where_it_stopped(model, latent, prompt, runs):
     for count in (1, 3):
         stopped = Stopped(count)
         run = invert_video(
-            model, prompt, latent, sigmas=runs().sigmas, disable_pbar=True, unfinished=stopped
+            video_model, prompt, latent, sigmas=runs().sigmas, disable_pbar=True, unfinished=stopped
         )  # fmt: skip
         assert stopped.written == list(range(count, STEPS)) and difference(run.trajectory, runs().trajectory) < 1e-5
 
 
-def test_what_is_kept_is_counted_in_latent_frames(model, prompt, runs):
-    run, family = runs(), family_of(model)
+def test_what_is_kept_is_counted_in_latent_frames(video_model, prompt, runs):
+    run, family = runs(), family_of(video_model)
     tokens = prompt[0][1][TOKENS]
     assert run.frames == 3 and run.clip_frames == 1 + 2 * family.frames_per_latent
     assert run.word_maps.shape[:3] == (STEPS, 3, tokens.end + 1) and run.word_maps.min() >= 0
@@ -144,17 +139,22 @@ def test_what_is_kept_is_counted_in_latent_frames(model, prompt, runs):
     assert torch.equal(as_video(frames_first(torch.arange(24.0).view(1, 2, 3, 2, 2))).flatten(), torch.arange(24.0))
 
 
-def test_files_hold_it_exactly(tmp_path, model, runs):
+def test_files_hold_it_exactly(tmp_path, video_model, runs):
     path = str(tmp_path / "wan.safetensors")
     write_source(path, runs())
     read = read_source(path)
     assert torch.equal(read.trajectory, runs().trajectory) and torch.equal(read.word_maps, runs().word_maps)
     assert (read.cell, read.label, read.version) == (runs().cell, UNI_INV, 2)
     assert read.tokens == runs().tokens and read.tokens.is_t5 and read.tokens.end == runs().tokens.end
-    assert difference(reconstruct(model, read, disable_pbar=True), reconstruct(model, runs(), disable_pbar=True)) == 0
+    assert (
+        difference(
+            reconstruct(video_model, read, disable_pbar=True), reconstruct(video_model, runs(), disable_pbar=True)
+        )
+        == 0
+    )
 
 
-def test_masks_and_heat_maps_show_each_frame_of_the_clip(model, runs):
+def test_masks_and_heat_maps_show_each_frame_of_the_clip(video_model, runs):
     run = runs()
     width, height = (size * run.cell.pixels for size in (10, 8))
     images = torch.zeros(run.clip_frames, height, width, 3)
@@ -165,8 +165,14 @@ def test_masks_and_heat_maps_show_each_frame_of_the_clip(model, runs):
     assert shown.args[0].shape == images.shape and shown.args[2].shape == images.shape[:3]
 
 
-def test_the_node_inverts_and_reports(model, latent, prompt):
-    given = {"model": model, "source": prompt, "latent": {"samples": latent}, "steps": 3, "schedule": "DDIM (official)"}
+def test_the_node_inverts_and_reports(video_model, latent, prompt):
+    given = {
+        "model": video_model,
+        "source": prompt,
+        "latent": {"samples": latent},
+        "steps": 3,
+        "schedule": "DDIM (official)",
+    }
     noise, run, sigmas, report = Invert.execute(**given, report_error=True).args
     assert noise["samples"].shape == latent.shape and len(sigmas) == 4 and float(sigmas[0]) == pytest.approx(1)
     assert "reconstruction error" in report and "the whole clip goes through the model at once" in report
@@ -176,9 +182,9 @@ def test_the_node_inverts_and_reports(model, latent, prompt):
     assert euler.label == CURRENT_LABEL and difference(euler.trajectory[-1], run.trajectory[-1]) > 1e-3
 
 
-def test_the_models_of_two_checkpoints_are_told_apart(model, runs):
-    assert has_fingerprint(model, runs().fingerprint)
-    other = wan() if family_of(model).name == "Wan" else ltx()
+def test_the_models_of_two_checkpoints_are_told_apart(video_model, runs):
+    assert has_fingerprint(video_model, runs().fingerprint)
+    other = wan() if family_of(video_model).name == "Wan" else ltx()
     for name, parameter in other.model.diffusion_model.named_parameters():
         if "norm_q" in name or "q_norm" in name:
             parameter.data = 1.1 * parameter.data
@@ -186,7 +192,7 @@ def test_the_models_of_two_checkpoints_are_told_apart(model, runs):
 
 
 @pytest.fixture(scope="module")
-def edited(model, prompt, runs, tmp_path_factory):
+def edited(video_model, prompt, runs, tmp_path_factory):
     """edited(target, cfg, run, patched, **BlendSettings): the edited latent."""
     clip = tokenizer(tmp_path_factory.mktemp("edits"))
     source = prompt[0][1][TOKENS]
@@ -195,7 +201,7 @@ def edited(model, prompt, runs, tmp_path_factory):
         aimed = tokenize_prompt(clip, target)
         settings = BlendSettings(**{"self_window": Window(0, 0), "cross_window": Window(0, 0), **settings})
         return sample_video_edit(
-            patched or model, run or runs(), make_prompt_edit(source, aimed), settings,
+            patched or video_model, run or runs(), make_prompt_edit(source, aimed), settings,
             conditioning(aimed), conditioning(tokenize_prompt(clip, "snow")), cfg, disable_pbar=True,
         )  # fmt: skip
 
@@ -205,13 +211,13 @@ def edited(model, prompt, runs, tmp_path_factory):
 ALL_FUSED = {"self_window": Window(0, 1), "cross_window": Window(0, 1)}
 
 
-def test_the_same_prompt_is_the_reconstruction(model, edited, runs):
+def test_the_same_prompt_is_the_reconstruction(video_model, edited, runs):
     """Free, and with all attention from the source that is drawn again beside it."""
-    drawn = reconstruct(model, runs(), disable_pbar=True)
+    drawn = reconstruct(video_model, runs(), disable_pbar=True)
     assert difference(edited(SOURCE), drawn) < 1e-5
     assert difference(edited(SOURCE, attention_from=FAST_RECONSTRUCTION, **ALL_FUSED), drawn) < 1e-5
     refined = runs(refinement=20)
-    drawn = reconstruct(model, refined, disable_pbar=True)
+    drawn = reconstruct(video_model, refined, disable_pbar=True)
     assert difference(edited(SOURCE, run=refined, **ALL_FUSED), drawn) < 1e-4, "what was inverted, once it is exact"
     assert difference(edited(), edited(SOURCE)) > 1e-3, "another prompt is another clip"
 
@@ -249,9 +255,9 @@ def test_masks_keep_the_source_outside(edited, latent, runs):
     assert difference(edited(mask=half, **fused), edited()) > 1e-4
 
 
-def test_nothing_stays_on_the_model(model, edited):
-    hooks = str(model.model_options)
-    patched = model.clone()
+def test_nothing_stays_on_the_model(video_model, edited):
+    hooks = str(video_model.model_options)
+    patched = video_model.clone()
 
     def fail(*_, **__):
         raise RuntimeError("in the middle")
@@ -260,34 +266,39 @@ def test_nothing_stays_on_the_model(model, edited):
     with pytest.raises(RuntimeError):
         edited(patched=patched)
     edited(**ALL_FUSED)
-    assert str(model.model_options) == hooks
+    assert str(video_model.model_options) == hooks
 
 
-def blend(model, run, prompt, target, clip, **changes):
+def blend(video_model, run, prompt, target, clip, **changes):
     aimed = tokenize_prompt(clip, target)
     edit = make_prompt_edit(prompt[0][1][TOKENS], aimed)
     given = {"cfg": 1.5, "preset": {"preset": "attribute"}, **changes}
-    return AttentionBlendSampler.execute(model, run, edit, conditioning(aimed), conditioning(aimed), **given)
+    return AttentionBlendSampler.execute(video_model, run, edit, conditioning(aimed), conditioning(aimed), **given)
 
 
-def test_the_node_edits_with_presets_and_says_what_does_not_serve(model, latent, prompt, runs, tmp_path, monkeypatch):
+def test_the_node_edits_with_presets_and_says_what_does_not_serve(
+    video_model, latent, prompt, runs, tmp_path, monkeypatch
+):
     clip, told = tokenizer(tmp_path), []
     monkeypatch.setattr(node, "show_text", lambda _, text: told.append(text))
-    made = blend(model, runs(), prompt, TARGET, clip, cfg=7.5)
+    made = blend(video_model, runs(), prompt, TARGET, clip, cfg=7.5)
     assert made.args[0]["samples"].shape == latent.shape and "rows each (clip, edit, negative)" in told[-1]
     assert "'cfg' 7.5 is high for a video model" in told[-1]
     frames = runs().clip_frames
     mask = torch.ones(frames, 64, 80)
     by_mask = {"preset": {"preset": "attribute", "mask_from": INPUT_MASK}, "mask": mask}
-    assert blend(model, runs(), prompt, TARGET, clip, **by_mask).args[0]["samples"].shape == latent.shape
+    assert blend(video_model, runs(), prompt, TARGET, clip, **by_mask).args[0]["samples"].shape == latent.shape
     for changes, said in (
-        ({"attention_from": RECONSTRUCTION}, "'attention from' is reconstruction, which a video model does not have"),
+        (
+            {"attention_from": RECONSTRUCTION},
+            "'attention from' is reconstruction, which a video model does not have",
+        ),
         ({"source_attention": CACHE}, "'keep attention' is cache"),
         ({"layers": "all but the finest (official code)"}, "'layers' leaves out the finest"),
         ({**by_mask, "mask": mask[1:]}, f"'mask' has {frames - 1} frames but the clip has {frames}"),
     ):
         with pytest.raises(Refusal, match=f"^Attention Blend Sampler: {said}"):
-            blend(model, runs(), prompt, TARGET, clip, **changes)
+            blend(video_model, runs(), prompt, TARGET, clip, **changes)
     with pytest.raises(Refusal, match="Attention Blend: 'model' is a video model; edit its inverted clip with"):
         edit = make_prompt_edit(prompt[0][1][TOKENS], prompt[0][1][TOKENS])
-        AttentionBlend.execute(model, runs(), edit, {"preset": "attribute"})
+        AttentionBlend.execute(video_model, runs(), edit, {"preset": "attribute"})

@@ -4,6 +4,7 @@ import comfy.model_patcher
 import comfy.sd
 import comfy.supported_models
 import comfy.text_encoders.t5
+import pytest
 import torch
 from comfy.sd1_clip import SD1ClipModel, SDClipModel
 from comfy.supported_models_base import ClipTarget
@@ -130,3 +131,9 @@ def conditioning(tokens):
     table[0] = 0
     ids = torch.tensor(tokens.ids)
     return [[table[ids][None], {"attention_mask": (ids > 0).long()[None]}]]
+
+
+@pytest.fixture(scope="module", params=[wan, ltx], ids=["wan", "ltx"])
+def video_model(request):
+    """A ModelPatcher of each family."""
+    return request.param()

@@ -99,7 +99,7 @@ def coupled(**changes) -> CoupledFusion:
     """What fuses both kinds of attention, as a step of an edit does."""
     tokens = changes.pop("tokens", 512)
     cross = torch.eye(tokens), torch.ones(tokens)
-    return CoupledFusion(cross, True, frozenset({"clip"}), frozenset({"edit"}), **changes)
+    return CoupledFusion(cross, True, source=frozenset({"clip"}), positive=frozenset({"edit"}), **changes)
 
 
 def main():
