@@ -289,10 +289,7 @@ def test_the_node_edits_with_presets_and_says_what_does_not_serve(
     by_mask = {"preset": {"preset": "attribute", "mask_from": INPUT_MASK}, "mask": mask}
     assert blend(video_model, runs(), prompt, TARGET, clip, **by_mask).args[0]["samples"].shape == latent.shape
     for changes, said in (
-        (
-            {"attention_from": RECONSTRUCTION},
-            "'attention from' is reconstruction, which a video model does not have",
-        ),
+        ({"attention_from": RECONSTRUCTION}, "'attention from' is reconstruction, which a video model does not have"),
         ({"source_attention": CACHE}, "'keep attention' is cache"),
         ({"layers": "all but the finest (official code)"}, "'layers' leaves out the finest"),
         ({**by_mask, "mask": mask[1:]}, f"'mask' has {frames - 1} frames but the clip has {frames}"),
