@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from .cases import Case
+from .intervals import interval
 from .measures import MEASURES
 from .methods import Method
 from .runs import read_figures
@@ -40,12 +41,8 @@ def pairs(cases: list[Case], ours: Method, other: Method) -> list[tuple[dict, di
 
 
 def paired_difference(cases: list[Case], ours: Method, other: Method, measure: str) -> tuple[float, float]:
-    """The mean over cases of ours minus the other's, and its standard error."""
-    differences = [one[measure] - another[measure] for one, another in pairs(cases, ours, other)]
-    differences = np.array([value for value in differences if math.isfinite(value)])
-    if len(differences) < 2:
-        return math.nan, math.nan
-    return float(differences.mean()), float(differences.std(ddof=1) / len(differences) ** 0.5)
+    """The mean over cases of ours minus the other's, and half the width of its interval."""
+    return interval([one[measure] - another[measure] for one, another in pairs(cases, ours, other)])
 
 
 def mean(values) -> float:

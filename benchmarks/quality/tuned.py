@@ -19,12 +19,11 @@ from fatezero_pack.fatezero.tuning.settings import PRESETS
 
 from .cases import HELD_OUT, TUNING, Case, load_cases
 from .draw_cases import draw_edit
-from .figure_tables import COLUMNS, as_table
+from .figure_tables import Figures, differences, differences_within, means
 from .methods import APART, ON_BOTH, SDEDIT, TUNE_A_VIDEO, Method, Tuned, video_p2p
 from .pictures import methods_sheet
-from .report import markdown, replace_section, without_nan
+from .report import replace_section, without_nan
 from .runs import make_clips, read_figures
-from .tables import paired_difference, rows
 
 PAGE, FIGURES = (Path(__file__).parent / name for name in ("TUNED.md", "tuned.json"))
 FRAMES, SIDE = 3, 128
@@ -41,8 +40,17 @@ STEPS = {"Tune-A-Video": (100, 200), "FateZero": (50, 100)}
 RANK = 16
 CHOSEN, CHOSEN_STEPS = "Tune-A-Video", 100
 SHOWN_EDITS = 3  # the first ones of `edits`
-COMPARED = ("success", "kept", "psnr_inside", "psnr_outside", "perceptual", "difference_error", "flicker")
-SHOWN = (*COMPARED, "tem_con", "frame_acc", "time")
+SHOWN = (
+    "success",
+    "kept",
+    "psnr_inside",
+    "psnr_outside",
+    "perceptual",
+    "difference_error",
+    "flicker",
+    "tem_con",
+    "frame_acc",
+)
 
 
 def cases(half: str) -> list[Case]:
@@ -122,36 +130,8 @@ def ablation() -> list[Method]:
     return [*untuned, *(replace(way, name=f"tuned: {way.name}", **tuned) for way in ways)]
 
 
-def interval(cases: list[Case], ours: Method, other: Method, measure: str) -> str:
-    """The mean difference over cases, ours minus the other's, and twice its standard error."""
-    mean, error = paired_difference(cases, ours, other, measure)
-    return "" if mean != mean else f"{mean:+.2f} ± {2 * error:.2f}"
-
-
-def differences(held_out: list[Case]) -> str:
-    """Each edit on the tuned model minus the same on the model as it is; the tuned preset minus the tuned baseline."""
-    untuned, tuned = shown()
-    lines = [["held out, paired", *(COLUMNS[name][0] for name in COMPARED)]]
-    for kind in ("all", *HELD_OUT_CLIPS):
-        of_kind = [case for case in held_out if kind in ("all", case.kind)]
-        for ours, other in [*zip(tuned, untuned), (tuned[1], tuned[0])]:
-            cells = [interval(of_kind, ours, other, name) for name in COMPARED]
-            lines.append([f"{kind} ({len(of_kind)}): {ours.name} − {other.name}", *cells])
-    return as_table(lines)
-
-
 def held_out_methods() -> list[Method]:
     return [*shown()[0], *shown()[1], *table_one(), *ablation()]
-
-
-def compared(title: str, methods: list[Method], with_this: Method) -> list[str]:
-    """A table of the held-out clips, and how far `with_this` is from each of the others."""
-    made = complete(cases(HELD_OUT), held_out_methods())
-    lines = [[f"{with_this.name} − the method", *(COLUMNS[name][0] for name in COMPARED)]]
-    for method in methods:
-        if method != with_this:
-            lines.append([method.name, *(interval(made, with_this, method, name) for name in COMPARED)])
-    return [f"### {title}", "", markdown(rows(made, methods), SHOWN), "", as_table(lines), ""]
 
 
 def complete(cases: list[Case], methods: list[Method]) -> list[Case]:
@@ -160,41 +140,59 @@ def complete(cases: list[Case], methods: list[Method]) -> list[Case]:
 
 
 def write_report() -> None:
-    """TUNED.md between its marks, the sheet, and tuned.json, of the clips that are complete."""
-    of_half = {TUNING: chosen_from(), HELD_OUT: held_out_methods()}
-    made = {half: complete(cases(half), methods) for half, methods in of_half.items()}
-    tables = {TUNING: rows(made[TUNING], chosen_from()), HELD_OUT: rows(made[HELD_OUT], [*shown()[0], *shown()[1]])}
-    tuning, held_out = made[TUNING], made[HELD_OUT]
+    """tuned.json, with what is stored of clips that are not here any more; TUNED.md between its marks; the sheet."""
+    stored: Figures = json.loads(FIGURES.read_text(encoding="utf-8"))["cases"] if FIGURES.exists() else {}
+    for half, methods in ((TUNING, chosen_from()), (HELD_OUT, held_out_methods())):
+        for case in complete(cases(half), methods):
+            stored[case.name] = {method.name: read_figures(case, method) for method in methods}
+    FIGURES.write_text(json.dumps(without_nan({"cases": stored}), indent=1) + "\n", encoding="utf-8")
+    draw_sheet()
+    replace_section(PAGE, "tuned", text_of(json.loads(FIGURES.read_text(encoding="utf-8"))["cases"]))
+
+
+def text_of(stored: Figures) -> str:
+    """The section of TUNED.md, from what tuned.json holds."""
+    tuning, held_out = (
+        {case.name: stored[case.name] for case in cases(half) if case.name in stored} for half in (TUNING, HELD_OUT)
+    )
+    untuned, tuned = ([method.name for method in methods] for methods in shown())
+    pairs = [*zip(tuned, untuned), (tuned[1], tuned[0])]
+    kinds = {case.name: case.kind for case in cases(HELD_OUT)}
     text = [
-        f"### Chosen from: {len(tuning)} clips of the tuning half, {FRAMES} frames of {SIDE}x{SIDE}",
+        f"± is the interval of 95 % of a mean over clips (Student's t). Clips are {FRAMES} frames of {SIDE}x{SIDE}.",
         "",
-        markdown(tables[TUNING], SHOWN),
+        f"### Chosen from: {len(tuning)} clips of the tuning half",
+        "",
+        means(tuning, [method.name for method in chosen_from()], SHOWN),
         "",
         f"### Held out: {len(held_out)} clips",
         "",
-        markdown(tables[HELD_OUT], SHOWN),
+        means(held_out, [*untuned, *tuned], SHOWN),
         "",
-        "Differences of the means with twice their standard error:",
+        "Differences, bold where the interval excludes zero:",
         "",
-        differences(held_out),
+        differences(held_out, pairs, SHOWN),
         "",
-        *compared("As FateZero's Table 1, on the same clips", table_one(), table_one()[-1]),
-        *compared("As Video-P2P's ablation, on the same clips", ablation(), ablation()[-1]),
-        "Some of the held-out clips, middle frame:",
-        "",
-        "![Edits on tuned models](pictures/tuned.png)",
+        differences_within(held_out, kinds, pairs, SHOWN),
     ]
+    for title, methods in (("FateZero's Table 1", table_one()), ("Video-P2P's ablation", ablation())):
+        *others, ours = [method.name for method in methods]
+        text += ["", f"### As {title}, on the same clips", "", means(held_out, [*others, ours], SHOWN)]
+        text += ["", differences(held_out, [(ours, other) for other in others], SHOWN)]
+    return "\n".join(
+        [*text, "", "Some of the held-out clips, middle frame:", "", "![Edits on tuned models](pictures/tuned.png)"]
+    )
+
+
+def draw_sheet() -> None:
+    """Some of the held-out clips by what is shown of them, where they are here."""
+    held_out = complete(cases(HELD_OUT), held_out_methods())
+    if not held_out:
+        return
     pairs = [method for pair in zip(*shown()) for method in pair]
     titles = [method.name.replace(f"{CHOSEN} {RATES[CHOSEN]:g} × {CHOSEN_STEPS}", "tuned") for method in pairs]
     named = [replace(method, name=title.partition(", guidance")[0]) for method, title in zip(pairs, titles)]
     methods_sheet(PAGE.parent / "pictures" / "tuned.png", held_out[::2], named)
-    replace_section(PAGE, "tuned", "\n".join(text))
-    figures = {
-        case.name: {method.name: read_figures(case, method) for method in methods}
-        for half, methods in of_half.items()
-        for case in made[half]
-    }
-    FIGURES.write_text(json.dumps(without_nan({"tables": tables, "cases": figures}), indent=1) + "\n", encoding="utf-8")
 
 
 def main():

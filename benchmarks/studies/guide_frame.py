@@ -39,8 +39,8 @@ def main(held_out: bool, processes: int) -> None:
     cases = drawn(*(HELD_OUT if held_out else CHOOSE))
     make_clips([(case, method) for case in cases for method in (WITHOUT, WITH)], processes)
     for measure in MEASURES:
-        mean, error = paired_difference(cases, WITH, WITHOUT, measure)
-        print(f"{measure:20}{mean:+8.2f} ± {2 * error:.2f}")
+        mean, half_width = paired_difference(cases, WITH, WITHOUT, measure)
+        print(f"{measure:20}{mean:+8.2f} ± {half_width:.2f}")
 
 
 if __name__ == "__main__":

@@ -78,9 +78,7 @@ def main(processes: int) -> None:
     for name, ways in tunings():
         for edit, method in ways.items():
             differences = [paired_difference(cases, method, untuned[edit], measure) for measure in MEASURES]
-            print(
-                f"{name + ': ' + edit:65}" + "".join(f"{mean:+10.2f} ± {2 * error:5.2f}" for mean, error in differences)
-            )
+            print(f"{name + ': ' + edit:65}" + "".join(f"{mean:+10.2f} ± {half:5.2f}" for mean, half in differences))
 
 
 if __name__ == "__main__":
