@@ -4,8 +4,7 @@ import comfy.samplers
 import torch
 
 from ..network.transformer.families import Family, head_count
-from ..network.transformer.row_by_row import install
-from ..network.transformer.word_maps import ALL, WordMapReader, blocks_in, token_grid
+from ..network.transformer.word_maps import ALL, ReadingGuider, WordMapReader, blocks_in, token_grid
 from ..network.without_guidance import without_guidance
 
 SIGMA = 0.3  # how much noise lies on the clip: there the demo video model's masks were best, see benchmarks/RESULTS.md
@@ -30,24 +29,11 @@ def look_for_words(
     """
     blocks = blocks_in(part, len(getattr(model.model.diffusion_model, family.blocks)))
     reader = WordMapReader(token_grid(model, latent.shape), head_count(model), blocks, tokens)
-    guider = LookingGuider(without_guidance(model), family, reader)
+    guider = ReadingGuider(without_guidance(model), reader)
     guider.inner_set_conds({"positive": conditioning})
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
     guider.sample(noise, latent, Look(), torch.tensor([SIGMA, 0.0]), disable_pbar=True, seed=seed)
     return reader.take()
-
-
-class LookingGuider(comfy.samplers.CFGGuider):
-    """One prompt, whose attention a reader reads."""
-
-    def __init__(self, model, family: Family, reader: WordMapReader):
-        super().__init__(model)
-        self.family, self.reader = family, reader
-
-    def outer_sample(self, *args, **named):
-        options = self.model_options.setdefault("transformer_options", {})
-        install(options, self.model_patcher.model.diffusion_model, self.family, lambda row: False, self.reader.attend)
-        return super().outer_sample(*args, **named)
 
 
 class Look(comfy.samplers.Sampler):

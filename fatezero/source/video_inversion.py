@@ -15,8 +15,7 @@ from ..network.model_identity import fingerprint
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import nodes_on
 from ..network.transformer.families import head_count, require_family
-from ..network.transformer.row_by_row import install
-from ..network.transformer.word_maps import ALL, WordMapReader, blocks_in, token_grid
+from ..network.transformer.word_maps import ALL, ReadingGuider, WordMapReader, blocks_in, token_grid
 from ..network.without_guidance import without_guidance
 from .inversion import Recording
 from .latent_cell import Cell, as_video, frames_first
@@ -100,20 +99,6 @@ class AscendingSampler(comfy.samplers.Sampler):
         return x
 
 
-class InvertingGuider(comfy.samplers.CFGGuider):
-    """One prompt, whose attention is read."""
-
-    def __init__(self, model, reader: WordMapReader):
-        super().__init__(model)
-        self.reader = reader
-
-    def outer_sample(self, *args, **named):
-        options = self.model_options.setdefault("transformer_options", {})
-        model, family = self.model_patcher, require_family(self.model_patcher)
-        install(options, model.model.diffusion_model, family, lambda row: False, self.reader.attend)
-        return super().outer_sample(*args, **named)
-
-
 def invert_video(
     model,
     conditioning,
@@ -150,7 +135,7 @@ def invert_video(
 
     smallest = float(model.get_model_object("model_sampling").sigma_min)
     sampler = AscendingSampler(FlowStep(label, refinement, smallest), reader, recording.finished)
-    guider = InvertingGuider(model, reader)
+    guider = ReadingGuider(model, reader)
     guider.inner_set_conds({"positive": conditioning})
     no_noise = torch.zeros_like(latent)
     guider.sample(no_noise, latent, sampler, sigmas, callback=after_step, disable_pbar=disable_pbar, seed=0)

@@ -1,11 +1,13 @@
 """Where a clip looks at the words of its prompt: text attention as maps over the clip's latent frames."""
 
+import comfy.samplers
 import torch
 
 from ...refusal import Refusal
 from ..attention_layers import CROSS
 from ..word_maps import cross_attention_map
-from .families import patch_size
+from .families import patch_size, require_family
+from .row_by_row import install
 
 FIRST, MIDDLE, LAST, ALL = "first third", "middle third", "last third", "all"
 PARTS = (ALL, FIRST, MIDDLE, LAST)
@@ -69,3 +71,17 @@ class WordMapReader:
         """The mean over the blocks since the last time, float32 [F, T, h, w] on the CPU."""
         maps, self.read = torch.stack(self.read).mean(dim=0).cpu(), []
         return maps
+
+
+class ReadingGuider(comfy.samplers.CFGGuider):
+    """One prompt without guidance, whose text attention a reader reads."""
+
+    def __init__(self, model, reader: WordMapReader):
+        super().__init__(model)
+        self.reader = reader
+
+    def outer_sample(self, *args, **named):
+        options = self.model_options.setdefault("transformer_options", {})
+        network, family = self.model_patcher.model.diffusion_model, require_family(self.model_patcher)
+        install(options, network, family, lambda row: False, self.reader.attend)
+        return super().outer_sample(*args, **named)
