@@ -5,7 +5,7 @@ from functools import partial
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.coupled_sampling import CoupledSettings, price
 from ..fatezero.edit.sampling import sample_edit
-from ..fatezero.edit.video_check import check_video_edit, guidance_note
+from ..fatezero.edit.video_check import check_video_edit, guidance_note, notes_without_effect
 from ..fatezero.edit.video_edit import on_latent_frames, sample_video_edit
 from ..fatezero.network.other_nodes import refuse_merging
 from ..fatezero.network.transformer.families import family_of
@@ -89,7 +89,7 @@ def _edit_video(node, model, source, edit, positive, negative, cfg, preset, opti
     settings = on_latent_frames(settings, source)
     voice, shape = Voice(NODE, partial(show_text, node)), as_video(source.trajectory[0]).shape
     rows = price(model, shape, CoupledSettings(), source.steps, cfg)
-    voice.tell("\n".join(filter(None, [rows, guidance_note(cfg)])))
+    voice.tell("\n".join(filter(None, [rows, guidance_note(cfg), *notes_without_effect(settings)])))
     callback = preview_callback(model, source, edit, settings)
     samples = sample_video_edit(model, source, edit, settings, positive, negative, cfg, callback)
     return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice)})

@@ -36,3 +36,13 @@ def guidance_note(cfg: float) -> str | None:
     if cfg < HIGH_GUIDANCE:
         return None
     return f"! 'cfg' {cfg:g} is high for a video model and costs the rest of the picture much; 1 to 2 keeps it"
+
+
+def notes_without_effect(settings: BlendSettings) -> list[str]:
+    """What presets bring along for UNets and a video model has no part in, in words."""
+    notes = []
+    if settings.follow_guide:
+        notes.append("the new shape does not follow one frame here, since a video model sees the whole clip at once")
+    if settings.official_latents:
+        notes.append("the latent blend acts in the steps of its window, not in those of FateZero's code")
+    return notes
