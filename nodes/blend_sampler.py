@@ -85,11 +85,12 @@ class AttentionBlendSampler(io.ComfyNode):
 def _edit_video(node, model, source, edit, positive, negative, cfg, preset, options) -> io.NodeOutput:
     """The same with a video model: the whole clip at once, rows in sequence."""
     settings = read_settings(source, edit, preset, **options)
-    check_video_edit(model, source, edit, settings, positive)
+    check_video_edit(model, source, edit, settings, positive, negative)
     settings = on_latent_frames(settings, source)
     voice, shape = Voice(NODE, partial(show_text, node)), as_video(source.trajectory[0]).shape
     rows = price(model, shape, CoupledSettings(), source.steps, cfg)
     voice.tell("\n".join(filter(None, [rows, guidance_note(cfg), *notes_without_effect(settings)])))
     callback = preview_callback(model, source, edit, settings)
     samples = sample_video_edit(model, source, edit, settings, positive, negative, cfg, callback)
-    return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice)})
+    # Without cfg, of which Edit Report knows what is usual for UNets.
+    return io.NodeOutput({"samples": samples, **mark(settings, voice=voice)})

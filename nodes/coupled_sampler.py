@@ -6,7 +6,7 @@ import comfy.samplers
 import torch
 
 from ..fatezero.compat import io, schema, show_text
-from ..fatezero.edit.coupled_check import check_levels, check_pair, check_prompts
+from ..fatezero.edit.coupled_check import check_levels, check_pair, check_prompts, check_steps
 from ..fatezero.edit.coupled_mask import MASKS, MaskSettings, check_mask_from, coupled_mask, mask_line
 from ..fatezero.edit.coupled_sampling import (
     CoupledGuider,
@@ -17,6 +17,7 @@ from ..fatezero.edit.coupled_sampling import (
     steps_of_models,
 )
 from ..fatezero.edit.settings import INPUT_MASK
+from ..fatezero.edit.video_check import guidance_note
 from ..fatezero.masks.clip_look import SIGMA
 from ..fatezero.network.transformer.check import check_options, check_video_latent
 from ..fatezero.network.transformer.families import Family, require_family
@@ -169,15 +170,16 @@ class CoupledEditSampler(io.ComfyNode):
         mask_blocks=ALL,
         **options,
     ) -> io.NodeOutput:
-        family, samples = _check(model, low_noise_model, edit, source, positive, latent)
+        family, samples = _check(model, low_noise_model, edit, source, positive, negative, latent)
         where = MaskSettings(mask_from, mask_threshold, mask_blocks)
         check_mask_from(where, edit, mask)
         sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps)
         check_levels(sigmas, scheduler)
+        check_steps(len(sigmas) - 1, options["skip"])
         looking = model if low_noise_model is None or boundary <= SIGMA else low_noise_model
         cells = coupled_mask(looking, family, edit, source, samples, where, mask, seed)
         settings, count = CoupledSettings(**options, mask=cells), len(sigmas) - 1
-        told = [price(model, samples.shape, settings, count, cfg), mask_line(where, edit, cells)]
+        told = [price(model, samples.shape, settings, count, cfg), mask_line(where, edit, cells), guidance_note(cfg)]
         show_text(cls, "\n".join(filter(None, told)))
         place = partial(_place, model, samples, cells)
         callback, edited = callback_beside(model, count, place), samples
@@ -193,13 +195,13 @@ class CoupledEditSampler(io.ComfyNode):
         return io.NodeOutput({"samples": edited}, ui=show_picture(cls, place()))
 
 
-def _check(model, low_noise_model, edit, source, positive, latent) -> tuple[Family, torch.Tensor]:
+def _check(model, low_noise_model, edit, source, positive, negative, latent) -> tuple[Family, torch.Tensor]:
     """The model's family and the clip's latent, [1, c, F, h, w]; refuses what cannot be edited."""
     family, samples = require_family(model), latent["samples"]
     check_video_latent(model, samples)
     if latent.get("noise_mask") is not None:
         raise Refusal("'latent' has a noise mask, which is not used here; connect it as 'mask'.")
-    check_prompts(edit, source, positive)
+    check_prompts(edit, source, positive, negative)
     check_options(model)
     if low_noise_model is not None:
         check_pair(model, low_noise_model)

@@ -31,6 +31,8 @@ from .shared.wire_types import SourceRunType
 
 NODE = "DDIM Invert + Store Attention"
 LABELS = {"target label (official code)": TARGET_LABEL, "current label (paper)": CURRENT_LABEL}
+# ComfyUI multiplies the latent of a flow by 1 - sigma before it samples, which is 0 at the noise.
+ONLY_HERE = "only Attention Blend Sampler begins from this noise: of a video model ComfyUI's own samplers leave it out"
 
 
 class Invert(io.ComfyNode):
@@ -175,6 +177,8 @@ class Invert(io.ComfyNode):
         noise = {key: value for key, value in latent.items() if key not in ("noise_mask", "batch_index")}
         noise["samples"] = inverted_noise(model, run)
         report = _report(kept, noise_shortfall(model, sigmas), note, report_error)
+        if is_video:
+            report += f"\n{ONLY_HERE}"
         return io.NodeOutput(noise, run, sigmas.flip(0), report, ui=ui.PreviewText(report))
 
 

@@ -19,6 +19,7 @@ from fatezero_pack.fatezero.edit.coupled_sampling import (
 from fatezero_pack.fatezero.edit.settings import WORDS, WORDS_IN_MASK
 from fatezero_pack.fatezero.masks.clip_look import look_for_words
 from fatezero_pack.fatezero.masks.latent_frames import mask_to_latent
+from fatezero_pack.fatezero.network.option_keys import TOKENS
 from fatezero_pack.fatezero.network.transformer.families import family_of
 from fatezero_pack.fatezero.network.transformer.word_maps import (
     ALL,
@@ -356,10 +357,50 @@ def test_another_models_encoder_and_nodes_that_cannot_be_followed_are_refused(mo
     patched.model_options["transformer_options"]["rel_l1_thresh"] = 0.2
     with pytest.raises(Refusal, match="'model' has TeaCache"):
         execute(patched, latent, tokens)
-    apart = conditioning(tokens(TARGET))
-    apart[0][1]["area"] = (1, 1, 1, 0, 0, 0)
-    with pytest.raises(Refusal, match="are not alike"):
-        execute(model, latent, tokens, positive=apart)
+
+
+@pytest.mark.parametrize("name", ["source", "positive", "negative"])
+@pytest.mark.parametrize("option, value", [("area", (1, 1, 1, 0, 0, 0)), ("mask", None), ("start_percent", 0.3)])
+def test_a_prompt_for_a_part_is_refused(model, latent, tokens, name, option, value):
+    partial = conditioning(tokens(SOURCE if name == "source" else TARGET))
+    partial[0][1][option] = value
+    called = "source conditioning" if name == "source" else name
+    with pytest.raises(Refusal, match=f"'{called}' is for a part of the clip or of the steps; remove the Conditioning"):
+        execute(model, latent, tokens, **{name: partial})
+
+
+def test_prompts_that_are_not_the_edit_s_are_refused(model, latent, tokens):
+    source, target = ([[*conditioning(told)[0][:1], {TOKENS: told}]] for told in map(tokens, (SOURCE, TARGET)))
+    with pytest.raises(Refusal, match=f"'positive' says \"{SOURCE}\" where 'edit' says \"{TARGET}\""):
+        execute(model, latent, tokens, positive=source)
+    with pytest.raises(Refusal, match=f"'source conditioning' says \"{TARGET}\" where 'edit' says \"{SOURCE}\""):
+        execute(model, latent, tokens, source=target)
+    with pytest.raises(Refusal, match="'positive' holds 2 conditionings"):
+        execute(model, latent, tokens, positive=[*target, *target])
+    narrow = [[target[0][0][..., :8], {}]]
+    with pytest.raises(Refusal, match="'negative' has embeddings of width 8"):
+        execute(model, latent, tokens, negative=narrow)
+    with pytest.raises(Refusal, match="'skip' 0.95 leaves none of 4 steps"):
+        execute(model, latent, tokens, steps=4, skip=0.95)
+
+
+def test_guidance_of_other_nodes_works(model, latent, tokens):
+    """What acts on the answers before guidance, and what asks the model once more without the source."""
+    asked = []
+
+    def before_guidance(args):
+        options = {**args["model_options"], "sampler_pre_cfg_function": []}
+        again = comfy.samplers.calc_cond_batch(
+            args["model"], args["conds"][:1], args["input"], args["timestep"], options
+        )
+        asked.append(float((again[0] - args["conds_out"][0]).abs().max()))
+        return [2 * args["conds_out"][0], args["conds_out"][1]]
+
+    patched = model.clone()
+    patched.set_model_sampler_pre_cfg_function(before_guidance)
+    settings = {"cfg": 2.0, "steps": 2}
+    plain, guided = (execute(each, latent, tokens, **settings).args[0]["samples"] for each in (model, patched))
+    assert len(asked) == 2 and max(asked) > 0 and difference(guided, plain) > 1e-2
 
 
 def test_masks_come_to_latent_frames():

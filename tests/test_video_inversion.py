@@ -285,7 +285,7 @@ def test_the_node_edits_with_presets_and_says_what_does_not_serve(
     assert made.args[0]["samples"].shape == latent.shape and "rows each (clip, edit, negative)" in told[-1]
     assert "'cfg' 7.5 is high for a video model" in told[-1]
     for preset, said in (("shape", "does not follow one frame here"), ("shape (as in the paper)", "FateZero's code")):
-        blend(video_model, runs(), prompt, TARGET, clip, preset={"preset": preset})
+        blend(video_model, runs(), prompt, TARGET, clip, preset={"preset": preset, "latent_blend": True})
         assert said in told[-1]
     frames = runs().clip_frames
     mask = torch.ones(frames, 64, 80)

@@ -2,25 +2,42 @@
 
 import torch
 
+from ..network.option_keys import TOKENS
 from ..network.transformer.check import check_options
 from ..network.transformer.families import require_family
 from ..prompts.prompt_edit import PromptEdit
-from ..refusal import Refusal
+from ..refusal import Refusal, shortened
 
 LOW_NOISE_MODEL = "low noise model"  # the input's name on the node
+AREA = "the Conditioning (Set Area / Set Mask) node"
 
 
-def check_prompts(edit: PromptEdit, source, positive) -> None:
-    """Refuses conditionings that are not those of the edit's prompts."""
+def check_prompts(edit: PromptEdit, source, positive, negative) -> None:
+    """Refuses conditionings that are not those of the edit's prompts, or not for the whole clip."""
     prompts = (("source conditioning", source, edit.source), ("positive", positive, edit.target))
     for name, conditioning, tokens in prompts:
         if not tokens.is_t5:
             raise Refusal("'edit' was made with a CLIP of Stable Diffusion; connect the model's own text encoder.")
-        found = conditioning[0][0].shape[1]
-        if found != tokens.length:
+        _check_plain(name, conditioning)
+        embedding, options = conditioning[0]
+        said = options.get(TOKENS)
+        if said is not None and said.ids != tokens.ids:
             raise Refusal(
-                f"'{name}' has {found} tokens where its prompt has {tokens.length}; connect what Edit Prompts gives."
+                f"'{name}' says \"{shortened(said.text)}\" where 'edit' says \"{shortened(tokens.text)}\"; connect "
+                "that conditioning of the same Edit Prompts node."
             )
+        if embedding.shape[1] != tokens.length:
+            raise Refusal(
+                f"'{name}' has {embedding.shape[1]} tokens where its prompt has {tokens.length}; connect what Edit "
+                "Prompts gives."
+            )
+    _check_plain("negative", negative)
+    width, other = positive[0][0].shape[-1], negative[0][0].shape[-1]
+    if other != width:
+        raise Refusal(
+            f"'negative' has embeddings of width {other}, 'positive' of {width}; use the model's own text encoder for "
+            "both."
+        )
     lengths = [conditioning[0][0].shape[1] for _, conditioning, _ in prompts]
     if lengths[0] != lengths[1]:
         raise Refusal(
@@ -29,12 +46,32 @@ def check_prompts(edit: PromptEdit, source, positive) -> None:
         )
 
 
+def _check_plain(name: str, conditioning) -> None:
+    """One prompt, for the whole clip and all steps: only then do its rows run beside the source's."""
+    if len(conditioning) != 1:
+        raise Refusal(
+            f"'{name}' holds {len(conditioning)} conditionings (Conditioning Combine or a prompt schedule), but a "
+            "video model is edited under one; connect one."
+        )
+    options = conditioning[0][1]
+    in_some_steps = options.get("start_percent", 0.0) > 0 or options.get("end_percent", 1.0) < 1
+    if in_some_steps or "area" in options or "mask" in options:
+        node = "the ConditioningSetTimestepRange node" if in_some_steps else AREA
+        raise Refusal(f"'{name}' is for a part of the clip or of the steps; remove {node}.")
+
+
 def check_levels(sigmas: torch.Tensor, scheduler: str) -> None:
     """Refuses a schedule whose noise levels, [steps + 1], do not fall from step to step."""
     if not bool(torch.isfinite(sigmas).all()) or not bool((sigmas.diff() < 0).all()):
         raise Refusal(
             f"'scheduler' {scheduler} repeats noise levels at {len(sigmas) - 1} steps; raise 'steps' or choose another."
         )
+
+
+def check_steps(steps: int, skip: float) -> None:
+    """Refuses settings that leave no step to make."""
+    if round(skip * steps) >= steps:
+        raise Refusal(f"'skip' {skip:g} leaves none of {steps} steps; lower it, or raise 'steps'.")
 
 
 def check_pair(model, low_noise_model) -> None:

@@ -36,9 +36,11 @@ class CoupledFusion:
         fused = (kind == CROSS and self.cross is not None) or (kind == SELF and self.fuse_self)
         if fused and row in self.source:
             self.shown[kind, block] = ((query, key), mask)
-        if not fused or row not in self.positive:
+        # Where the source does not run, as in a further pass of another node's guidance, nothing is fused.
+        shown = self.shown.pop((kind, block), None) if fused and row in self.positive else None
+        if shown is None:
             return attention(query, key, value, mask)
-        source_qk, source_mask = self.shown.pop((kind, block))
+        source_qk, source_mask = shown
 
         def masked(query, key, value):  # a prompt's padding is masked where the prompt's keys are read
             return attention(query, key, value, source_mask if key is source_qk[1] else mask)

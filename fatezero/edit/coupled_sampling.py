@@ -93,10 +93,11 @@ class CoupledGuider(comfy.samplers.CFGGuider):
         denoised = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options)
         self.fusion.shown.clear()
         self.source_denoised = denoised[2]
+        edit, rest = self._before_guidance(denoised[:2], conds[:2], x, timestep, model_options)
         return comfy.samplers.cfg_function(
             self.inner_model,
-            denoised[0],
-            denoised[1],
+            edit,
+            rest,
             self.cfg,
             x,
             timestep,
@@ -104,6 +105,23 @@ class CoupledGuider(comfy.samplers.CFGGuider):
             cond=positive,
             uncond=negative,
         )
+
+    def _before_guidance(self, denoised: list[torch.Tensor], conds, x, timestep, model_options: dict) -> list:
+        """What other nodes make of the edit's and the negative's answer, as before guidance in ComfyUI's sampling."""
+        for function in model_options.get("sampler_pre_cfg_function", []):
+            denoised = function(
+                {
+                    "conds": conds,
+                    "conds_out": denoised,
+                    "cond_scale": self.cfg,
+                    "timestep": timestep,
+                    "input": x,
+                    "sigma": timestep,
+                    "model": self.inner_model,
+                    "model_options": model_options,
+                }
+            )
+        return denoised
 
     def _refuse_apart(self, source: Conds, conds: list[Conds | None]) -> None:
         if not can_join(source, conds):

@@ -12,12 +12,12 @@ from .settings import CACHE, RECONSTRUCTION, BlendSettings
 HIGH_GUIDANCE = 4.0  # from which a small Wan that we trained lost 10 dB of the background
 
 
-def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: BlendSettings, positive) -> None:
+def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: BlendSettings, positive, negative) -> None:
     """Refuses what does not fit together, and settings that only UNets know."""
     require_family(model)
     check_options(model)
     check_model(model, source)
-    check_prompts(edit, source.conditioning, positive)
+    check_prompts(edit, source.conditioning, positive, negative)
     if settings.attention_from == RECONSTRUCTION:
         raise Refusal(
             f"'attention from' is {RECONSTRUCTION}, which a video model does not have; choose inversion or "
@@ -43,6 +43,6 @@ def notes_without_effect(settings: BlendSettings) -> list[str]:
     notes = []
     if settings.follow_guide:
         notes.append("the new shape does not follow one frame here, since a video model sees the whole clip at once")
-    if settings.official_latents:
+    if settings.official_latents and settings.latent_window is not None:
         notes.append("the latent blend acts in the steps of its window, not in those of FateZero's code")
     return notes

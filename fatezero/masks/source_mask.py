@@ -48,6 +48,11 @@ def clip_size(source: SourceRun) -> tuple[int, int]:
 def check_inverted_clip(images: torch.Tensor, source: SourceRun) -> None:
     """Refuses images [n, H, W, 3] that are not as many and as large as what was inverted."""
     (frames, height, width), (clip_width, clip_height) = images.shape[:3], clip_size(source)
+    if (height, width) == (clip_height, clip_width) and 0 < frames - source.clip_frames < source.cell.frames:
+        raise Refusal(
+            f"'images' are {frames} frames, of which the model's VAE has kept {source.clip_frames} (1 + a multiple of "
+            f"{source.cell.frames}); set 'count' of Video Load to {source.clip_frames}."
+        )
     if (frames, height, width) != (source.clip_frames, clip_height, clip_width):
         raise Refusal(
             f"'images' are {frames} frames of {width}x{height} but the source has {source.clip_frames} of "

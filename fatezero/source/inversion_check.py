@@ -35,7 +35,7 @@ def check_no_mask(latent: dict) -> None:
     if latent.get("noise_mask") is not None:
         raise Refusal(
             "'latent' carries a noise mask (Set Latent Noise Mask, VAE Encode (for Inpainting)), but an inversion runs "
-            "over the whole picture; use VAE Encode, and connect the mask to 'mask' of Attention Blend."
+            "over the whole picture; use VAE Encode, and connect the mask to 'mask' of Attention Blend Sampler."
         )
 
 
