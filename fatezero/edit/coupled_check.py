@@ -32,17 +32,17 @@ def check_prompts(edit: PromptEdit, source, positive, negative) -> None:
                 "Prompts gives."
             )
     _check_plain("negative", negative)
-    width, other = positive[0][0].shape[-1], negative[0][0].shape[-1]
-    if other != width:
-        raise Refusal(
-            f"'negative' has embeddings of width {other}, 'positive' of {width}; use the model's own text encoder for "
-            "both."
-        )
     lengths = [conditioning[0][0].shape[1] for _, conditioning, _ in prompts]
     if lengths[0] != lengths[1]:
         raise Refusal(
             f"'source prompt' has {lengths[0]} tokens and 'target prompt' {lengths[1]}, but they go through the model "
             f"together; shorten the longer one to {min(lengths)} tokens."
+        )
+    sizes = [f"{tokens}x{width}" for _, tokens, width in (negative[0][0].shape, positive[0][0].shape)]
+    if sizes[0] != sizes[1]:
+        raise Refusal(
+            f"'negative' has an embedding of {sizes[0]}, 'positive' of {sizes[1]}; use the model's own text encoder "
+            "for both."
         )
 
 
