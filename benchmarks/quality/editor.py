@@ -1,6 +1,7 @@
 """Makes the edited clip of a case by a method, with the demo model, through the functions behind the nodes."""
 
 import time
+from dataclasses import dataclass
 
 import comfy.sample
 import comfy.samplers
@@ -14,7 +15,7 @@ from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.source.inversion import invert
 from fatezero_pack.fatezero.source.reconstruction import clean_samples, denoise
-from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
+from fatezero_pack.fatezero.source.schedule import inversion_sigmas
 from fatezero_pack.fatezero.tuning.settings import Tuning
 from fatezero_pack.fatezero.tuning.tune import tune
 from fatezero_pack.fatezero.tuning.tuned_state import TunedState, tuned_model
@@ -23,6 +24,20 @@ from .cases import Case
 from .methods import ON_BOTH, SDEDIT, TRUTH, TUNE_A_VIDEO, UNCHANGED, Method
 
 SEED = 0  # of SDEdit's noise
+
+
+@dataclass(frozen=True)
+class Price:
+    """Processor seconds, and rows: how many frames went through the UNet, counted where they enter it."""
+
+    seconds: float = 0.0
+    rows: int = 0
+
+    def __add__(self, other: "Price") -> "Price":
+        return Price(self.seconds + other.seconds, self.rows + other.rows)
+
+    def __sub__(self, other: "Price") -> "Price":
+        return Price(self.seconds - other.seconds, self.rows - other.rows)
 
 
 class Editor:
@@ -37,23 +52,33 @@ class Editor:
         self.case = None
         self.latent = None
         self.shared = {}
+        self.rows = 0
+        self.model.model.diffusion_model.register_forward_pre_hook(self.count_rows)
 
-    def make(self, case: Case, method: Method) -> tuple[torch.Tensor, float]:
-        """The edited clip as an IMAGE [n, H, W, 3] of 0..1, and the processor seconds from latent to latent."""
+    def count_rows(self, network, arguments) -> None:
+        """Called before the UNet, whose first argument is [rows, c, h, w]."""
+        self.rows += len(arguments[0])
+
+    def spent(self) -> Price:
+        """Of this process, so far."""
+        return Price(time.process_time(), self.rows)
+
+    def make(self, case: Case, method: Method) -> tuple[torch.Tensor, Price]:
+        """The edited clip as an IMAGE [n, H, W, 3] of 0..1, and its price from latent to latent."""
         with torch.inference_mode():
             if method.way in (TRUTH, UNCHANGED):
                 clip = case.clip(case.target if method.way == TRUTH else case.source)
-                return self.vae.decode(self.vae.encode(clip)), 0.0
+                return self.vae.decode(self.vae.encode(clip)), Price()
             self.begin(case)
-            started = time.process_time()
+            before = self.spent()
             if method.way == SDEDIT:
-                latent, shared = self.noised_and_denoised(method), 0.0
+                latent, shared = self.noised_and_denoised(method), Price()
             else:
                 model = self.unet(method)
                 source, shared = self.inverted(method, model)
                 latent = self.edit(method, model, source)
-            seconds = time.process_time() - started
-            return self.vae.decode(latent), seconds + shared
+            price = self.spent() - before + shared
+            return self.vae.decode(latent), price
 
     def begin(self, case: Case) -> None:
         """Encodes a case's clip and forgets what belonged to another."""
@@ -106,29 +131,29 @@ class Editor:
         )
 
     def inverted(self, method: Method, model):
-        """The source run, with null text where the method has it, and the seconds that it took an earlier method."""
+        """The source run, with null text where the method has it, and what an earlier method has paid for it."""
         asked = (method.tuned, method.way == TUNE_A_VIDEO, method.key_frames, method.normalise_across_frames)
-        asked += method.steps, method.label, method.refinement
-        source, seconds = self.once(asked, lambda: self.invert(method, model))
+        asked += method.steps, method.schedule, method.label, method.refinement
+        source, price = self.once(asked, lambda: self.invert(method, model))
         if method.null_text is None:
-            return source, seconds
+            return source, price
         asked += method.guidance, method.published_null_text
         source, more = self.once(asked, lambda: self.with_null_text(method, model, source))
-        return source, seconds + more
+        return source, price + more
 
     def once(self, asked, make):
-        """What make() gave when it was first asked for, and the processor seconds that it took then; 0 if now."""
+        """What make() gave when it was first asked for, and what it took then; nothing if now."""
         if asked in self.shared:
             return self.shared[asked]
-        started = time.process_time()
+        before = self.spent()
         made = make()
-        self.shared[asked] = made, time.process_time() - started
-        return made, 0.0
+        self.shared[asked] = made, self.spent() - before
+        return made, Price()
 
     def invert(self, method: Method, model):
         """The case's source run."""
         _, conditioning = (None, self.empty) if method.way == TUNE_A_VIDEO else self.encode(self.case.source_prompt)
-        sigmas = inversion_sigmas(model, OFFICIAL, method.steps)
+        sigmas = inversion_sigmas(model, method.schedule, method.steps)
         return invert(
             model,
             conditioning,

@@ -13,6 +13,7 @@ from fatezero_pack.fatezero.edit.settings import (
 )
 from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC
 from fatezero_pack.fatezero.prompts.window import Window
+from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from fatezero_pack.fatezero.tuning.settings import Tuning
 
 from .cases import Case
@@ -46,7 +47,8 @@ class Method:
     frames get different noise; label, refinement, steps: of the inversion; null_text: None, ON_BOTH or ON_SOURCE, and
     whether it is optimised as published; tuned: None for the demo model as it is; way TUNE_A_VIDEO
     inverts with the empty prompt and samples as any model; masked: FREE with the latent mask of the case's preset,
-    where that has one; given_place: the edit's true place is the mask; weights: another demo model's file.
+    where that has one; given_place: the edit's true place is the mask; weights: another demo model's file; schedule:
+    of inversion and edit.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Method:
     masked: bool = False
     given_place: bool = False
     weights: str = ""
+    schedule: str = OFFICIAL
 
     def settings(self, case: Case) -> BlendSettings:
         """How the edit is fused."""

@@ -206,9 +206,9 @@ def worst_cases(cases: list[Case]) -> list[Case]:
     return sorted(cases, key=lambda case: read_figures(case, OURS)["psnr"] - read_figures(case, truth)["psnr"])[:WORST]
 
 
-def replace_section(path: Path, name: str, text: str) -> None:
+def replace_section(path: Path, name: str, text: str, writer: str = "dev.py quality") -> None:
     """Puts the text between the marks of its name; what else the file says stays."""
-    begin, end = f"<!-- {name}: from here, dev.py quality writes -->", f"<!-- {name}: to here -->"
+    begin, end = f"<!-- {name}: from here, {writer} writes -->", f"<!-- {name}: to here -->"
     stored = path.read_text(encoding="utf-8") if path.exists() else f"# Quality\n\n{begin}\n{end}\n"
     if begin not in stored:
         stored += f"\n## {name.capitalize()} list\n\n{begin}\n{end}\n"

@@ -66,10 +66,12 @@ def available_processes() -> int:
 
 
 def read_figures(case: Case, method: Method) -> dict | None:
-    """The measures of a clip by name, and the "seconds" it took; None where it is not made, or measured otherwise."""
+    """The measures of a clip and what it took, by name; None where it is not made, or measured otherwise."""
     path = clip_path(case, method).with_suffix(".json")
     entry = json.loads(path.read_text()) if path.exists() else {}
-    return {**entry["measures"], "seconds": entry["seconds"]} if entry.get("measured_by") == _measured_by() else None
+    if entry.get("measured_by") != _measured_by():
+        return None
+    return {**entry["measures"], **_price_of(entry)}
 
 
 def read_clip(case: Case, method: Method) -> torch.Tensor:
@@ -77,6 +79,11 @@ def read_clip(case: Case, method: Method) -> torch.Tensor:
     strip = cv2.cvtColor(cv2.imread(str(clip_path(case, method))), cv2.COLOR_BGR2RGB)
     frames = strip.reshape(case.height, case.frames, case.width, 3).swapaxes(0, 1)
     return torch.from_numpy(frames.copy()).float() / 255
+
+
+def _price_of(entry: dict) -> dict[str, float]:
+    """What a clip took; of those made before rows were counted, the seconds."""
+    return {name: entry[name] for name in ("seconds", "rows") if name in entry}
 
 
 def _work(job) -> int:
@@ -107,13 +114,14 @@ def _make_case(job: list[tuple[Case, Method]]) -> tuple[str, int]:
         path = clip_path(case, method)
         figures = path.with_suffix(".json")
         if not figures.exists():
-            clip, seconds = editor.make(case, method)
+            clip, price = editor.make(case, method)
+            spent = asdict(price)
             strip = (clip.clamp(0, 1).numpy() * 255).round().astype(np.uint8).swapaxes(0, 1)
             path.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(path), cv2.cvtColor(strip.reshape(case.height, -1, 3), cv2.COLOR_RGB2BGR))
         else:
-            seconds = json.loads(figures.read_text())["seconds"]
+            spent = _price_of(json.loads(figures.read_text()))
         values = measures.measure(case, read_clip(case, method), case.clip(case.target), network)
-        entry = {"method": method.name, "seconds": seconds, "measured_by": _measured_by(), "measures": values}
+        entry = {"method": method.name, **spent, "measured_by": _measured_by(), "measures": values}
         figures.write_text(json.dumps(entry))  # last, and only of a whole clip
     return job[0][0].name, len(job)

@@ -1,12 +1,14 @@
 """A film from file to file: what 2,000 frames take beside 100.
 
-`python -m benchmarks.studies.films [--frames 100 2000]`, with COMFYUI_PATH set: draws clips of the demo world, edits
-each with `dev.py batch --frames 50`, and prints the greatest RSS of the server that computes and of the program that
-gives it work and joins the parts. Few steps, since memory is asked for and not the picture.
+`python -m benchmarks.studies.films [--frames 100 2000] [--folder FOLDER]`, with COMFYUI_PATH set: draws clips of the
+demo world, edits each with `dev.py batch --frames 50`, and prints the greatest RSS of the server that computes and of
+the program that gives it work and joins the parts. Few steps, since memory is asked for and not the picture.
+With a folder, a run that was stopped goes on with its next part; the sizes are the greatest of all its runs.
 """
 
 import argparse
 import csv
+import json
 import sys
 import tempfile
 import time
@@ -28,22 +30,30 @@ def draw_film(path: Path, frames: int) -> str:
     return caption(scene)
 
 
-def greatest_sizes(command: list[str]) -> tuple[float, float, float]:
-    """Runs a command; the greatest RSS in MB of what it runs on this side and of the server, and the seconds it took.
+def greatest_sizes(command: list[str], kept: Path) -> dict[str, float]:
+    """Runs a command; the greatest RSS in MB of what it runs on this side ("batch") and of the server, and the seconds.
+
+    Args:
+        command: What to run.
+        kept: A JSON file of these figures, written on the way, from which a second run goes on.
 
     Raises:
         RuntimeError: If it fails.
     """
-    started, here, server = time.monotonic(), 0.0, 0.0
+    before = json.loads(kept.read_text()) if kept.exists() else {"batch": 0.0, "server": 0.0, "seconds": 0.0}
+    started, figures = time.monotonic(), dict(before)
     process = psutil.Popen(command, cwd=ROOT)
     while process.poll() is None:
         for one in [process, *process.children(recursive=True)]:
             size, serves = size_of(one)
-            here, server = max(here, size * (not serves)), max(server, size * serves)
-        time.sleep(0.2)
+            program = "server" if serves else "batch"
+            figures[program] = max(figures[program], size)
+        figures["seconds"] = before["seconds"] + time.monotonic() - started
+        kept.write_text(json.dumps(figures))
+        time.sleep(0.5)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return here, server, time.monotonic() - started
+    return figures
 
 
 def size_of(process: psutil.Process) -> tuple[float, bool]:
@@ -54,27 +64,30 @@ def size_of(process: psutil.Process) -> tuple[float, bool]:
         return 0.0, False
 
 
-def edit_film(frames: int) -> tuple[float, float, float]:
-    """As `greatest_sizes`, of a film of so many frames, from its file to the edited one."""
-    with tempfile.TemporaryDirectory() as folder:
-        clip, table = Path(folder, "film.mp4"), Path(folder, "edits.csv")
+def edit_film(frames: int, folder: Path) -> dict[str, float]:
+    """As `greatest_sizes`, of a film of so many frames, from its file to the edited one, all in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    clip, table = folder / "film.mp4", folder / "edits.csv"
+    if not table.exists():
         prompt = draw_film(clip, frames)
         with table.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["clip", "source prompt", "target prompt", "count", "steps"])
             writer.writerow([clip.name, prompt, prompt.replace("red", "blue"), 0, STEPS])
-        command = [sys.executable, "dev.py", "batch", str(table), "--workflow", WORKFLOW, "--frames", str(PART)]
-        return greatest_sizes([*command, "--out", str(Path(folder, "out"))])
+    command = [sys.executable, "dev.py", "batch", str(table), "--workflow", WORKFLOW, "--frames", str(PART)]
+    return greatest_sizes([*command, "--out", str(folder / "out")], folder / "sizes.json")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, nargs="+", default=[100, 2000])
+    parser.add_argument("--folder", type=Path, help="where a stopped run goes on (default: a temporary folder)")
     options = parser.parse_args()
     print("frames  batch MB  server MB  seconds")
     for frames in options.frames:
-        here, server, seconds = edit_film(frames)
-        print(f"{frames:6}  {here:8.0f}  {server:9.0f}  {seconds:7.0f}", flush=True)
+        with tempfile.TemporaryDirectory() as temporary:
+            figures = edit_film(frames, (options.folder or Path(temporary)) / str(frames))
+        print(f"{frames:6}  {figures['batch']:8.0f}  {figures['server']:9.0f}  {figures['seconds']:7.0f}", flush=True)
 
 
 if __name__ == "__main__":
