@@ -43,6 +43,7 @@ class DemoModelConfig(comfy.supported_models.SD15):
 
     unet_extra_config = {}
     latent_format = DemoLatentFormat
+    trained_on = 128  # pixels of a side
 
 
 def read_config(path, node="Load Demo Model"):
@@ -75,8 +76,10 @@ def load_demo_model(path=WEIGHTS):
     """
     config = read_config(path)
     weights = read_weights(path)
+    model_config = DemoModelConfig(config["unet"])
+    model_config.trained_on = config["image_size"]
     return (
-        load_network(DemoModelConfig(config["unet"]), part_of(weights, "unet.")),
+        load_network(model_config, part_of(weights, "unet.")),
         load_clip(part_of(weights, "te.", "clip_l.transformer."), config["te"]),
         load_vae(weights, config),
     )

@@ -43,6 +43,7 @@ class DemoVideoModelConfig(comfy.supported_models.WAN21_T2V):
     """ComfyUI's Wan 2.1 in every respect but its widths, its latents and its schedule."""
 
     latent_format = DemoVideoLatentFormat
+    trained_on = 128  # pixels of a side
 
 
 def load_demo_video_model(path=WEIGHTS, autoencoder=AUTOENCODER):

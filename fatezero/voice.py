@@ -1,6 +1,6 @@
 """How a run speaks to the person: what it shows on its node, and whose name stands before its refusals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from .refusal import speaking
@@ -12,15 +12,16 @@ class Voice:
     text: what was told last, for a report after the run.
     """
 
-    def __init__(self, name: str | None = None, show: Callable[[str], None] | None = None):
-        """name: the node's display name, None for refusals without one; show: shows a text on the node."""
-        self.name, self.show = name, show
+    def __init__(self, name: str | None = None, show: Callable[[str], None] | None = None, notes: Sequence[str] = ()):
+        """name: the node's display name, None for refusals without one; show: shows a text on the node; notes: lines
+        that are shown above every text."""
+        self.name, self.show, self.notes = name, show, tuple(notes)
         self.text = ""
 
     def tell(self, text: str) -> None:
         """Shows a text in place of what stood there before."""
         if text != self.text and self.show is not None:
-            self.show(text)
+            self.show("\n".join([*self.notes, text]))
         self.text = text
 
     def signing(self) -> AbstractContextManager[None]:

@@ -9,7 +9,7 @@ from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.unet.check import require_unet
 from ..fatezero.refusal import Refusal
 from ..fatezero.voice import Voice
-from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, price, read_settings
+from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, notes_on, price, read_settings
 from .shared.checked import checked
 from .shared.made_by import mark
 from .shared.place_preview import show_place
@@ -51,7 +51,7 @@ class AttentionBlend(io.ComfyNode):
         require_unet(model)
         refuse_merging(model)
         settings = read_settings(source, edit, preset, **options)
-        voice = Voice(NODE, partial(show_text, cls))
+        voice = Voice(NODE, partial(show_text, cls), notes_on(settings, preset))
         voice.tell(price(model, source, edit, settings))
         blended = blend_attention(model, source, edit, settings, voice)
         blended.model_options.update(mark(settings, voice=voice))

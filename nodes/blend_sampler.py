@@ -12,8 +12,9 @@ from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.unet.check import check_embedding, require_unet
 from ..fatezero.source.latent_cell import as_video
 from ..fatezero.voice import Voice
-from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, read_settings
+from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, notes_on, read_settings
 from .shared.checked import checked
+from .shared.demo_sizes import refuse_mixed_sizes
 from .shared.made_by import mark
 from .shared.place_preview import preview_callback
 from .shared.wire_types import PromptEditType, SourceRunType
@@ -53,12 +54,14 @@ class AttentionBlendSampler(io.ComfyNode):
                 *blend_inputs(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited clip, for VAE Decode.")],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )
 
     @classmethod
     @checked
     def execute(cls, model, source, edit, positive, negative, cfg, preset=None, **options) -> io.NodeOutput:
+        if cls.hidden is not None:
+            refuse_mixed_sizes(cls.hidden.prompt)
         if family_of(model) is not None:
             return _edit_video(cls, model, source, edit, positive, negative, cfg, preset, options)
         require_unet(model)
@@ -67,7 +70,7 @@ class AttentionBlendSampler(io.ComfyNode):
                 check_embedding(model, embedding, f"'{name}'")
         refuse_merging(model)
         settings = read_settings(source, edit, preset, **options)
-        voice = Voice(NODE, partial(show_text, cls))
+        voice = Voice(NODE, partial(show_text, cls), notes_on(settings, preset))
         samples = sample_edit(
             model,
             source,
@@ -87,10 +90,10 @@ def _edit_video(node, model, source, edit, positive, negative, cfg, preset, opti
     settings = read_settings(source, edit, preset, **options)
     check_video_edit(model, source, edit, settings, positive, negative)
     settings = on_latent_frames(settings, source)
-    voice, shape = Voice(NODE, partial(show_text, node)), as_video(source.trajectory[0]).shape
+    voice = Voice(NODE, partial(show_text, node), notes_on(settings, preset))
+    shape = as_video(source.trajectory[0]).shape
     rows = price(model, shape, CoupledSettings(), source.steps, cfg)
     voice.tell("\n".join(filter(None, [rows, guidance_note(cfg), *notes_without_effect(settings)])))
     callback = preview_callback(model, source, edit, settings)
     samples = sample_video_edit(model, source, edit, settings, positive, negative, cfg, callback)
-    # Without cfg, of which Edit Report knows what is usual for UNets.
-    return io.NodeOutput({"samples": samples, **mark(settings, voice=voice)})
+    return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice)})

@@ -16,16 +16,20 @@ from ..fatezero.edit.coupled_sampling import (
     price,
     steps_of_models,
 )
+from ..fatezero.edit.idle_settings import idle_coupled_settings, idle_models
 from ..fatezero.edit.settings import INPUT_MASK
 from ..fatezero.edit.video_check import guidance_note
 from ..fatezero.masks.clip_look import SIGMA
+from ..fatezero.network.trained_size import size_note
 from ..fatezero.network.transformer.check import check_options, check_video_latent
 from ..fatezero.network.transformer.families import Family, require_family
 from ..fatezero.network.transformer.word_maps import ALL, PARTS
 from ..fatezero.refusal import Refusal
 from ..fatezero.report.edit_place import FRAMES, coupled_place
+from ..fatezero.voice import Voice
 from .shared.blend_inputs import SEARCHED_FOR
 from .shared.checked import checked
+from .shared.made_by import mark
 from .shared.place_preview import callback_beside, show_picture
 from .shared.wire_types import PromptEditType
 
@@ -178,21 +182,24 @@ class CoupledEditSampler(io.ComfyNode):
         check_steps(len(sigmas) - 1, options["skip"])
         looking = model if low_noise_model is None or boundary <= SIGMA else low_noise_model
         cells = coupled_mask(looking, family, edit, source, samples, where, mask, seed)
-        settings, count = CoupledSettings(**options, mask=cells), len(sigmas) - 1
-        told = [price(model, samples.shape, settings, count, cfg), mask_line(where, edit, cells), guidance_note(cfg)]
-        show_text(cls, "\n".join(filter(None, told)))
-        place = partial(_place, model, samples, cells)
-        callback, edited = callback_beside(model, count, place), samples
-        progress = CoupledProgress(torch.Generator().manual_seed(seed))
+        threshold = None if mask_from == INPUT_MASK else mask_threshold
+        settings, count = CoupledSettings(**options, mask=cells, threshold=threshold), len(sigmas) - 1
         ranges = steps_of_models(sigmas, settings.skip, None if low_noise_model is None else boundary)
-        for stage, run in zip((model, low_noise_model), ranges):
-            if run:
+        idle = [*idle_coupled_settings(settings, where, mask is not None), *idle_models(ranges, boundary)]
+        voice = Voice(NODE, partial(show_text, cls), idle)
+        told = [price(model, samples.shape, settings, count, cfg), mask_line(where, edit, cells)]
+        told += [size_note(model, *_size(model, samples)), guidance_note(cfg)]
+        voice.tell("\n".join(filter(None, told)))
+        place, edited = partial(_place, model, samples, cells), samples
+        run = {"callback": callback_beside(model, count, place), "seed": seed}
+        progress = CoupledProgress(torch.Generator().manual_seed(seed))
+        for stage, its_steps in zip((model, low_noise_model), ranges):
+            if its_steps:
                 guider = CoupledGuider(stage, family, edit, settings, count)
                 guider.set_prompts(source, positive, negative, cfg)
-                sampler = CoupledSampler(guider, progress, run)
-                noise = torch.zeros_like(samples)
-                edited = guider.sample(noise, samples, sampler, sigmas, callback=callback, seed=seed)
-        return io.NodeOutput({"samples": edited}, ui=show_picture(cls, place()))
+                sampler = CoupledSampler(guider, progress, its_steps)
+                edited = guider.sample(torch.zeros_like(samples), samples, sampler, sigmas, **run)
+        return io.NodeOutput({"samples": edited, **mark(settings, cfg, voice)}, ui=show_picture(cls, place()))
 
 
 def _check(model, low_noise_model, edit, source, positive, negative, latent) -> tuple[Family, torch.Tensor]:
@@ -206,6 +213,12 @@ def _check(model, low_noise_model, edit, source, positive, negative, latent) -> 
     if low_noise_model is not None:
         check_pair(model, low_noise_model)
     return family, samples
+
+
+def _size(model, samples: torch.Tensor) -> tuple[int, int]:
+    """Width and height of the clip, in pixels."""
+    pixels = model.model.latent_format.spacial_downscale_ratio
+    return samples.shape[-1] * pixels, samples.shape[-2] * pixels
 
 
 def _place(model, samples: torch.Tensor, cells: torch.Tensor | None, frames: int = FRAMES) -> torch.Tensor | None:

@@ -1,4 +1,4 @@
-"""Load Demo Video Model: the built-in tiny Wan, to try Coupled Edit Sampler on without a checkpoint file."""
+"""Load Demo Video Model: the built-in tiny Wan, to try edits with a video model on without a checkpoint file."""
 
 from ..demo.video_model import NODE, load_demo_video_model
 from ..fatezero.compat import io, schema
@@ -13,7 +13,8 @@ class LoadDemoVideoModel(io.ComfyNode):
             category="FateZero/model",
             description=(
                 "Loads the tiny text-to-video model that comes with this pack, in Wan 2.1's layout, to try Coupled "
-                "Edit Sampler on. For clips of 128 x 128 pixels and 4n+1 frames. It knows these words only. "
+                "Edit Sampler on, or DDIM Invert and Attention Blend Sampler. "
+                "For clips of 128 x 128 pixels and 4n+1 frames. It knows these words only. "
                 "Colours: red, blue, yellow, purple, orange, white, black, pink. "
                 "Shapes: circle, square, triangle, star, heart, cross. "
                 "Grounds: on green grass, on yellow sand, on white snow, on blue water, in a dark night sky, "

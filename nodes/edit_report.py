@@ -59,8 +59,8 @@ class EditReport(io.ComfyNode):
                     "made_by",
                     [io.Latent, io.Model],
                     optional=True,
-                    tooltip="The latent of Attention Blend Sampler or the model of Attention Blend: "
-                    "tells with which settings the edit was made.",
+                    tooltip="The latent of Attention Blend Sampler or Coupled Edit Sampler, or the model of Attention "
+                    "Blend: tells with which settings the edit was made.",
                 ),
                 io.Clip.Input(
                     "clip",

@@ -6,8 +6,10 @@ from ..fatezero.compat import io, schema, show_text
 from ..fatezero.network.chunked_sampling import sampled_in_chunks
 from ..fatezero.network.key_frames import CHOICES, parse_key_frames
 from ..fatezero.network.other_nodes import refuse_merging
+from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.unet.check import require_unet
 from ..fatezero.network.unet.inflation import Inflation, inflate
+from ..fatezero.refusal import Refusal
 from ..fatezero.voice import Voice
 from .shared.checked import checked
 
@@ -95,6 +97,11 @@ class InflateUNet(io.ComfyNode):
         custom_key_frames="current, middle",
         frames_at_once=0,
     ) -> io.NodeOutput:
+        family = family_of(model)
+        if family is not None:
+            raise Refusal(
+                f"'model' is {family.name}, a video model, whose frames see each other already; leave this node out."
+            )
         require_unet(model)
         refuse_merging(model)
         entries = parse_key_frames(CHOICES.get(key_frames, custom_key_frames))

@@ -8,8 +8,10 @@ import folder_paths
 import latent_preview
 
 from ..fatezero.compat import io, schema, show_text, ui
+from ..fatezero.masks.source_mask import clip_size
 from ..fatezero.network.chunked_sampling import APPROXIMATELY, ChunkedRun
 from ..fatezero.network.model_identity import Unrecognised
+from ..fatezero.network.trained_size import size_note
 from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.without_guidance import without_guidance
 from ..fatezero.refusal import Refusal
@@ -25,6 +27,7 @@ from ..fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL, UNI_INV
 from ..fatezero.source.video_inversion import WHOLE_CLIP, invert_video
 from ..fatezero.voice import Voice
 from .shared.checked import checked
+from .shared.demo_sizes import refuse_mixed_sizes
 from .shared.reuse import REUSE
 from .shared.whole_range import without_whole_range
 from .shared.wire_types import SourceRunType
@@ -129,7 +132,7 @@ class Invert(io.ComfyNode):
                 io.Sigmas.Output(display_name="sigmas", tooltip="The noise levels, for SamplerCustomAdvanced."),
                 io.String.Output(display_name="report", tooltip="What was inverted, and the error when asked for."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )
 
     @classmethod
@@ -148,6 +151,8 @@ class Invert(io.ComfyNode):
         reuse=True,
     ) -> io.NodeOutput:
         samples, source = latent["samples"], without_whole_range(source)
+        if cls.hidden is not None:
+            refuse_mixed_sizes(cls.hidden.prompt)
         check_inversion(model, source, samples)
         check_no_mask(latent)
         model = without_guidance(model)
@@ -176,7 +181,9 @@ class Invert(io.ComfyNode):
             unfinished.remove()
         noise = {key: value for key, value in latent.items() if key not in ("noise_mask", "batch_index")}
         noise["samples"] = inverted_noise(model, run)
-        report = _report(kept, noise_shortfall(model, sigmas), note, report_error)
+        shortfall = noise_shortfall(model, sigmas)
+        warnings = [size_note(model, *clip_size(run)), shortfall and f"! {shortfall}"]
+        report = _report(kept, warnings, note, report_error)
         if is_video:
             report += f"\n{ONLY_HERE}"
         return io.NodeOutput(noise, run, sigmas.flip(0), report, ui=ui.PreviewText(report))
@@ -189,8 +196,8 @@ def _kept(run, told: str, planned: str, unfinished: UnfinishedInversion | None) 
     return KeptRun(run, {"lines": [told, *note]}, as_planned=told == planned or APPROXIMATELY not in told)
 
 
-def _report(kept: KeptRun, shortfall: str | None, note: str | None, with_error: bool) -> str:
-    lines = [kept.run.summary(), *([f"! {shortfall}"] if shortfall else []), *kept.details["lines"]]
+def _report(kept: KeptRun, warnings: list[str | None], note: str | None, with_error: bool) -> str:
+    lines = [kept.run.summary(), *filter(None, warnings), *kept.details["lines"]]
     if with_error:
         lines.append(f"reconstruction error without guidance: {kept.details['error']:.2%} of the latent")
     return "\n".join([*lines, *([note] if note else [])])

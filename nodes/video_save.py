@@ -17,6 +17,7 @@ from ..fatezero.video.write import SaveOptions, endings, formats, write_clip
 from ..fatezero.video.write_limits import GIF_FPS
 from .shared.checked import checked, typed_problem
 from .shared.clip_preview import FRAMES, SIDE, show_clip, with_text
+from .shared.demo_sizes import refuse_mixed_sizes
 from .shared.output_name import output_place, prefix_problem
 from .shared.workflow_tags import workflow_tags
 
@@ -164,6 +165,8 @@ class VideoSave(io.ComfyNode):
         skip_first=0,
     ) -> io.NodeOutput:
         _require(format)
+        if cls.hidden is not None:
+            refuse_mixed_sizes(cls.hidden.prompt)
         images, compare_with = _checked_images(images, compare_with, skip_first)
         options = SaveOptions(quality, crf, pixel_format, ping_pong, loops)
         audio = _sound(audio) if format in encodings() else audio

@@ -341,6 +341,11 @@ CASES = {
         "encode",
     ),
     "no negative": (lambda run: sampler(run, negative=[]), "'negative' holds 0 conditionings", "use"),
+    "negative of a video model's encoder": (
+        lambda run: sampler(run, negative=[[torch.zeros(1, 32, 64), {}]]),
+        "Attention Blend Sampler: 'negative' has 32 tokens where CLIP gives blocks of 77",
+        "use the CLIP of the same checkpoint",
+    ),
     "negative of another encoder": (
         lambda run: sampler(run, negative=conditioning(EDIT.source, width=768)),
         "Attention Blend Sampler: 'negative' has 768 channels but 'model' reads 64",

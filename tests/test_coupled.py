@@ -38,6 +38,7 @@ from fatezero_pack.fatezero.report.edit_place import coupled_place
 from fatezero_pack.nodes import coupled_sampler as node
 from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
 from fatezero_pack.nodes.edit_prompts import EditPrompts
+from fatezero_pack.nodes.edit_report import EditReport
 from oracles.stored_transformer_maps import StoredMaps
 from tiny_video_models import WIDTH, conditioning, ltx, text_encoder, tokenizer, wan
 
@@ -410,6 +411,11 @@ def test_masks_come_to_latent_frames():
     mask[5, 10, 20] = 1
     cells = mask_to_latent(mask, 4, torch.Size([1, 16, 3, 8, 10]))
     assert cells.shape == (1, 1, 3, 8, 10) and cells.nonzero().tolist() == [[0, 0, 2, 1, 2]]
+    longer = torch.cat([mask, torch.ones(3, 64, 80)])  # as the clip was before the VAE left its last frames out
+    assert torch.equal(mask_to_latent(longer, 4, torch.Size([1, 16, 3, 8, 10])), cells)
+    for count in (8, 13):
+        with pytest.raises(Refusal, match=f"'mask' has {count} frames, but of the clip the model's VAE has kept 9"):
+            mask_to_latent(torch.ones(count, 64, 80), 4, torch.Size([1, 16, 3, 8, 10]))
 
 
 def test_words_of_the_clip_are_read_as_the_softmax_of_its_text_attention(model, latent, tokens):
@@ -489,6 +495,36 @@ def test_the_mask_of_a_coupled_edit_is_told_and_shown(model, latent, tokens, mon
     picture = coupled_place(torch.zeros_like(latent), torch.zeros(1, 1, 3, 8, 10), model.model.latent_format)
     cell = model.model.latent_format.spacial_downscale_ratio
     assert picture.shape == (1, 8 * cell, 3 * 10 * cell, 3)
+
+
+def test_what_has_no_effect_is_told(model, latent, tokens, monkeypatch):
+    told = []
+    monkeypatch.setattr(node, "show_text", lambda _, text: told.append(text))
+    execute(model, latent, tokens, mask_threshold=0.8, skip=0.5)
+    assert told[-1].startswith("! 'mask threshold' has no effect") and "'cross-attention until' 0.4 has no" in told[-1]
+
+
+def test_edit_report_knows_the_settings(model, latent, tokens):
+    """Through the latent: what held the edit back is named as on this node, and its mask by the clip's frames."""
+    frames = 1 + 2 * family_of(model).frames_per_latent
+    mask = torch.ones(frames, 64, 80)
+    mask[1 : frames // 2 + 1] = 0
+    changes = {"self_until": 0.9, "skip": 0.4, "cfg": 1.0, "mask": mask}
+    made, clip = execute(model, latent, tokens, **changes).args[0], torch.zeros(frames, 64, 80, 3)
+    told, _ = EditReport.execute(clip, clip, edit=make_prompt_edit(tokens(SOURCE), tokens(TARGET)), made_by=made).args
+    for sentence in (
+        f"The mask is empty in frames {', '.join(str(frame) for frame in range(1, frames // 2 + 1))}, where",
+        "lower 'self-attention until' (0.9), which is usually 0 here",
+        "'skip' is 0.4, so that the noisy steps",
+        "'cfg' is 1, which follows the target prompt weakly; raise it to 1.5 or 2",
+        "how the edit ran: 1 of 2 steps",
+    ):
+        assert sentence in told, told
+    assert "connect 'made by'" not in told and "DDIM Invert" not in told
+    changed = EditReport.execute(clip, clip + 0.2, mask, made_by=made).args[0]
+    assert "Outside the mask the clip changed, too" in changed and "latent blend" not in changed
+    by_words = execute(model, latent, tokens, mask_from=WORDS, mask_threshold=1.0).args[0]
+    assert "lower 'mask threshold' (1)" in EditReport.execute(clip, clip, made_by=by_words).args[0]
 
 
 def test_thirds_of_the_blocks():

@@ -45,7 +45,7 @@ def test_a_wan_clip_is_edited_by_its_words(either_server):
     "node, inputs, told",
     [
         ("FateZeroInflate", {"key_frames": "all", "minimum_width": 0, "normalise_across_frames": False,
-                             "custom_key_frames": "current"}, "Inflate UNet to ST-Attention: 'model' is a WAN21"),
+                             "custom_key_frames": "current"}, "Inflate UNet to ST-Attention: 'model' is Wan, a video"),
     ],
 )  # fmt: skip
 def test_nodes_of_the_other_family_step_aside_in_a_sentence(server, node, inputs, told):

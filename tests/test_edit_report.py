@@ -24,8 +24,9 @@ from fatezero_pack.fatezero.report.clip_embeddings import (
     text_embeddings,
     text_projection,
 )
-from fatezero_pack.fatezero.report.diagnosis import all_is_well, explain, neighbour_likeness, used_mask_share
+from fatezero_pack.fatezero.report.diagnosis import all_is_well, explain, neighbour_likeness
 from fatezero_pack.fatezero.report.edit_report import PromptScores, measure, panels
+from fatezero_pack.fatezero.report.mask_share import used_mask_share
 from fatezero_pack.fatezero.report.measure_table import PSNR_SCALE, scale, table
 from fatezero_pack.fatezero.report.plots import (
     HEIGHT,

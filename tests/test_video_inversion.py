@@ -16,6 +16,7 @@ from fatezero_pack.fatezero.edit.video_edit import sample_video_edit
 from fatezero_pack.fatezero.network.model_identity import has_fingerprint
 from fatezero_pack.fatezero.network.option_keys import TOKENS
 from fatezero_pack.fatezero.network.transformer.families import family_of
+from fatezero_pack.fatezero.null_text.null_text_check import check_null_text
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.prompts.window import Window
@@ -26,11 +27,13 @@ from fatezero_pack.fatezero.source.schedule import inversion_sigmas
 from fatezero_pack.fatezero.source.source_file import read_source, write_source
 from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, UNI_INV
 from fatezero_pack.fatezero.source.video_inversion import invert_video
+from fatezero_pack.fatezero.tuning.fit import require_sd
 from fatezero_pack.nodes import blend_sampler as node
 from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.attention_mask import AttentionMask
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.heat_map import AttentionHeatMap
+from fatezero_pack.nodes.inflate import InflateUNet
 from fatezero_pack.nodes.invert import Invert
 from tiny_video_models import conditioning, ltx, tokenizer, wan
 
@@ -290,15 +293,30 @@ def test_the_node_edits_with_presets_and_says_what_does_not_serve(
     frames = runs().clip_frames
     mask = torch.ones(frames, 64, 80)
     by_mask = {"preset": {"preset": "attribute", "mask_from": INPUT_MASK}, "mask": mask}
-    assert blend(video_model, runs(), prompt, TARGET, clip, **by_mask).args[0]["samples"].shape == latent.shape
+    whole = blend(video_model, runs(), prompt, TARGET, clip, **by_mask).args[0]["samples"]
+    longer = {**by_mask, "mask": torch.cat([mask, mask[:2]])}  # as the clip was before its VAE left two frames out
+    assert torch.equal(blend(video_model, runs(), prompt, TARGET, clip, **longer).args[0]["samples"], whole)
     for changes, said in (
         ({"attention_from": RECONSTRUCTION}, "'attention from' is reconstruction, which a video model does not have"),
         ({"source_attention": CACHE}, "'keep attention' is cache"),
         ({"layers": "all but the finest (official code)"}, "'layers' leaves out the finest"),
-        ({**by_mask, "mask": mask[1:]}, f"'mask' has {frames - 1} frames but the clip has {frames}"),
+        ({**by_mask, "mask": mask[2:]}, f"'mask' has {frames - 2} frames, but of the clip the model's VAE has kept"),
     ):
         with pytest.raises(Refusal, match=f"^Attention Blend Sampler: {said}"):
             blend(video_model, runs(), prompt, TARGET, clip, **changes)
     with pytest.raises(Refusal, match="Attention Blend: 'model' is a video model; edit its inverted clip with"):
         edit = make_prompt_edit(prompt[0][1][TOKENS], prompt[0][1][TOKENS])
         AttentionBlend.execute(video_model, runs(), edit, {"preset": "attribute"})
+
+
+@pytest.mark.parametrize(
+    "asked, told",
+    [
+        (lambda model: check_null_text(model, None, None, None), "no null text; leave this node out, and connect"),
+        (require_sd, "knows motion without being tuned; leave this node out, and edit with Coupled Edit Sampler"),
+        (lambda model: InflateUNet.execute(model, "all"), "frames see each other already; leave this node out"),
+    ],
+)
+def test_nodes_for_unets_say_what_to_use_instead(video_model, asked, told):
+    with pytest.raises(Refusal, match=f"'model' is {family_of(video_model).name}, a video model, .*{told}"):
+        asked(video_model)

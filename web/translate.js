@@ -4,7 +4,7 @@ import { app } from "../../scripts/app.js";
 // ComfyUI translates the names of inputs and most tooltips by locales/<language>/nodeDefs.json, but neither the choices
 // of a combo nor the tooltips of the inputs that a preset brings. They stand in the same files and are put on here. What
 // nodes report, why they refuse, and the notes of templates are translated here, too, by locales/<language>/main.json.
-let language, nodeDefs, texts, notes, labels, titles, patterns;
+let language, nodeDefs, texts, notes, labels, choices, titles, patterns;
 
 async function load() {
   const wanted = app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
@@ -17,13 +17,16 @@ async function load() {
     .map(([english, other]) => ({ english, sentence: pattern(english), other }))
     .sort((one, next) => ownLetters(next.english) - ownLetters(one.english)); // the others might be found in them
   labels = new Map();
+  choices = new Map();
   titles = new Map();
   for (const [node, { display_name, inputs }] of Object.entries(nodeDefs)) {
     if (!node.startsWith("FateZero")) continue;
     const [, title, english] = /^(.*) \((.*)\)$/.exec(display_name) ?? [];
     titles.set(english, title);
-    for (const [input, { name }] of Object.entries(inputs ?? {}))
+    for (const [input, { name, options }] of Object.entries(inputs ?? {})) {
       labels.set(en.nodeDefs?.[node]?.inputs?.[input]?.name ?? input, name);
+      for (const [choice, shown] of Object.entries(options ?? {})) choices.set(choice, shown);
+    }
   }
   language = wanted;
 }
@@ -46,13 +49,13 @@ function translated(text) {
   return titles.get(text) ?? text;
 }
 
-// What stands in a place of a sentence: the name of an input, a person's own words, or a sentence of ours.
+// What stands in a place of a sentence: the name or a choice of an input, a person's own words, or a sentence of ours.
 function part(english, place, text) {
   if (english.includes(`"${place}"`)) return text;
   const namesInput = new RegExp(`(^|but |sampler's )'\\${place}'`).test(english);
   if (namesInput && labels.has(text)) return labels.get(text);
   const [, quoted] = /^'(.*)'$/.exec(text) ?? [];
-  return labels.has(quoted) ? `'${labels.get(quoted)}'` : translated(text);
+  return labels.has(quoted) ? `'${labels.get(quoted)}'` : (choices.get(text) ?? translated(text));
 }
 
 function translatedLine(line) {

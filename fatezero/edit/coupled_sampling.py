@@ -36,6 +36,7 @@ class CoupledSettings:
         skip: Share of the first steps that are left out: more keeps more of the clip.
         drift: Share of the last steps in which the edit is sampled freely.
         mask: [1, 1, F, h, w] of 0..1 on the latent's cells, 1 where the clip may change; None for everywhere.
+        threshold: tau of the words that the mask was read from, None for a drawn one.
     """
 
     cross_until: float = 0.4
@@ -43,6 +44,17 @@ class CoupledSettings:
     skip: float = 0.0
     drift: float = 0.0
     mask: torch.Tensor | None = None
+    threshold: float | None = None
+
+    @property
+    def cross_window(self) -> Window:
+        """When the edit's words attend where the source's do."""
+        return Window(min(self.skip, self.cross_until), self.cross_until)
+
+    @property
+    def self_window(self) -> Window:
+        """When the edit's self-attention is the source's."""
+        return Window(min(self.skip, self.self_until), self.self_until)
 
 
 class CoupledGuider(comfy.samplers.CFGGuider):
@@ -73,8 +85,8 @@ class CoupledGuider(comfy.samplers.CFGGuider):
     def begin_step(self, step: int, source_latent: torch.Tensor) -> None:
         """Says which step comes, 0 is the noisiest, and what the source's row is fed, [1, c, F, h, w]."""
         self.source_latent = source_latent
-        self.fusion.fuse_self = Window(0, self.settings.self_until).contains(step, self.steps)
-        self.fusion.cross = cross_weights(self.edit, Window(0, self.settings.cross_until), step, self.steps)
+        self.fusion.fuse_self = self.settings.self_window.contains(step, self.steps)
+        self.fusion.cross = cross_weights(self.edit, self.settings.cross_window, step, self.steps)
 
     def predict_noise(self, x, timestep, model_options=None, seed=None):
         """The edit's denoised latent, as a CFGGuider's; `source_denoised` is then the source's."""

@@ -4,6 +4,7 @@ import inspect
 
 import torch
 
+from ..masks.latent_frames import of_kept_frames
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
 from ..network.unet.check import check_embedding, refuse_context_windows, require_unet, size_in_pixels
@@ -220,9 +221,12 @@ def check_mask(mask, source, mask_from: str) -> None:
         raise Refusal(
             f"'mask' has the shape {list(mask.shape)} instead of [frames, height, width]; use an ordinary MASK."
         )
-    if mask.shape[0] not in (1, frames):
+    if source.cell.is_video:
+        of_kept_frames(mask, frames, source.cell.frames)
+    elif mask.shape[0] not in (1, frames):
         raise Refusal(
-            f"'mask' has {mask.shape[0]} frames but the clip has {frames}; give one mask, or one for each frame."
+            f"'mask' has {mask.shape[0]} frames but the clip has {frames}; give one mask, or one for each frame: Fit "
+            "Mask brings along one of the original footage."
         )
     if not bool(torch.isfinite(mask).all()) or float(mask.min()) < 0 or float(mask.max()) > 1:
         raise Refusal("'mask' holds values outside 0..1 or NaN; use an ordinary MASK.")

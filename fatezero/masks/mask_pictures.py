@@ -27,7 +27,8 @@ def checked_mask(mask: torch.Tensor, images: torch.Tensor, name: str) -> torch.T
     mask = mask[None] if mask.ndim == 2 else mask
     if len(mask) not in (1, len(images)):
         raise Refusal(
-            f"'mask' has {len(mask)} frames but '{name}' has {len(images)}; connect one mask, or one for each frame."
+            f"'mask' has {len(mask)} frames but '{name}' has {len(images)}; connect one mask, or one for each frame: "
+            "Fit Mask brings along one of the original footage."
         )
     return resize_mask(mask.float(), (images.shape[1], images.shape[2])).clamp(0, 1)
 

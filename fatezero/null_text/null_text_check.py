@@ -1,5 +1,6 @@
 """Whether null text can be optimised for a source run, asked before the first step."""
 
+from ..network.transformer.families import family_of
 from ..network.unet.check import check_embedding, prediction_type, refuse_context_windows, require_unet
 from ..refusal import Refusal
 from ..source.source_check import check_model
@@ -17,6 +18,12 @@ LIMITS = {
 
 def check_null_text(model, source, negative, settings) -> None:
     """Refuses what cannot be optimized; settings: an Optimization."""
+    family = family_of(model)
+    if family is not None:
+        raise Refusal(
+            f"'model' is {family.name}, a video model, for which there is no null text; leave this node out, and "
+            "connect 'inverted clip' of DDIM Invert to Attention Blend Sampler."
+        )
     if not settings.guidance > 1:
         raise Refusal(
             f"'guidance' is {settings.guidance:g}, at which the unconditional embedding has no "

@@ -4,23 +4,28 @@ import math
 
 import torch
 
-from ..edit.settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
-from ..masks.mask_pictures import resize_mask
-from ..masks.word_masks import AUTOMATIC, words_mask
+from ..edit.coupled_sampling import CoupledSettings
+from ..edit.settings import NO_MASK, BlendSettings, reads_words
+from ..masks.word_masks import AUTOMATIC
 from ..prompts.alignment import KEPT, SWAP
 from ..prompts.edit_table import changed_weights
 from ..prompts.prompt_edit import PromptEdit
 from ..prompts.window import Window
 from ..source.source_run import SourceRun
 from .edit_report import Measured
+from .mask_share import of_clip_frames, used_mask_share
 from .measure_table import PSNR_SCALE, scale
 from .metrics import mean
+
+Settings = BlendSettings | CoupledSettings
 
 # With the demo model, sampling the source prompt itself moves the strongest 5 % of the 8x8 cells by 23 to 32 of 255
 # levels, and a change of colour that succeeds by 70 to 140.
 LITTLE_CHANGE = 40 / 255
 LONG_WINDOW = 0.5  # the papers' bound between keeping a thing's shape and changing it
 WEAK_GUIDANCE, USUAL_GUIDANCE = 5.0, 7.5
+VIDEO_GUIDANCE = 1.5  # the default of Coupled Edit Sampler
+LONG_SKIP = 0.3  # of a coupled edit's steps
 FEW_STEPS = 10  # with fewer, the official code's authors find only style edits to work
 EMPTY_MASK, FULL_MASK = 0.002, 0.95
 KEPT_PSNR = 25  # dB
@@ -34,7 +39,7 @@ def explain(
     measured: Measured,
     edit: PromptEdit | None = None,
     source: SourceRun | None = None,
-    settings: BlendSettings | None = None,
+    settings: Settings | None = None,
     cfg: float | None = None,
 ) -> list[str]:
     """What is wrong with an edit for certain, and when it had little effect, what may hold it back.
@@ -51,7 +56,7 @@ def explain(
     Returns:
         Sentences, each with what to turn.
     """
-    share = _used_or_measured_share(measured, edit, source, settings)
+    share = _mask_share(measured, edit, source, settings)
     if math.isnan(measured.strongest_change):
         return [
             "'mask' of Edit Report is empty in every frame, so that no change was measured inside it; connect the "
@@ -62,16 +67,16 @@ def explain(
         *_of_the_mask(share, settings),
         *_of_the_emphasis(edit, settings),
         *_of_the_scores(measured),
-        *_of_the_outside(measured),
+        *_of_the_outside(measured, settings),
     ]
     verdict = _verdict(measured)
     if not verdict:
         return sentences
-    causes = [*_of_the_words(edit), *_of_the_windows(edit, settings), *_of_the_sampling(source, cfg)]
+    causes = [*_of_the_words(edit), *_of_the_windows(edit, settings), *_of_the_sampling(source, settings, cfg)]
     if settings is None:
         causes.append(
-            "To learn which settings held it back, connect 'made by' with the latent of Attention Blend "
-            "Sampler or the model of Attention Blend."
+            "To learn which settings held it back, connect 'made by' with the latent of Attention Blend Sampler or "
+            "Coupled Edit Sampler, or the model of Attention Blend."
         )
     elif not causes and not sentences:
         causes.append(
@@ -93,13 +98,18 @@ def all_is_well(measured: Measured) -> str:
     return f"{text} What changed outside the mask is {scale(psnr, PSNR_SCALE)} ({psnr:.0f} dB)."
 
 
-def _of_the_outside(measured: Measured) -> list[str]:
+def _of_the_outside(measured: Measured, settings: Settings | None) -> list[str]:
     """A clip that has changed where the edit was not wanted."""
     if measured.outside is None:
         return []
     psnr = mean(_differing(measured.outside.psnr))
     if math.isnan(psnr) or psnr >= KEPT_PSNR:
         return []
+    if isinstance(settings, CoupledSettings):
+        return [
+            f"Outside the mask the clip changed, too ({psnr:.0f} dB: {scale(psnr, PSNR_SCALE)}); lower 'cfg', connect "
+            "the mask to Coupled Edit Sampler, or put Composite Outside Mask behind the edit."
+        ]
     return [
         f"Outside the mask the clip changed, too ({psnr:.0f} dB: {scale(psnr, PSNR_SCALE)}); switch 'latent blend' on, "
         "or put Composite Outside Mask behind the edit."
@@ -137,38 +147,15 @@ def neighbour_likeness(latent: torch.Tensor) -> float:
     return float(products.mean() / values.square().mean())
 
 
-def _used_or_measured_share(
-    measured: Measured, edit: PromptEdit | None, source: SourceRun | None, settings: BlendSettings | None
+def _mask_share(
+    measured: Measured, edit: PromptEdit | None, source: SourceRun | None, settings: Settings | None
 ) -> torch.Tensor | None:
-    """The share of the mask that the edit was made with; without its settings, that of the mask given to the report."""
-    if settings is not None:
-        return used_mask_share(source, edit, settings)
-    return None if measured.outside is None else measured.outside.share
-
-
-def used_mask_share(source: SourceRun | None, edit: PromptEdit | None, settings: BlendSettings) -> torch.Tensor | None:
-    """How much of each frame the edit's own mask covers.
-
-    Args:
-        source: The inverted clip, for a mask of words.
-        edit: The words.
-        settings: Where the mask comes from, and the mask that was drawn.
-
-    Returns:
-        0..1 for each frame, averaged over the steps, [1 or n]; None where there is no mask or it is unknown.
-    """
-    mask = torch.ones(1, 1, 1)
-    if reads_words(settings):
-        if source is None or edit is None:
-            return None
-        height, width = source.word_maps.shape[-2:]
-        how = (height, width), settings.threshold, settings.map_cells
-        masks = [words_mask(maps, edit.source_mask_tokens, *how) for maps in source.word_maps]
-        mask = torch.stack(masks).mean(dim=0)
-    if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK) and settings.mask is not None:
-        drawn = settings.mask.float().cpu()
-        mask = mask * (drawn if mask.shape[-1] == 1 else resize_mask(drawn, (mask.shape[-2], mask.shape[-1])))
-    return None if settings.mask_from == NO_MASK else mask.mean(dim=(1, 2))
+    """The share of each frame that the edit's mask covers; without its settings, that of the mask given to the
+    report."""
+    if settings is None:
+        return None if measured.outside is None else measured.outside.share
+    share = used_mask_share(source, edit, settings)
+    return None if share is None else of_clip_frames(share, measured.size[0])
 
 
 def _verdict(measured: Measured) -> str | None:
@@ -189,13 +176,14 @@ def _verdict(measured: Measured) -> str | None:
     return None
 
 
-def _of_the_mask(share: torch.Tensor | None, settings: BlendSettings | None) -> list[str]:
+def _of_the_mask(share: torch.Tensor | None, settings: Settings | None) -> list[str]:
     """Frames in which the mask is empty or covers everything."""
     if share is None:
         return []
     smaller, larger, elsewhere = "draw a smaller mask", "draw a larger mask", ""
-    if settings is not None and reads_words(settings):
-        smaller, larger = _threshold_advice(settings)
+    threshold = None if settings is None else _threshold(settings)
+    if threshold is not None:
+        smaller, larger = _threshold_advice(threshold)
         elsewhere = ", or name in 'mask words' of Edit Prompts what the clip shows more plainly"
     sentences = []
     empty, full = (share < EMPTY_MASK).nonzero().flatten(), (share > FULL_MASK).nonzero().flatten()
@@ -210,16 +198,23 @@ def _of_the_mask(share: torch.Tensor | None, settings: BlendSettings | None) -> 
     return sentences
 
 
-def _threshold_advice(settings: BlendSettings) -> tuple[str, str]:
+def _threshold(settings: Settings) -> float | None:
+    """tau of a mask of words, None for other masks."""
+    if isinstance(settings, CoupledSettings):
+        return settings.threshold
+    return settings.threshold if reads_words(settings) else None
+
+
+def _threshold_advice(threshold: float) -> tuple[str, str]:
     """How to make a mask of words smaller, and how to make it larger."""
-    if settings.threshold == AUTOMATIC:
+    if threshold == AUTOMATIC:
         smaller, larger = (f"set 'mask threshold' to {value} instead of 0 (automatic)" for value in (0.7, 0.3))
     else:
-        smaller, larger = (f"{verb} 'mask threshold' ({settings.threshold:g})" for verb in ("raise", "lower"))
+        smaller, larger = (f"{verb} 'mask threshold' ({threshold:g})" for verb in ("raise", "lower"))
     return smaller, larger
 
 
-def _of_the_emphasis(edit: PromptEdit | None, settings: BlendSettings | None) -> list[str]:
+def _of_the_emphasis(edit: PromptEdit | None, settings: Settings | None) -> list[str]:
     """Words whose emphasis acts in no step: it acts only while the source's cross-attention is used."""
     if edit is None or settings is None:
         return []
@@ -291,12 +286,18 @@ def _of_the_same_words(edit: PromptEdit) -> str:
     return "The prompts are the same; change words in 'target prompt' of Edit Prompts."
 
 
-def _of_the_windows(edit: PromptEdit | None, settings: BlendSettings | None) -> list[str]:
+def _of_the_windows(edit: PromptEdit | None, settings: Settings | None) -> list[str]:
     """Windows in which the source's attention leaves no room for the edit."""
     if settings is None:
         return []
     sentences = []
-    if _duration(settings.self_window) >= LONG_WINDOW and settings.mask_from == NO_MASK:
+    long = _duration(settings.self_window) >= LONG_WINDOW
+    if long and isinstance(settings, CoupledSettings):
+        sentences.append(
+            f"The source's self-attention is used for {_duration(settings.self_window):.0%} of the steps and holds "
+            f"layout and shapes; lower 'self-attention until' ({settings.self_window.end:g}), which is usually 0 here."
+        )
+    elif long and settings.mask_from == NO_MASK:
         sentences.append(
             f"The source's self-attention is used for {_duration(settings.self_window):.0%} of the steps and holds "
             f"layout and shapes; lower 'self-attention until' ({settings.self_window.end:g}), for a new shape to 0.5 "
@@ -320,14 +321,26 @@ def _of_the_windows(edit: PromptEdit | None, settings: BlendSettings | None) -> 
     return sentences
 
 
-def _of_the_sampling(source: SourceRun | None, cfg: float | None) -> list[str]:
+def _of_the_sampling(source: SourceRun | None, settings: Settings | None, cfg: float | None) -> list[str]:
     """Guidance and steps."""
     sentences = []
-    if cfg is not None and cfg < WEAK_GUIDANCE:
+    is_coupled = isinstance(settings, CoupledSettings)
+    if is_coupled and settings.skip >= LONG_SKIP:
+        sentences.append(
+            f"'skip' is {settings.skip:g}, so that the noisy steps, in which most of an edit happens, are left out; "
+            "lower it."
+        )
+    is_video = is_coupled or (source is not None and source.cell.is_video)
+    if cfg is not None and is_video and cfg < VIDEO_GUIDANCE:
+        sentences.append(
+            f"'cfg' is {cfg:g}, which follows the target prompt weakly; raise it to {VIDEO_GUIDANCE:g} or 2: more "
+            "costs a video model's background much."
+        )
+    elif cfg is not None and not is_video and cfg < WEAK_GUIDANCE:
         sentences.append(
             f"'cfg' is {cfg:g}, which follows the target prompt weakly; raise it, the papers use {USUAL_GUIDANCE:g}."
         )
-    if source is not None and source.steps < FEW_STEPS:
+    if source is not None and not is_coupled and source.steps < FEW_STEPS:
         sentences.append(
             f"The clip was inverted in {source.steps} steps, too few for more than a new style; raise "
             "'steps' of DDIM Invert to 20 or more."
@@ -335,7 +348,7 @@ def _of_the_sampling(source: SourceRun | None, cfg: float | None) -> list[str]:
     return sentences
 
 
-def _cross_window(edit: PromptEdit, settings: BlendSettings, token: int) -> Window:
+def _cross_window(edit: PromptEdit, settings: Settings, token: int) -> Window:
     """When a target token uses the source's cross-attention: in its own window or else in that of the settings."""
     own = edit.own_window(token)
     return settings.cross_window if own is None else Window(*own)

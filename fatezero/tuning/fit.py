@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from ..network.transformer.families import family_of
 from ..network.unet.check import require_unet
 from ..network.unet.temporal_parts import ATTENTION, CONVOLUTION
 from ..refusal import Refusal
@@ -15,6 +16,12 @@ from .tuned_state import PREFIX, TunedState, checkpoint_fingerprint
 
 def require_sd(model) -> None:
     """Refuses what temporal parts are not defined for: all but SD 1.x and SD 2.x."""
+    family = family_of(model)
+    if family is not None:
+        raise Refusal(
+            f"'model' is {family.name}, a video model, which knows motion without being tuned; leave this node out, "
+            "and edit with Coupled Edit Sampler, or with DDIM Invert and Attention Blend Sampler."
+        )
     require_unet(model)
     if model.model.model_config.unet_config.get("adm_in_channels") is not None:
         raise Refusal(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from ...fatezero.compat import io
 from ...fatezero.edit.edit_check import check_settings
+from ...fatezero.edit.idle_settings import idle_settings
 from ...fatezero.edit.presets import PRESETS
 from ...fatezero.edit.settings import (
     AUTO_CACHE,
@@ -170,6 +171,11 @@ def read_settings(
     check_edit(edit, source)
     check_settings(source, edit, settings)
     return settings
+
+
+def notes_on(settings: BlendSettings, preset: dict) -> list[str]:
+    """What was set and has no effect, in words for the node; preset: as of `read_settings`."""
+    return idle_settings(settings, PRESETS[preset["preset"]])
 
 
 def price(model, source, edit, settings: BlendSettings) -> str:

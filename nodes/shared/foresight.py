@@ -39,7 +39,7 @@ def look_ahead(graph: Graph | None, node: str | None, source: PromptTokens) -> N
     """
     if not graph or node is None:
         return
-    for other in _that_run(graph):
+    for other in that_run(graph):
         kind, inputs = graph[other].get("class_type", ""), graph[other].get("inputs", {})
         if not _takes(graph, inputs, str(node)):
             continue
@@ -89,7 +89,7 @@ def _takes(graph: Graph, inputs: dict[str, Any], node: str) -> bool:
     return "edit" not in inputs and inverted.get("source") == [node, SOURCE_OUTPUT]
 
 
-def _that_run(graph: Graph) -> set[str]:
+def that_run(graph: Graph) -> set[str]:
     """The nodes that an output node asks for; others are never run."""
     import nodes  # ComfyUI's
 
@@ -108,9 +108,10 @@ def _asked_for(graph: Graph, waiting: list[str]) -> set[str]:
         name = waiting.pop()
         if name not in found and name in graph:
             found.add(name)
-            waiting += _links(graph[name].get("inputs", {}))
+            waiting += [other for other, _ in links(graph[name].get("inputs", {}))]
     return found
 
 
-def _links(inputs: dict[str, Any]) -> Iterator[str]:
-    return (str(value[0]) for value in inputs.values() if isinstance(value, list) and len(value) == 2)
+def links(inputs: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """What comes into a node: of which nodes, and which of their outputs."""
+    return ((str(value[0]), value[1]) for value in inputs.values() if isinstance(value, list) and len(value) == 2)

@@ -8,7 +8,7 @@ def mark(settings, cfg: float | None = None, voice: Voice | None = None) -> dict
     """What a LATENT, or the options of a MODEL, carry along; other nodes pass it on and VAE Decode drops it.
 
     Args:
-        settings: The BlendSettings of the edit.
+        settings: The BlendSettings of the edit, or its CoupledSettings.
         cfg: Its guidance, where that is known.
         voice: Whose text says how the edit was run; of a MODEL, how it was run last.
     """
@@ -16,7 +16,7 @@ def mark(settings, cfg: float | None = None, voice: Voice | None = None) -> dict
 
 
 def read_mark(made_by) -> tuple:
-    """The BlendSettings and the guidance with which a LATENT or MODEL was made, and in words how the edit was run; None
+    """The settings and the guidance with which a LATENT or MODEL was made, and in words how the edit was run; None
     for each that it does not tell."""
     if made_by is None:
         return None, None, None

@@ -6,6 +6,7 @@ import torch
 from ...refusal import Refusal
 from .walk import transformers
 
+TOKENS_PER_BLOCK = 77  # as CLIP encodes prompts; T5 gives other lengths
 PIXELS_PER_CELL = 8  # height and width of a latent's cell, in every SD model
 
 
@@ -44,8 +45,8 @@ def require_unet(model) -> None:
         found = OTHER_UNETS[kind]
     elif not hasattr(diffusion_model, "input_blocks") or not hasattr(diffusion_model, "middle_block"):
         raise Refusal(
-            f"'model' is a {type(model.model).__name__}, but cross-attention editing needs an SD 1.x, SD 2.x or "
-            "SDXL UNet; load one of those checkpoints."
+            f"'model' is a {type(model.model).__name__}, but these nodes edit with SD 1.x, SD 2.x, SDXL, Wan 2.1, Wan "
+            "2.2 and LTX-Video; load one of those."
         )
     else:
         _check_blocks(diffusion_model)
@@ -118,6 +119,11 @@ def check_embedding(model, embedding: torch.Tensor, called: str) -> None:
     if width is not None and embedding.shape[-1] != width:
         raise Refusal(
             f"{called} has {embedding.shape[-1]} channels but 'model' reads {width}; use the CLIP "
+            "of the same checkpoint."
+        )
+    if embedding.shape[1] % TOKENS_PER_BLOCK:
+        raise Refusal(
+            f"{called} has {embedding.shape[1]} tokens where CLIP gives blocks of {TOKENS_PER_BLOCK}; use the CLIP "
             "of the same checkpoint."
         )
     if not bool(torch.isfinite(embedding).all()):

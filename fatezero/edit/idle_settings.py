@@ -1,0 +1,59 @@
+"""Settings that have no effect beside the others of the same edit, in words for the node."""
+
+from .coupled_mask import MaskSettings
+from .coupled_sampling import CoupledSettings
+from .settings import INPUT_MASK, NO_MASK, WORDS, BlendSettings, reads_words
+
+
+def idle_settings(settings: BlendSettings, usual: BlendSettings) -> list[str]:
+    """Of Attention Blend; usual: the preset, whose own values are not told."""
+    notes = _of_the_mask(settings.mask_from, settings.mask is not None)
+    if not reads_words(settings) and settings.threshold != usual.threshold:
+        notes.append(_without_words("mask threshold", settings.mask_from))
+    if settings.mask_from != NO_MASK and settings.latent_window is None and not _frees_self_attention(settings):
+        notes.append(
+            f"! 'mask from' {settings.mask_from} has no effect; switch 'latent blend' on, or 'mask acts on "
+            "self-attention' while 'self-attention until' is above 0"
+        )
+    return notes
+
+
+def idle_coupled_settings(settings: CoupledSettings, where: MaskSettings, has_mask: bool) -> list[str]:
+    """Of a coupled edit; has_mask: whether a mask was drawn."""
+    notes = _of_the_mask(where.mask_from, has_mask)
+    if where.mask_from == INPUT_MASK:
+        usual = MaskSettings()
+        changed = {"mask threshold": where.threshold != usual.threshold, "mask blocks": where.blocks != usual.blocks}
+        notes += [_without_words(name, where.mask_from) for name, is_changed in changed.items() if is_changed]
+    windows = {"cross-attention until": settings.cross_until, "self-attention until": settings.self_until}
+    notes += [
+        f"! '{name}' {until:g} has no effect, since 'skip' {settings.skip:g} leaves those steps out"
+        for name, until in windows.items()
+        if 0 < until <= settings.skip
+    ]
+    return notes
+
+
+def idle_models(ranges: list[range], boundary: float) -> list[str]:
+    """Which of two models takes no step of a coupled edit; ranges: as of `steps_of_models`."""
+    notes = (
+        f"! 'model' takes no step; lower 'boundary' ({boundary:g})",
+        f"! 'low noise model' takes no step; raise 'boundary' ({boundary:g})",
+    )
+    return [note for note, run in zip(notes, ranges) if not run] if len(ranges) == len(notes) else []
+
+
+def _of_the_mask(mask_from: str, has_mask: bool) -> list[str]:
+    if has_mask and mask_from in (NO_MASK, WORDS):
+        return [
+            f"! 'mask' has no effect, since 'mask from' is {mask_from}; choose mask input or words inside mask input"
+        ]
+    return []
+
+
+def _without_words(name: str, mask_from: str) -> str:
+    return f"! '{name}' has no effect, since 'mask from' is {mask_from}; it is for words"
+
+
+def _frees_self_attention(settings: BlendSettings) -> bool:
+    return settings.mask_self_attention and settings.self_window.start < settings.self_window.end

@@ -1,0 +1,85 @@
+"""What a person has set and what has no effect is told; what a preset brings along is not."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fatezero_pack.fatezero.edit.coupled_mask import MaskSettings
+from fatezero_pack.fatezero.edit.coupled_sampling import CoupledSettings, steps_of_models
+from fatezero_pack.fatezero.edit.idle_settings import idle_coupled_settings, idle_models, idle_settings
+from fatezero_pack.fatezero.edit.presets import PRESETS
+from fatezero_pack.fatezero.edit.settings import INPUT_MASK, NO_MASK, WORDS
+from fatezero_pack.fatezero.prompts.window import Window
+from fatezero_pack.fatezero.voice import Voice
+
+MASK = torch.ones(1, 64, 64)
+ATTRIBUTE = PRESETS["attribute"]
+
+
+def test_no_preset_tells_anything_of_itself():
+    assert {
+        name: idle_settings(preset, preset) for name, preset in PRESETS.items() if idle_settings(preset, preset)
+    } == {}
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"mask": MASK}, ["! 'mask' has no effect, since 'mask from' is words; choose mask input or words inside"]),
+        ({"mask": MASK, "mask_from": NO_MASK}, ["! 'mask' has no effect, since 'mask from' is off"]),
+        ({"mask": MASK, "mask_from": INPUT_MASK}, []),
+        ({"threshold": 0.4}, []),
+        ({"threshold": 0.4, "mask_from": NO_MASK}, ["! 'mask threshold' has no effect, since 'mask from' is off"]),
+        ({"latent_window": None}, ["! 'mask from' words has no effect; switch 'latent blend' on"]),
+        ({"latent_window": None, "mask_self_attention": True}, []),
+        (
+            {"latent_window": None, "mask_self_attention": True, "self_window": Window(0, 0)},
+            ["! 'mask from' words has no effect"],
+        ),
+    ],
+)
+def test_settings_without_effect_are_told(changes, told):
+    notes = idle_settings(replace(ATTRIBUTE, **changes), ATTRIBUTE)
+    assert len(notes) == len(told) and all(note.startswith(part) for note, part in zip(notes, told)), notes
+
+
+@pytest.mark.parametrize(
+    "where, has_mask, told",
+    [
+        (MaskSettings(), True, []),
+        (MaskSettings(WORDS), True, ["! 'mask' has no effect, since 'mask from' is words"]),
+        (MaskSettings(WORDS, 0.8, "last third"), False, []),
+        (MaskSettings(threshold=0.8), True, ["! 'mask threshold' has no effect, since 'mask from' is mask input"]),
+        (MaskSettings(blocks="last third"), False, ["! 'mask blocks' has no effect, since 'mask from' is mask input"]),
+    ],
+)
+def test_a_coupled_edit_tells_of_its_mask(where, has_mask, told):
+    notes = idle_coupled_settings(CoupledSettings(), where, has_mask)
+    assert len(notes) == len(told) and all(note.startswith(part) for note, part in zip(notes, told)), notes
+
+
+def test_a_coupled_edit_tells_of_windows_that_skip_leaves_out():
+    settings = CoupledSettings(cross_until=0.4, self_until=0.2, skip=0.3)
+    (note,) = idle_coupled_settings(settings, MaskSettings(), False)
+    assert note == "! 'self-attention until' 0.2 has no effect, since 'skip' 0.3 leaves those steps out"
+    assert settings.self_window == Window(0.2, 0.2) and settings.cross_window == Window(0.3, 0.4)
+
+
+def test_a_model_without_steps_is_told():
+    sigmas = torch.tensor([1.0, 0.9, 0.5, 0.0])
+    told = {boundary: idle_models(steps_of_models(sigmas, 0, boundary), boundary) for boundary in (0.0, 0.8, 1.5)}
+    assert told == {
+        0.0: ["! 'low noise model' takes no step; raise 'boundary' (0)"],
+        0.8: [],
+        1.5: ["! 'model' takes no step; lower 'boundary' (1.5)"],
+    }
+    assert idle_models(steps_of_models(sigmas, 0, None), 0.875) == []
+
+
+def test_notes_stand_above_every_text_but_not_in_the_report():
+    shown = []
+    voice = Voice("Node", shown.append, ["! a note"])
+    for text in ("begun", "done"):
+        voice.tell(text)
+    assert shown == ["! a note\nbegun", "! a note\ndone"] and voice.text == "done"
