@@ -105,7 +105,7 @@ class EditPrompts(io.ComfyNode):
         target = tokenize_prompt(clip, target_prompt, "target prompt")
         edit = make_prompt_edit(source, target, mode, emphasis, mask_words, target_mask_words, windows)
         if cls.hidden is not None:
-            look_ahead(cls.hidden.prompt, cls.hidden.unique_id, source)
+            look_ahead(cls.hidden.prompt, cls.hidden.unique_id, edit)
         table = edit.summary()
         return io.NodeOutput(_encode(clip, source), _encode(clip, target), edit, table, ui=ui.PreviewText(table))
 

@@ -13,7 +13,7 @@ from fatezero_pack.fatezero.video.read import read_images
 from fatezero_pack.nodes.shared import foresight
 from workflow_runs import nodes, shipped, shortened
 
-TOKENS = prompt_edit("a red circle on green grass", "a blue circle on green grass").source
+EDIT = prompt_edit("a red circle on green grass", "a blue circle on green grass")
 
 
 def graph(kind, inputs, takes=None):
@@ -25,9 +25,9 @@ def graph(kind, inputs, takes=None):
     }
 
 
-def look(kind, inputs, takes=None, output="4"):
+def look(kind, inputs, takes=None, output="4", edit=EDIT):
     prompt = graph(kind, inputs, takes)
-    foresight.look_ahead({name: entry for name, entry in prompt.items() if name <= output}, "1", TOKENS)
+    foresight.look_ahead({name: entry for name, entry in prompt.items() if name <= output}, "1", edit)
 
 
 @pytest.mark.parametrize("kind", ["FateZeroAttentionBlend", "FateZeroBlendSampler"])
@@ -39,6 +39,16 @@ def test_a_mask_input_without_a_mask(kind, mask_from):
     look(kind, {"preset.mask_from": "words"})
     look(kind, {"preset.mask_from": mask_from}, takes={"edit": ["8", 2]})  # of another Edit Prompts
     look(kind, {"preset.mask_from": mask_from}, output="3")  # which nobody asks for, so that it never runs
+
+
+@pytest.mark.parametrize("kind", ["FateZeroAttentionBlend", "FateZeroBlendSampler"])
+def test_adding_without_a_place_or_a_word(kind):
+    adding = {"preset": "add", "preset.mask_from": "mask input"}
+    with pytest.raises(Refusal, match="further on, cannot run: the preset add needs to know where"):
+        look(kind, adding)
+    look(kind, {**adding, "mask": ["9", 0]})
+    with pytest.raises(Refusal, match="further on, cannot run: the preset add makes new words appear"):
+        look(kind, {**adding, "mask": ["9", 0]}, edit=prompt_edit("a red circle", "a red circle"))
 
 
 @pytest.mark.parametrize("kind", ["FateZeroAttentionMask", "FateZeroAttentionHeatMap"])

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,7 +33,8 @@ def clip_path(case: Case, method: Method) -> Path:
         asked["tuned"] = unusual(method.tuned.settings), method.tuned.after
     if method.weights:
         asked["weights"] = _digest(method.weights)
-    asked |= {"case": asdict(case), "settings": str(method.settings(case))}
+    settings = method.settings(case)
+    asked |= {"case": asdict(case), "settings": str(settings)} | untold(settings)
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
     return FOLDER / case.name / f"{digest}.png"
 
@@ -41,6 +42,12 @@ def clip_path(case: Case, method: Method) -> Path:
 def unusual(settings) -> dict:
     """The fields of a dataclass's object that have another value than their default."""
     return {name: value for name, value in asdict(settings).items() if value != getattr(type(settings), name, None)}
+
+
+def untold(settings) -> dict:
+    """The fields of BlendSettings that its text leaves out, where they have another value than their default."""
+    hidden = {field.name for field in fields(settings) if not field.repr}
+    return {name: value for name, value in unusual(settings).items() if name in hidden}
 
 
 def make_clips(pairs: list[tuple[Case, Method]], processes: int) -> None:

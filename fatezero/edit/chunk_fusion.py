@@ -14,7 +14,7 @@ from ..prompts.prompt_edit import PromptEdit
 from ..refusal import Refusal
 from .correspondence import follow_guide
 from .edit_check import check_target_length
-from .fusion import fuse_cross, fuse_self
+from .fusion import fuse_cross, fuse_self, see_alone
 from .settings import INPUT_MASK, INVERSION, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
 from .source_cache import CachedAttention
 from .step import Step, average
@@ -74,7 +74,7 @@ class ChunkFusion:
         whole = None if previous is None else previous(query, key, value, extra).chunk(count)
         outputs = []
         for index, (uuid, *edit_qkv) in enumerate(zip(rows, *(part.chunk(count) for part in (query, key, value)))):
-            fused = self.fuse_layer(layer, edit_qkv, extra, attention) if uuid in self.step.positive else None
+            fused = self.edit_layer(layer, edit_qkv, extra, attention) if uuid in self.step.positive else None
             if fused is None:
                 outputs.append(attention(*edit_qkv) if whole is None else whole[index])
             elif whole is None:
@@ -127,6 +127,19 @@ class ChunkFusion:
     def fuses(self, layer, extra) -> bool:
         return layer.kind in self.step.kinds and (self.settings.finest_layers or downsampling(extra) > 1)
 
+    def edit_layer(self, layer, edit_qkv, extra, attention):
+        """One conditional row's attention, fused and with the new words in their place; None where the edit keeps its
+        own."""
+        fused = self.fuse_layer(layer, edit_qkv, extra, attention)
+        if layer.kind != CROSS or not self.step.new_words_alone:
+            return fused
+        query = edit_qkv[0]
+        place = self.place(layer_size(extra, query.shape[1]), query.device)
+        if place is None:
+            return fused
+        fused = attention(*edit_qkv) if fused is None else fused
+        return see_alone(attention, edit_qkv, fused, self.edit.target_mask_tokens, place.flatten(1))
+
     def fuse_layer(self, layer, edit_qkv, extra, attention):
         """One conditional row's fused attention, or None where the edit keeps its own."""
         query, key, _ = edit_qkv
@@ -145,7 +158,8 @@ class ChunkFusion:
             return fuse_cross(attention, edit_qkv, source_qk, *self.step.cross)
         if layer.kind == TEMPORAL:  # of all places at once; the official code has no mask here
             return fuse_self(attention, edit_qkv, source_qk, None)
-        mask = self.mask(layer_size(extra, query.shape[1]), query.device)
+        masked = self.settings.mask_self_attention
+        mask = self.place(layer_size(extra, query.shape[1]), query.device) if masked else None
         if mask is None:
             return fuse_self(attention, edit_qkv, source_qk, None)
         follows = self.settings.follow_guide and self.active.clip_frames > 1
@@ -163,10 +177,8 @@ class ChunkFusion:
         source = self.mask_layers.word_maps(source_query, source_key, extra)
         return torch.einsum("bshw,st->bthw", source, from_source.to(source)) + own * weights.to(own)[:, None, None]
 
-    def mask(self, size, device):
+    def place(self, size, device):
         """Where the chunk's frames keep the edit's own, [b, height, width] of 0..1, or None for nowhere."""
-        if not self.settings.mask_self_attention:
-            return None
         if size not in self.masks:
             if self.step.source_words is not None:
                 words = self.step.source_words[list(self.active.frames)]

@@ -208,8 +208,26 @@ def check_settings(source, edit, settings) -> None:
             "'latent blend' is on but 'mask from' is off, so that nothing could change; choose a "
             "mask, or switch 'latent blend' off."
         )
+    if settings.new_words_until > 0:
+        check_adding(edit, has_mask=settings.mask is not None)
+    if settings.fresh_noise > 0 and settings.mask_from == NO_MASK:
+        raise Refusal("fresh noise is asked for but 'mask from' is off; choose a mask, or the clip's own noise.")
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
         check_mask(settings.mask, source, settings.mask_from)
+
+
+def check_adding(edit, has_mask: bool) -> None:
+    """What is to appear must be named, and have a place."""
+    if not edit.target_mask_tokens:
+        raise Refusal(
+            "the preset add makes new words appear, but the target prompt has none; write what is to appear into "
+            "'target prompt' of Edit Prompts."
+        )
+    if not has_mask:
+        raise Refusal(
+            "the preset add needs to know where, but nothing is connected to 'mask'; connect a MASK that is white "
+            "there, such as one painted on the clip's first frame."
+        )
 
 
 def check_mask(mask, source, mask_from: str) -> None:

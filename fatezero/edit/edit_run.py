@@ -23,11 +23,13 @@ from ..network.unet.attention import install_hooks, plain_attention
 from ..network.unet.motion_modules import hooked_motion_modules
 from ..network.word_maps import mask_layers
 from ..prompts.prompt_edit import PromptEdit
+from ..prompts.window import Window
 from ..source.reconstruction import clean_samples
 from ..source.source_run import SourceRun
 from ..voice import Voice
 from .chunk_fusion import ChunkFusion, edit_mask
 from .edit_check import check_run, check_start, unknown_words
+from .fresh_noise import on_whole_cells, with_fresh_noise
 from .fusion import blend_denoised, cross_weights
 from .settings import BlendSettings, blends_latents, fitting_model, official_blend
 from .source_attention import plan_source_attention
@@ -56,8 +58,10 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
         guider = executor.class_obj
         with voice.signing():
             check_run(guider, source, edit, settings, latent_image, sampler, sigmas, args, kwargs)
+            fitting = on_whole_cells(fitting_model(settings, guider.model_patcher), latent_image.shape[-2:])
             noise, latent_image = starting_point(guider, source, noise, latent_image, sigmas)
-            run = EditRun(guider, source, edit, fitting_model(settings, guider.model_patcher), voice)
+            latent_image = freshened(guider, source, edit, fitting, latent_image, float(sigmas[0]))
+            run = EditRun(guider, source, edit, fitting, voice)
             try:
                 run.install()
                 run.go_on(stages, noise, latent_image, float(sigmas[0]))
@@ -94,6 +98,19 @@ def starting_point(guider, source: SourceRun, noise, latent_image, sigmas) -> tu
         (before, end), sigmas = source.trajectory[-2:], source.sigmas[-2:]
         start = start + beyond * (end - before) / (sigmas[1] - sigmas[0])
     return torch.zeros_like(noise), model.process_latent_out(start).to(latent_image)
+
+
+def freshened(guider, source: SourceRun, edit: PromptEdit, settings: BlendSettings, latent_image, sigma: float):
+    """The latent [n, c, h, w] that a run begins with at a sigma, with fresh noise where the settings ask for it; one
+    that a stage before has left stays as it is."""
+    model = guider.model_patcher.model
+    begins = sigma >= 0.999 * float(source.sigmas[-1]) or torch.allclose(
+        latent_image.float().cpu(), model.process_latent_out(source.latent_at(sigma)), atol=1e-2
+    )
+    if not settings.fresh_noise or not begins:
+        return latent_image
+    latent = with_fresh_noise(model.process_latent_in(latent_image), sigma, source, edit, settings)
+    return model.process_latent_out(latent)
 
 
 def finished(guider, source: SourceRun, samples, sigmas) -> torch.Tensor:
@@ -218,6 +235,7 @@ class EditRun:
             None if cross is None else (cross[0].to(x.device), cross[1].to(x.device)),
             frozenset(cond["uuid"] for cond in self.guider.conds["positive"]),
             self.branch.word_maps,
+            Window(0, settings.new_words_until).contains(index, steps),
         )
 
     def calc_cond_batch(self, executor, *args, **kwargs):

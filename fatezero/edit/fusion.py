@@ -78,6 +78,26 @@ def fuse_cross(
     return fused
 
 
+def see_alone(
+    attention: Attention, edit_qkv: QKV, fused: torch.Tensor, tokens: tuple[int, ...], mask: torch.Tensor
+) -> torch.Tensor:
+    """Cross-attention that sees some tokens alone inside a mask: M Attn(Q_e, K_e[tokens], V_e[tokens]) + (1 - M) fused.
+
+    Args:
+        attention: The ordinary attention.
+        edit_qkv: The edit's query [n, q, C], key and value [n, k, C].
+        fused: What the layer gives out elsewhere, [n, q, C].
+        tokens: Places of the tokens in the target prompt, at least one.
+        mask: M, [n, q] of 0..1.
+
+    Returns:
+        [n, q, C].
+    """
+    query, key, value = edit_qkv
+    alone = attention(query, *(part[:, list(tokens)] for part in (key, value)))
+    return torch.lerp(fused, alone, mask[..., None].to(fused))
+
+
 def fuse_self(
     attention: Attention,
     edit_qkv: QKV,

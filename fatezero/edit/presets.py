@@ -2,12 +2,13 @@
 
 from ..masks.word_masks import AUTOMATIC
 from ..prompts.window import Window
-from .settings import WORDS, BlendSettings
+from .settings import INPUT_MASK, WORDS, BlendSettings
 
 # What won on benchmarks/quality (by "a visible edit, and nothing else touched"): latents outside the words' mask are
 # the source's in all steps, the mask finds its threshold by itself; an attribute keeps the source's structure
 # for longer than in the paper. Style's windows are the paper's, shape's and remove's too; background has none there,
 # and with longer ones the old ground shines through. A new shape follows one frame's, which flickers less.
+# Add: nothing of the clip's own noise and words says what is new, so inside the mask both are put aside at first.
 # FateZero, "as in the paper": main text (attribute fuses for t in [0.3T, T], shape in [0.5T, T]; here as fractions
 # 1 - t/T) and released configs; shape and remove keep the edit's own self-attention inside the words' mask. Its code
 # can blend latents too ("performance not so good in our case"), which a person may switch on.
@@ -41,6 +42,15 @@ PRESETS = {
         mask_from=WORDS,
         threshold=AUTOMATIC,
         latent_window=Window(0, 1),
+    ),
+    "add": BlendSettings(
+        self_window=Window(0, 0.5),
+        cross_window=Window(0, 0),
+        mask_from=INPUT_MASK,
+        latent_window=Window(0, 1),
+        new_words_until=0.5,
+        fresh_noise=1.0,
+        whole_cells=True,
     ),
     "enhance": BlendSettings(self_window=Window(0, 0.9), cross_window=Window(0, 0.8)),
     "attribute (as in the paper)": BlendSettings(

@@ -42,6 +42,11 @@ class BlendSettings:
             motion (`correspondence`), while the source's is used outside.
         official_latents: Whether latents are blended as by FateZero's code, where attention_from is INVERSION: in steps
             strictly within the window, to the source's latent of one step before, which is a little too noisy.
+        new_words_until: The share of the steps, 0..1, in which cross-attention inside the mask sees the new words alone
+            (the target's words to mask), so that they appear there; 0 for never.
+        fresh_noise: How much of the clip's noise inside the mask is fresh noise when the edit starts, 0..1.
+        noise_seed: Of the fresh noise.
+        whole_cells: Whether a cell of the latent that `mask` touches belongs to it whole.
         map_cells: To how many cells smaller word maps are brought before a mask is read from them; 1 leaves maps as
             they are, for parity with the official code on clips smaller than 512x512.
     """
@@ -60,6 +65,10 @@ class BlendSettings:
     follow_guide: bool = False
     official_latents: bool = False
     map_cells: int = field(default=OFFICIAL_CELLS, repr=False)
+    new_words_until: float = field(default=0.0, repr=False)
+    fresh_noise: float = field(default=0.0, repr=False)
+    noise_seed: int = field(default=0, repr=False)
+    whole_cells: bool = field(default=False, repr=False)
 
 
 def fitting_model(settings: BlendSettings, model) -> BlendSettings:

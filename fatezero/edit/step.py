@@ -23,6 +23,7 @@ class Step:
         positive: uuids of the conditionings that are the edit's.
         source_words: The source's word maps, [n, T, h, w]; None where no mask follows words, or where the source's rows
             show them as they pass.
+        new_words_alone: Whether cross-attention inside the mask sees the new words alone.
     """
 
     index: int
@@ -31,6 +32,7 @@ class Step:
     cross: tuple[torch.Tensor, torch.Tensor] | None
     positive: frozenset
     source_words: torch.Tensor | None
+    new_words_alone: bool = False
 
 
 def fused_kinds(edit: PromptEdit, settings: BlendSettings, step: int, steps: int) -> frozenset[str]:

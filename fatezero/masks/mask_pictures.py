@@ -9,6 +9,8 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from ..refusal import Refusal
 from .sliding import sliding_max, sliding_mean
 
+TOUCHED = 0.1  # share of a cell; less is the edge of a neighbour
+
 
 def checked_mask(mask: torch.Tensor, images: torch.Tensor, name: str) -> torch.Tensor:
     """A mask in the form that the other functions here expect.
@@ -45,6 +47,15 @@ def resize_mask(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     if all(old >= new for old, new in zip(mask.shape[-2:], size, strict=True)):
         return F.interpolate(mask[:, None].float(), size=size, mode="area")[:, 0]
     return F.interpolate(mask[:, None].float(), size=size, mode="bilinear", antialias=True)[:, 0]
+
+
+def touched_cells(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """The cells that a mask [n, H, W] of 0..1 covers by more than a tenth; float32 [n, height, width] of 0 and 1.
+
+    >>> touched_cells(torch.tensor([[[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]]), (1, 2))
+    tensor([[[1., 0.]]])
+    """
+    return (resize_mask(mask, size) > TOUCHED).float()
 
 
 def grow_mask(mask: torch.Tensor, pixels: int) -> torch.Tensor:

@@ -84,7 +84,7 @@ def _preset_inputs(preset: BlendSettings) -> list:
     def fraction(name, value, tooltip):
         return io.Float.Input(name, default=value, min=0.0, max=1.0, step=0.01, round=0.001, tooltip=tooltip)
 
-    return [
+    inputs = [
         fraction(
             "self_from",
             preset.self_window.start,
@@ -139,6 +139,16 @@ def _preset_inputs(preset: BlendSettings) -> list:
             "layout comes from the source everywhere, and the mask is for latents alone.",
         ),
     ]
+    if preset.new_words_until:  # in presets that had it from the start: a widget more would shift saved ones
+        inputs.append(
+            fraction(
+                "new_words_until",
+                preset.new_words_until,
+                "Share of the steps until which the place in the mask sees the new words alone: higher makes sure that "
+                "the thing appears, lower lets it go with the rest of the picture.",
+            )
+        )
+    return inputs
 
 
 def read_settings(
@@ -167,6 +177,7 @@ def read_settings(
         finest_layers=layers == ALL_LAYERS,
         attention_from=attention_from,
         source_attention=source_attention,
+        new_words_until=values.get("new_words_until", 0.0),
     )
     check_edit(edit, source)
     check_settings(source, edit, settings)

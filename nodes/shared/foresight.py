@@ -8,8 +8,10 @@ Edit Prompts run before every inversion, so they look ahead.
 from collections.abc import Iterator
 from typing import Any
 
+from ...fatezero.edit.edit_check import check_adding
+from ...fatezero.edit.presets import PRESETS
 from ...fatezero.edit.settings import INPUT_MASK, WORDS_IN_MASK
-from ...fatezero.prompts.tokens import PromptTokens
+from ...fatezero.prompts.prompt_edit import PromptEdit
 from ...fatezero.prompts.word_fields import find_words
 from ...fatezero.refusal import Refusal
 from ...fatezero.video.clip import Clip
@@ -21,21 +23,22 @@ FPS_OUTPUT, AUDIO_OUTPUT = 1, 2  # of Video Load
 SAVE = {"FateZeroVideoSave": "Video Save"}
 _BLENDS = {"FateZeroAttentionBlend": "Attention Blend", "FateZeroBlendSampler": "Attention Blend Sampler"}
 _WORDS = {"FateZeroAttentionMask": "Attention Mask", "FateZeroAttentionHeatMap": "Attention Heat-Map"}
+ADDING = [name for name, settings in PRESETS.items() if settings.new_words_until]
 
 Graph = dict[str, dict[str, Any]]
 
 
-def look_ahead(graph: Graph | None, node: str | None, source: PromptTokens) -> None:
+def look_ahead(graph: Graph | None, node: str | None, edit: PromptEdit) -> None:
     """Checks what can be known of the nodes that take an edit.
 
     Args:
         graph: The prompt that runs, in ComfyUI's API format.
         node: The id of the running Edit Prompts in it.
-        source: Its source prompt.
+        edit: What it gives out.
 
     Raises:
-        Refusal: A blend node takes its mask from the mask input, which nothing is connected to; or a node that shows
-            words names one that the source prompt does not have.
+        Refusal: A blend node adds something without a new word or a mask, or takes its mask from the mask input, which
+            nothing is connected to; or a node that shows words names one that the source prompt does not have.
     """
     if not graph or node is None:
         return
@@ -43,17 +46,20 @@ def look_ahead(graph: Graph | None, node: str | None, source: PromptTokens) -> N
         kind, inputs = graph[other].get("class_type", ""), graph[other].get("inputs", {})
         if not _takes(graph, inputs, str(node)):
             continue
-        mask_from, words = inputs.get("preset.mask_from"), inputs.get("words")
+        name, words = _BLENDS.get(kind) or _WORDS.get(kind), inputs.get("words")
+        try:
+            if kind in _BLENDS and inputs.get("preset") in ADDING:
+                check_adding(edit, has_mask="mask" in inputs)
+            if kind in _WORDS and isinstance(words, str):
+                find_words(edit.source, words)
+        except Refusal as refusal:
+            raise Refusal(f"{name}, further on, cannot run: {refusal}") from None
+        mask_from = inputs.get("preset.mask_from")
         if kind in _BLENDS and mask_from in (INPUT_MASK, WORDS_IN_MASK) and "mask" not in inputs:
             raise Refusal(
-                f"{_BLENDS[kind]}, further on, has 'mask from' on {mask_from}, but nothing is connected to its 'mask'; "
+                f"{name}, further on, has 'mask from' on {mask_from}, but nothing is connected to its 'mask'; "
                 "connect a MASK or choose words."
             )
-        if kind in _WORDS and isinstance(words, str):
-            try:
-                find_words(source, words)
-            except Refusal as refusal:
-                raise Refusal(f"{_WORDS[kind]}, further on, cannot run: {refusal}") from None
 
 
 def what_saving_changes(graph: Graph | None, node: str | None, clip: Clip) -> list[str]:

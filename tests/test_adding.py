@@ -1,0 +1,135 @@
+"""Adding a thing: the new words alone in the mask, and fresh noise there when the edit starts."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from comfy_extras.nodes_custom_sampler import SplitSigmas
+
+from edit_cases import clip_latent, edited, inverted, inverted_noise, prompt_edit, sampled, small_model
+from fatezero_pack.fatezero.edit.edit_check import check_settings
+from fatezero_pack.fatezero.edit.edit_run import blend_attention
+from fatezero_pack.fatezero.edit.fresh_noise import moving_noise
+from fatezero_pack.fatezero.edit.fusion import see_alone
+from fatezero_pack.fatezero.edit.presets import PRESETS
+from fatezero_pack.fatezero.edit.settings import CACHE, INPUT_MASK, NO_MASK, WORDS, BlendSettings
+from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.network.unet.attention import plain_attention
+from fatezero_pack.fatezero.prompts.window import Window
+from fatezero_pack.fatezero.refusal import Refusal
+from golden_unet import relative
+
+EDIT = prompt_edit("a jeep on a road", "a jeep and a red cow on a road")
+FRAMES = 3
+MASK = torch.zeros(FRAMES, 128, 128)
+for frame in range(FRAMES):
+    MASK[frame, 40:88, 24 + 16 * frame : 72 + 16 * frame] = 1
+ADD = replace(PRESETS["add"], mask=MASK)
+INSIDE = ADD.mask[:, ::8, ::8] > 0  # the mask's edges lie on cells
+
+
+@pytest.fixture(scope="module")
+def source():
+    return inverted(small_model(), EDIT, clip_latent(FRAMES), steps=4)
+
+
+def test_only_the_mask_changes_and_the_seed_says_how(source):
+    model = small_model()
+    one, again, other = (edited(model, source, EDIT, replace(ADD, noise_seed=seed)) for seed in (0, 0, 1))
+    outside = ~INSIDE[:, None].expand_as(one)
+    assert torch.equal(one, again)
+    assert relative(one[~outside], other[~outside]) > 0.1
+    assert relative(one[outside], other[outside]) < 1e-5
+    clip = source.trajectory[0]
+    assert relative(model.model.process_latent_in(one)[outside], clip[outside]) < 1e-3  # sigmas end above 0
+
+
+@pytest.mark.parametrize("changes", [dict(new_words_until=0.0), dict(fresh_noise=0.0)])
+def test_new_words_alone_and_fresh_noise_both_act(source, changes):
+    model = small_model()
+    assert relative(edited(model, source, EDIT, replace(ADD, **changes)), edited(model, source, EDIT, ADD)) > 1e-2
+
+
+def test_no_share_of_fresh_noise_is_none_and_its_variance_stays(source):
+    model, settings = small_model(), BlendSettings(mask_from=INPUT_MASK, mask=MASK, self_window=Window(0, 0.5))
+    assert torch.equal(
+        edited(model, source, EDIT, replace(settings, noise_seed=3)), edited(model, source, EDIT, settings)
+    )
+    half = edited(model, source, EDIT, replace(settings, fresh_noise=0.5))
+    assert relative(half, edited(model, source, EDIT, settings)) > 1e-2
+
+
+def test_the_new_words_alone_are_seen_in_the_mask():
+    query, key, value = torch.randn(3, 1, 4, 64).unbind()
+    mask = torch.tensor([[1.0, 0.0, 0.5, 0.0]])
+
+    def attention(query, key, value):
+        return plain_attention(query, key, value, {"n_heads": 2})
+
+    fused = torch.zeros(1, 4, 64)
+    seen = see_alone(attention, (query, key, value), fused, (2,), mask)
+    assert torch.allclose(seen, value[:, 2:3] * mask[..., None], atol=1e-6)  # one token has all the attention
+
+
+def test_noise_goes_along_with_the_mask():
+    mask = torch.zeros(3, 16, 16)
+    for frame, (row, column) in enumerate([(2, 3), (5, 5), (9, 4)]):
+        mask[frame, row : row + 4, column : column + 4] = 1
+    noise = moving_noise(mask, 4, seed=1)
+    for frame, (row, column) in enumerate([(2, 3), (5, 5), (9, 4)]):
+        assert torch.equal(noise[frame, :, row : row + 4, column : column + 4], noise[1, :, 5:9, 5:9])
+        assert abs(float(noise[frame].std()) - 1) < 0.1
+    assert torch.equal(moving_noise(mask, 4, seed=1), noise)
+    still = moving_noise(mask[:1].expand(3, -1, -1), 4, seed=1)
+    assert torch.equal(still[0], still[2])
+    assert torch.isfinite(moving_noise(torch.zeros(2, 4, 4), 4, seed=0)).all()
+
+
+def test_stages_chunks_and_a_cache_are_one_run(source):
+    """Fresh noise belongs to the start of the edit, not to every stage of it."""
+    model = small_model()
+    whole = edited(model, source, EDIT, ADD)
+    assert relative(edited(sampled_in_chunks(model, 1), source, EDIT, ADD), whole) < 1e-5
+    kept = replace(ADD, source_attention=CACHE)
+    assert relative(edited(model, source, EDIT, kept), whole) < 1e-5
+    assert relative(edited(model, source, EDIT, kept), whole) < 1e-5  # which now reads what was kept
+    blended = blend_attention(model, source, EDIT, ADD)
+    high, low = SplitSigmas.execute(source.sigmas.flip(0), 2).result
+    middle = sampled(blended, source, EDIT, sigmas=high)
+    assert relative(stage(blended, middle, low), sampled(blended, source, EDIT)) < 1e-5
+
+
+def stage(model, latent, sigmas):
+    """A second stage, as `sampled` samples the first."""
+    import comfy.samplers
+
+    from edit_cases import conditioning, negative
+
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(conditioning(EDIT.target), negative())
+    guider.set_cfg(5.0)
+    sampler = comfy.samplers.sampler_object("euler")
+    return guider.sample(torch.zeros_like(latent), latent, sampler, sigmas, disable_pbar=True, seed=0)
+
+
+def test_what_is_given_stays_as_it_was(source):
+    model, start = small_model(), source.trajectory.clone()
+    latent = inverted_noise(model, source)
+    before = latent.clone()
+    sampled(blend_attention(model, source, EDIT, ADD), source, EDIT)
+    assert torch.equal(source.trajectory, start) and torch.equal(latent, before)
+    assert float(MASK.unique().numel()) == 2
+
+
+@pytest.mark.parametrize(
+    "changes, edit, words",
+    [
+        (dict(mask=None), EDIT, "needs to know where, but nothing is connected to 'mask'"),
+        ({}, prompt_edit("a jeep on a road", "a jeep on a road"), "but the target prompt has none"),
+        (dict(mask_from=NO_MASK, latent_window=None), EDIT, "fresh noise is asked for but 'mask from' is off"),
+        (dict(mask_from=WORDS), EDIT, "no word of the source prompt is replaced"),
+    ],
+)
+def test_what_cannot_be_added_is_refused(source, changes, edit, words):
+    with pytest.raises(Refusal, match=words):
+        check_settings(source, edit, replace(ADD, **changes))
