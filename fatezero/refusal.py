@@ -41,6 +41,16 @@ def speaking(node: str) -> Iterator[None]:
         raise
 
 
+def counted(count: float, noun: str) -> str:
+    """A number and the English noun after it.
+
+    >>> [counted(count, "step") for count in (0, 1, 2, 29.97)]
+    ['0 steps', '1 step', '2 steps', '29.97 steps']
+    """
+    number = f"{count:g}" if isinstance(count, float) else str(count)
+    return f"{number} {noun}{'' if count == 1 else 's'}"
+
+
 def shortened(text: object, longest: int = 60) -> str:
     """What a person typed, as a part of a sentence: on one line, its end left out where it is long."""
     line = " ".join(str(text).splitlines())

@@ -12,6 +12,7 @@ from ..fatezero.null_text.optimization import (
     null_text_conditioning,
     optimize_null_text,
 )
+from ..fatezero.refusal import counted
 from ..fatezero.source.digest import null_text_digest
 from ..fatezero.source.reconstruction import reconstruct, reconstruction_psnr
 from ..fatezero.source.session import KeptRun, made_once
@@ -205,7 +206,8 @@ def _comparison(guidance: float, before: float | None, after: float | None) -> l
 def _losses(losses: list[list[float]]) -> str:
     """A table of about ten steps, and how many inner steps there were in all."""
     every = max(1, len(losses) // 10)
-    lines = [f"{sum(len(step) - 1 for step in losses)} inner steps in all; loss by step:"]
+    count = sum(len(step) - 1 for step in losses)
+    lines = [f"{counted(count, 'inner step')} in all; loss by step:"]
     for index in range(0, len(losses), every):
         step = losses[index]
         lines.append(f"{index + 1}: {step[0]:.2e}" + (f" -> {step[-1]:.2e} ({len(step) - 1})" if len(step) > 1 else ""))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..fatezero.compat import io, schema
-from ..fatezero.refusal import Refusal, shortened, speaking
+from ..fatezero.refusal import Refusal, counted, shortened, speaking
 from ..fatezero.video.clip import FPS_RANGE, STILL_FPS, Clip, Color, Selection, led_by
 from ..fatezero.video.frames import FITS, Placement, check_images, is_much, placement, smaller, what_is_lost
 from ..fatezero.video.read import read_images, read_video
@@ -303,9 +303,9 @@ def summary(name: str, selection: Selection, clip: Clip, is_led: bool = False) -
     source, where = clip.source_size, clip.fit.where
     width, height = where.target
     lines = [
-        f"{count} frame{'s' * (count > 1)} ({selection.first} to {last}) of {name}",
+        f"{counted(count, 'frame')} ({selection.first} to {last}) of {name}",
         f"{source[0]}x{source[1]} -> {width}x{height}, {what_is_lost(source, where)}",
-        f"{clip.fps:g} frames per second, {'with sound' if clip.audio else 'no sound'}",
+        f"{counted(clip.fps, 'frame')} per second, {'with sound' if clip.audio else 'no sound'}",
     ]
     if is_led:
         lines.append(KEY_FRAME_FIRST.format(selection.start))

@@ -7,7 +7,7 @@ import torch
 
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.disk import explained_disk_errors
-from ..fatezero.refusal import Refusal, shortened
+from ..fatezero.refusal import Refusal, counted, shortened
 from ..fatezero.video.clip import FPS_RANGE, Selection
 from ..fatezero.video.encoding import AUTO, encodings, pixel_formats, require_options
 from ..fatezero.video.frames import Placement, check_images, check_same_size, smaller
@@ -190,7 +190,9 @@ def _checked_images(
         check_images(beside, "compare with")
         check_same_size(images, "images", beside, "compare with")
     if skip_first >= len(images):
-        raise Refusal(f"'skip first' is {skip_first}, but there are {len(images)} images; choose fewer.")
+        raise Refusal(
+            f"'skip first' is {skip_first}, which leaves none of {counted(len(images), 'image')}; choose fewer."
+        )
     return images[skip_first:], None if beside is None else beside[skip_first:]
 
 

@@ -384,7 +384,7 @@ CASES = {
     ),
     "frames that were not inverted": (
         lambda run: sample(run, latent=clip_latent(3)),
-        "3 frames but 2 were inverted",
+        "has 3 frames, the inverted clip 2",
         "connect",
     ),
     "another size": (

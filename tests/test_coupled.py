@@ -324,7 +324,7 @@ def test_the_price_is_told(model, latent):
         ({"latent": {"samples": torch.zeros(4, 4, 8, 8)}}, "'latent' has 4 dimensions"),
         ({"latent": {"samples": torch.zeros(1, 4, 3, 8, 8)}}, "'latent' has 4 channels"),
         ({"mask": torch.ones(7, 64, 80)}, "'mask' has 7 frames, but of the clip the model's VAE has kept"),
-        ({"scheduler": "kl_optimal", "steps": 1}, "'scheduler' kl_optimal repeats noise levels at 1 steps"),
+        ({"scheduler": "kl_optimal", "steps": 1}, "'scheduler' kl_optimal repeats noise levels at 1 step;"),
         ({"positive": [[torch.zeros(1, 77, 48), {}]]}, "'positive' has 77 tokens where its prompt has 512"),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fatezero_pack.nodes import FateZeroExtension
+from sentences_in_code import template
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCALES, HELP = ROOT / "locales", ROOT / "web" / "docs"
@@ -102,7 +103,7 @@ def said():
     for file in [*ROOT.glob("fatezero/**/*.py"), *ROOT.glob("nodes/**/*.py")]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                found.add("".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values))
+                found.add(template(node))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.add(node.value)
     return found
@@ -111,13 +112,13 @@ def said():
 @pytest.mark.parametrize("kind", ["reports", "errors"])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_sentences_are_translated_as_the_code_says_them(language, kind):
-    """The place in "frame{1}" is the ending of the English plural, which other languages leave out. Whether the code
-    still says an error, `test_translated_refusals.py` asks."""
+    """The place in "frame{1}" is the ending of the English plural, for which other languages have forms of their own,
+    {0|fotograma|fotogramas}, or none. Whether the code still says an error, `test_translated_refusals.py` asks."""
     sentences = translation(language, "main")["fatezero"][kind]
     assert list(sentences) == list(translation("zh", "main")["fatezero"][kind])
     texts = said()
     for english, other in sentences.items():
-        places = re.findall(r"(?<!frame)\{\d\}", english)
+        places = re.findall(r"\{\d\}", re.sub(r"\b(frame|step|image|picture)\{\d\}", "", english))
         assert sorted(places) == sorted(set(re.findall(r"\{\d\}", other))), english
         plain = re.sub(r"\{\d\}", "{}", english)
         assert kind == "errors" or any(plain.removesuffix("{}") in text for text in texts), english

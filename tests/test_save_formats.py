@@ -266,5 +266,5 @@ def test_the_first_frames_can_be_left_out():
     assert numbers(read(save(images, "mp4", skip_first=1).args[0])) == [1, 2, 3]
     beside = read(save(images, "png", skip_first=2, compare_with=images).args[0])
     assert beside.shape[:3] == (2, images.shape[1], 2 * images.shape[2])
-    with pytest.raises(Refusal, match="Video Save: 'skip first' is 4, but there are 4 images; choose fewer."):
+    with pytest.raises(Refusal, match="Video Save: 'skip first' is 4, which leaves none of 4 images; choose fewer."):
         save(images, "mp4", skip_first=4)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from sentences_in_code import template
+
 ROOT = Path(__file__).resolve().parent.parent
 # Who says no: the places of the sentences, or of their parts, among the arguments.
 CALLS = {
@@ -103,7 +105,7 @@ def name_of(node: ast.expr) -> str:
 def texts(node: ast.expr) -> list[str]:
     """The texts that an expression may be."""
     if isinstance(node, ast.JoinedStr):
-        return ["".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)]
+        return [template(node)]
     if isinstance(node, ast.Constant):
         return [node.value] if isinstance(node.value, str) and node.value else []
     inner = {

@@ -227,7 +227,7 @@ def test_memory_is_told():
     run = TuningRun(loaded(tuned_model(model, state)), state, CONDITIONING[0][0], latent, SMALL)
     assert memory.state == 16 * sum(parameter.numel() for parameter in run.weights.parameters.values())
     assert memory.checkpoint and plan_memory(model, latent, SMALL, "off").activations > 5 * memory.activations
-    with pytest.raises(Refusal, match="take about .* GB beside the model.*use fewer frames"):
+    with pytest.raises(Refusal, match="would take about .* GB beside the model.*use fewer frames"):
         plan_memory(model, torch.empty(10**6, 4, 512, 512, device="meta"), SMALL, "on")
 
 

@@ -356,7 +356,7 @@ def test_lost_frames_are_counted(tmp_path):
     path.write_bytes(content)
     clip = read(path)
     assert len(clip.images) == 37 and clip.notes == (
-        "3 of 40 frames are damaged and were left out; others may show the damage.",
+        "Left out as damaged: 3 of 40 frames; others may show the damage.",
     )
     assert read(path, start=12, count=8).notes == ()
 

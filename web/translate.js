@@ -4,7 +4,7 @@ import { app } from "../../scripts/app.js";
 // ComfyUI translates the names of inputs and most tooltips by locales/<language>/nodeDefs.json, but neither the choices
 // of a combo nor the tooltips of the inputs that a preset brings. They stand in the same files and are put on here. What
 // nodes report, why they refuse, and the notes of templates are translated here, too, by locales/<language>/main.json.
-let language, nodeDefs, texts, notes, labels, choices, titles, patterns;
+let language, plurals, nodeDefs, texts, notes, labels, choices, titles, patterns;
 
 async function load() {
   const wanted = app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
@@ -28,6 +28,7 @@ async function load() {
       for (const [choice, shown] of Object.entries(options ?? {})) choices.set(choice, shown);
     }
   }
+  plurals = new Intl.PluralRules(wanted);
   language = wanted;
 }
 
@@ -41,10 +42,19 @@ function ownLetters(english) {
   return english.replace(/\{\d+\}/g, "").length;
 }
 
+// {0|frame|frames} in a translation: the form that goes with the number in place 0; Russian has three.
+function form(number, forms) {
+  const place = { one: 0, few: 1, many: 2 }[plurals.select(Number(number))] ?? 1;
+  return forms[Math.min(place, forms.length - 1)];
+}
+
 function translated(text) {
   for (const { english, sentence, other } of patterns) {
     const found = sentence.exec(text);
-    if (found) return other.replace(/\{(\d+)\}/g, (place, number) => part(english, place, found[Number(number) + 1]));
+    if (found)
+      return other
+        .replace(/\{(\d+)\|([^}]*)\}/g, (_, number, forms) => form(found[Number(number) + 1], forms.split("|")))
+        .replace(/\{(\d+)\}/g, (place, number) => part(english, place, found[Number(number) + 1]));
   }
   return titles.get(text) ?? text;
 }

@@ -6,7 +6,7 @@ from ..network.option_keys import TOKENS
 from ..network.transformer.check import check_options
 from ..network.transformer.families import require_family
 from ..prompts.prompt_edit import PromptEdit
-from ..refusal import Refusal, shortened
+from ..refusal import Refusal, counted, shortened
 
 LOW_NOISE_MODEL = "low noise model"  # the input's name on the node
 AREA = "the Conditioning (Set Area / Set Mask) node"
@@ -62,16 +62,18 @@ def _check_plain(name: str, conditioning) -> None:
 
 def check_levels(sigmas: torch.Tensor, scheduler: str) -> None:
     """Refuses a schedule whose noise levels, [steps + 1], do not fall from step to step."""
+    steps = len(sigmas) - 1
     if not bool(torch.isfinite(sigmas).all()) or not bool((sigmas.diff() < 0).all()):
         raise Refusal(
-            f"'scheduler' {scheduler} repeats noise levels at {len(sigmas) - 1} steps; raise 'steps' or choose another."
+            f"'scheduler' {scheduler} repeats noise levels at {counted(steps, 'step')}; raise 'steps' or choose "
+            "another."
         )
 
 
 def check_steps(steps: int, skip: float) -> None:
     """Refuses settings that leave no step to make."""
     if round(skip * steps) >= steps:
-        raise Refusal(f"'skip' {skip:g} leaves none of {steps} steps; lower it, or raise 'steps'.")
+        raise Refusal(f"'skip' {skip:g} leaves none of {counted(steps, 'step')}; lower it, or raise 'steps'.")
 
 
 def check_pair(model, low_noise_model) -> None:

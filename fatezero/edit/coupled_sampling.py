@@ -20,7 +20,7 @@ from ..network.transformer.families import Family, hidden_width, patch_size
 from ..network.transformer.row_by_row import install
 from ..prompts.prompt_edit import PromptEdit
 from ..prompts.window import Window
-from ..refusal import Refusal
+from ..refusal import Refusal, counted
 from .coupled_fusion import CoupledFusion
 from .fusion import cross_weights
 from .joined_rows import can_join, feed_row
@@ -228,6 +228,6 @@ def price(model, shape: torch.Size, settings: CoupledSettings, steps: int, cfg: 
     cells, width = math.prod(shape[2:]) // math.prod(patch_size(model)), hidden_width(model)
     held = 2 * cells * width * comfy.model_management.dtype_size(model.model.get_dtype())
     return (
-        f"{run} of {steps} steps, {rows} rows each (clip, edit{', negative' * (rows == 3)})\n"
+        f"{run} of {counted(steps, 'step')}, {rows} rows each (clip, edit{', negative' * (rows == 3)})\n"
         f"source attention: one layer at a time, {held / 2**20:.0f} MB"
     )

@@ -8,7 +8,7 @@ from ..masks.latent_frames import of_kept_frames
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
 from ..network.unet.check import check_embedding, refuse_context_windows, require_unet, size_in_pixels
-from ..refusal import Refusal, shortened
+from ..refusal import Refusal, counted, shortened
 from ..source.source_check import check_model
 from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
 
@@ -84,9 +84,10 @@ def check_latent(latent_image: torch.Tensor, source) -> None:
             f"the sampler's latent has the shape {list(latent_image.shape)}, but a batch of "
             f"frames with {channels} channels was inverted; connect the latent of DDIM Invert."
         )
-    if latent_image.shape[0] != frames:
+    count = len(latent_image)
+    if count != frames:
         raise Refusal(
-            f"the sampler's latent has {latent_image.shape[0]} frames but {frames} were inverted; "
+            f"the sampler's latent has {counted(count, 'frame')}, the inverted clip {frames}; "
             "connect the latent of DDIM Invert."
         )
     if tuple(latent_image.shape[-2:]) != (height, width):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from ..prompts.prompt_edit import PromptEdit
 from ..prompts.tokens import PromptTokens
 from ..prompts.word_fields import find_words, split_list
-from ..refusal import Refusal
+from ..refusal import Refusal, counted
 from ..source.source_check import check_edit
 from ..source.source_run import SourceRun
 from .word_masks import heat_mask, words_heat
@@ -55,7 +55,7 @@ def check_inverted_clip(images: torch.Tensor, source: SourceRun) -> None:
         )
     if (frames, height, width) != (source.clip_frames, clip_height, clip_width):
         raise Refusal(
-            f"'images' are {frames} frames of {width}x{height} but the source has {source.clip_frames} of "
+            f"'images' are {counted(frames, 'frame')} of {width}x{height} but the source has {source.clip_frames} of "
             f"{clip_width}x{clip_height}; connect the clip that was inverted."
         )
 
@@ -76,7 +76,8 @@ def maps_at(source: SourceRun, step: int | None) -> torch.Tensor:
         return source.word_maps.mean(dim=0)
     if not 0 <= step < source.steps:
         raise Refusal(
-            f"'step' is {step} but the source was inverted in {source.steps} steps; choose 0 to {source.steps - 1}."
+            f"'step' is {step} but the source was inverted in {counted(source.steps, 'step')}; choose 0 to "
+            f"{source.steps - 1}."
         )
     return source.word_maps[source.steps - 1 - step]
 

@@ -12,7 +12,7 @@ import comfy.model_management
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ..refusal import Refusal
+from ..refusal import Refusal, counted
 from ..voice import Voice
 from .chunk_size import automatic_frames_at_once, fitting_frames, is_out_of_memory, memory_to_come
 from .frame_chunks import ActiveChunk, ChunkPlan, plan_chunks
@@ -144,8 +144,9 @@ class ChunkedRun:
             comfy.model_management.soft_empty_cache()
             if self.spans_clip:
                 raise MemoryRefusal(
-                    f"memory ran out with {len(x)} frames of {size_in_pixels(x.shape)}, which must go together since "
-                    "the temporal attention of a tuned model spans the clip; use fewer frames or a smaller picture."
+                    f"memory ran out with {counted(len(x), 'frame')} of {size_in_pixels(x.shape)}, which must go "
+                    "together since the temporal attention of a tuned model spans the clip; use fewer frames or a "
+                    "smaller picture."
                 )
             self.halve(x.shape)
 
@@ -192,7 +193,8 @@ class ChunkedRun:
         """How a clip's latent [n, c, h, w] goes through the model, and what is then not as all at once: as it runs, or
         before the run as it will by the memory that ComfyUI can have free."""
         if self.spans_clip:
-            return f"all {shape[0]} frames at once, which the temporal attention spans{self.unlike_tuning(shape)}"
+            together = f"all {counted(shape[0], 'frame')} at once"
+            return f"{together}, which the temporal attention spans{self.unlike_tuning(shape)}"
         at_once = self.at_once or self.fitting(shape, memory_to_come(self.device))
         text = self.describe_plan(self.plan(shape[0], at_once), is_short=at_once < self.wanted_at_once(shape))
         if self.until_short is not None:
@@ -202,7 +204,7 @@ class ChunkedRun:
     def unlike_tuning(self, shape: Sequence[int]) -> str:
         """What of a clip's latent [n, c, h, w] is not as in the tuning of the model, as the end of a sentence."""
         frames, size = getattr(self.tuned, "frames", None), getattr(self.tuned, "size", None)
-        unlike = [f"{frames} frames"] if frames not in (None, shape[0]) else []
+        unlike = [counted(frames, "frame")] if frames not in (None, shape[0]) else []
         if size not in (None, (shape[-2], shape[-1])):
             unlike.append(f"pictures of {size_in_pixels(size)}")
         return f"; it was tuned on {' and '.join(unlike)}" if unlike else ""
@@ -212,7 +214,7 @@ class ChunkedRun:
         if len(plan.chunks) == 1:
             return "all frames at once"
         most = max(len(chunk.frames) for chunk in plan.chunks)
-        text = f"{len(plan.chunks)} chunks of up to {most} frame{'s' * (most > 1)}"
+        text = f"{len(plan.chunks)} chunks of up to {counted(most, 'frame')}"
         if is_short:
             text += " since memory is short"
         changes = [plan.approximation] if plan.approximation else []

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from ..refusal import counted
 from .key_frames import NAMED_FRAMES, key_frame_indices
 from .option_keys import CHUNK
 
@@ -129,7 +130,7 @@ def _plan_spread(frames: int, at_once: int) -> ChunkPlan:
         chunks.append(FrameChunk(part, len(part), part + first, torch.cat(keys, dim=1)))
     return ChunkPlan(
         tuple(chunks),
-        f"key frames 'all': every frame looks at itself and at {len(first)} frames spread "
+        f"key frames 'all': every frame looks at itself and at {counted(len(first), 'frame')} spread "
         f"over the clip, not at all {frames}",
     )
 
@@ -161,7 +162,8 @@ def _plan_chain(entries, wanted, offsets, at_once: int, layers: int) -> ChunkPla
     problems = []
     if overlap < exact_overlap:
         problems.append(
-            f"key frames on both sides: chunks look {overlap} frames ahead, but {exact_overlap} would be exact"
+            f"key frames on both sides: chunks look {counted(overlap, 'frame')} ahead, but {exact_overlap} would be "
+            "exact"
         )
     if strangers:
         problems.append("a fixed key frame beside previous or following ones is computed without its own neighbours")

@@ -11,6 +11,7 @@ from ..prompts.alignment import KEPT, SWAP
 from ..prompts.edit_table import changed_weights
 from ..prompts.prompt_edit import PromptEdit
 from ..prompts.window import Window
+from ..refusal import counted
 from ..source.source_run import SourceRun
 from .edit_report import Measured
 from .mask_share import of_clip_frames, used_mask_share
@@ -292,11 +293,11 @@ def _of_the_windows(edit: PromptEdit | None, settings: Settings | None) -> list[
         return []
     sentences = []
     long = _duration(settings.self_window) >= LONG_WINDOW
-    if long and isinstance(settings, CoupledSettings):
-        sentences.append(
+    if isinstance(settings, CoupledSettings):
+        sentences += [
             f"The source's self-attention is used for {_duration(settings.self_window):.0%} of the steps and holds "
             f"layout and shapes; lower 'self-attention until' ({settings.self_window.end:g}), which is usually 0 here."
-        )
+        ] * long
     elif long and settings.mask_from == NO_MASK:
         sentences.append(
             f"The source's self-attention is used for {_duration(settings.self_window):.0%} of the steps and holds "
@@ -323,13 +324,8 @@ def _of_the_windows(edit: PromptEdit | None, settings: Settings | None) -> list[
 
 def _of_the_sampling(source: SourceRun | None, settings: Settings | None, cfg: float | None) -> list[str]:
     """Guidance and steps."""
-    sentences = []
     is_coupled = isinstance(settings, CoupledSettings)
-    if is_coupled and settings.skip >= LONG_SKIP:
-        sentences.append(
-            f"'skip' is {settings.skip:g}, so that the noisy steps, in which most of an edit happens, are left out; "
-            "lower it."
-        )
+    sentences = _of_the_skip(settings) if isinstance(settings, CoupledSettings) else []
     is_video = is_coupled or (source is not None and source.cell.is_video)
     if cfg is not None and is_video and cfg < VIDEO_GUIDANCE:
         sentences.append(
@@ -342,10 +338,20 @@ def _of_the_sampling(source: SourceRun | None, settings: Settings | None, cfg: f
         )
     if source is not None and not is_coupled and source.steps < FEW_STEPS:
         sentences.append(
-            f"The clip was inverted in {source.steps} steps, too few for more than a new style; raise "
+            f"The clip was inverted in {counted(source.steps, 'step')}, too few for more than a new style; raise "
             "'steps' of DDIM Invert to 20 or more."
         )
     return sentences
+
+
+def _of_the_skip(settings: CoupledSettings) -> list[str]:
+    """Steps of a coupled edit that are left out."""
+    if settings.skip < LONG_SKIP:
+        return []
+    return [
+        f"'skip' is {settings.skip:g}, so that the noisy steps, in which most of an edit happens, are left out; "
+        "lower it."
+    ]
 
 
 def _cross_window(edit: PromptEdit, settings: Settings, token: int) -> Window:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 
+from ..refusal import counted
 from . import metrics
 from .edit_report import BothClips, Measured
 
@@ -29,7 +30,7 @@ class Row(NamedTuple):
 def table(measured: Measured) -> str:
     """The measures, a line each, of the clip after and of the clip before the edit; then what was left out and why."""
     frames, height, width = measured.size
-    head = f"{frames} frame{'s' * (frames > 1)} of {width}x{height}"
+    head = f"{counted(frames, 'frame')} of {width}x{height}"
     if measured.outside is not None:
         head += f", the mask is {metrics.mean(measured.outside.share):.1%} of the picture"
     rows = [row for row in _rows(measured) if not math.isnan(metrics.mean(row.after))]

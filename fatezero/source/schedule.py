@@ -3,7 +3,7 @@
 import comfy.model_sampling
 import torch
 
-from ..refusal import Refusal
+from ..refusal import Refusal, counted
 
 OFFICIAL = "DDIM (official)"
 OF_FLOWS = "simple"  # in its place for a model that predicts a flow, which has no DDIM
@@ -75,7 +75,7 @@ def inversion_sigmas(model, schedule: str, steps: int) -> torch.Tensor:
         sigmas = comfy_sigmas(model_sampling, OF_FLOWS if schedule == OFFICIAL else schedule, steps)
     if not bool((sigmas[1:] > sigmas[:-1]).all()):
         raise Refusal(
-            f"'schedule' {schedule} repeats noise levels at {steps} steps; "
+            f"'schedule' {schedule} repeats noise levels at {counted(steps, 'step')}; "
             "use another number of steps or another schedule."
         )
     return sigmas

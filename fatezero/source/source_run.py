@@ -7,6 +7,7 @@ import torch
 from ..network.unet.inflation import Inflation
 from ..prompts.tokens import PromptTokens
 from ..readable import readable
+from ..refusal import counted
 from .attention_cache import AttentionCache
 from .latent_cell import Cell
 from .schedule import at_position, rescaled, schedule_position
@@ -123,7 +124,7 @@ class SourceRun(TensorList):
         prompt = self.tokens.text if self.tokens is not None else "(not made by Edit Prompts)"
         lines = [
             f"source prompt: {prompt}",
-            f"{frames} frame{'s' * (frames > 1)} of {width}x{height}, {self.steps} steps",
+            f"{counted(frames, 'frame')} of {width}x{height}, {counted(self.steps, 'step')}",
             str(self.inflation or ("every frame sees all others" if self.cell.is_video else alone)),
         ]
         if self.label == UNI_INV:

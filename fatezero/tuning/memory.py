@@ -9,7 +9,7 @@ import comfy.model_management
 import torch
 
 from ..readable import readable
-from ..refusal import Refusal
+from ..refusal import Refusal, counted
 from .layouts import TRAINED_QUERIES, temporal_names, unet_names
 from .settings import AUTO, Tuning
 
@@ -96,7 +96,7 @@ def plan_memory(model, latent: torch.Tensor, settings: Tuning, checkpointing: st
     if memory.total > free:
         other = "" if checkpoint else ", or set 'checkpointing' to on"
         raise Refusal(
-            f"{frames} frames of {width * 8}x{height * 8} take {memory}, but the device has {free / 2**30:.1f} GB; use "
-            f"fewer frames or smaller pictures{other}."
+            f"{counted(frames, 'frame')} of {width * 8}x{height * 8} would take {memory}, but the device has "
+            f"{free / 2**30:.1f} GB; use fewer frames or smaller pictures{other}."
         )
     return memory

@@ -12,6 +12,7 @@ from ..network.unet.check import size_in_pixels
 from ..network.unet.inflation import Inflation, inflate
 from ..network.unet.temporal_parts import with_temporal_parts
 from ..readable import readable
+from ..refusal import counted
 from .layouts import Layout, temporal_names, unet_names
 
 PREFIX = "diffusion_model."  # before the UNet's names in ComfyUI's patches
@@ -43,7 +44,7 @@ class TunedState:
         lines = [f"{self.layout.name} layout, {len(self.tensors)} tensors of {trained / 1e6:.1f} million values"]
         if self.steps is not None and self.frames is not None:
             size = "" if self.size is None else f" of {size_in_pixels(self.size)}"
-            lines.append(f"tuned in {self.steps} steps on {self.frames} frames{size}")
+            lines.append(f"tuned in {counted(self.steps, 'step')} on {counted(self.frames, 'frame')}{size}")
         if self.prompt:
             lines.append(f"prompt: {self.prompt}")
         return "\n".join(lines)

@@ -13,7 +13,7 @@ from ..network.unet.check import (
     require_clip_latent,
     size_in_pixels,
 )
-from ..refusal import Refusal
+from ..refusal import Refusal, counted
 from .fit import require_sd
 from .settings import Tuning
 from .tuned_state import tuned_state_of
@@ -61,7 +61,8 @@ def check_pictures(model, conditioning, pictures: torch.Tensor, latent: torch.Te
     _check_prompt(model, conditioning, "pictures prompt")
     if len(conditioning[0][0]) not in (1, len(pictures)):
         raise Refusal(
-            f"'pictures prompt' holds {len(conditioning[0][0])} prompts for {len(pictures)} pictures; give one for all."
+            f"'pictures prompt' holds {len(conditioning[0][0])} prompts for {counted(len(pictures), 'picture')}; "
+            "give one for all."
         )
 
 

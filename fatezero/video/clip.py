@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..refusal import Refusal
+from ..refusal import Refusal, counted
 from .frames import Placement
 
 STILL_FPS = 8.0  # of pictures that have no frame rate: FateZero's released clips play at 8
@@ -77,13 +77,13 @@ class Selection:
         if self.first >= available and self.batch:
             clip = f"{name} with 'force rate' {self.rate:g}" if self.rate else name
             raise Refusal(
-                f"'batch' {self.batch} begins at frame {self.first}, but {clip} has {available} "
-                f"frame{'s' * (available > 1)}; all of its parts are done."
+                f"'batch' {self.batch} begins at frame {self.first}, but {clip} has {counted(available, 'frame')}; "
+                "all of its parts are done."
             )
         if self.first >= available:
             raise Refusal(
-                f"'start' is {self.start} but {name} has {available} "
-                f"frame{'s' * (available > 1)}; choose a start below {available}."
+                f"'start' is {self.start} but {name} has {counted(available, 'frame')}; "
+                f"choose a start below {available}."
             )
         rest = -(-(available - self.first) // self.every_nth)
         return min(rest, self.count or rest)
@@ -137,5 +137,5 @@ def playable_rate(fps: float, notes: list[str]) -> float:
     least, most = FPS_RANGE
     rate = min(max(fps, least), most)
     if rate != fps:
-        notes.append(f"The clip's {fps:.3g} frames per second are outside what files hold; fps is {rate:g}.")
+        notes.append(f"The clip's rate of {fps:.3g} per second is outside what files hold; 'fps' is {rate:g}.")
     return rate

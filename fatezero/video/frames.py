@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..refusal import Refusal
+from ..refusal import Refusal, counted
 from .sizes import LITTLE, cut, size_of_side
 
 FITS = ("crop", "pad", "stretch")
@@ -192,4 +192,4 @@ def check_same_size(images: torch.Tensor, name: str, other: torch.Tensor, other_
 
 def _describe(images: torch.Tensor) -> str:
     count, height, width = images.shape[:3]
-    return f"{count} frame{'s' * (count > 1)} of {width}x{height}"
+    return f"{counted(count, 'frame')} of {width}x{height}"

@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from ..refusal import Refusal
+from ..refusal import Refusal, counted
 
 _CONVERTED_BYTES = 12  # of a pixel: as RGB, and one colour of it as a number; measured
 _CONTAINER = Path("/sys/fs/cgroup")  # the limit of a Linux container, which the system's own figure leaves out
@@ -36,7 +36,7 @@ def require_memory(needed: int, what: str, advice: str) -> None:
     """
     free = free_memory()
     if needed > free:
-        raise Refusal(f"{what} need {needed / 1e9:.1f} GB but {free / 1e9:.1f} GB of memory are free; {advice}.")
+        raise Refusal(f"{what} would need {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB of memory are free; {advice}.")
 
 
 def require_picture_memory(size: tuple[int, int], decoded_bytes: float, name: str) -> None:
@@ -74,5 +74,5 @@ def allocate(
     Raises:
         Refusal: They do not fit.
     """
-    require_memory(count * size[0] * size[1] * 3 * 4, f"{count} frames of {size[0]}x{size[1]}", advice)
+    require_memory(count * size[0] * size[1] * 3 * 4, f"{counted(count, 'frame')} of {size[0]}x{size[1]}", advice)
     return torch.empty(count, size[1], size[0], 3)

@@ -165,7 +165,7 @@ def _damage(
         yield "Its interlaced frames were deinterlaced."
     lost = _lost(times, start, passage) if findings.damaged else 0
     if lost > 0:
-        yield f"{lost} of {lost + passage.count} frames are damaged and were left out; others may show the damage."
+        yield f"Left out as damaged: {lost} of {lost + passage.count} frames; others may show the damage."
     with opened_file(source) as file:
         if is_cut_off(file):
             yield "The file is cut off: its end is missing."

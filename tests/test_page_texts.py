@@ -1,0 +1,78 @@
+"""What `web/translate.js` makes of our sentences, run by Node.js as a browser runs it."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LANGUAGES = sorted(folder.name for folder in (ROOT / "locales").iterdir() if folder.name != "en")
+# The page's `api` and `app`, as much of them as the script asks for when it is loaded.
+PAGE = """
+import { readFileSync } from "node:fs";
+const [locales, wantedLanguage, reports] = JSON.parse(readFileSync(0, "utf8"));
+globalThis.api = {
+  addEventListener() {}, async queuePrompt() {}, async fetchApi() { return { json: () => locales }; },
+};
+globalThis.app = {
+  extensionManager: { setting: { get: () => wantedLanguage } },
+  registerExtension(extension) { globalThis.extension = extension; },
+};
+"""
+ASK = """
+await extension.setup();
+console.log(JSON.stringify(reports.map(translateReport)));
+"""
+
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
+
+
+@pytest.fixture(scope="module")
+def on_page(tmp_path_factory):
+    """on_page(language, texts): the reports as the page shows them."""
+    script = (ROOT / "web" / "translate.js").read_text(encoding="utf-8")
+    body = "\n".join(line for line in script.splitlines() if not line.startswith("import "))
+    file = tmp_path_factory.mktemp("page") / "page.mjs"
+    file.write_text(PAGE + body.replace("export function", "function") + ASK, encoding="utf-8")
+
+    def shown(language, texts):
+        locales = {
+            name: {
+                "nodeDefs": json.loads((ROOT / "locales" / name / "nodeDefs.json").read_text(encoding="utf-8")),
+                **json.loads((ROOT / "locales" / name / "main.json").read_text(encoding="utf-8")),
+            }
+            for name in ("en", language)
+        }
+        given = json.dumps([locales, language, texts])
+        ended = subprocess.run(["node", file], input=given, capture_output=True, text=True, check=True, timeout=60)
+        return json.loads(ended.stdout)
+
+    return shown
+
+
+@pytest.mark.parametrize(
+    "language, shown",
+    [
+        ("es", ["1 fotograma de 64x64, 1 paso", "5 fotogramas de 64x64, 2 pasos"]),
+        ("fr", ["1 image de 64x64, 1 étape", "5 images de 64x64, 2 étapes"]),
+        ("pt-BR", ["1 quadro de 64x64, 1 passo", "5 quadros de 64x64, 2 passos"]),
+        ("zh", ["1 帧，64x64，1 步", "5 帧，64x64，2 步"]),
+    ],
+)
+def test_one_is_not_told_as_many(on_page, language, shown):
+    assert on_page(language, ["1 frame of 64x64, 1 step", "5 frames of 64x64, 2 steps"]) == shown
+
+
+def test_russian_has_three_forms(on_page):
+    told = [f"{count} frame{'s' * (count != 1)} per second, no sound" for count in (1, 3, 25)]
+    assert [text.split(" в ")[0] for text in on_page("ru", told)] == ["1 кадр", "3 кадра", "25 кадров"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_choice_in_a_sentence_is_called_as_on_the_node(on_page, language):
+    nodes = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
+    own = nodes["FateZeroCoupledSampler"]["inputs"]["mask_from"]["options"]["mask input"]
+    (shown,) = on_page(language, ["! 'mask threshold' has no effect, since 'mask from' is mask input; it is for words"])
+    assert own in shown and "mask input" not in shown and shown.startswith("! ")
