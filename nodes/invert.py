@@ -33,7 +33,7 @@ from .shared.whole_range import without_whole_range
 from .shared.wire_types import SourceRunType
 
 NODE = "DDIM Invert + Store Attention"
-LABELS = {"target label (official code)": TARGET_LABEL, "current label (paper)": CURRENT_LABEL}
+LABELS = {"target label (official code)": TARGET_LABEL, "current label (paper)": CURRENT_LABEL, "Uni-Inv": UNI_INV}
 # ComfyUI multiplies the latent of a flow by 1 - sigma before it samples, which is 0 at the noise.
 ONLY_HERE = "only Attention Blend Sampler begins from this noise: of a video model ComfyUI's own samplers leave it out"
 
@@ -94,8 +94,9 @@ class Invert(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip="Which noise level the model is told at each step: the next one, "
-                    "as the official code, or the current one, as the paper prints. For a video model the first is "
-                    "Uni-Inv, the second Euler's method.",
+                    "as the official code, or the current one, as the paper prints. Uni-Inv also shows it the clip as "
+                    "it will be there, so that the clip comes back more exactly at the same price. For a video model "
+                    "the first is Uni-Inv too, the second Euler's method.",
                 ),
                 io.Int.Input(
                     "refinement",

@@ -27,7 +27,7 @@ from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.reconstruction import reconstruct, reconstruction_error
 from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
-from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL
+from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL, UNI_INV
 from fatezero_pack.nodes.invert import Invert
 from golden_unet import UNET_CONFIG, patcher, relative
 
@@ -39,19 +39,24 @@ EDIT = prompt_edit()
 def textbook_inversion(model, latent, alphas, labels, prediction):
     """z after every DDIM inversion step: alphas [N + 1] and labels [N] as numbers, epsilon or v as diffusers."""
     z = latent * SCALE
-    context = conditioning(EDIT.source)[0][0].expand(len(latent), -1, -1)
     trajectory = [z]
     for a, b, label in zip(alphas, alphas[1:], labels):
-        output = model.model.diffusion_model(
-            z, torch.full((len(z),), float(label)), context=context, transformer_options={}
-        )
-        noise, clean = output, (z - math.sqrt(1 - a) * output) / math.sqrt(a)
-        if prediction == "v":
-            noise = math.sqrt(a) * output + math.sqrt(1 - a) * z
-            clean = math.sqrt(a) * z - math.sqrt(1 - a) * output
-        z = math.sqrt(b) * clean + math.sqrt(1 - b) * noise
+        z = ddim_step(z, a, b, predicted_noise(model, z, a, label, prediction))
         trajectory.append(z)
     return torch.stack(trajectory)
+
+
+def predicted_noise(model, z, alpha, label, prediction):
+    """Epsilon of a latent at a level, as diffusers' inverse scheduler has it."""
+    context = conditioning(EDIT.source)[0][0].expand(len(z), -1, -1)
+    labels = torch.full((len(z),), float(label))
+    output = model.model.diffusion_model(z, labels, context=context, transformer_options={})
+    return output if prediction == "epsilon" else math.sqrt(alpha) * output + math.sqrt(1 - alpha) * z
+
+
+def ddim_step(z, a, b, noise):
+    clean = (z - math.sqrt(1 - a) * noise) / math.sqrt(a)
+    return math.sqrt(b) * clean + math.sqrt(1 - b) * noise
 
 
 def in_alpha_bar_space(source):
@@ -81,6 +86,37 @@ def test_comfyui_schedule(scheduler, prediction):
     labels = [int((every_sigma.log() - sigma.log()).abs().argmin()) for sigma in sigmas[1:]]
     expected = textbook_inversion(model, clip_latent(), (1 / (1 + sigmas**2)).tolist(), labels, prediction)
     assert relative(in_alpha_bar_space(source), expected) <= 1e-5
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+def test_uni_inv_asks_where_the_step_will_land(prediction):
+    """The first step as the official code's; then by the last step's noise, and again by what the model says there."""
+    model = small_model(model_type=ModelType.V_PREDICTION if prediction == "v" else ModelType.EPS)
+    source = inverted(model, EDIT, clip_latent(), 5, label=UNI_INV)
+    levels = [0, *(index * 200 + 1 for index in range(5))]
+    z = clip_latent() * SCALE
+    expected, noise = [z], None
+    for a, b, label in zip(ALPHAS[levels[:-1]].tolist(), ALPHAS[levels[1:]].tolist(), levels[1:]):
+        if noise is None:
+            noise = predicted_noise(model, z, a, label, prediction)
+        else:
+            noise = predicted_noise(model, ddim_step(z, a, b, noise), b, label, prediction)
+        z = ddim_step(z, a, b, noise)
+        expected.append(z)
+    assert relative(in_alpha_bar_space(source), torch.stack(expected)) <= 1e-5
+    assert torch.equal(source.fed_at(float(source.sigmas[3])), source.trajectory[3])
+
+
+@pytest.mark.parametrize("prediction", [ModelType.EPS, ModelType.V_PREDICTION])
+def test_uni_inv_comes_back_closer_for_the_same_calls(prediction):
+    model = small_model(model_type=prediction)
+    errors, calls = [], []
+    for label in (TARGET_LABEL, UNI_INV):
+        with CallCounter(model) as counter:
+            source = inverted(model, EDIT, clip_latent(), 8, label=label)
+        calls.append(counter.calls)
+        errors.append(reconstruction_error(model, source, reconstruct(model, source, disable_pbar=True)))
+    assert calls == [8, 8] and errors[1] < errors[0] / 2, errors
 
 
 @pytest.mark.slow

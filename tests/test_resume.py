@@ -110,7 +110,15 @@ def test_goes_on_with_fewer_frames_at_once(model, callbacks, output):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"refinement": 2}, {"evaluate_at": "current label (paper)"}, {"schedule": "karras"}], ids=str
+    "options",
+    [
+        {},
+        {"refinement": 2},
+        {"evaluate_at": "current label (paper)"},
+        {"evaluate_at": "Uni-Inv"},
+        {"schedule": "karras"},
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("frames_at_once", [0, 1])
 def test_goes_on_where_it_stopped(model, callbacks, output, options, frames_at_once):

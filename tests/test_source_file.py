@@ -25,7 +25,14 @@ from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.inversion import invert
 from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
 from fatezero_pack.fatezero.source.source_file import read_source, write_source
-from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, VIDEO_VERSION, NullText, SourceRun
+from fatezero_pack.fatezero.source.source_run import (
+    CURRENT_LABEL,
+    UNI_INV,
+    UNI_VERSION,
+    VIDEO_VERSION,
+    NullText,
+    SourceRun,
+)
 from fatezero_pack.nodes.invert import Invert
 from fatezero_pack.nodes.source_load import LoadSourceRun
 from fatezero_pack.nodes.source_save import SaveSourceRun
@@ -414,11 +421,23 @@ def test_a_changed_bit(path):
     assert "have changed" in check_refused(path)
 
 
+def test_a_run_by_uni_inv_asks_older_versions_of_the_pack_for_an_update(tmp_path):
+    run = inverted(small_model(), EDIT, steps=2, label=UNI_INV)
+    path = str(tmp_path / "run.safetensors")
+    write_source(path, run)
+    read = read_source(path)
+    assert (read.label, read.version, read.cell) == (UNI_INV, 3, run.cell)
+    assert torch.equal(read.trajectory, run.trajectory)
+    data = open(path, "rb").read()
+    open(path, "wb").write(with_document(put("version", 1))(data))
+    assert "its 'label' is wrong" in check_refused(path)
+
+
 def test_a_newer_version(path):
     data = open(path, "rb").read()
     open(path, "wb").write(with_document(put("version", VIDEO_VERSION))(data))
     assert "its 'cell' is wrong" in check_refused(path), "a video model's run says what a cell holds"
-    open(path, "wb").write(with_document(put("version", VIDEO_VERSION + 1))(data))
+    open(path, "wb").write(with_document(put("version", UNI_VERSION + 1))(data))
     assert "a newer FateZero wrote it" in check_refused(path) and "update" in check_refused(path)
 
 

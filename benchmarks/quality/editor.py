@@ -13,6 +13,7 @@ from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.null_text.optimization import Optimization, null_text_conditioning, optimize_null_text
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.inversion import invert
 from fatezero_pack.fatezero.source.reconstruction import clean_samples, denoise
 from fatezero_pack.fatezero.source.schedule import inversion_sigmas
@@ -182,5 +183,14 @@ class Editor:
         edit = make_prompt_edit(source.tokens, target_tokens, method.alignment, emphasis=self.case.emphasis)
         negative = null_text_conditioning(source) if method.null_text == ON_BOTH else self.empty
         return sample_edit(
-            model, source, edit, method.settings(self.case), positive, negative, method.guidance, disable_pbar=True
+            model,
+            source,
+            edit,
+            method.settings(self.case),
+            positive,
+            negative,
+            method.guidance,
+            disable_pbar=True,
+            sampler=method.sampler,
+            guided=Window(*method.guided),
         )

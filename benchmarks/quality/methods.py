@@ -48,7 +48,7 @@ class Method:
     whether it is optimised as published; tuned: None for the demo model as it is; way TUNE_A_VIDEO
     inverts with the empty prompt and samples as any model; masked: FREE with the latent mask of the case's preset,
     where that has one; given_place: the edit's true place is the mask; weights: another demo model's file; schedule:
-    of inversion and edit.
+    of inversion and edit; sampler: of the edit; guided: the steps with guidance, as of Window.
     """
 
     name: str
@@ -72,6 +72,8 @@ class Method:
     given_place: bool = False
     weights: str = ""
     schedule: str = OFFICIAL
+    sampler: str = "euler"
+    guided: tuple[float, float] = (0.0, 1.0)
 
     def settings(self, case: Case) -> BlendSettings:
         """How the edit is fused."""

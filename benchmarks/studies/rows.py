@@ -12,6 +12,8 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+from fatezero_pack.fatezero.source.source_run import UNI_INV
+
 from ..cost.report import machine, machine_in_words
 from ..quality.cases import HARD_LIST, TUNING, Case, load_cases
 from ..quality.figure_tables import Figures, as_table, column, differences, means
@@ -33,7 +35,22 @@ def ours(steps: int, name: str = "", **changes) -> Method:
 
 
 REFERENCES = [ours(50), ours(20)]
-METHODS = {"Steps": [*REFERENCES, ours(15), ours(10), ours(8), ours(6)]}
+PARTS = ((0.0, 0.5), (0.0, 0.8), (0.2, 1.0))
+METHODS = {
+    "Steps": [*REFERENCES, ours(15), ours(10), ours(8), ours(6)],
+    "Inversion and solver": [
+        ours(8),
+        ours(8, "Uni-Inv", label=UNI_INV),
+        ours(8, "Uni-Inv, dpmpp_2m", label=UNI_INV, sampler="dpmpp_2m"),
+        ours(8, "dpmpp_2m", sampler="dpmpp_2m"),
+        ours(6, "Uni-Inv", label=UNI_INV),
+    ],
+    "Guidance in a part of the steps": [
+        ours(10),
+        *(ours(10, f"guided {start} to {end}", guided=(start, end)) for start, end in PARTS),
+    ],
+    "Schedule": [ours(8), *(ours(8, schedule, schedule=schedule) for schedule in ("normal", "karras"))],
+}
 
 
 def study_cases() -> list[Case]:

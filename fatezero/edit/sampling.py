@@ -5,11 +5,32 @@ import comfy.samplers
 import torch
 
 from ..prompts.prompt_edit import PromptEdit
+from ..prompts.window import Window
 from ..source.reconstruction import denoise
 from ..source.source_run import SourceRun
 from ..voice import Voice
 from .edit_run import blend_attention
 from .settings import BlendSettings
+
+ALWAYS = Window()
+
+
+class WindowedGuider(comfy.samplers.CFGGuider):
+    """Guidance in a window of the steps; outside it the negative's rows do not run (Kynkäänniemi et al. 2024)."""
+
+    def __init__(self, model, source: SourceRun, window: Window):
+        """model: ModelPatcher; source: tells which step a sigma belongs to; window: where there is guidance."""
+        super().__init__(model)
+        self.source, self.window = source, window
+
+    def predict_noise(self, x, timestep, model_options=None, seed=None):
+        """As of CFGGuider, x [n, c, h, w]."""
+        step = self.source.step_at(float(timestep.flatten()[0]))
+        scale = self.cfg if self.window.contains(step, self.source.steps) else 1.0
+        conds = self.conds.get("negative"), self.conds["positive"]
+        return comfy.samplers.sampling_function(
+            self.inner_model, x, timestep, *conds, scale, model_options=model_options or {}, seed=seed
+        )
 
 
 def sample_edit(
@@ -23,8 +44,10 @@ def sample_edit(
     callback=None,
     disable_pbar: bool = False,
     voice: Voice | None = None,
+    sampler: str = "euler",
+    guided: Window = ALWAYS,
 ) -> torch.Tensor:
-    """The edited latent [n, c, h, w] as a VAE takes it: Attention Blend under euler with the inversion's sigmas.
+    """The edited latent [n, c, h, w] as a VAE takes it: Attention Blend with the inversion's sigmas.
 
     Args:
         model: ModelPatcher, the one that the source was inverted with.
@@ -37,8 +60,10 @@ def sample_edit(
         callback: ComfyUI's (step, denoised, x, total).
         disable_pbar: Whether to hide the progress bar.
         voice: Tells the price of the run, and signs its refusals.
+        sampler: The name of one of ComfyUI's.
+        guided: The steps with guidance.
     """
-    guider = comfy.samplers.CFGGuider(blend_attention(model, source, edit, settings, voice))
+    guider = WindowedGuider(blend_attention(model, source, edit, settings, voice), source, guided)
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
-    return denoise(guider, source, comfy.samplers.ksampler("euler"), callback, disable_pbar)
+    return denoise(guider, source, comfy.samplers.ksampler(sampler), callback, disable_pbar)

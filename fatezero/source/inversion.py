@@ -21,7 +21,7 @@ from ..network.without_guidance import without_guidance
 from ..network.word_maps import MaskLayers, mask_layers
 from .resume import UnfinishedInversion
 from .schedule import rescaled
-from .source_run import TARGET_LABEL, SourceRun
+from .source_run import CURRENT_LABEL, TARGET_LABEL, UNI_INV, UNI_VERSION, VERSION, SourceRun
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class InversionStep:
 
     Args:
         prediction: What the model predicts, "epsilon" or "v".
-        label: The level that the model is told: "target" is sigma', as the official code; "current" is sigma, as the
-            paper prints it.
+        label: Where the model is asked: "target" is x told sigma', as the official code; "current" is x told sigma, as
+            the paper prints it; UNI_INV (Jiao et al. 2025) is where the last step's epsilon leads, told sigma'.
         refinement: Iterations of x' = x + (sigma' - sigma) epsilon(x', sigma'). Once settled, denoising undoes the step
             exactly.
         smallest_sigma: The lowest level that the model knows.
@@ -48,13 +48,19 @@ class InversionStep:
         sigma_min = float(model.get_model_object("model_sampling").sigma_min)
         return cls(prediction_type(model), label, refinement, sigma_min)
 
-    def __call__(self, model, x, sigma, next_sigma, **extra_args) -> tuple[torch.Tensor, torch.Tensor]:
-        """The latent at next_sigma and the denoised latent, [n, c, h, w]; arguments as of k-diffusion's samplers."""
+    def __call__(
+        self, model, x, sigma, next_sigma, last_epsilon=None, **extra_args
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The latent at next_sigma and the denoised latent, [n, c, h, w]; last_epsilon: of the step before, None before
+        the first; the other arguments as of k-diffusion's samplers."""
         ones = x.new_ones(len(x))
-        told = next_sigma if self.label == TARGET_LABEL else sigma.clamp_min(self.smallest_sigma)
-        fed = rescaled(x, sigma, told)
+        told = sigma.clamp_min(self.smallest_sigma) if self.label == CURRENT_LABEL else next_sigma
+        asked, level = x, sigma
+        if self.label == UNI_INV and last_epsilon is not None:
+            asked, level = x + (next_sigma - sigma) * last_epsilon, next_sigma
+        fed = rescaled(asked, level, told)
         denoised = model(fed, told * ones, **extra_args)
-        epsilon = predicted_noise(fed, denoised, told, x, sigma, self.prediction)
+        epsilon = predicted_noise(fed, denoised, told, asked, level, self.prediction)
         following = x + (next_sigma - sigma) * epsilon  # FateZero Eq. 3, with x = z / sqrt(alpha_bar)
         for _ in range(self.refinement):
             epsilon = (following - model(following, next_sigma * ones, **extra_args)) / next_sigma
@@ -81,11 +87,15 @@ def sample_ddim_inversion(
     Returns:
         The latent at sigmas[-1].
     """
-    if len(finished):
+    begun, steps, epsilon = len(finished), len(sigmas) - 1, None
+    if begun:
+        before = finished[-2].to(x) if begun > 1 else x
         x = finished[-1].to(x)
-    steps = len(sigmas) - 1
-    for i in trange(len(finished), steps, initial=len(finished), total=steps, disable=disable):
-        x, denoised = step(model, x, sigmas[i], sigmas[i + 1], **(extra_args or {}))
+        epsilon = (x - before) / (sigmas[begun] - sigmas[begun - 1])
+    for i in trange(begun, steps, initial=begun, total=steps, disable=disable):
+        before = x
+        x, denoised = step(model, x, sigmas[i], sigmas[i + 1], epsilon, **(extra_args or {}))
+        epsilon = (x - before) / (sigmas[i + 1] - sigmas[i])
         if callback is not None:
             callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i + 1], "denoised": denoised})
     return x
@@ -170,6 +180,7 @@ def invert(
         tokens=tokens,
         inflation=inflation_of(model),
         fingerprint=fingerprint(model),
+        version=UNI_VERSION if label == UNI_INV else VERSION,
         made_with=nodes_on(model),
     )
 

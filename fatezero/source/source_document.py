@@ -14,9 +14,10 @@ from ..prompts.tokens import CHUNK_LENGTH, PromptTokens, Word
 from ..tensor_file import LARGEST, DefectiveFile, Layout
 from .axes import match_axes
 from .latent_cell import Cell
-from .source_run import CURRENT_LABEL, TARGET_LABEL, UNI_INV, VERSION, VIDEO_VERSION
+from .source_run import CURRENT_LABEL, TARGET_LABEL, UNI_INV, UNI_VERSION, VERSION, VIDEO_VERSION
 
 FORMAT = "FateZero source run"
+LABELS = {VERSION: (TARGET_LABEL, CURRENT_LABEL), VIDEO_VERSION: (UNI_INV, CURRENT_LABEL), UNI_VERSION: (UNI_INV,)}
 
 # The tensors by name, and their axes: N steps, n frames, latents of c channels, h high and w wide; T tokens of C values
 # in the prompt's encoding, T' of them mapped, in maps h' high and w' wide; U tokens of the null text.
@@ -46,16 +47,15 @@ def check_document(document: dict, layout: dict[str, Layout]) -> None:
     if document.get("format") != FORMAT:
         raise DefectiveFile("it is not an inverted clip")
     version = entry(document, "version", int)
-    if version > VIDEO_VERSION:
+    if version > UNI_VERSION:
         raise DefectiveFile(
-            f"a newer FateZero wrote it (version {version}, this one knows {VIDEO_VERSION}), so "
+            f"a newer FateZero wrote it (version {version}, this one knows {UNI_VERSION}), so "
             "that it needs an update of the pack"
         )
     if version < 1:
         raise DefectiveFile("its 'version' is wrong")
     entry(document, "fingerprint", str)
-    labels = (TARGET_LABEL, CURRENT_LABEL) if version == VERSION else (UNI_INV, CURRENT_LABEL)
-    if entry(document, "label", str) not in labels:
+    if entry(document, "label", str) not in LABELS[version]:
         raise DefectiveFile("its 'label' is wrong")
     if not 0 <= entry(document, "refinement", int) <= 1000:
         raise DefectiveFile("its 'refinement' is wrong")
@@ -171,7 +171,7 @@ def read_made_with(document: dict) -> dict[str, str] | None:
 
 
 def read_cell(document: dict) -> Cell:
-    if document["version"] == VERSION:
+    if document["version"] != VIDEO_VERSION:
         return Cell()
     saved = entry(document, "cell", list)
     if len(saved) != 2 or not all(type(size) is int and 1 <= size <= 1024 for size in saved) or saved[1] == 1:

@@ -14,7 +14,7 @@ from .schedule import at_position, rescaled, schedule_position
 from .tensor_list import TensorList
 
 TARGET_LABEL, CURRENT_LABEL, UNI_INV = "target", "current", "uni"
-VERSION, VIDEO_VERSION = 1, 2  # of the runs of UNets and of video models; files say it
+VERSION, VIDEO_VERSION, UNI_VERSION = 1, 2, 3  # of runs of UNets, of video models, of UNets by Uni-Inv; files say it
 
 
 @readable
@@ -45,7 +45,7 @@ class SourceRun(TensorList):
     own scale (x_0 + sigma·epsilon, of a flow (1 - sigma)·x_0 + sigma·epsilon), first the clean one, last the noise;
     word_maps: float32 [N, n, T', h', w'], the source's cross-attention of each call averaged over heads and mask
     layers, for the prompt's tokens up to the end of text; label: at which sigma each call was evaluated ("target", as
-    the official code, or "current", as the paper prints it), or UNI_INV for video models; conditioning: the source
+    the official code, or "current", as the paper prints it), or UNI_INV; conditioning: the source
     prompt's CONDITIONING; tokens: its PromptTokens, or None when it was not made by Edit Prompts; null_text: from
     Null-Text Optimization, or None; made_with: the nodes that had patched the model, as of `nodes_on`, or None where a
     file of version 0.1.0 does not say; cell: what a cell of the latents holds. Of a video model n counts latent frames.
@@ -128,7 +128,7 @@ class SourceRun(TensorList):
             str(self.inflation or ("every frame sees all others" if self.cell.is_video else alone)),
         ]
         if self.label == UNI_INV:
-            lines.append("Uni-Inv: each step by the velocity at its end")
+            lines.append("Uni-Inv: each step by what the model sees at its end")
         elif self.label != TARGET_LABEL:
             lines.append(f"evaluated at the {self.label} label")
         if self.refinement:
