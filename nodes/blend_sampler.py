@@ -10,6 +10,7 @@ from ..fatezero.edit.video_edit import on_latent_frames, sample_video_edit
 from ..fatezero.network.other_nodes import refuse_merging
 from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.unet.check import check_embedding, require_unet
+from ..fatezero.prompts.window import Window
 from ..fatezero.source.latent_cell import as_video
 from ..fatezero.voice import Voice
 from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, notes_on, read_settings
@@ -52,6 +53,18 @@ class AttentionBlendSampler(io.ComfyNode):
                     tooltip="Guidance: how strongly the target prompt is followed. The papers use 7.5.",
                 ),
                 *blend_inputs(),
+                io.Float.Input(
+                    "cfg_until",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=0.001,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Share of the steps until which 'cfg' guides. The steps after it run without the negative "
+                    "prompt, in about two thirds of the time.",
+                ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited clip, for VAE Decode.")],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
@@ -59,11 +72,14 @@ class AttentionBlendSampler(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(cls, model, source, edit, positive, negative, cfg, preset=None, **options) -> io.NodeOutput:
+    def execute(
+        cls, model, source, edit, positive, negative, cfg, preset=None, cfg_until=1.0, **options
+    ) -> io.NodeOutput:
         if cls.hidden is not None:
             refuse_mixed_sizes(cls.hidden.prompt)
+        guided = Window(0.0, cfg_until)
         if family_of(model) is not None:
-            return _edit_video(cls, model, source, edit, positive, negative, cfg, preset, options)
+            return _edit_video(cls, model, source, edit, positive, negative, cfg, preset, options, guided)
         require_unet(model)
         for name, prompts in (("positive", positive), ("negative", negative)):
             for embedding, _ in prompts:
@@ -81,11 +97,12 @@ class AttentionBlendSampler(io.ComfyNode):
             cfg,
             callback=preview_callback(model, source, edit, settings),
             voice=voice,
+            guided=guided,
         )
         return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice)})
 
 
-def _edit_video(node, model, source, edit, positive, negative, cfg, preset, options) -> io.NodeOutput:
+def _edit_video(node, model, source, edit, positive, negative, cfg, preset, options, guided: Window) -> io.NodeOutput:
     """The same with a video model: the whole clip at once, rows in sequence."""
     settings = read_settings(source, edit, preset, **options)
     check_video_edit(model, source, edit, settings, positive, negative)
@@ -95,5 +112,5 @@ def _edit_video(node, model, source, edit, positive, negative, cfg, preset, opti
     rows = price(model, shape, CoupledSettings(), source.steps, cfg)
     voice.tell("\n".join(filter(None, [rows, guidance_note(cfg), *notes_without_effect(settings)])))
     callback = preview_callback(model, source, edit, settings)
-    samples = sample_video_edit(model, source, edit, settings, positive, negative, cfg, callback)
+    samples = sample_video_edit(model, source, edit, settings, positive, negative, cfg, callback, guided=guided)
     return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice)})

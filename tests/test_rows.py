@@ -2,9 +2,13 @@
 
 from dataclasses import replace
 
+import torch
+
 from benchmarks.quality.editor import Editor
 from benchmarks.quality.methods import FREE, OURS
 from benchmarks.studies.rows import spread, study_cases
+from edit_cases import conditioning, inverted, negative, prompt_edit, small_model
+from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 
 STEPS, FRAMES = 2, 2
 
@@ -18,6 +22,8 @@ def test_rows_are_those_that_enter_the_network():
     assert plain.rows == FRAMES * STEPS * (1 + 2)
     assert fused.rows == plain.rows + FRAMES * STEPS // 2
     assert fused.seconds > 0
+    _, guided = editor.make(case, replace(OURS, way=FREE, steps=STEPS, guided=(0.0, 0.5)))
+    assert guided.rows == plain.rows - FRAMES * STEPS // 2, "the negative's rows of the second half do not run"
 
 
 def test_a_part_of_the_cases_has_as_many_kinds_as_it_can():
@@ -25,3 +31,16 @@ def test_a_part_of_the_cases_has_as_many_kinds_as_it_can():
     kinds = {case.kind for case in cases}
     assert {case.kind for case in spread(cases, len(kinds))} == kinds
     assert spread(cases, len(cases)) == cases
+
+
+def test_the_node_guides_until_a_share_of_the_steps():
+    model, edit = small_model(), prompt_edit()
+    source = inverted(model, edit, steps=4)
+
+    def edited(cfg, **until):
+        given = (model, source, edit, conditioning(edit.target), negative(), cfg, {"preset": "style"})
+        return AttentionBlendSampler.execute(*given, **until).result[0]["samples"]
+
+    guided, unguided, half = edited(5.0), edited(1.0), edited(5.0, cfg_until=0.5)
+    assert torch.equal(edited(5.0, cfg_until=1.0), guided) and torch.equal(edited(5.0, cfg_until=0.0), unguided)
+    assert not torch.allclose(half, guided, atol=1e-3) and not torch.allclose(half, unguided, atol=1e-3)

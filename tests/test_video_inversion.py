@@ -19,7 +19,7 @@ from fatezero_pack.fatezero.network.transformer.families import family_of
 from fatezero_pack.fatezero.null_text.null_text_check import check_null_text
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
-from fatezero_pack.fatezero.prompts.window import Window
+from fatezero_pack.fatezero.prompts.window import ALWAYS, Window
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.source.latent_cell import Cell, as_video, frames_first
 from fatezero_pack.fatezero.source.reconstruction import reconstruct, reconstruction_error
@@ -196,16 +196,16 @@ def test_the_models_of_two_checkpoints_are_told_apart(video_model, runs):
 
 @pytest.fixture(scope="module")
 def edited(video_model, prompt, runs, tmp_path_factory):
-    """edited(target, cfg, run, patched, **BlendSettings): the edited latent."""
+    """edited(target, cfg, run, patched, guided, **BlendSettings): the edited latent."""
     clip = tokenizer(tmp_path_factory.mktemp("edits"))
     source = prompt[0][1][TOKENS]
 
-    def run(target=TARGET, cfg=1.0, run=None, patched=None, **settings):
+    def run(target=TARGET, cfg=1.0, run=None, patched=None, guided=ALWAYS, **settings):
         aimed = tokenize_prompt(clip, target)
         settings = BlendSettings(**{"self_window": Window(0, 0), "cross_window": Window(0, 0), **settings})
         return sample_video_edit(
             patched or video_model, run or runs(), make_prompt_edit(source, aimed), settings,
-            conditioning(aimed), conditioning(tokenize_prompt(clip, "snow")), cfg, disable_pbar=True,
+            conditioning(aimed), conditioning(tokenize_prompt(clip, "snow")), cfg, disable_pbar=True, guided=guided,
         )  # fmt: skip
 
     return run
@@ -239,6 +239,9 @@ def test_fusion_is_that_of_a_coupled_edit_on_the_inverted_latents(edited, fused)
 
 def test_guidance_leads_away_from_the_negative(edited):
     assert difference(edited(cfg=3.0), edited()) > 1e-3
+    assert torch.equal(edited(cfg=3.0, guided=Window(0, 0)), edited()), "in the steps that it is for"
+    half = edited(cfg=3.0, guided=Window(0, 0.5))
+    assert difference(half, edited()) > 1e-3 and difference(half, edited(cfg=3.0)) > 1e-4
 
 
 def test_masks_keep_the_source_outside(edited, latent, runs):

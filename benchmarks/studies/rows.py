@@ -12,13 +12,13 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from fatezero_pack.fatezero.source.source_run import UNI_INV
+from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, UNI_INV
 
 from ..cost.report import machine, machine_in_words
 from ..quality.cases import HARD_LIST, TUNING, Case, load_cases
 from ..quality.figure_tables import Figures, as_table, column, differences, means
 from ..quality.intervals import in_words, interval
-from ..quality.methods import OURS, Method
+from ..quality.methods import DDIM, OURS, Method, sdedit
 from ..quality.report import replace_section, without_nan
 from ..quality.runs import make_clips, read_figures
 from ..quality.split import fits
@@ -35,6 +35,20 @@ def ours(steps: int, name: str = "", **changes) -> Method:
 
 
 REFERENCES = [ours(50), ours(20)]
+
+
+def fast(steps: int) -> Method:
+    """What a person can set for a fast edit."""
+    return ours(steps, "fast", label=UNI_INV, guided=(0.0, 0.8))
+
+
+def other(method: Method, steps: int) -> Method:
+    """A way that fuses no attention, each frame by itself."""
+    return replace(method, name=f"{method.name}, {steps} steps", steps=steps)
+
+
+UNSAMPLER = replace(DDIM, name="Unsampler + KSampler", label=CURRENT_LABEL, schedule="normal")  # its steps, in our loop
+OTHERS = (DDIM, UNSAMPLER, sdedit(0.6))
 PARTS = ((0.0, 0.5), (0.0, 0.8), (0.2, 1.0))
 METHODS = {
     "Steps": [*REFERENCES, ours(15), ours(10), ours(8), ours(6)],
@@ -49,6 +63,8 @@ METHODS = {
         ours(10),
         *(ours(10, f"guided {start} to {end}", guided=(start, end)) for start, end in PARTS),
     ],
+    "Fast: Uni-Inv, guided in the first 80 % of the steps": [*REFERENCES, ours(10), fast(10), fast(8)],
+    "Other ways": [fast(10), *(other(method, steps) for method in OTHERS for steps in (10, 20))],
     "Schedule": [ours(8), *(ours(8, schedule, schedule=schedule) for schedule in ("normal", "karras"))],
 }
 

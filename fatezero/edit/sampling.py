@@ -5,14 +5,12 @@ import comfy.samplers
 import torch
 
 from ..prompts.prompt_edit import PromptEdit
-from ..prompts.window import Window
+from ..prompts.window import ALWAYS, Window
 from ..source.reconstruction import denoise
 from ..source.source_run import SourceRun
 from ..voice import Voice
 from .edit_run import blend_attention
 from .settings import BlendSettings
-
-ALWAYS = Window()
 
 
 class WindowedGuider(comfy.samplers.CFGGuider):

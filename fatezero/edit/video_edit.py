@@ -13,6 +13,7 @@ from ..masks.latent_frames import mask_to_latent
 from ..network.transformer.families import require_family
 from ..network.transformer.word_maps import token_grid
 from ..prompts.prompt_edit import PromptEdit
+from ..prompts.window import ALWAYS, Window
 from ..source.latent_cell import as_video
 from ..source.reconstruction import denoise
 from ..source.source_run import SourceRun
@@ -32,9 +33,10 @@ def sample_video_edit(
     cfg: float,
     callback=None,
     disable_pbar: bool = False,
+    guided: Window = ALWAYS,
 ) -> torch.Tensor:
     """The edited latent [1, c, F, h, w] as a VAE takes it; arguments as of `sampling.sample_edit`."""
-    guider = VideoEditGuider(model, source, edit, settings)
+    guider = VideoEditGuider(model, source, edit, settings, guided)
     guider.set_prompts(source.conditioning, positive, negative, cfg)
     return denoise(guider, source, VideoEditSampler(guider), callback, disable_pbar)
 
@@ -42,14 +44,20 @@ def sample_video_edit(
 class VideoEditGuider(CoupledGuider):
     """Denoises an edit and, in the same call of the model, the source that was inverted."""
 
-    def __init__(self, model, source: SourceRun, edit: PromptEdit, blend: BlendSettings):
+    def __init__(self, model, source: SourceRun, edit: PromptEdit, blend: BlendSettings, guided: Window = ALWAYS):
         super().__init__(model, require_family(model), edit, CoupledSettings(), source.steps)
-        self.source, self.blend = source, blend
+        self.source, self.blend, self.guided, self.scale = source, blend, guided, 1.0
         self.grid = token_grid(model, as_video(source.trajectory[0]).shape)
+
+    def set_prompts(self, source, positive, negative, cfg: float) -> None:
+        """As of CoupledGuider."""
+        super().set_prompts(source, positive, negative, cfg)
+        self.scale = cfg
 
     def begin_step(self, step: int, source_latent: torch.Tensor) -> None:
         """As of CoupledGuider; `step` is of the inversion's schedule, 0 the noisiest."""
         self.source_latent = source_latent
+        self.set_cfg(self.scale if self.guided.contains(step, self.steps) else 1.0)
         self.fusion.fuse_self = self.blend.self_window.contains(step, self.steps)
         self.fusion.cross = cross_weights(self.edit, self.blend.cross_window, step, self.steps)
         self.fusion.own = None

@@ -20,3 +20,6 @@ class Window:
         The small constant keeps products such as 0.29·100 from falling just short of their whole number.
         """
         return math.floor(self.start * steps + 1e-9) <= step < math.floor(self.end * steps + 1e-9)
+
+
+ALWAYS = Window()
