@@ -79,6 +79,8 @@ def test_parts_give_the_same_frames_as_the_whole(server, tmp_path):
     assert frames[0].shape == frames[1].shape == (4, 128, 128, 3)
     difference = np.abs(frames[0] - frames[1])
     assert difference.max() <= 1 and (difference > 0).mean() < 1e-3, "equal but for the last digit of 8 bits"
+    changes = [np.abs(np.diff(clip, axis=0)).mean(axis=(1, 2, 3)) for clip in frames]
+    assert np.allclose(*changes, rtol=1e-3), "from frame to frame as in the whole: no seam between the parts"
     assert not (tmp_path / "parts/.parts").exists()
 
 
