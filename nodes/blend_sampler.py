@@ -50,7 +50,8 @@ class AttentionBlendSampler(io.ComfyNode):
                     max=30.0,
                     step=0.1,
                     round=0.01,
-                    tooltip="Guidance: how strongly the target prompt is followed. The papers use 7.5.",
+                    tooltip="Guidance: how strongly the target prompt is followed. The papers use 7.5; a video "
+                    "model needs 1 to 2.",
                 ),
                 *blend_inputs(),
                 io.Float.Input(

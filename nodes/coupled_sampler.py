@@ -23,6 +23,7 @@ from ..fatezero.masks.clip_look import SIGMA
 from ..fatezero.network.trained_size import size_note
 from ..fatezero.network.transformer.check import check_options, check_video_latent
 from ..fatezero.network.transformer.families import Family, require_family
+from ..fatezero.network.transformer.two_models import pair_note
 from ..fatezero.network.transformer.word_maps import ALL, PARTS
 from ..fatezero.refusal import Refusal
 from ..fatezero.report.edit_place import FRAMES, coupled_place
@@ -188,7 +189,7 @@ class CoupledEditSampler(io.ComfyNode):
         idle = [*idle_coupled_settings(settings, where, mask is not None), *idle_models(ranges, boundary)]
         voice = Voice(NODE, partial(show_text, cls), idle)
         told = [price(model, samples.shape, settings, count, cfg), mask_line(where, edit, cells)]
-        told += [size_note(model, *_size(model, samples)), guidance_note(cfg)]
+        told += [pair_note(model, low_noise_model), size_note(model, *_size(model, samples)), guidance_note(cfg)]
         voice.tell("\n".join(filter(None, told)))
         place, edited = partial(_place, model, samples, cells), samples
         run = {"callback": callback_beside(model, count, place), "seed": seed}

@@ -21,6 +21,7 @@ from fatezero_pack.fatezero.masks.clip_look import look_for_words
 from fatezero_pack.fatezero.masks.latent_frames import mask_to_latent
 from fatezero_pack.fatezero.network.option_keys import TOKENS
 from fatezero_pack.fatezero.network.transformer.families import family_of
+from fatezero_pack.fatezero.network.transformer.two_models import pair_note, refuse_half
 from fatezero_pack.fatezero.network.transformer.word_maps import (
     ALL,
     FIRST,
@@ -525,6 +526,22 @@ def test_edit_report_knows_the_settings(model, latent, tokens):
     assert "Outside the mask the clip changed, too" in changed and "latent blend" not in changed
     by_words = execute(model, latent, tokens, mask_from=WORDS, mask_threshold=1.0).args[0]
     assert "lower 'mask threshold' (1)" in EditReport.execute(clip, clip, made_by=by_words).args[0]
+
+
+def test_one_of_two_models_is_told_by_its_file():
+    """Wan 2.2 14B's are built alike; of what was not loaded from a file nobody knows."""
+    high, low, other = wan(), wan(), wan()
+    for half, name in ((high, "wan2.2_t2v_high_noise_14B_fp8.safetensors"), (low, "wan2.2_t2v_low_noise_14B.gguf")):
+        half.cached_patcher_init = (None, (f"/models/{name}", {}))
+    told = [pair_note(*pair) for pair in ((high, None), (low, None), (low, high), (high, low), (other, None))]
+    assert told[0] == (
+        "! 'model' is wan2.2_t2v_high_noise_14B_fp8.safetensors, one of Wan 2.2 14B's two models; connect the other "
+        "one, too"
+    )
+    assert "low_noise_14B.gguf, one of" in told[1] and told[2].endswith("; swap them") and told[3:] == [None, None]
+    refuse_half(other)
+    with pytest.raises(Refusal, match="'model' is wan2.2_t2v_high_noise_14B_fp8.safetensors, one of .* takes both"):
+        refuse_half(high)
 
 
 def test_thirds_of_the_blocks():

@@ -53,6 +53,7 @@ def test_the_files_are_named_by_what_they_show():
         "demo_two_edits_from_one_inversion",
         "demo_compare_presets",
         "demo_edit_with_video_transformer",
+        "demo_invert_with_video_transformer",
         "demo_p2p_word_swap",
         "demo_p2p_refine",
         "demo_p2p_reweight",
@@ -103,9 +104,10 @@ def test_a_demo_writes_the_clip_before_and_after(server, name):
 
 
 @pytest.mark.slow
-def test_the_video_transformer_demo_changes_the_ground(either_server):
+@pytest.mark.parametrize("name", ["demo_edit_with_video_transformer", "demo_invert_with_video_transformer"])
+def test_a_video_transformer_demo_changes_the_ground(either_server, name):
     """On both versions of ComfyUI: under the blue square, snow becomes sand."""
-    prompt = shortened(shipped(either_server, "demo_edit_with_video_transformer"), frames=5, steps=8)
+    prompt = shortened(shipped(either_server, name), frames=5, steps=8)
     (save,) = nodes(prompt, "FateZeroVideoSave")
     before, after = before_and_after(either_server, completed(either_server, prompt), save)
     assert before.shape == (5, 128, 128, 3)

@@ -4,6 +4,7 @@ from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
 from ..network.transformer.check import check_options, check_video_latent
 from ..network.transformer.families import family_of, require_family
+from ..network.transformer.two_models import refuse_half
 from ..network.unet.check import (
     check_embedding,
     prediction_type,
@@ -18,6 +19,7 @@ def check_inversion(model, conditioning, samples) -> None:
     """Refuses a clip that cannot be inverted."""
     if family_of(model) is not None:
         require_family(model)
+        refuse_half(model)
         check_video_latent(model, samples)
         check_options(model)
         return check_prompt(conditioning)
