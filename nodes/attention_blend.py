@@ -9,7 +9,7 @@ from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.unet.check import require_unet
 from ..fatezero.refusal import Refusal
 from ..fatezero.voice import Voice
-from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, notes_on, price, read_settings
+from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, noise_inputs, notes_on, price, read_settings
 from .shared.checked import checked
 from .shared.made_by import mark
 from .shared.place_preview import show_place
@@ -34,6 +34,7 @@ class AttentionBlend(io.ComfyNode):
                 SourceRunType.Input("source", tooltip="The inverted clip, from DDIM Invert + Store Attention."),
                 PromptEditType.Input("edit", tooltip="What changes in the prompt, from Edit Prompts."),
                 *blend_inputs(),
+                *noise_inputs(),
             ],
             outputs=[
                 io.Model.Output(

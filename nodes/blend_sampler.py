@@ -13,7 +13,7 @@ from ..fatezero.network.unet.check import check_embedding, require_unet
 from ..fatezero.prompts.window import Window
 from ..fatezero.source.latent_cell import as_video
 from ..fatezero.voice import Voice
-from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, notes_on, read_settings
+from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, noise_inputs, notes_on, read_settings
 from .shared.checked import checked
 from .shared.demo_sizes import refuse_mixed_sizes
 from .shared.made_by import mark
@@ -66,6 +66,7 @@ class AttentionBlendSampler(io.ComfyNode):
                     tooltip="Share of the steps until which 'cfg' guides. The steps after it run without the negative "
                     "prompt, in about two thirds of the time.",
                 ),
+                *noise_inputs(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited clip, for VAE Decode.")],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],

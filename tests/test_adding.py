@@ -12,11 +12,23 @@ from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.fresh_noise import moving_noise
 from fatezero_pack.fatezero.edit.fusion import see_alone
 from fatezero_pack.fatezero.edit.presets import PRESETS
-from fatezero_pack.fatezero.edit.settings import CACHE, INPUT_MASK, NO_MASK, WORDS, BlendSettings
+from fatezero_pack.fatezero.edit.settings import (
+    AUTO_CACHE,
+    CACHE,
+    CLIP_NOISE,
+    FRESH_NOISE,
+    INPUT_MASK,
+    NO_MASK,
+    WORDS,
+    BlendSettings,
+)
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.unet.attention import plain_attention
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.refusal import Refusal
+from fatezero_pack.nodes.attention_blend import AttentionBlend
+from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
+from fatezero_pack.nodes.shared.blend_inputs import blend_inputs, notes_on, read_settings
 from golden_unet import relative
 
 EDIT = prompt_edit("a jeep on a road", "a jeep and a red cow on a road")
@@ -112,6 +124,35 @@ def stage(model, latent, sigmas):
     return guider.sample(torch.zeros_like(latent), latent, sampler, sigmas, disable_pbar=True, seed=0)
 
 
+def chosen(source, edit=EDIT, **given):
+    return read_settings(source, edit, **given)
+
+
+def test_the_node_has_fresh_noise_for_every_preset_with_a_mask(source):
+    drawn = {"preset": {"preset": "attribute", "mask_from": INPUT_MASK}, "mask": MASK}
+    assert chosen(source, **drawn).fresh_noise == 0
+    fresh = chosen(source, **drawn, mask_noise=FRESH_NOISE, fresh_noise_seed=7)
+    assert (fresh.fresh_noise, fresh.noise_seed) == (1, 7)
+    adding = {"preset": {"preset": "add"}, "mask": MASK}
+    assert chosen(source, **adding) == replace(ADD, source_attention=AUTO_CACHE, mask=MASK)
+    assert chosen(source, **adding, mask_noise=CLIP_NOISE).fresh_noise == 0
+    seeded = chosen(source, **drawn, mask_noise=CLIP_NOISE, fresh_noise_seed=7)
+    assert notes_on(seeded, drawn["preset"]) == [
+        "! 'fresh noise seed' has no effect, since 'noise inside the mask' is the clip's"
+    ]
+    empty = chosen(source, **{**adding, "mask": 0 * MASK})
+    assert notes_on(empty, adding["preset"]) == ["! 'mask' is black everywhere; paint white where the edit belongs"]
+
+
+def test_presets_of_before_have_the_clips_noise(source):
+    """And no widget among those whose values a saved workflow has in their order."""
+    for node in (AttentionBlend, AttentionBlendSampler):
+        assert [item.id for item in node.define_schema().inputs][-2:] == ["mask_noise", "fresh_noise_seed"]
+    nested = {option.key: [item.id for item in option.inputs] for option in blend_inputs()[0].options}
+    assert {name for name, items in nested.items() if "new_words_until" in items} == {"add"}
+    assert {name for name, preset in PRESETS.items() if preset.fresh_noise or preset.whole_cells} == {"add"}
+
+
 def test_what_is_given_stays_as_it_was(source):
     model, start = small_model(), source.trajectory.clone()
     latent = inverted_noise(model, source)
@@ -126,7 +167,7 @@ def test_what_is_given_stays_as_it_was(source):
     [
         (dict(mask=None), EDIT, "needs to know where, but nothing is connected to 'mask'"),
         ({}, prompt_edit("a jeep on a road", "a jeep on a road"), "but the target prompt has none"),
-        (dict(mask_from=NO_MASK, latent_window=None), EDIT, "fresh noise is asked for but 'mask from' is off"),
+        (dict(mask_from=NO_MASK, latent_window=None), EDIT, "'noise inside the mask' is fresh but 'mask from' is off"),
         (dict(mask_from=WORDS), EDIT, "no word of the source prompt is replaced"),
     ],
 )

@@ -107,7 +107,7 @@ PUBLISHED_NULL_TEXT = replace(
     QUICK_NULL_TEXT, name="prompt-to-prompt + null text as published, frame by frame", published_null_text=True
 )
 IN_PAPER = Method("ours, presets as in the paper", as_in_paper=True)
-GIVEN_PLACE = Method("ours, given the place", preset="shape", given_place=True)
+GIVEN_PLACE = Method("ours, given the place", preset="add", given_place=True)
 REWEIGHTED = Method("re-weight (Video-P2P)", preset="re-weight (Video-P2P)")
 
 

@@ -212,7 +212,7 @@ def check_settings(source, edit, settings) -> None:
     if settings.new_words_until > 0:
         check_adding(edit, has_mask=settings.mask is not None)
     if settings.fresh_noise > 0 and settings.mask_from == NO_MASK:
-        raise Refusal("fresh noise is asked for but 'mask from' is off; choose a mask, or the clip's own noise.")
+        raise Refusal("'noise inside the mask' is fresh but 'mask from' is off; choose a mask, or the clip's noise.")
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
         check_mask(settings.mask, source, settings.mask_from)
 

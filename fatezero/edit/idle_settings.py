@@ -2,12 +2,14 @@
 
 from .coupled_mask import MaskSettings
 from .coupled_sampling import CoupledSettings
-from .settings import INPUT_MASK, NO_MASK, WORDS, BlendSettings, reads_words
+from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK, BlendSettings, reads_words
 
 
 def idle_settings(settings: BlendSettings, usual: BlendSettings) -> list[str]:
     """Of Attention Blend; usual: the preset, whose own values are not told."""
     notes = _of_the_mask(settings.mask_from, settings.mask is not None)
+    if settings.mask is not None and settings.mask_from in (INPUT_MASK, WORDS_IN_MASK) and not settings.mask.any():
+        notes.append("! 'mask' is black everywhere; paint white where the edit belongs")
     if not reads_words(settings) and settings.threshold != usual.threshold:
         notes.append(_without_words("mask threshold", settings.mask_from))
     if settings.mask_from != NO_MASK and settings.latent_window is None and not _frees_self_attention(settings):
@@ -15,6 +17,8 @@ def idle_settings(settings: BlendSettings, usual: BlendSettings) -> list[str]:
             f"! 'mask from' {settings.mask_from} has no effect; switch 'latent blend' on, or 'mask acts on "
             "self-attention' while 'self-attention until' is above 0"
         )
+    if settings.noise_seed and not settings.fresh_noise:
+        notes.append("! 'fresh noise seed' has no effect, since 'noise inside the mask' is the clip's")
     return notes
 
 

@@ -13,6 +13,7 @@ from ..readable import readable
 INVERSION, RECONSTRUCTION = "inversion", "reconstruction"
 FAST_RECONSTRUCTION = "reconstruction without guidance"
 REPLAY, CACHE, AUTO_CACHE = "replay", "cache", "auto"
+AS_PRESET, CLIP_NOISE, FRESH_NOISE = "as the preset", "the clip's", "fresh"
 NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK = "off", "words", "mask input", "words inside mask input"
 
 

@@ -7,9 +7,12 @@ from ...fatezero.edit.edit_check import check_settings
 from ...fatezero.edit.idle_settings import idle_settings
 from ...fatezero.edit.presets import PRESETS
 from ...fatezero.edit.settings import (
+    AS_PRESET,
     AUTO_CACHE,
     CACHE,
+    CLIP_NOISE,
     FAST_RECONSTRUCTION,
+    FRESH_NOISE,
     INPUT_MASK,
     INVERSION,
     NO_MASK,
@@ -74,6 +77,31 @@ def blend_inputs() -> list:
             tooltip="Where the source's attention comes from during the edit. replay: the source runs beside it, no "
             "memory. cache: this edit keeps it in VRAM, RAM or on disk, and later edits of the same "
             "source are about a third faster. auto: keeps it where it is small.",
+        ),
+    ]
+
+
+def noise_inputs() -> list:
+    """What both nodes show last."""
+    return [
+        io.Combo.Input(
+            "mask_noise",
+            options=[AS_PRESET, CLIP_NOISE, FRESH_NOISE],
+            default=AS_PRESET,
+            optional=True,
+            advanced=True,
+            tooltip="What the edit starts from inside the mask. the clip's: its inverted noise, which keeps shapes. "
+            "fresh: new noise that moves with the mask; try it where an old shape insists, it can also lose what was "
+            "right. Of the presets only add has fresh noise.",
+        ),
+        io.Int.Input(
+            "fresh_noise_seed",
+            default=0,
+            min=0,
+            max=2**32 - 1,
+            optional=True,
+            advanced=True,
+            tooltip="Another seed draws the new thing otherwise; only for fresh noise inside the mask.",
         ),
     ]
 
@@ -159,6 +187,8 @@ def read_settings(
     attention_from: str = INVERSION,
     mask=None,
     source_attention: str = AUTO_CACHE,
+    mask_noise: str = AS_PRESET,
+    fresh_noise_seed: int = 0,
 ) -> BlendSettings:
     """The checked BlendSettings of what a person chose; errors as `check_settings` and `check_edit`."""
     name = (preset or {}).get("preset")
@@ -178,6 +208,8 @@ def read_settings(
         attention_from=attention_from,
         source_attention=source_attention,
         new_words_until=values.get("new_words_until", 0.0),
+        fresh_noise={CLIP_NOISE: 0.0, FRESH_NOISE: 1.0}.get(mask_noise, PRESETS[name].fresh_noise),
+        noise_seed=fresh_noise_seed,
     )
     check_edit(edit, source)
     check_settings(source, edit, settings)
