@@ -12,6 +12,7 @@ from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.unet.check import check_embedding, require_unet
 from ..fatezero.prompts.window import Window
 from ..fatezero.source.latent_cell import as_video
+from ..fatezero.source.source_check import check_model
 from ..fatezero.voice import Voice
 from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, noise_inputs, notes_on, read_settings
 from .shared.checked import checked
@@ -83,6 +84,7 @@ class AttentionBlendSampler(io.ComfyNode):
         if family_of(model) is not None:
             return _edit_video(cls, model, source, edit, positive, negative, cfg, preset, options, guided)
         require_unet(model)
+        check_model(model, source)
         for name, prompts in (("positive", positive), ("negative", negative)):
             for embedding, _ in prompts:
                 check_embedding(model, embedding, f"'{name}'")

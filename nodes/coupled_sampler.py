@@ -21,7 +21,7 @@ from ..fatezero.edit.settings import INPUT_MASK
 from ..fatezero.edit.video_check import guidance_note
 from ..fatezero.masks.clip_look import SIGMA
 from ..fatezero.network.trained_size import size_note
-from ..fatezero.network.transformer.check import check_options, check_video_latent
+from ..fatezero.network.transformer.check import check_options, check_text, check_video_latent
 from ..fatezero.network.transformer.families import Family, require_family
 from ..fatezero.network.transformer.two_models import pair_note
 from ..fatezero.network.transformer.word_maps import ALL, PARTS
@@ -186,7 +186,7 @@ class CoupledEditSampler(io.ComfyNode):
         threshold = None if mask_from == INPUT_MASK else mask_threshold
         settings, count = CoupledSettings(**options, mask=cells, threshold=threshold), len(sigmas) - 1
         ranges = steps_of_models(sigmas, settings.skip, None if low_noise_model is None else boundary)
-        idle = [*idle_coupled_settings(settings, where, mask is not None), *idle_models(ranges, boundary)]
+        idle = [*idle_coupled_settings(settings, where, mask), *idle_models(ranges, boundary)]
         voice = Voice(NODE, partial(show_text, cls), idle)
         told = [price(model, samples.shape, settings, count, cfg), mask_line(where, edit, cells)]
         told += [pair_note(model, low_noise_model), size_note(model, *_size(model, samples)), guidance_note(cfg)]
@@ -210,6 +210,7 @@ def _check(model, low_noise_model, edit, source, positive, negative, latent) -> 
     if latent.get("noise_mask") is not None:
         raise Refusal("'latent' has a noise mask, which is not used here; connect it as 'mask'.")
     check_prompts(edit, source, positive, negative)
+    check_text(model, positive[0][0], "positive")
     check_options(model)
     if low_noise_model is not None:
         check_pair(model, low_noise_model)

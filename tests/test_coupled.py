@@ -316,7 +316,7 @@ def test_the_price_is_told(model, latent):
     told = price(model, latent.shape, CoupledSettings(skip=0.25), 8, 1.5)
     tokens = latent[0, 0].numel() // (4 if model.model.__class__.__name__ == "WAN21" else 1)
     assert told.startswith("6 of 8 steps, 3 rows each (clip, edit, negative)")
-    assert told.endswith(f"one layer at a time, {2 * tokens * 96 * 4 / 2**20:.0f} MB")
+    assert told.endswith(f"one layer at a time, {2 * tokens * 96 * 4 / 2**20:.1f} MB")
 
 
 @pytest.mark.parametrize(

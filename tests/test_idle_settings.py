@@ -29,6 +29,7 @@ def test_no_preset_tells_anything_of_itself():
         ({"mask": MASK}, ["! 'mask' has no effect, since 'mask from' is words; choose mask input or words inside"]),
         ({"mask": MASK, "mask_from": NO_MASK}, ["! 'mask' has no effect, since 'mask from' is off"]),
         ({"mask": MASK, "mask_from": INPUT_MASK}, []),
+        ({"mask": 0 * MASK, "mask_from": INPUT_MASK}, ["! 'mask' is black everywhere; paint white"]),
         ({"threshold": 0.4}, []),
         ({"threshold": 0.4, "mask_from": NO_MASK}, ["! 'mask threshold' has no effect, since 'mask from' is off"]),
         ({"latent_window": None}, ["! 'mask from' words has no effect; switch 'latent blend' on"]),
@@ -45,23 +46,24 @@ def test_settings_without_effect_are_told(changes, told):
 
 
 @pytest.mark.parametrize(
-    "where, has_mask, told",
+    "where, mask, told",
     [
-        (MaskSettings(), True, []),
-        (MaskSettings(WORDS), True, ["! 'mask' has no effect, since 'mask from' is words"]),
-        (MaskSettings(WORDS, 0.8, "last third"), False, []),
-        (MaskSettings(threshold=0.8), True, ["! 'mask threshold' has no effect, since 'mask from' is mask input"]),
-        (MaskSettings(blocks="last third"), False, ["! 'mask blocks' has no effect, since 'mask from' is mask input"]),
+        (MaskSettings(), MASK, []),
+        (MaskSettings(), 0 * MASK, ["! 'mask' is black everywhere; paint white"]),
+        (MaskSettings(WORDS), MASK, ["! 'mask' has no effect, since 'mask from' is words"]),
+        (MaskSettings(WORDS, 0.8, "last third"), None, []),
+        (MaskSettings(threshold=0.8), MASK, ["! 'mask threshold' has no effect, since 'mask from' is mask input"]),
+        (MaskSettings(blocks="last third"), None, ["! 'mask blocks' has no effect, since 'mask from' is mask input"]),
     ],
 )
-def test_a_coupled_edit_tells_of_its_mask(where, has_mask, told):
-    notes = idle_coupled_settings(CoupledSettings(), where, has_mask)
+def test_a_coupled_edit_tells_of_its_mask(where, mask, told):
+    notes = idle_coupled_settings(CoupledSettings(), where, mask)
     assert len(notes) == len(told) and all(note.startswith(part) for note, part in zip(notes, told)), notes
 
 
 def test_a_coupled_edit_tells_of_windows_that_skip_leaves_out():
     settings = CoupledSettings(cross_until=0.4, self_until=0.2, skip=0.3)
-    (note,) = idle_coupled_settings(settings, MaskSettings(), False)
+    (note,) = idle_coupled_settings(settings, MaskSettings())
     assert note == "! 'self-attention until' 0.2 has no effect, since 'skip' 0.3 leaves those steps out"
     assert settings.self_window == Window(0.2, 0.2) and settings.cross_window == Window(0.3, 0.4)
 

@@ -3,6 +3,7 @@
 import comfy.samplers
 import pytest
 import torch
+from comfy.sd1_clip import SD1Tokenizer
 
 from fatezero_pack.fatezero.edit.settings import (
     CACHE,
@@ -21,6 +22,7 @@ from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.prompts.window import ALWAYS, Window
 from fatezero_pack.fatezero.refusal import Refusal
+from fatezero_pack.fatezero.source.inversion_check import check_inversion
 from fatezero_pack.fatezero.source.latent_cell import Cell, as_video, frames_first
 from fatezero_pack.fatezero.source.reconstruction import reconstruct, reconstruction_error
 from fatezero_pack.fatezero.source.schedule import inversion_sigmas
@@ -324,3 +326,12 @@ def test_the_node_edits_with_presets_and_says_what_does_not_serve(
 def test_nodes_for_unets_say_what_to_use_instead(video_model, asked, told):
     with pytest.raises(Refusal, match=f"'model' is {family_of(video_model).name}, a video model, .*{told}"):
         asked(video_model)
+
+
+def test_prompts_of_another_text_encoder_are_refused(video_model, latent, prompt):
+    with pytest.raises(Refusal, match="'source conditioning' has 96 channels but 'model' reads 48; use the model"):
+        check_inversion(video_model, [[torch.zeros(1, prompt[0][0].shape[1], 96), {}]], latent)
+    tokens = tokenize_prompt(SD1Tokenizer(), SOURCE)
+    with pytest.raises(Refusal, match="'source conditioning' was made with a CLIP of Stable Diffusion; connect"):
+        check_inversion(video_model, [[torch.zeros(1, tokens.length, 48), {TOKENS: tokens}]], latent)
+    check_inversion(video_model, prompt, latent)

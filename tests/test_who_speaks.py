@@ -35,6 +35,7 @@ from fatezero_pack.nodes.null_text import OPTIMIZED, NullTextOptimization
 from fatezero_pack.nodes.source_load import LoadSourceRun
 from fatezero_pack.nodes.source_save import SaveSourceRun
 from golden_unet import patcher
+from tiny_video_models import wan
 
 NODES = asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
 NAMES = {node: node.define_schema().display_name for node in NODES}
@@ -240,6 +241,11 @@ TABLE = [
     (
         lambda good: dict(source=unsuitable.limited(good.source, hooks=keyframed())),
         "'source conditioning' has keyframes",
+        [INVERT],
+    ),
+    (
+        lambda good: dict(model=wan(), latent=torch.zeros(1, 16, 3, 8, 10)),
+        "'source conditioning' was made with a CLIP of Stable Diffusion",
         [INVERT],
     ),
     # source/schedule.py

@@ -229,5 +229,5 @@ def price(model, shape: torch.Size, settings: CoupledSettings, steps: int, cfg: 
     held = 2 * cells * width * comfy.model_management.dtype_size(model.model.get_dtype())
     return (
         f"{run} of {counted(steps, 'step')}, {rows} rows each (clip, edit{', negative' * (rows == 3)})\n"
-        f"source attention: one layer at a time, {held / 2**20:.0f} MB"
+        f"source attention: one layer at a time, {held / 2**20:.{int(held < 2**23)}f} MB"
     )

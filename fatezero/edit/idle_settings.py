@@ -1,5 +1,7 @@
 """Settings that have no effect beside the others of the same edit, in words for the node."""
 
+import torch
+
 from .coupled_mask import MaskSettings
 from .coupled_sampling import CoupledSettings
 from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK, BlendSettings, reads_words
@@ -8,8 +10,8 @@ from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK, BlendSettings, 
 def idle_settings(settings: BlendSettings, usual: BlendSettings) -> list[str]:
     """Of Attention Blend; usual: the preset, whose own values are not told."""
     notes = _of_the_mask(settings.mask_from, settings.mask is not None)
-    if settings.mask is not None and settings.mask_from in (INPUT_MASK, WORDS_IN_MASK) and not settings.mask.any():
-        notes.append("! 'mask' is black everywhere; paint white where the edit belongs")
+    if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
+        notes += _of_an_empty(settings.mask)
     if not reads_words(settings) and settings.threshold != usual.threshold:
         notes.append(_without_words("mask threshold", settings.mask_from))
     if settings.mask_from != NO_MASK and settings.latent_window is None and not _frees_self_attention(settings):
@@ -22,9 +24,13 @@ def idle_settings(settings: BlendSettings, usual: BlendSettings) -> list[str]:
     return notes
 
 
-def idle_coupled_settings(settings: CoupledSettings, where: MaskSettings, has_mask: bool) -> list[str]:
-    """Of a coupled edit; has_mask: whether a mask was drawn."""
-    notes = _of_the_mask(where.mask_from, has_mask)
+def idle_coupled_settings(
+    settings: CoupledSettings, where: MaskSettings, mask: torch.Tensor | None = None
+) -> list[str]:
+    """Of a coupled edit; mask: the one that was drawn."""
+    notes = _of_the_mask(where.mask_from, mask is not None)
+    if where.mask_from in (INPUT_MASK, WORDS_IN_MASK):
+        notes += _of_an_empty(mask)
     if where.mask_from == INPUT_MASK:
         usual = MaskSettings()
         changed = {"mask threshold": where.threshold != usual.threshold, "mask blocks": where.blocks != usual.blocks}
@@ -53,6 +59,12 @@ def _of_the_mask(mask_from: str, has_mask: bool) -> list[str]:
             f"! 'mask' has no effect, since 'mask from' is {mask_from}; choose mask input or words inside mask input"
         ]
     return []
+
+
+def _of_an_empty(mask: torch.Tensor | None) -> list[str]:
+    if mask is None or bool(mask.any()):
+        return []
+    return ["! 'mask' is black everywhere; paint white where the edit belongs"]
 
 
 def _without_words(name: str, mask_from: str) -> str:

@@ -1,6 +1,6 @@
 """Whether an inverted clip can be edited by a video model with the settings of Attention Blend Sampler."""
 
-from ..network.transformer.check import check_options
+from ..network.transformer.check import check_options, check_text
 from ..network.transformer.families import require_family
 from ..prompts.prompt_edit import PromptEdit
 from ..refusal import Refusal
@@ -18,6 +18,7 @@ def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: Blend
     check_options(model)
     check_model(model, source)
     check_prompts(edit, source.conditioning, positive, negative)
+    check_text(model, positive[0][0], "positive")
     if settings.attention_from == RECONSTRUCTION:
         raise Refusal(
             f"'attention from' is {RECONSTRUCTION}, which a video model does not have; choose inversion or "

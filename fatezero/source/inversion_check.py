@@ -2,7 +2,7 @@
 
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
-from ..network.transformer.check import check_options, check_video_latent
+from ..network.transformer.check import check_options, check_text, check_video_latent
 from ..network.transformer.families import family_of, require_family
 from ..network.transformer.two_models import refuse_half
 from ..network.unet.check import (
@@ -22,7 +22,8 @@ def check_inversion(model, conditioning, samples) -> None:
         refuse_half(model)
         check_video_latent(model, samples)
         check_options(model)
-        return check_prompt(conditioning)
+        check_prompt(conditioning)
+        return check_text_encoder(model, conditioning)
     require_unet(model)
     refuse_merging(model)
     prediction_type(model)
@@ -30,6 +31,18 @@ def check_inversion(model, conditioning, samples) -> None:
     refuse_context_windows(model, len(samples))
     check_conditioning(model, conditioning)
     return None
+
+
+def check_text_encoder(model, conditioning) -> None:
+    """Refuses a prompt for a video model that another text encoder than its own has read."""
+    embedding, options = conditioning[0]
+    tokens = options.get(TOKENS)
+    if tokens is not None and not tokens.is_t5:
+        raise Refusal(
+            "'source conditioning' was made with a CLIP of Stable Diffusion; connect the model's own text encoder to "
+            "Edit Prompts."
+        )
+    check_text(model, embedding, "source conditioning")
 
 
 def check_no_mask(latent: dict) -> None:

@@ -179,7 +179,7 @@ def check_same_size(images: torch.Tensor, name: str, other: torch.Tensor, other_
     """
     if images.shape[:3] == other.shape[:3]:
         return
-    if images.shape[1:3] == other.shape[1:3] and 0 < len(other) - len(images) <= MOST_LEFT_OUT:
+    if images.shape[1:3] == other.shape[1:3] and 0 < abs(len(other) - len(images)) <= MOST_LEFT_OUT:
         raise Refusal(
             f"'{other_name}' has {_describe(other)} but '{name}' has {_describe(images)}; connect clips of the same "
             "length: where a video model's VAE has left the last frames out, set 'count' of Video Load to as many."

@@ -3,6 +3,7 @@
 import torch
 
 from ...refusal import Refusal
+from .families import text_width
 
 SKIPPERS = "rel_l1_thresh"  # TeaCache's mark: it keeps its memory on the model itself
 
@@ -21,6 +22,15 @@ def check_video_latent(model, samples: torch.Tensor) -> None:
         raise Refusal(f"'latent' holds {samples.shape[0]} clips; connect one.")
     if not bool(torch.isfinite(samples).all()):
         raise Refusal("'latent' holds NaN or infinite values; encode the clip again.")
+
+
+def check_text(model, embedding: torch.Tensor, name: str) -> None:
+    """Refuses a prompt's encoding [1 or n, T, C] of another text encoder; name: of the input."""
+    width = text_width(model)
+    if width is not None and embedding.shape[-1] != width:
+        raise Refusal(
+            f"'{name}' has {embedding.shape[-1]} channels but 'model' reads {width}; use the model's own text encoder."
+        )
 
 
 def check_options(model, name: str = "model") -> None:

@@ -75,6 +75,11 @@ def hidden_width(model) -> int:
     return network.dim if family_of(model) is WAN else network.inner_dim
 
 
+def text_width(model) -> int | None:
+    """The channels of a prompt's token that a ModelPatcher's network reads; None where it does not say."""
+    return getattr(model.model.diffusion_model, "text_dim" if family_of(model) is WAN else "caption_channels", None)
+
+
 def head_count(model) -> int:
     """The heads of attention in a ModelPatcher's network."""
     network = model.model.diffusion_model
