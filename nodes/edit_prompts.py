@@ -1,10 +1,14 @@
 """Edit Prompts: a source and a target prompt, and how the words of one follow those of the other."""
 
+from functools import partial
+
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.network.option_keys import TOKENS
 from ..fatezero.prompts.alignment import AUTO, MODES
-from ..fatezero.prompts.prompt_edit import make_prompt_edit
+from ..fatezero.prompts.meaning import lean_towards
+from ..fatezero.prompts.prompt_edit import ATTENTION, MEANING, make_prompt_edit
 from ..fatezero.prompts.tokens import PromptTokens, tokenize_prompt
+from ..fatezero.prompts.word_fields import read_factors
 from ..fatezero.refusal import Refusal
 from .shared.checked import checked
 from .shared.foresight import look_ahead
@@ -83,6 +87,16 @@ class EditPrompts(io.ComfyNode):
                     tooltip="Target words that follow the source's attention only in a part of the steps, "
                     "counted from the noisiest, such as: silver:0.8, jeep:0.2-0.9; 0 is never.",
                 ),
+                io.Combo.Input(
+                    "emphasis_acts_on",
+                    options=[ATTENTION, MEANING],
+                    default=ATTENTION,
+                    optional=True,
+                    advanced=True,
+                    tooltip="What emphasis makes more or less of. attention of the word: how much the picture looks at "
+                    "it, as in the papers. meaning of the prompt: what the word adds to all of the encoded prompt; "
+                    "styles need this, since the words after them carry them along.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output("source", tooltip="The source prompt, for DDIM Invert + Store Attention."),
@@ -99,15 +113,34 @@ class EditPrompts(io.ComfyNode):
     @classmethod
     @checked
     def execute(
-        cls, clip, source_prompt, target_prompt, mode, emphasis, mask_words, target_mask_words, windows
+        cls,
+        clip,
+        source_prompt,
+        target_prompt,
+        mode,
+        emphasis,
+        mask_words,
+        target_mask_words,
+        windows,
+        emphasis_acts_on=ATTENTION,
     ) -> io.NodeOutput:
         source = tokenize_prompt(clip, source_prompt, "source prompt")
         target = tokenize_prompt(clip, target_prompt, "target prompt")
-        edit = make_prompt_edit(source, target, mode, emphasis, mask_words, target_mask_words, windows)
+        fields = mode, emphasis, mask_words, target_mask_words, windows, emphasis_acts_on
+        edit = make_prompt_edit(source, target, *fields)
         if cls.hidden is not None:
             look_ahead(cls.hidden.prompt, cls.hidden.unique_id, edit)
         table = edit.summary()
-        return io.NodeOutput(_encode(clip, source), _encode(clip, target), edit, table, ui=ui.PreviewText(table))
+        wanted = _encode(clip, target)
+        if emphasis_acts_on == MEANING:
+            factors = read_factors(target, emphasis, "emphasis")
+            wanted = lean_towards(wanted, target, factors, partial(_read_and_encode, clip))
+        return io.NodeOutput(_encode(clip, source), wanted, edit, table, ui=ui.PreviewText(table))
+
+
+def _read_and_encode(clip, text: str) -> tuple[PromptTokens, list]:
+    tokens = tokenize_prompt(clip, text)
+    return tokens, _encode(clip, tokens)
 
 
 def _encode(clip, tokens: PromptTokens) -> list:

@@ -11,9 +11,11 @@ from fatezero_pack.demo.model import WEIGHTS, load_demo_model
 from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.null_text.optimization import Optimization, null_text_conditioning, optimize_null_text
-from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
+from fatezero_pack.fatezero.prompts.meaning import lean_towards
+from fatezero_pack.fatezero.prompts.prompt_edit import MEANING, make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.prompts.window import Window
+from fatezero_pack.fatezero.prompts.word_fields import read_factors
 from fatezero_pack.fatezero.source.inversion import invert
 from fatezero_pack.fatezero.source.reconstruction import clean_samples, denoise
 from fatezero_pack.fatezero.source.schedule import inversion_sigmas
@@ -180,7 +182,13 @@ class Editor:
             guider.set_cfg(method.guidance)
             samples = denoise(guider, source, comfy.samplers.sampler_object("euler"), disable_pbar=True)
             return clean_samples(model, source, samples)
-        edit = make_prompt_edit(source.tokens, target_tokens, method.alignment, emphasis=self.case.emphasis)
+        acts_on, emphasis = method.emphasis_acts_on, self.case.emphasis
+        edit = make_prompt_edit(
+            source.tokens, target_tokens, method.alignment, emphasis=emphasis, emphasis_acts_on=acts_on
+        )
+        if acts_on == MEANING:
+            factors = read_factors(target_tokens, emphasis, "emphasis")
+            positive = lean_towards(positive, target_tokens, factors, self.encode)
         negative = null_text_conditioning(source) if method.null_text == ON_BOTH else self.empty
         return sample_edit(
             model,

@@ -12,6 +12,7 @@ from fatezero_pack.fatezero.edit.settings import (
     BlendSettings,
 )
 from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC
+from fatezero_pack.fatezero.prompts.prompt_edit import ATTENTION, MEANING
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from fatezero_pack.fatezero.tuning.settings import Tuning
@@ -47,8 +48,9 @@ class Method:
     frames get different noise; label, refinement, steps: of the inversion; null_text: None, ON_BOTH or ON_SOURCE, and
     whether it is optimised as published; tuned: None for the demo model as it is; way TUNE_A_VIDEO
     inverts with the empty prompt and samples as any model; masked: FREE with the latent mask of the case's preset,
-    where that has one; given_place: the edit's true place is the mask; weights: another demo model's file; schedule:
-    of inversion and edit; sampler: of the edit; guided: the steps with guidance, as of Window.
+    where that has one; emphasis_acts_on: of a word to re-weight, as on Edit Prompts; given_place: the edit's true place
+    is the mask; weights: another demo model's file; schedule: of inversion and edit; sampler: of the edit; guided: the
+    steps with guidance, as of Window.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Method:
     published_null_text: bool = False
     tuned: Tuned | None = None
     masked: bool = False
+    emphasis_acts_on: str = ATTENTION
     given_place: bool = False
     weights: str = ""
     schedule: str = OFFICIAL
@@ -109,6 +112,7 @@ PUBLISHED_NULL_TEXT = replace(
 IN_PAPER = Method("ours, presets as in the paper", as_in_paper=True)
 GIVEN_PLACE = Method("ours, given the place", preset="add", given_place=True)
 REWEIGHTED = Method("re-weight (Video-P2P)", preset="re-weight (Video-P2P)")
+MEANT = Method("ours, emphasis on the meaning", emphasis_acts_on=MEANING)
 
 
 def sdedit(strength: float) -> Method:
@@ -124,14 +128,14 @@ def first_table() -> list[Method]:
 def main_table() -> list[Method]:
     """Of the second list, as the paper's Table 1 and with the two baselines that the first list lacks."""
     baselines = [DDIM, DDIM_MASKED, *map(sdedit, (0.4, 0.6, 0.8)), PUBLISHED_NULL_TEXT]
-    return [AS_IT_WAS, *baselines, IN_PAPER, OURS, GIVEN_PLACE, REWEIGHTED, AS_IT_SHOULD_BE]
+    return [AS_IT_WAS, *baselines, IN_PAPER, OURS, GIVEN_PLACE, REWEIGHTED, MEANT, AS_IT_SHOULD_BE]
 
 
 def applies(method: Method, case: Case) -> bool:
     """Whether a row has a case: null text as published takes ten times as long as ours, and is shown where words are
     swapped in short clips; a latent mask needs a preset with one; a place is given where a thing is added."""
-    if case.word or method == REWEIGHTED:
-        return bool(case.word) and method in (OURS, REWEIGHTED)
+    if case.word or method in (REWEIGHTED, MEANT):
+        return bool(case.word) and method in (OURS, REWEIGHTED, MEANT)
     if method.published_null_text:
         words = case.source_prompt.split(), case.target_prompt.split()
         return len(words[0]) == len(words[1]) and case.frames <= 8

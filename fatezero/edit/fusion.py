@@ -45,7 +45,7 @@ def cross_weights(
         active[list(tokens)] = float(Window(start, end).contains(step, steps + 1))
     if not active.any():
         return None
-    weight = active * edit.emphasis
+    weight = active * edit.attention_emphasis
     from_source = edit.mapper * (weight * edit.from_source)
     own = weight * (1 - edit.from_source) + (1 - active)
     return from_source, own

@@ -148,7 +148,7 @@ def _letters(word: Word) -> str:
 
 def _on_emphasis(edit: PromptEdit) -> list[str]:
     """Emphasis that acts in a part of the steps only."""
-    emphasised = [word for word in edit.target.words if edit.emphasis[word.indices[0]] != 1]
+    emphasised = [word for word in edit.target.words if edit.attention_emphasis[word.indices[0]] != 1]
     return [
         f"The emphasis of '{word.text}' acts only in its window: {_steps(window)}."
         for word in emphasised

@@ -11,6 +11,8 @@ from .edit_table import edit_table
 from .tokens import PromptTokens
 from .word_fields import find_words, read_factors, read_windows
 
+ATTENTION, MEANING = "attention of the word", "meaning of the prompt"
+
 
 @readable
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,8 @@ class PromptEdit:
         mode: "swap" or "refine".
         mapper: P, float32 [T_source, T_target], see `align`.
         from_source: beta, float32 [T_target] of 0 and 1, see `align`.
-        emphasis: e, float32 [T_target], 1 for none; multiplies the fused cross-attention.
+        emphasis: e, float32 [T_target], 1 for none; multiplies the fused cross-attention, or has changed the target's
+            encoding, as `emphasis_acts_on` says.
         windows: (target token positions, start, end) of the tokens with a cross-attention window of their own, as
             fractions of the steps from the noisiest.
         source_mask_tokens, target_mask_tokens: Positions of the words to mask.
@@ -40,6 +43,12 @@ class PromptEdit:
     target_mask_tokens: tuple[int, ...]
     rows: tuple[Row, ...]
     version: int = 1
+    emphasis_acts_on: str = ATTENTION
+
+    @property
+    def attention_emphasis(self) -> torch.Tensor:
+        """What multiplies the fused cross-attention, float32 [T_target]."""
+        return self.emphasis if self.emphasis_acts_on == ATTENTION else torch.ones_like(self.emphasis)
 
     def own_window(self, token: int) -> tuple[float, float] | None:
         """The window of a target token, (start, end); None when it has none of its own."""
@@ -64,6 +73,7 @@ def make_prompt_edit(
     mask_words: str = "",
     target_mask_words: str = "",
     windows: str = "",
+    emphasis_acts_on: str = ATTENTION,
 ) -> PromptEdit:
     """Aligns two prompts and reads what a person wrote about their words. A word stands for all its occurrences.
 
@@ -76,6 +86,8 @@ def make_prompt_edit(
         target_mask_words: Target words to mask; empty for those that changed.
         windows: Target words and fractions 0..1 of the steps, such as "silver:0.8, jeep:0.2-0.9" (a single number is
             the end, 0 for never).
+        emphasis_acts_on: ATTENTION as in the papers, or MEANING where the target's encoding is to have it
+            (`meaning.lean_towards`).
 
     Returns:
         The edit.
@@ -98,6 +110,7 @@ def make_prompt_edit(
         _mask_tokens(source, mask_words, "mask words", alignment.changed_source) or _described_tokens(alignment.rows),
         _mask_tokens(target, target_mask_words, "target mask words", alignment.changed_target),
         alignment.rows,
+        emphasis_acts_on=emphasis_acts_on,
     )
 
 

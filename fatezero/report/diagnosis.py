@@ -222,7 +222,8 @@ def _of_the_emphasis(edit: PromptEdit | None, settings: Settings | None) -> list
     unheard = [
         word.text
         for word in edit.target.words
-        if edit.emphasis[word.indices[0]] != 1 and not _duration(_cross_window(edit, settings, word.indices[0]))
+        if edit.attention_emphasis[word.indices[0]] != 1
+        and not _duration(_cross_window(edit, settings, word.indices[0]))
     ]
     if not unheard:
         return []
