@@ -9,7 +9,7 @@ from edit_cases import inverted, prompt_edit, small_model
 from fatezero_pack.fatezero.masks import mask_pictures
 from fatezero_pack.fatezero.masks import word_masks as masks
 from fatezero_pack.fatezero.masks.source_mask import source_mask
-from fatezero_pack.fatezero.network.word_maps import cross_attention_map, mask_downsampling
+from fatezero_pack.fatezero.network.word_maps import cross_attention_map, mask_downsampling, mask_layers
 from fatezero_pack.nodes.attention_mask import AVERAGE, ONE_STEP, AttentionMask
 
 
@@ -44,6 +44,23 @@ def test_attention_map_averages_heads():
 )
 def test_downsampling(size, downsampling):
     assert mask_downsampling(*size) == downsampling
+
+
+@pytest.mark.parametrize(
+    "levels, latent, cells",
+    [
+        (4, (64, 64), (16, 16)),  # Stable Diffusion 1.x at 512x512, as the official code
+        (4, (32, 48), (8, 12)),  # at 256x384: coarse, and not the coarsest
+        (3, (32, 32), (16, 16)),  # the large demo model: its 8x8 layers are the coarsest
+        (3, (16, 24), (8, 12)),  # the small one
+        (3, (64, 64), (16, 16)),
+        (1, (8, 8), (8, 8)),
+    ],
+)
+def test_masks_are_not_read_from_the_coarsest_layers_where_those_are_too_coarse(levels, latent, cells):
+    per_level = {"num_res_blocks": [1] * levels, "channel_mult": [1] * levels, "transformer_depth": [1] * levels}
+    network = small_model(**per_level, transformer_depth_output=[1] * 2 * levels).model.diffusion_model
+    assert mask_layers(network, *latent).size == cells
 
 
 def test_one_cell_grows_by_the_pool():

@@ -9,6 +9,8 @@ from .attention_layers import CROSS, Layer
 from .unet.attention import layer_size
 from .unet.layer_sizes import layer_areas
 
+OFFICIAL_CELLS = 16  # height and width of the maps that the official code reads masks from, at 512x512
+
 
 def cross_attention_map(
     query: torch.Tensor, key: torch.Tensor, heads: int, mask: torch.Tensor | None = None
@@ -59,15 +61,19 @@ class MaskLayers:
 
 
 def mask_layers(diffusion_model, latent_height: int, latent_width: int) -> MaskLayers:
-    """The layers of a ComfyUI UNetModel from which masks are read, for a latent of that size."""
+    """The layers of a ComfyUI UNetModel from which masks are read, for a latent of that size.
+
+    A network's coarsest layers see what is in the picture and hardly where: the official code passes over Stable
+    Diffusion's 8x8 layers. So they are passed over here too where they are coarser than the layers that it reads.
+    """
     wanted = mask_downsampling(latent_height, latent_width)
     areas = {
         layer: area
         for layer, area, _ in layer_areas(diffusion_model, latent_height, latent_width)
         if layer.kind == CROSS
     }
-    size = min(areas.values(), key=lambda area: abs(latent_height / area[0] - wanted))
+    coarsest = min(areas.values())
+    finer = [area for area in areas.values() if area != coarsest]
+    readable = finer if finer and min(coarsest) < OFFICIAL_CELLS else areas.values()
+    size = min(readable, key=lambda area: abs(latent_height / area[0] - wanted))
     return MaskLayers(frozenset(layer for layer, area in areas.items() if area == size), size)
-
-
-OFFICIAL_CELLS = 16  # height and width of the maps that the official code reads masks from, at 512x512
