@@ -3,12 +3,13 @@
     export COMFYUI_PATH=...
     python -m demo.train vae      --work DIR [--minutes 30]
     python -m demo.train latents  --work DIR [--images 6000]
+    python -m demo.train two      --work DIR [--images 3000]
     python -m demo.train families --work DIR [--images 2000]
     python -m demo.train unet     --work DIR [--minutes 90] [--batch 16]
     python -m demo.train export   --work DIR --weights demo/toy_sd.safetensors
 
-`--size large` trains the larger model instead. `latents` and `families` draw and encode the pictures to train on; run
-them again for more. Each training stage keeps a checkpoint in DIR, outside the repository, and goes on from it when
+`--size large` trains the larger model instead. `latents`, `two` and `families` draw and encode the pictures to train
+on; run them again for more. Each training stage keeps a checkpoint in DIR, outside the repository, and goes on from it when
 started again. `--from WEIGHTS` takes the first values of a training stage, and the autoencoder of the others, from an
 exported file; where that is of the same size, the UNet's training time goes on too. On CPU cores that others use too,
 `torchrun --nproc_per_node N` in place of `python`, with `--threads 1`, is faster than threads.
@@ -22,13 +23,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from .training.data import draw_family, draw_one, make_latents
+from .training.data import draw_family, draw_one, draw_two, make_latents
 from .training.networks import DEVICE, LATENT_SCALE
 from .training.run import WORKERS
 from .training.sizes import SIZES
 from .training.unet import train_unet
 from .training.vae import load_vae, train_vae
 
+PICTURES = {"latents": draw_one, "two": draw_two, "families": draw_family}  # what each stage draws and encodes
 RATES = {"vae": 1.2e-3, "unet": 6e-4}  # the highest learning rates
 
 
@@ -61,7 +63,7 @@ def read_start(path, size):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("vae", "latents", "families", "unet", "export"))
+    parser.add_argument("stage", choices=("vae", *PICTURES, "unet", "export"))
     parser.add_argument("--size", choices=SIZES, default="small", help="which of the two models")
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints and training data")
     parser.add_argument("--from", dest="start", type=Path, help="exported weights to start from")
@@ -88,7 +90,7 @@ def main():
     elif options.stage == "export":
         export(size, options.work, options.weights, start)
     else:
-        draw = {"latents": draw_one, "families": draw_family}[options.stage]
+        draw = PICTURES[options.stage]
         make_latents(size, load_vae(size, options.work, start), options.work, options.stage, options.images, draw)
 
 

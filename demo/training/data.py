@@ -26,6 +26,13 @@ def draw_one(rng):
     return [(scene, scene.things)]
 
 
+def draw_two(rng):
+    """A plain scene with two things apart, and the things to look at in it: both. A third share nothing."""
+    things = draw_apart(rng) if rng.uniform() < 1 / 3 else draw_alike(rng)
+    scene = replace(random_scene(rng), things=things, style="")
+    return [(scene, things)]
+
+
 def draw_alike(rng):
     """Two things apart that share either their colour or their shape."""
     first, second = draw_apart(rng)

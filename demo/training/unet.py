@@ -11,18 +11,18 @@ BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
 ALPHAS = torch.cumprod(1 - BETAS, 0).float().to(DEVICE)
 
 
-def draw_timesteps(count, anywhere=0.3):
-    """Timesteps (n,) and loss weights (n,); the share `anywhere` lies in 0..999, the others in 350..949.
+def draw_timesteps(count, anywhere=0.3, others=(350, 950), most=8.0):
+    """Timesteps (n,) and loss weights (n,); the share `anywhere` lies in 0..999, the others in the range `others`.
 
     There the words decide, but a plain noise loss hardly looks. The weight is that of a loss on x0, 1 / SNR, within
-    `anywhere` .. 8.
+    `anywhere` .. `most`.
     """
     t = torch.where(
         torch.rand(count, device=DEVICE) < anywhere,
         torch.randint(1000, (count,), device=DEVICE),
-        torch.randint(350, 950, (count,), device=DEVICE),
+        torch.randint(*others, (count,), device=DEVICE),
     )
-    return t, ((1 - ALPHAS[t]) / ALPHAS[t]).clamp(anywhere, 8)
+    return t, ((1 - ALPHAS[t]) / ALPHAS[t]).clamp(anywhere, most)
 
 
 def train_unet(size, work, minutes, batch, rate, start, minutes_before=0.0):
@@ -33,25 +33,28 @@ def train_unet(size, work, minutes, batch, rate, start, minutes_before=0.0):
     latents show where a thing is, so that the weight does not bias the prediction; above, it would draw things
     everywhere); and in half of the steps, pairs that differ in nothing but the shape and its word get the same noise,
     and the difference of their errors, which is free of all that they share, counts 6 x. In the first 55 % of the time
-    the pairs are small windows, which is fast, and two thirds of the steps. The last 15 % go without pairs and focus,
-    over all timesteps alike, which brings back the fine detail that the rest neglects.
+    the pairs are small windows, which is fast, and two thirds of the steps. A window does not show how many things there
+    are, so from then on whole pictures teach it, in two thirds of the steps, most of them with two things; half of their
+    timesteps are 700 or more, where it is decided. The last 10 % go without pairs and focus, over all timesteps alike,
+    which brings back the fine detail that the rest neglects.
     """
     unet, text_encoder, used = new_unet_and_text_encoder(size)
     run = Run(work / "unet.safetensors", {"unet": unet, "te": text_encoder}, minutes, rate, start, minutes_before)
     text_encoder.text_model.embeddings.token_embedding.weight.register_hook(lambda gradient: gradient * used)
-    pictures, families = load_data(work, "latents"), load_data(work, "families")
+    pictures, two, families = (load_data(work, name) for name in ("latents", "two", "families"))
     torch.manual_seed(run.step * WORKERS + RANK)  # other batches in every worker and after every start
     empty, recent = token_ids([""])[0], []
     print(f"{len(pictures['latents'])} pictures, {len(families['latents'])} in families", flush=True)
     while run.progress < 1:
-        windows, last = run.progress < 0.55, run.progress > 0.85
+        windows, last = run.progress < 0.55, run.progress > 0.9
         window = (batch * 3 // 2, size.latents // 2) if windows else (batch // 2, size.latents)
-        paired = not last and run.step % (3 if windows else 2) > 0
+        paired = not last and (run.step % 3 > 0 if windows else run.step % 3 == 0)
         if paired:
             latents, mask, tokens = draw_pairs(families, *window)
         else:
-            latents, mask, tokens = draw_pictures(pictures, batch, empty)
-        t, weight = draw_timesteps(len(latents), anywhere=1.0 if last else 0.3)
+            latents, mask, tokens = draw_pictures(two if torch.rand(()) < 0.5 else pictures, batch, empty)
+        whole = not (windows or paired or last)
+        t, weight = draw_timesteps(len(latents), *((0.5, (700, 1000), 40.0) if whole else (1.0 if last else 0.3,)))
         noise = torch.randn_like(latents)
         if paired:
             t, weight, noise = (torch.cat([rows[: len(rows) // 2]] * 2) for rows in (t, weight, noise))
