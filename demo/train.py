@@ -9,10 +9,10 @@
     python -m demo.train export   --work DIR --weights demo/toy_sd.safetensors
 
 `--size large` trains the larger model instead. `latents`, `two` and `families` draw and encode the pictures to train
-on; run them again for more. Each training stage keeps a checkpoint in DIR, outside the repository, and goes on from it when
-started again. `--from WEIGHTS` takes the first values of a training stage, and the autoencoder of the others, from an
-exported file; where that is of the same size, the UNet's training time goes on too. On CPU cores that others use too,
-`torchrun --nproc_per_node N` in place of `python`, with `--threads 1`, is faster than threads.
+on; run them again for more. Each training stage keeps a checkpoint in DIR, outside the repository, and goes on from it
+when started again. `--from WEIGHTS` takes the first values of a training stage, and the autoencoder of the others, from
+an exported file; where that is of the same size, the UNet's training time goes on too. On CPU cores that others use
+too, `torchrun --nproc_per_node N` in place of `python`, with `--threads 1`, is faster than threads.
 """
 
 import argparse

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from .data import draw_pairs, draw_pictures, load_data
-from .networks import DEVICE, autocast, encode_text, new_unet_and_text_encoder, token_ids
+from .networks import DEVICE, attention_options, autocast, encode_text, new_unet_and_text_encoder, token_ids
 from .run import RANK, WORKERS, Run
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2  # SD 1.x
@@ -33,10 +33,10 @@ def train_unet(size, work, minutes, batch, rate, start, minutes_before=0.0):
     latents show where a thing is, so that the weight does not bias the prediction; above, it would draw things
     everywhere); and in half of the steps, pairs that differ in nothing but the shape and its word get the same noise,
     and the difference of their errors, which is free of all that they share, counts 6 x. In the first 55 % of the time
-    the pairs are small windows, which is fast, and two thirds of the steps. A window does not show how many things there
-    are, so from then on whole pictures teach it, in two thirds of the steps, most of them with two things; half of their
-    timesteps are 700 or more, where it is decided. The last 10 % go without pairs and focus, over all timesteps alike,
-    which brings back the fine detail that the rest neglects.
+    the pairs are small windows, which is fast, and two thirds of the steps. A window does not show how many things
+    there are, so from then on whole pictures teach it, in two thirds of the steps, most of them with two things; half
+    of their timesteps are 700 or more, where it is decided. The last 10 % go without pairs and focus, over all
+    timesteps alike, which brings back the fine detail that the rest neglects.
     """
     unet, text_encoder, used = new_unet_and_text_encoder(size)
     run = Run(work / "unet.safetensors", {"unet": unet, "te": text_encoder}, minutes, rate, start, minutes_before)
@@ -61,7 +61,8 @@ def train_unet(size, work, minutes, batch, rate, start, minutes_before=0.0):
         alpha = ALPHAS[t].view(-1, 1, 1, 1)
         noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
         with autocast():
-            error = unet(noisy, t.float(), context=encode_text(text_encoder, tokens)).float() - noise
+            context = encode_text(text_encoder, tokens)
+            error = unet(noisy, t.float(), context=context, transformer_options=attention_options()).float() - noise
         if paired:
             first, second = error.chunk(2)
             error = torch.cat([(first + second) / 2, 6**0.5 * (first - second) / 2])
