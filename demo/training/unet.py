@@ -31,12 +31,12 @@ def train_unet(size, work, minutes, batch, rate, start, minutes_before=0.0):
     Plain training learns colours and grounds at once but shapes only after very long, because they hardly change the
     noise loss. So it is weighted by `draw_timesteps`; it counts up to 4 x on the things, for t < 850 (there the noisy
     latents show where a thing is, so that the weight does not bias the prediction; above, it would draw things
-    everywhere); and in half of the steps, pairs that differ in nothing but the shape and its word get the same noise,
+    everywhere); and in some of the steps, pairs that differ in nothing but the shape and its word get the same noise,
     and the difference of their errors, which is free of all that they share, counts 6 x. In the first 55 % of the time
     the pairs are small windows, which is fast, and two thirds of the steps. A window does not show how many things
-    there are, so from then on whole pictures teach it, in two thirds of the steps, most of them with two things; half
-    of their timesteps are 700 or more, where it is decided. The last 10 % go without pairs and focus, over all
-    timesteps alike, which brings back the fine detail that the rest neglects.
+    there are; from then on whole pictures teach it, in four fifths of the steps, most of them with two things and three
+    quarters of them at t >= 600, where it is decided. The last 10 % go without pairs and focus, over all timesteps
+    alike, which brings back the fine detail that the rest neglects.
     """
     unet, text_encoder, used = new_unet_and_text_encoder(size)
     run = Run(work / "unet.safetensors", {"unet": unet, "te": text_encoder}, minutes, rate, start, minutes_before)
@@ -48,13 +48,13 @@ def train_unet(size, work, minutes, batch, rate, start, minutes_before=0.0):
     while run.progress < 1:
         windows, last = run.progress < 0.55, run.progress > 0.9
         window = (batch * 3 // 2, size.latents // 2) if windows else (batch // 2, size.latents)
-        paired = not last and (run.step % 3 > 0 if windows else run.step % 3 == 0)
+        paired = not last and (run.step % 3 > 0 if windows else run.step % 5 == 0)
         if paired:
             latents, mask, tokens = draw_pairs(families, *window)
         else:
-            latents, mask, tokens = draw_pictures(two if torch.rand(()) < 0.5 else pictures, batch, empty)
+            latents, mask, tokens = draw_pictures(two if torch.rand(()) < 0.6 else pictures, batch, empty)
         whole = not (windows or paired or last)
-        t, weight = draw_timesteps(len(latents), *((0.5, (700, 1000), 40.0) if whole else (1.0 if last else 0.3,)))
+        t, weight = draw_timesteps(len(latents), *((0.25, (600, 1000), 20.0) if whole else (1.0 if last else 0.3,)))
         noise = torch.randn_like(latents)
         if paired:
             t, weight, noise = (torch.cat([rows[: len(rows) // 2]] * 2) for rows in (t, weight, noise))
