@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from fatezero_pack.demo.model import WEIGHTS
-from fatezero_pack.demo.training import data, networks, run, sizes
+from fatezero_pack.demo.training import data, networks, run, sizes, unet
 
 
 def test_large_starts_as_small(tmp_path):
@@ -64,3 +64,33 @@ def test_pairs_are_windows_around_the_thing_that_differs(name):
     assert latents.shape == (16, 4, side // 2, side // 2)
     assert (first // 6 == second // 6).all() and (first != second).all()
     assert (seen.sum((1, 2, 3)) == 9).all()
+
+
+def test_pictures_of_two_things_are_plain_and_apart():
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        ((scene, looked_at),) = data.draw_two(rng)
+        first, second = scene.things
+        assert looked_at == scene.things and scene.style == ""
+        assert np.hypot(first.x - second.x, first.y - second.y) > 1.15 * (first.r + second.r)
+
+
+@pytest.mark.parametrize("tokens", [(64, 64), (1024, 77), (1024, 1024)])
+def test_plain_attention_is_attention(tokens):
+    """All at once for small maps, and one by one for large ones."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, count, 32, requires_grad=True) for count in (tokens[0], tokens[1], tokens[1]))
+    heads = [x.unflatten(-1, (4, 8)).transpose(1, 2) for x in (q, k, v)]
+    expected = torch.nn.functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+    attended = networks.plain_attention(None, q, k, v, 4)
+    torch.testing.assert_close(attended, expected, atol=1e-5, rtol=1e-5)
+    gradients = [torch.autograd.grad(result.square().sum(), (q, k, v)) for result in (attended, expected)]
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("anywhere, others, most", [(0.0, (600, 1000), 20.0), (1.0, (350, 950), 8.0)])
+def test_timesteps_are_where_they_are_asked_for(anywhere, others, most):
+    t, weight = unet.draw_timesteps(2000, anywhere, others, most)
+    low, high = (0, 1000) if anywhere else others
+    assert low <= t.min() < low + 20 and high - 20 < t.max() < high
+    assert anywhere <= weight.min() and weight.max() == most
