@@ -79,13 +79,14 @@ def test_pictures_of_two_things_are_plain_and_apart():
 def test_plain_attention_is_attention(tokens):
     """All at once for small maps, and one by one for large ones."""
     torch.manual_seed(0)
-    q, k, v = (torch.randn(2, count, 32, requires_grad=True) for count in (tokens[0], tokens[1], tokens[1]))
-    heads = [x.unflatten(-1, (4, 8)).transpose(1, 2) for x in (q, k, v)]
-    expected = torch.nn.functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
-    attended = networks.plain_attention(None, q, k, v, 4)
-    torch.testing.assert_close(attended, expected, atol=1e-5, rtol=1e-5)
-    gradients = [torch.autograd.grad(result.square().sum(), (q, k, v)) for result in (attended, expected)]
-    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
+    with torch.inference_mode(False), torch.enable_grad():
+        q, k, v = (torch.randn(2, count, 32, requires_grad=True) for count in (tokens[0], tokens[1], tokens[1]))
+        heads = [x.unflatten(-1, (4, 8)).transpose(1, 2) for x in (q, k, v)]
+        expected = torch.nn.functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+        attended = networks.plain_attention(None, q, k, v, 4)
+        torch.testing.assert_close(attended, expected, atol=1e-5, rtol=1e-5)
+        gradients = [torch.autograd.grad(result.square().sum(), (q, k, v)) for result in (attended, expected)]
+        torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("anywhere, others, most", [(0.0, (600, 1000), 20.0), (1.0, (350, 950), 8.0)])
