@@ -121,8 +121,9 @@ def with_rows(figures: Figures, names: list[str]) -> str:
 
 
 def compared(figures: Figures, names: list[str]) -> str:
-    """Each method minus the references, case by case; bold where the interval excludes zero."""
-    pairs = [(name, other.name) for other in REFERENCES for name in names if name != other.name]
+    """Each method minus the references and the first one, case by case; bold where the interval excludes zero."""
+    others = dict.fromkeys([*(method.name for method in REFERENCES), names[0]])
+    pairs = [(name, other) for other in others for name in names if name != other]
     return differences(figures, pairs, SHOWN)
 
 
