@@ -160,6 +160,24 @@ def test_the_shape_demo_keeps_every_pixel_outside_its_mask(server):
         assert np.abs(before - after)[weight == 255].mean() > 5
 
 
+@pytest.mark.slow
+def test_the_adding_demo_adds_where_something_is_painted_alone(server):
+    prompt = shortened(shipped(server, "demo_add_where_you_paint"), frames=2, steps=10)
+    (painter,) = nodes(prompt, "Painter")
+    save = next(node for node in nodes(prompt, "FateZeroVideoSave") if "compare_with" in prompt[node]["inputs"])
+    before, after = before_and_after(server, completed(server, prompt), save)
+    assert np.abs(before - after).mean() < 12
+    paint = np.zeros((128, 128, 4), np.uint8)
+    cv2.circle(paint, (106, 23), 19, (255, 255, 255, 255), -1)
+    name = server.upload("paint.png", cv2.imencode(".png", paint)[1].tobytes(), "")
+    prompt[painter]["inputs"]["mask"] = name
+    before, after = before_and_after(server, completed(server, prompt), save)
+    inside = cv2.erode(paint[..., 3], np.ones((13, 13))) > 0
+    outside = cv2.dilate(paint[..., 3], np.ones((17, 17))) == 0
+    assert after[:, inside].mean() > 200 > before[:, inside].mean()  # a white heart on green grass
+    assert np.abs(before - after)[:, outside].mean() < 12
+
+
 def test_the_image_demo_changes_the_picture(server):
     prompt = shortened(shipped(server, "demo_image_edit"), steps=6)
     run = completed(server, prompt)

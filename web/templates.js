@@ -8,6 +8,7 @@ const ORDER = [
   "demo_style_edit",
   "demo_shape_edit_with_mask",
   "demo_edit_where_you_paint",
+  "demo_add_where_you_paint",
   "sam3_edit_by_segmentation",
   "demo_image_edit",
   "demo_compare_presets",
