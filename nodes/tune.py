@@ -223,9 +223,9 @@ def _loss_curve(progress: TuningProgress) -> torch.Tensor:
 
 def _report(progress: TuningProgress) -> str:
     first, best = progress.watched[0], progress.watched[progress.best_step]
-    continued = f"continued after step {progress.continued_after}\n" if progress.continued_after else ""
-    return (
-        f"{progress.memory}\n{continued}"
+    continued = [f"continued after step {progress.continued_after}"] if progress.continued_after else []
+    loss = (
         f"loss for always the same noise: {first:.4f} before, {best:.4f} at the best, which is kept (after step "
         f"{progress.best_step} of {len(progress.losses)})"
     )
+    return "\n".join([str(progress.memory), *continued, loss])

@@ -1,6 +1,7 @@
 """What `web/translate.js` makes of our sentences, run by Node.js as a browser runs it."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -76,3 +77,32 @@ def test_a_choice_in_a_sentence_is_called_as_on_the_node(on_page, language):
     own = nodes["FateZeroCoupledSampler"]["inputs"]["mask_from"]["options"]["mask input"]
     (shown,) = on_page(language, ["! 'mask threshold' has no effect, since 'mask from' is mask input; it is for words"])
     assert own in shown and "mask input" not in shown and shown.startswith("! ")
+
+
+ALIGNMENT = "mode: swap\n= a\nred -> blue (swapped, x2, steps 0-0.5)\n+ new hat (new)\nmask: red"
+REPORT = (
+    "! The mask is empty in frames 1, 2, where nothing new can appear; lower 'mask threshold' (0.3), or name in 'mask "
+    "words' of Edit Prompts what the clip shows more plainly.\n"
+    "! The edit shows: where it changed most, the colours moved by 66 of 255 levels. What changed outside the mask is "
+    "not visible (40 dB).\n\n5 frames of 64x64, the mask is 3.1% of the picture\n"
+    "how the edit ran: Time: up to 50% more than plain sampling, for the clip's attention, this time.\n"
+    "3 chunks of up to 2 frames since memory is short, not quite as all at once: a fixed key frame beside previous or "
+    "following ones is computed without its own neighbours"
+)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_english_is_left_of_a_report(on_page, language):
+    """But names, numbers and the person's own words, and what English shares with Romance languages."""
+    shared = {"Edit", "Prompts", "clip", "visible", "attention", "image", "images"}
+    english = set(re.findall(r"[A-Za-z]{3,}", REPORT)) - shared
+    (shown,) = on_page(language, [REPORT])
+    assert english & set(re.findall(r"[A-Za-z]{3,}", shown)) == set()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_words_of_prompts_stay_in_the_alignment(on_page, language):
+    (shown,) = on_page(language, [ALIGNMENT])
+    lines = shown.splitlines()
+    assert lines[1] == "= a" and lines[2].startswith("red -> blue (") and lines[3].startswith("+ new hat (")
+    assert "swapped" not in shown and "steps" not in shown and not lines[3].endswith("(new)")

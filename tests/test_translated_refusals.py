@@ -183,3 +183,98 @@ def test_no_entry_of_an_error_is_idle():
 def test_exceptions_are_still_said():
     every = "\n".join(text for _, text in said())
     assert [text for text in EXCEPTIONS if text not in every] == []
+
+
+# What nodes report: every prose of the code that is neither a refusal nor what the nodes' schemas say.
+
+SCHEMA = {"tooltip", "description", "display_name", "search_aliases", "category", "options", "default"}
+TOOLTIPS = {"_share", "fraction"}  # make inputs of the tooltips that they are given
+CHOICES = {
+    choice for node in NODES.values() for text in node.get("inputs", {}).values() for choice in text.get("options", {})
+}
+NO_REPORTS = {
+    "fatezero/readable.py": "how objects are printed",
+    "fatezero/network/unet/gradients.py": "the words of PyTorch's errors",
+    "fatezero/network/chunk_size.py": "the words of PyTorch's errors",
+    "fatezero/network/unet/motion_modules.py": "names of layers",
+    "fatezero/report/metrics.py": "errors of programs",
+    "fatezero/source/attention_parts.py": "errors of our own files in the temp folder",
+    "fatezero/source/digest.py": "the parts of a digest",
+    "fatezero/source/source_document.py": "the kind of a file, inside it",
+    "fatezero/tuning/tuned_file.py": "the kind of a file, inside it",
+    "fatezero/video/formats.py": "names of formats",
+    "nodes/shared/reuse.py": "a tooltip",
+}
+LISTS = {
+    "_AND",
+    "FUNCTION_WORDS",
+    "_NEGATIVE_TAGS",
+    "QUALITY_TAGS",
+    "NEGATIVE_TAGS",
+    "_NOT",
+    "_INSTRUCTION",
+    "SEARCHED_FOR",
+}
+OTHERWISE = {
+    "and or with": "words that people write",
+    "a an the": "words that people write",
+    "Change against the clip before, levels of 255": "drawn in a picture",
+    "Similarity to the frame before it, cosine -1 to 1": "drawn in a picture",
+    "inside the mask": "drawn in a picture",
+    "outside the mask": "drawn in a picture",
+    "before the edit": "drawn in a picture",
+    "PSNR outside the mask, dB (higher: kept better)": "drawn in a picture",
+    "Mask, % of the picture": "drawn in a picture",
+    "CLIP score, cosine -1 to 1 (higher: fits better)": "drawn in a picture",
+    "LPIPS to the clip before (0: the same)": "drawn in a picture",
+    "asked without": "an error of programs",
+    "not quite as all at once": "a part of a sentence that is translated whole",
+    "equally many": "an error of programs",
+    "a single number": "a shape",
+    "temporal parts": "the name of a layout's parts",
+    "a control character": "the name of a character, as Unicode's are English",
+    "inner step": "a noun of `counted`",
+    "the ConditioningSetTimestepRange node": "the name of a node of ComfyUI",
+    "this sampler": "where a sampler has no name",
+    "{} needed, {} free above a reserve of {}": "an error that is logged",
+}
+
+
+def prose(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """(line, text) of what a file says, without docstrings and schemas; each line for itself."""
+    passed: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            passed.add(id(node.value))
+        skipped = isinstance(node, ast.keyword) and node.arg in SCHEMA
+        skipped |= isinstance(node, ast.Call) and name_of(node.func) in TOOLTIPS
+        skipped |= isinstance(node, ast.Assign) and name_of(node.targets[0]) in LISTS
+        if skipped:
+            passed |= {id(inner) for inner in ast.walk(node)}
+        if isinstance(node, ast.JoinedStr):
+            passed |= {id(part) for part in node.values if isinstance(part, ast.Constant)}
+    for node in ast.walk(tree):
+        if id(node) in passed or not isinstance(node, (ast.Constant, ast.JoinedStr)):
+            continue
+        yield from ((node.lineno, line.removeprefix("! ")) for line in "\n".join(texts(node)).split("\n"))
+
+
+def stays_in_english(line: str) -> bool:
+    """Whether the page leaves a line of a report as it is, or a sentence of it."""
+    sentences = re.split(r"(?<=\.) (?=[A-Z'])", line.removeprefix("{} "))
+    return bool(left_in_english(filled(line))) and any(left_in_english(filled(sentence)) for sentence in sentences)
+
+
+def test_every_report_is_translated():
+    """Line by line, as `web/translate.js` puts them on the page."""
+    left = {}
+    for path in [*ROOT.glob("fatezero/**/*.py"), *ROOT.glob("nodes/**/*.py")]:
+        file = path.relative_to(ROOT).as_posix()
+        if file in NO_REPORTS:
+            continue
+        for line, text in prose(ast.parse(path.read_text(encoding="utf-8"))):
+            says = re.search(r"[a-z]{2,} [a-z]{2,}|[A-Za-z]{3,} \{|\} [a-z]{3,}", text)
+            known = text in CHOICES | TITLES | LABELS | EXCEPTIONS.keys() or text.startswith(("FateZero", *OTHERWISE))
+            if says and not known and stays_in_english(text):
+                left[f"{file}:{line}"] = text
+    assert left == {}

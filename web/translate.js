@@ -70,6 +70,8 @@ function part(english, place, text) {
 
 function translatedLine(line) {
   const [, mark, text] = /^((?:! )?)(.*)$/.exec(line);
+  const [, words, remarks] = /^((?:[=+-] .*|.* -> .*) )\((.*)\)$/.exec(text) ?? []; // of the alignment of two prompts
+  if (words) return `${words}(${remarks.split(", ").map(translated).join(", ")})`;
   const columns = text.split(/ {2,}/); // of a table
   if (columns.length > 1) return mark + columns.map(translated).join("  ");
   for (const whole of [translated(text), translatedError(text)]) if (whole !== text) return mark + whole;

@@ -56,8 +56,13 @@ class AttentionPlan:
         """The plan in words, with its price."""
         if self.is_held:
             return "Time: as plain sampling; the clip's attention is kept from an earlier edit."
-        longer = f"Time: up to {self.demand.extra_time:.0%} more than plain sampling, for the clip's attention"
-        return f"{longer}." if self.fills is None else f"{longer}, this time.\nKept for the next edit: {self.fills}."
+        longer = f"{self.demand.extra_time:.0%}"
+        if self.fills is None:
+            return f"Time: up to {longer} more than plain sampling, for the clip's attention."
+        return (
+            f"Time: up to {longer} more than plain sampling, for the clip's attention, this time.\n"
+            f"Kept for the next edit: {self.fills}."
+        )
 
 
 def plan_source_attention(

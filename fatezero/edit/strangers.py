@@ -16,22 +16,22 @@ def what_changed(model, source: SourceRun) -> list[str]:
         return []
     now, before, added = nodes_on(model), source.made_with, added_nodes(model, source)
     texts = [
-        (added, "was not on the model at the inversion: the source is replayed without it, in calls of its own"),
+        (added, "{} was not on the model at the inversion: the source is replayed without it, in calls of its own"),
         *(
-            ({name}, f"was not on the model at the inversion, and {reason}: the source is replayed through it")
+            ({name}, f"{{}} was not on the model at the inversion, and {reason}: the source is replayed through it")
             for name, reason in PASSED_BY_ALL.items()
             if name in _added(model, source)
         ),
         (
             before.keys() - now.keys(),
-            "was on the model at the inversion, and is not now: the source is replayed without it",
+            "{} was on the model at the inversion, and is not now: the source is replayed without it",
         ),
         (
             {name for name in before.keys() & now.keys() if before[name] != now[name]},
-            "has other values than at the inversion: the source is replayed with those of now",
+            "{} has other values than at the inversion: the source is replayed with those of now",
         ),
     ]
-    return [f"{name} {text}" for names, text in texts for name in sorted(names)]
+    return [text.format(name) for names, text in texts for name in sorted(names)]
 
 
 def _added(model, source: SourceRun) -> frozenset[str]:

@@ -204,10 +204,13 @@ class ChunkedRun:
     def unlike_tuning(self, shape: Sequence[int]) -> str:
         """What of a clip's latent [n, c, h, w] is not as in the tuning of the model, as the end of a sentence."""
         frames, size = getattr(self.tuned, "frames", None), getattr(self.tuned, "size", None)
-        unlike = [counted(frames, "frame")] if frames not in (None, shape[0]) else []
-        if size not in (None, (shape[-2], shape[-1])):
-            unlike.append(f"pictures of {size_in_pixels(size)}")
-        return f"; it was tuned on {' and '.join(unlike)}" if unlike else ""
+        frames = None if frames == shape[0] else frames
+        pictures = "" if size in (None, (shape[-2], shape[-1])) else size_in_pixels(size)
+        if frames is not None and pictures:
+            return f"; it was tuned on {counted(frames, 'frame')} and pictures of {pictures}"
+        if frames is not None:
+            return f"; it was tuned on {counted(frames, 'frame')}"
+        return f"; it was tuned on pictures of {pictures}" if pictures else ""
 
     def describe_plan(self, plan: ChunkPlan, is_short: bool) -> str:
         """A plan in words; is_short: whether memory asks for smaller chunks than wanted."""
@@ -221,7 +224,7 @@ class ChunkedRun:
         if self.inflation is not None and self.inflation.normalise_across_frames:
             frames = sum(chunk.own_count for chunk in plan.chunks)
             changes.append(f"the norms across frames are those of {len(plan.chunks[0].frames)} of the {frames} frames")
-        return f"{text}, {APPROXIMATELY}: {'; '.join(changes)}" if changes else text
+        return f"{text}, not quite as all at once: {'; '.join(changes)}" if changes else text
 
     def wanted_at_once(self, shape: Sequence[int]) -> int:
         """Frames per chunk while memory is no concern."""

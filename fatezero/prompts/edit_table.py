@@ -77,7 +77,7 @@ def _remarks(edit: PromptEdit, row: Row) -> tuple[str, ...]:
 
 
 def _steps(window: tuple[float, float]) -> str:
-    return "steps {:g}-{:g}".format(*window) if window[1] else "no steps"
+    return f"steps {window[0]:g}-{window[1]:g}" if window[1] else "no steps"
 
 
 def _shortened(words: list[Word]) -> str:

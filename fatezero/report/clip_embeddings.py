@@ -5,17 +5,10 @@ import torch
 import torch.nn.functional as F
 
 # By the width of the space that images and texts share: what it is called, and where to find both halves.
+_ONE_FILE = "load model.safetensors of {} with both Load CLIP and Load CLIP Vision, it holds both halves"
 _FAMILIES = {
-    768: (
-        "ViT-L/14",
-        "load model.safetensors of openai/clip-vit-large-patch14 with both Load CLIP and Load CLIP "
-        "Vision, it holds both halves",
-    ),
-    1024: (
-        "ViT-H/14",
-        "load model.safetensors of laion/CLIP-ViT-H-14-laion2B-s32B-b79K with both Load CLIP and Load "
-        "CLIP Vision, it holds both halves",
-    ),
+    768: ("ViT-L/14", _ONE_FILE.format("openai/clip-vit-large-patch14")),
+    1024: ("ViT-H/14", _ONE_FILE.format("laion/CLIP-ViT-H-14-laion2B-s32B-b79K")),
     1280: (
         "ViT-bigG/14",
         "connect the CLIP of an SDXL checkpoint, and load the image encoder of laion/"

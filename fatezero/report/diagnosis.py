@@ -181,20 +181,18 @@ def _of_the_mask(share: torch.Tensor | None, settings: Settings | None) -> list[
     """Frames in which the mask is empty or covers everything."""
     if share is None:
         return []
-    smaller, larger, elsewhere = "draw a smaller mask", "draw a larger mask", ""
+    smaller, larger = "draw a smaller mask", "draw a larger mask"
     threshold = None if settings is None else _threshold(settings)
     if threshold is not None:
-        smaller, larger = _threshold_advice(threshold)
         elsewhere = ", or name in 'mask words' of Edit Prompts what the clip shows more plainly"
+        smaller, larger = (f"{advice}{elsewhere}" for advice in _threshold_advice(threshold))
     sentences = []
     empty, full = (share < EMPTY_MASK).nonzero().flatten(), (share > FULL_MASK).nonzero().flatten()
     if len(empty):
-        sentences.append(
-            f"The mask is empty in {_frames(empty, len(share))}, where nothing new can appear; {larger}{elsewhere}."
-        )
+        sentences.append(f"The mask is empty in {_frames(empty, len(share))}, where nothing new can appear; {larger}.")
     if len(full):
         sentences.append(
-            f"The mask covers {_frames(full, len(share))} nearly whole, so that it keeps nothing; {smaller}{elsewhere}."
+            f"The mask covers {_frames(full, len(share))} nearly whole, so that it keeps nothing; {smaller}."
         )
     return sentences
 
@@ -211,7 +209,7 @@ def _threshold_advice(threshold: float) -> tuple[str, str]:
     if threshold == AUTOMATIC:
         smaller, larger = (f"set 'mask threshold' to {value} instead of 0 (automatic)" for value in (0.7, 0.3))
     else:
-        smaller, larger = (f"{verb} 'mask threshold' ({threshold:g})" for verb in ("raise", "lower"))
+        smaller, larger = f"raise 'mask threshold' ({threshold:g})", f"lower 'mask threshold' ({threshold:g})"
     return smaller, larger
 
 

@@ -43,8 +43,11 @@ class TunedState:
         trained = sum(tensor.numel() for tensor in self.tensors.values())
         lines = [f"{self.layout.name} layout, {len(self.tensors)} tensors of {trained / 1e6:.1f} million values"]
         if self.steps is not None and self.frames is not None:
-            size = "" if self.size is None else f" of {size_in_pixels(self.size)}"
-            lines.append(f"tuned in {counted(self.steps, 'step')} on {counted(self.frames, 'frame')}{size}")
+            if self.size is None:
+                lines.append(f"tuned in {counted(self.steps, 'step')} on {counted(self.frames, 'frame')}")
+            else:
+                size = size_in_pixels(self.size)
+                lines.append(f"tuned in {counted(self.steps, 'step')} on {counted(self.frames, 'frame')} of {size}")
         if self.prompt:
             lines.append(f"prompt: {self.prompt}")
         return "\n".join(lines)

@@ -28,12 +28,12 @@ class Inflation:
     normalise_across_frames: bool = False
 
     def __str__(self):
-        parts = ["key frames " + ", ".join(self.key_frames)]
+        text = f"key frames {', '.join(self.key_frames)}"
         if self.minimum_width:
-            parts.append(f"layers at least {self.minimum_width} wide")
+            text += f"; layers at least {self.minimum_width} wide"
         if self.normalise_across_frames:
-            parts.append("normalised across frames")
-        return "; ".join(parts)
+            text += "; normalised across frames"
+        return text
 
 
 def inflation_of(model) -> Inflation | None:
