@@ -17,6 +17,12 @@ from safetensors.torch import save_file
 
 from fatezero_pack.demo import model, world
 from fatezero_pack.demo import pixel_judge as judge
+from fatezero_pack.fatezero.masks.source_mask import source_mask
+from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC
+from fatezero_pack.fatezero.network.option_keys import TOKENS
+from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.source.inversion import invert
+from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
 from fatezero_pack.nodes.demo_model import LoadDemoModel
 
 
@@ -119,6 +125,23 @@ def test_the_large_model_follows_its_words_with_sharp_edges():
         small = cv2.resize(picture, (128, 128), interpolation=cv2.INTER_AREA)
         assert judge.judge_shape(judge.color_mask(small, "blue", "snow"))[0] == shape
         assert judge.judge_ground(small) == "snow"
+
+
+@pytest.mark.slow
+def test_the_large_model_sees_a_word_where_its_thing_is():
+    patcher, clip, vae = LoadDemoModel.execute(size="large").result
+    thing = world.Thing("red", "circle", 0.4, 0.55, 0.22)
+    picture = torch.tensor(world.render(world.Scene("grass", (thing,)), 256, 256))[None] / 255
+    ((embedding, options),) = clip.encode_from_tokens_scheduled(clip.tokenize("a red circle on green grass"))
+    conditioning = [[embedding, {**options, TOKENS: tokenize_prompt(clip, "a red circle on green grass")}]]
+    source = invert(
+        patcher, conditioning, vae.encode(picture), sigmas=inversion_sigmas(patcher, OFFICIAL, 4), disable_pbar=True
+    )
+    mask, truth = (
+        source_mask(source, None, "red", AUTOMATIC, None)[0] > 0,
+        torch.tensor(world.thing_mask(thing, 256, 256) > 0),
+    )
+    assert (mask & truth).sum() > 0.9 * truth.sum() and (mask & truth).sum() > 0.35 * (mask | truth).sum()
 
 
 def test_lora_changes_the_picture_and_leaves_the_model_alone(loaded):
