@@ -13,7 +13,16 @@ from benchmarks.quality import figure_tables, measures, report, split, split_rep
 from benchmarks.quality.cases import HARD_LIST, HELD_OUT, TUNING, load_cases
 from benchmarks.quality.intervals import excludes_zero, in_words, interval
 from benchmarks.quality.located import Place, overlap, places
-from benchmarks.quality.methods import DDIM_MASKED, GIVEN_PLACE, OURS, PUBLISHED_NULL_TEXT, applies, main_table
+from benchmarks.quality.methods import (
+    DDIM_MASKED,
+    GIVEN_PLACE,
+    MEANT,
+    OURS,
+    PUBLISHED_NULL_TEXT,
+    REWEIGHTED,
+    applies,
+    main_table,
+)
 from benchmarks.quality.runs import clip_path
 from benchmarks.quality.strength import monotone, strength, without
 from fatezero_pack.demo.model import WEIGHTS
@@ -146,7 +155,7 @@ def test_rows_have_the_cases_that_they_can_have():
     assert [applies(PUBLISHED_NULL_TEXT, case) for case in (swap, addition, long)] == [True, False, False]
     assert [applies(DDIM_MASKED, case) for case in (swap, style)] == [True, False]
     assert [applies(GIVEN_PLACE, case) for case in (swap, addition)] == [False, True]
-    assert [method.name for method in main_table() if applies(method, word)] == ["ours", "re-weight (Video-P2P)"]
+    assert [method for method in main_table() if applies(method, word)] == [OURS, REWEIGHTED, MEANT]
     assert word.emphasis == "sketch:3" and swap.emphasis == ""
 
 
