@@ -47,7 +47,7 @@ class CompositeOutsideMask(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, original, edited, mask, grow=4, feather=4) -> io.NodeOutput:
-        check_same_size(original, "original", edited, "edited")
+        check_same_size(original, "original", edited, "edited", is_edited=True)
         mask = checked_mask(mask, original, "original")
         mask = feather_mask(grow_mask(mask, grow), feather)
         return io.NodeOutput(composite(original[..., :3], edited[..., :3], mask), mask)

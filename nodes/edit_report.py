@@ -85,7 +85,7 @@ class EditReport(io.ComfyNode):
     def execute(
         cls, before, after, mask=None, edit=None, source=None, made_by=None, clip=None, clip_vision=None
     ) -> io.NodeOutput:
-        check_same_size(before, "before", after, "after")
+        check_same_size(before, "before", after, "after", is_edited=True)
         mask = None if mask is None else checked_mask(mask, before, "before")
         settings, cfg, run = read_mark(made_by)
         measured = measure(before[..., :3], after[..., :3].to(before.device), mask, edit, clip, clip_vision)

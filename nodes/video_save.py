@@ -10,7 +10,7 @@ from ..fatezero.disk import explained_disk_errors
 from ..fatezero.refusal import Refusal, counted, shortened
 from ..fatezero.video.clip import FPS_RANGE, Selection
 from ..fatezero.video.encoding import AUTO, encodings, pixel_formats, require_options
-from ..fatezero.video.frames import Placement, check_images, check_same_size, smaller
+from ..fatezero.video.frames import Placement, check_images, check_same_size, smaller, without_lost_frames
 from ..fatezero.video.read import read_file
 from ..fatezero.video.sound import MOST_SAMPLES
 from ..fatezero.video.write import SaveOptions, endings, formats, write_clip
@@ -167,7 +167,7 @@ class VideoSave(io.ComfyNode):
         _require(format)
         if cls.hidden is not None:
             refuse_mixed_sizes(cls.hidden.prompt)
-        images, compare_with = _checked_images(images, compare_with, skip_first)
+        images, compare_with, told = _checked_images(images, compare_with, skip_first)
         options = SaveOptions(quality, crf, pixel_format, ping_pong, loops)
         audio = _sound(audio) if format in encodings() else audio
         width = images.shape[2] * (1 if compare_with is None else 2)
@@ -178,22 +178,28 @@ class VideoSave(io.ComfyNode):
         with explained_disk_errors(name):
             tags = workflow_tags(cls.hidden)
             notes = write_clip(path, images, fps, compare_with, audio, tags, format=format, options=options)
-        return io.NodeOutput(path, ui=_preview(path, place.subfolder, root, format, options, fps, notes))
+        return io.NodeOutput(path, ui=_preview(path, place.subfolder, root, format, options, fps, told + notes))
 
 
 def _checked_images(
     images: torch.Tensor, beside: torch.Tensor | None, skip_first: int
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The images to save and those to show beside them, without the first ones."""
+) -> tuple[torch.Tensor, torch.Tensor | None, list[str]]:
+    """The images to save and those to show beside them, without the first ones, and what to tell of them."""
     check_images(images, "images")
+    told = []
     if beside is not None:
         check_images(beside, "compare with")
+        count, beside = len(beside), without_lost_frames(beside, images)
+        if count > len(beside):
+            told = [
+                f"'compare with' has {count} frames; those from frame {len(beside)} on are left out, as in the edit."
+            ]
         check_same_size(images, "images", beside, "compare with")
     if skip_first >= len(images):
         raise Refusal(
             f"'skip first' is {skip_first}, which leaves none of {counted(len(images), 'image')}; choose fewer."
         )
-    return images[skip_first:], None if beside is None else beside[skip_first:]
+    return images[skip_first:], None if beside is None else beside[skip_first:], told
 
 
 def _format_problem(format: str | None, crf: int | None, pixel_format: str | None) -> str | None:

@@ -188,6 +188,16 @@ def test_save_leaves_its_inputs_alone():
     assert torch.equal(images, before)
 
 
+def test_a_video_models_edit_is_shown_beside_the_longer_clip():
+    """Its VAE has left the last frames out: of the clip they are left out, too, and that is told."""
+    edited, clip = torch.rand(5, 16, 16, 3), torch.rand(8, 16, 16, 3)
+    made = save(edited, compare_with=clip)
+    with av.open(made.args[0]) as container:
+        widths = [frame.width for frame in container.decode(video=0)]
+    assert widths == 5 * [32]
+    assert "'compare with' has 8 frames; those from frame 5 on are left out, as in the edit." in str(made.ui)
+
+
 BROKEN = torch.rand(3, 16, 16, 3)
 BROKEN[2, 5, 5, 1] = torch.inf
 
@@ -199,9 +209,8 @@ BROKEN[2, 5, 5, 1] = torch.inf
         (dict(images=torch.rand(0, 16, 16, 3)), "expected frames, height, width and 3 colours"),
         (dict(images=torch.rand(1, 16, 16, 1)), "expected frames, height, width and 3 colours"),
         (
-            dict(compare_with=torch.rand(4, 16, 16, 3)),
-            "'compare with' has 4 frames of 16x16 but 'images' has 3 frames of 16x16; connect clips of the same "
-            "length: where a video model's VAE has left the last frames out, set 'count' of Video Load to as many",
+            dict(compare_with=torch.rand(11, 16, 16, 3)),  # more than any video model's VAE leaves out
+            "'compare with' has 11 frames of 16x16 but 'images' has 3 frames of 16x16; connect clips of the same",
         ),
         (
             dict(compare_with=torch.rand(2, 16, 16, 3)),

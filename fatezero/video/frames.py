@@ -165,7 +165,13 @@ def check_images(images: torch.Tensor, name: str) -> None:
             )
 
 
-def check_same_size(images: torch.Tensor, name: str, other: torch.Tensor, other_name: str) -> None:
+def without_lost_frames(clip: torch.Tensor, edited: torch.Tensor) -> torch.Tensor:
+    """A clip [n, H, W, 3] without its last frames where a video model's VAE has left those out of the edited one."""
+    lost = len(clip) - len(edited)
+    return clip[: len(edited)] if clip.shape[1:3] == edited.shape[1:3] and 0 < lost <= MOST_LEFT_OUT else clip
+
+
+def check_same_size(images: torch.Tensor, name: str, other: torch.Tensor, other_name: str, is_edited=False) -> None:
     """Refuses, in the user's words, two clips that differ in length or size.
 
     Args:
@@ -173,13 +179,14 @@ def check_same_size(images: torch.Tensor, name: str, other: torch.Tensor, other_
         name: Its input, as on the node.
         other: The other clip.
         other_name: Its input.
+        is_edited: Whether the other one is the first one edited.
 
     Raises:
         Refusal: They differ.
     """
     if images.shape[:3] == other.shape[:3]:
         return
-    if images.shape[1:3] == other.shape[1:3] and 0 < abs(len(other) - len(images)) <= MOST_LEFT_OUT:
+    if is_edited and len(images) > len(other) == len(without_lost_frames(images, other)):
         raise Refusal(
             f"'{other_name}' has {_describe(other)} but '{name}' has {_describe(images)}; connect clips of the same "
             "length: where a video model's VAE has left the last frames out, set 'count' of Video Load to as many."
