@@ -61,6 +61,9 @@ def test_masks_are_not_read_from_the_coarsest_layers_where_those_are_too_coarse(
     per_level = {"num_res_blocks": [1] * levels, "channel_mult": [1] * levels, "transformer_depth": [1] * levels}
     network = small_model(**per_level, transformer_depth_output=[1] * 2 * levels).model.diffusion_model
     assert mask_layers(network, *latent).size == cells
+    coarsest = tuple(side >> (levels - 1) for side in latent)
+    assert mask_layers(network, *latent, kept=coarsest).size == coarsest  # as files of earlier versions hold them
+    assert mask_layers(network, *latent, kept=(5, 5)).size == cells
 
 
 def test_one_cell_grows_by_the_pool():

@@ -60,11 +60,22 @@ class MaskLayers:
         return maps if (height, width) == self.size else F.interpolate(maps, size=self.size, mode="area")
 
 
-def mask_layers(diffusion_model, latent_height: int, latent_width: int) -> MaskLayers:
-    """The layers of a ComfyUI UNetModel from which masks are read, for a latent of that size.
+def mask_layers(
+    diffusion_model, latent_height: int, latent_width: int, kept: tuple[int, int] | None = None
+) -> MaskLayers:
+    """The layers of a ComfyUI UNetModel from which masks are read.
 
     A network's coarsest layers see what is in the picture and hardly where: the official code passes over Stable
     Diffusion's 8x8 layers. So they are passed over here too where they are coarser than the layers that it reads.
+
+    Args:
+        diffusion_model: The network.
+        latent_height, latent_width: Of the latent.
+        kept: Height and width of the source's maps, whose layers are read for the target as well. Files of earlier
+            versions may hold the coarsest.
+
+    Returns:
+        Layers of one size.
     """
     wanted = mask_downsampling(latent_height, latent_width)
     areas = {
@@ -72,8 +83,14 @@ def mask_layers(diffusion_model, latent_height: int, latent_width: int) -> MaskL
         for layer, area, _ in layer_areas(diffusion_model, latent_height, latent_width)
         if layer.kind == CROSS
     }
+    if kept in areas.values():
+        return _layers_of(areas, kept)
     coarsest = min(areas.values())
     finer = [area for area in areas.values() if area != coarsest]
     readable = finer if finer and min(coarsest) < OFFICIAL_CELLS else areas.values()
     size = min(readable, key=lambda area: abs(latent_height / area[0] - wanted))
+    return _layers_of(areas, size)
+
+
+def _layers_of(areas: dict[Layer, tuple[int, int]], size: tuple[int, int]) -> MaskLayers:
     return MaskLayers(frozenset(layer for layer, area in areas.items() if area == size), size)
