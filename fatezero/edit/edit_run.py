@@ -151,8 +151,8 @@ class EditRun:
         self.plan = plan_source_attention(model, source, edit, settings, hooked, run_begins=True)
         self.cache = None if self.plan.budget is None else SourceCache(source, model, settings, self.plan.budget)
         self.chunks = ChunkedRun(model, self.evaluate_chunk, self.plan.demand.read_bytes, self.tell)
-        network, maps = model.model.diffusion_model, source.word_maps
-        self.mask_layers = mask_layers(network, *source.trajectory.shape[-2:], kept=tuple(maps.shape[-2:]))
+        (height, width), kept = source.trajectory.shape[-2:], source.word_maps.shape[-2:]
+        self.mask_layers = mask_layers(model.model.diffusion_model, height, width, kept)
         self.target_words = WordMapSum()
         self.added = added_nodes(model, source)
         self.notes = what_changed(model, source) + [note for note in (unknown_words(guider),) if note]

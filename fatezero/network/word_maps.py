@@ -1,5 +1,6 @@
 """Where a prompt's tokens are looked at: cross-attention as maps over the picture."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,7 +62,7 @@ class MaskLayers:
 
 
 def mask_layers(
-    diffusion_model, latent_height: int, latent_width: int, kept: tuple[int, int] | None = None
+    diffusion_model, latent_height: int, latent_width: int, kept: Sequence[int] | None = None
 ) -> MaskLayers:
     """The layers of a ComfyUI UNetModel from which masks are read.
 
@@ -83,7 +84,7 @@ def mask_layers(
         for layer, area, _ in layer_areas(diffusion_model, latent_height, latent_width)
         if layer.kind == CROSS
     }
-    if kept in areas.values():
+    if kept is not None and tuple(kept) in areas.values():
         return _layers_of(areas, kept)
     coarsest = min(areas.values())
     finer = [area for area in areas.values() if area != coarsest]
@@ -92,5 +93,6 @@ def mask_layers(
     return _layers_of(areas, size)
 
 
-def _layers_of(areas: dict[Layer, tuple[int, int]], size: tuple[int, int]) -> MaskLayers:
-    return MaskLayers(frozenset(layer for layer, area in areas.items() if area == size), size)
+def _layers_of(areas: dict[Layer, tuple[int, int]], size: Sequence[int]) -> MaskLayers:
+    height, width = size
+    return MaskLayers(frozenset(layer for layer, area in areas.items() if area == (height, width)), (height, width))
