@@ -27,8 +27,7 @@ def edited_scenes() -> dict[str, tuple[str, Scene, Scene]]:
     """{title: (preset, the clip's first scene, the same as edited)}"""
     circle, square, star = (CLIPS[name][0] for name in CLIPS)
     return {
-        # As docs/demo.jpg was made, when masks of words missed a part of the circle; *attribute* does it now, too.
-        "colour": ("word swap (Video-P2P)", circle, with_thing(circle, color="blue")),
+        "colour": ("attribute", circle, with_thing(circle, color="blue")),
         "shape": ("shape", circle, with_thing(circle, shape="star")),
         "background": ("background", square, replace(square, ground="grass")),
         "style": ("style", star, replace(star, style="mosaic")),
