@@ -32,7 +32,7 @@ def stored_map_edit(model, edit, latent, settings, label):
     noise = store.invert(latent, conditioning(edit.source)[0][0])
     if fusion.words_threshold is not None:
         for maps in store.maps.values():
-            mask = words_mask(maps, edit.source_mask_tokens, (8, 8), (16, 16), fusion.words_threshold)
+            mask = words_mask(maps, edit.source_mask_tokens, (16, 16), (16, 16), fusion.words_threshold)
             assert 0.02 < mask.mean() < 0.98
     return store.edit(noise, edit, fusion, conditioning(edit.target)[0][0], negative()[0][0], GUIDANCE)
 

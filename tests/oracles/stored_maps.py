@@ -138,7 +138,8 @@ class MapStore:
             return None
         mask = torch.ones(self.frames, *size)
         if fusion.words_threshold is not None:
-            mask = words_mask(stored, edit.source_mask_tokens, mask_size(latent_size), size, fusion.words_threshold)
+            map_size = mask_size(latent_size, stored)
+            mask = words_mask(stored, edit.source_mask_tokens, map_size, size, fusion.words_threshold)
         if fusion.given is not None:
             mask = mask * F.adaptive_avg_pool2d(fusion.given, tuple(size))
         return mask
@@ -163,11 +164,17 @@ def moved(z, noise, here: int, there: int):
     return math.sqrt(b) * (z - math.sqrt(1 - a) * noise) / math.sqrt(a) + math.sqrt(1 - b) * noise
 
 
-def mask_size(latent_size) -> tuple[int, int]:
-    """The size of the layers that masks are read from: 16x16 at 512x512, for smaller clips not below 8."""
+def mask_size(latent_size, stored) -> tuple[int, int]:
+    """The size of the layers that masks are read from: 16x16 at 512x512, for smaller clips not below 8.
+
+    Never a network's coarsest of less than 16 cells; those of Stable Diffusion at 512x512 are 8x8.
+    """
     height, width = latent_size
     coarser = next(factor for factor in (4, 2, 1) if factor == 1 or min(height, width) / factor >= 8)
-    return height // coarser, width // coarser
+    sizes = sorted({tuple(size) for (kind, _), (_, size) in stored.items() if kind == "cross"})
+    if len(sizes) > 1 and min(sizes[0]) < 16:
+        sizes = sizes[1:]
+    return min(sizes, key=lambda size: abs(height / size[0] - coarser))
 
 
 def words_mask(stored, tokens, map_size, size, threshold: float):
