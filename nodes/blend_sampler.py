@@ -3,10 +3,10 @@
 from functools import partial
 
 from ..fatezero.compat import io, schema, show_text
-from ..fatezero.edit.coupled_sampling import CoupledSettings, price
 from ..fatezero.edit.sampling import sample_edit
-from ..fatezero.edit.video_check import check_video_edit, guidance_note, notes_without_effect
-from ..fatezero.edit.video_edit import on_latent_frames, sample_video_edit
+from ..fatezero.edit.transformer.coupled_sampling import CoupledSettings, price
+from ..fatezero.edit.transformer.video_check import check_video_edit, guidance_note, notes_without_effect
+from ..fatezero.edit.transformer.video_edit import on_latent_frames, sample_video_edit
 from ..fatezero.network.other_nodes import refuse_merging
 from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.unet.check import check_embedding, require_unet

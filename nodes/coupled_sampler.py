@@ -6,9 +6,11 @@ import comfy.samplers
 import torch
 
 from ..fatezero.compat import io, schema, show_text
-from ..fatezero.edit.coupled_check import check_levels, check_pair, check_prompts, check_steps
-from ..fatezero.edit.coupled_mask import MASKS, MaskSettings, check_mask_from, coupled_mask, mask_line
-from ..fatezero.edit.coupled_sampling import (
+from ..fatezero.edit.idle_settings import idle_coupled_settings, idle_models
+from ..fatezero.edit.settings import INPUT_MASK
+from ..fatezero.edit.transformer.coupled_check import check_levels, check_pair, check_prompts, check_steps
+from ..fatezero.edit.transformer.coupled_mask import MASKS, MaskSettings, check_mask_from, coupled_mask, mask_line
+from ..fatezero.edit.transformer.coupled_sampling import (
     CoupledGuider,
     CoupledProgress,
     CoupledSampler,
@@ -16,9 +18,7 @@ from ..fatezero.edit.coupled_sampling import (
     price,
     steps_of_models,
 )
-from ..fatezero.edit.idle_settings import idle_coupled_settings, idle_models
-from ..fatezero.edit.settings import INPUT_MASK
-from ..fatezero.edit.video_check import guidance_note
+from ..fatezero.edit.transformer.video_check import guidance_note
 from ..fatezero.masks.clip_look import SIGMA
 from ..fatezero.network.trained_size import size_note
 from ..fatezero.network.transformer.check import check_options, check_text, check_video_latent

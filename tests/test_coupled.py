@@ -7,8 +7,9 @@ import comfy.samplers
 import pytest
 import torch
 
-from fatezero_pack.fatezero.edit.coupled_mask import MaskSettings, coupled_mask, words_of_latent
-from fatezero_pack.fatezero.edit.coupled_sampling import (
+from fatezero_pack.fatezero.edit.settings import WORDS, WORDS_IN_MASK
+from fatezero_pack.fatezero.edit.transformer.coupled_mask import MaskSettings, coupled_mask, words_of_latent
+from fatezero_pack.fatezero.edit.transformer.coupled_sampling import (
     CoupledGuider,
     CoupledProgress,
     CoupledSampler,
@@ -16,7 +17,6 @@ from fatezero_pack.fatezero.edit.coupled_sampling import (
     price,
     steps_of_models,
 )
-from fatezero_pack.fatezero.edit.settings import WORDS, WORDS_IN_MASK
 from fatezero_pack.fatezero.masks.clip_look import look_for_words
 from fatezero_pack.fatezero.masks.latent_frames import mask_to_latent
 from fatezero_pack.fatezero.network.option_keys import TOKENS

@@ -12,7 +12,7 @@ from edit_cases import clip_latent, conditioning, edited, inverted, prompt_edit,
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import RECONSTRUCTION, WORDS, BlendSettings
 from fatezero_pack.fatezero.network import chunk_size
-from fatezero_pack.fatezero.network.chunked_sampling import ChunkedRun, sampled_in_chunks
+from fatezero_pack.fatezero.network.chunked_sampling import APPROXIMATELY, ChunkedRun, sampled_in_chunks
 from fatezero_pack.fatezero.network.frame_chunks import plan_chunks, spread_frames
 from fatezero_pack.fatezero.network.key_frames import key_frame_indices, parse_key_frames
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, group_statistics, inflate, normalise_as
@@ -320,7 +320,7 @@ def test_what_is_not_exact_is_near(entries, inflation):
     error = inversion_error(entries, 4, **inflation)
     assert 1e-6 < error < 0.05
     text = ChunkedRun(models(entries, 4, **inflation)[1]).describe((12, 4, 16, 16))
-    assert "not quite as all at once: " in text
+    assert f"{APPROXIMATELY}: " in text
     assert ChunkedRun(models(entries, 12, **inflation)[1]).describe((12, 4, 16, 16)) == "all frames at once"
 
 

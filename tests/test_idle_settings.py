@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fatezero_pack.fatezero.edit.coupled_mask import MaskSettings
-from fatezero_pack.fatezero.edit.coupled_sampling import CoupledSettings, steps_of_models
 from fatezero_pack.fatezero.edit.idle_settings import idle_coupled_settings, idle_models, idle_settings
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, NO_MASK, WORDS
+from fatezero_pack.fatezero.edit.transformer.coupled_mask import MaskSettings
+from fatezero_pack.fatezero.edit.transformer.coupled_sampling import CoupledSettings, steps_of_models
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.voice import Voice
 

@@ -13,7 +13,7 @@ from fatezero_pack.fatezero.edit.settings import (
     WORDS,
     BlendSettings,
 )
-from fatezero_pack.fatezero.edit.video_edit import sample_video_edit
+from fatezero_pack.fatezero.edit.transformer.video_edit import sample_video_edit
 from fatezero_pack.fatezero.network.model_identity import has_fingerprint
 from fatezero_pack.fatezero.network.option_keys import TOKENS
 from fatezero_pack.fatezero.network.transformer.families import family_of

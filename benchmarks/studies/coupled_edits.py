@@ -18,15 +18,15 @@ from scipy import stats
 
 from fatezero_pack.demo import world
 from fatezero_pack.demo.video_model import WEIGHTS, load_demo_video_model
-from fatezero_pack.fatezero.edit.coupled_mask import MaskSettings, coupled_mask
-from fatezero_pack.fatezero.edit.coupled_sampling import (
+from fatezero_pack.fatezero.edit.settings import INPUT_MASK, WORDS
+from fatezero_pack.fatezero.edit.transformer.coupled_mask import MaskSettings, coupled_mask
+from fatezero_pack.fatezero.edit.transformer.coupled_sampling import (
     CoupledGuider,
     CoupledProgress,
     CoupledSampler,
     CoupledSettings,
     steps_of_models,
 )
-from fatezero_pack.fatezero.edit.settings import INPUT_MASK, WORDS
 from fatezero_pack.fatezero.network.transformer.families import family_of
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt

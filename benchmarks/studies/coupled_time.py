@@ -12,7 +12,12 @@ import time
 import comfy.samplers
 import torch
 
-from fatezero_pack.fatezero.edit.coupled_sampling import CoupledGuider, CoupledProgress, CoupledSampler, CoupledSettings
+from fatezero_pack.fatezero.edit.transformer.coupled_sampling import (
+    CoupledGuider,
+    CoupledProgress,
+    CoupledSampler,
+    CoupledSettings,
+)
 from fatezero_pack.fatezero.network.transformer.families import WAN
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import PromptTokens, Word

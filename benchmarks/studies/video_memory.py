@@ -14,7 +14,7 @@ import comfy.ldm.wan.model
 import comfy.ops
 import torch
 
-from fatezero_pack.fatezero.edit.coupled_fusion import CoupledFusion
+from fatezero_pack.fatezero.edit.transformer.coupled_fusion import CoupledFusion
 from fatezero_pack.fatezero.network.transformer.families import LTX, WAN, Family
 from fatezero_pack.fatezero.network.transformer.row_by_row import install
 from fatezero_pack.tests.activation_bytes import HeldBytes

@@ -2,9 +2,9 @@
 
 import torch
 
-from .coupled_mask import MaskSettings
-from .coupled_sampling import CoupledSettings
 from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK, BlendSettings, reads_words
+from .transformer.coupled_mask import MaskSettings
+from .transformer.coupled_sampling import CoupledSettings
 
 
 def idle_settings(settings: BlendSettings, usual: BlendSettings) -> list[str]:

@@ -26,7 +26,7 @@ from .unet.temporal_parts import temporal_parts_of
 from .unet.walk import transformer_depths
 
 INDEPENDENT = ("current",)
-APPROXIMATELY = "not quite as all at once"
+APPROXIMATELY = "not quite as all at once"  # by which a plan is told from an exact one; `describe_plan` says it
 
 
 class MemoryRefusal(Refusal, comfy.model_management.OOM_EXCEPTION):  # type: ignore[misc]

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from ..edit.coupled_sampling import CoupledSettings
 from ..edit.settings import NO_MASK, BlendSettings, reads_words
+from ..edit.transformer.coupled_sampling import CoupledSettings
 from ..masks.word_masks import AUTOMATIC
 from ..prompts.alignment import KEPT, SWAP
 from ..prompts.edit_table import changed_weights

@@ -2,8 +2,8 @@
 
 import torch
 
-from ..edit.coupled_sampling import CoupledSettings
 from ..edit.settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
+from ..edit.transformer.coupled_sampling import CoupledSettings
 from ..masks.mask_pictures import resize_mask
 from ..masks.word_masks import words_mask
 from ..prompts.prompt_edit import PromptEdit

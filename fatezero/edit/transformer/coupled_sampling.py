@@ -14,16 +14,16 @@ import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ..network.model_call import Conds
-from ..network.option_keys import JOINED, wrap_run
-from ..network.transformer.families import Family, hidden_width, patch_size
-from ..network.transformer.row_by_row import install
-from ..prompts.prompt_edit import PromptEdit
-from ..prompts.window import Window
-from ..refusal import Refusal, counted
+from ...network.model_call import Conds
+from ...network.option_keys import JOINED, wrap_run
+from ...network.transformer.families import Family, hidden_width, patch_size
+from ...network.transformer.row_by_row import install
+from ...prompts.prompt_edit import PromptEdit
+from ...prompts.window import Window
+from ...refusal import Refusal, counted
+from ..fusion import cross_weights
+from ..joined_rows import can_join, feed_row
 from .coupled_fusion import CoupledFusion
-from .fusion import cross_weights
-from .joined_rows import can_join, feed_row
 
 
 @dataclass(frozen=True)

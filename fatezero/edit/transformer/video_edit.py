@@ -9,18 +9,18 @@ from dataclasses import replace
 import comfy.samplers
 import torch
 
-from ..masks.latent_frames import mask_to_latent
-from ..network.transformer.families import require_family
-from ..network.transformer.word_maps import token_grid
-from ..prompts.prompt_edit import PromptEdit
-from ..prompts.window import ALWAYS, Window
-from ..source.latent_cell import as_video
-from ..source.reconstruction import denoise
-from ..source.source_run import SourceRun
-from .chunk_fusion import edit_mask
+from ...masks.latent_frames import mask_to_latent
+from ...network.transformer.families import require_family
+from ...network.transformer.word_maps import token_grid
+from ...prompts.prompt_edit import PromptEdit
+from ...prompts.window import ALWAYS, Window
+from ...source.latent_cell import as_video
+from ...source.reconstruction import denoise
+from ...source.source_run import SourceRun
+from ..chunk_fusion import edit_mask
+from ..fusion import cross_weights
+from ..settings import INPUT_MASK, INVERSION, WORDS_IN_MASK, BlendSettings, blends_latents, reads_words
 from .coupled_sampling import CoupledGuider, CoupledSettings
-from .fusion import cross_weights
-from .settings import INPUT_MASK, INVERSION, WORDS_IN_MASK, BlendSettings, blends_latents, reads_words
 
 
 def sample_video_edit(

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import torch
 
-from ..masks.clip_look import look_for_words
-from ..masks.latent_frames import mask_to_latent
-from ..masks.word_masks import words_mask
-from ..network.transformer.families import Family, patch_size
-from ..network.transformer.word_maps import ALL
-from ..prompts.prompt_edit import PromptEdit
-from ..refusal import Refusal
-from .settings import INPUT_MASK, WORDS, WORDS_IN_MASK
+from ...masks.clip_look import look_for_words
+from ...masks.latent_frames import mask_to_latent
+from ...masks.word_masks import words_mask
+from ...network.transformer.families import Family, patch_size
+from ...network.transformer.word_maps import ALL
+from ...prompts.prompt_edit import PromptEdit
+from ...refusal import Refusal
+from ..settings import INPUT_MASK, WORDS, WORDS_IN_MASK
 
 MASKS = (INPUT_MASK, WORDS, WORDS_IN_MASK)
 

@@ -1,13 +1,13 @@
 """Whether an inverted clip can be edited by a video model with the settings of Attention Blend Sampler."""
 
-from ..network.transformer.check import check_options, check_text
-from ..network.transformer.families import require_family
-from ..prompts.prompt_edit import PromptEdit
-from ..refusal import Refusal
-from ..source.source_check import check_model
-from ..source.source_run import SourceRun
+from ...network.transformer.check import check_options, check_text
+from ...network.transformer.families import require_family
+from ...prompts.prompt_edit import PromptEdit
+from ...refusal import Refusal
+from ...source.source_check import check_model
+from ...source.source_run import SourceRun
+from ..settings import CACHE, RECONSTRUCTION, BlendSettings
 from .coupled_check import check_prompts
-from .settings import CACHE, RECONSTRUCTION, BlendSettings
 
 HIGH_GUIDANCE = 4.0  # from which a small Wan that we trained lost 10 dB of the background
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..network.attention_layers import CROSS, SELF
-from .fusion import QK, fuse_cross, fuse_self
+from ...network.attention_layers import CROSS, SELF
+from ..fusion import QK, fuse_cross, fuse_self
 
 
 @dataclass

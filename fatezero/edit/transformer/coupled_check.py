@@ -2,11 +2,11 @@
 
 import torch
 
-from ..network.option_keys import TOKENS
-from ..network.transformer.check import check_options
-from ..network.transformer.families import require_family
-from ..prompts.prompt_edit import PromptEdit
-from ..refusal import Refusal, counted, shortened
+from ...network.option_keys import TOKENS
+from ...network.transformer.check import check_options
+from ...network.transformer.families import require_family
+from ...prompts.prompt_edit import PromptEdit
+from ...refusal import Refusal, counted, shortened
 
 LOW_NOISE_MODEL = "low noise model"  # the input's name on the node
 AREA = "the Conditioning (Set Area / Set Mask) node"
