@@ -12,7 +12,7 @@ from fatezero_pack.nodes import FateZeroExtension
 from sentences_in_code import template
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCALES, HELP = ROOT / "locales", ROOT / "web" / "docs"
+LOCALES, HELP, TEXTS = ROOT / "locales", ROOT / "web" / "docs", ROOT / "web" / "texts"
 SCHEMAS = [node.define_schema() for node in asyncio.run(FateZeroExtension().get_node_list())]
 NODES = {schema.node_id: schema for schema in SCHEMAS}
 LANGUAGES = sorted(folder.name for folder in LOCALES.iterdir() if folder.name != "en")
@@ -23,6 +23,10 @@ NAMES = re.compile(r"^(?:demo/.*|.*\.\w+|\d+|[a-z_]+\d*(?:10|12|14|16)?(?:le)?|\
 
 def translation(language, kind="nodeDefs"):
     return json.loads((LOCALES / language / f"{kind}.json").read_text(encoding="utf-8"))
+
+
+def texts_of(language):
+    return json.loads((TEXTS / f"{language}.json").read_text(encoding="utf-8"))
 
 
 def inputs(node):
@@ -114,8 +118,8 @@ def said():
 def test_sentences_are_translated_as_the_code_says_them(language, kind):
     """The place in "frame{1}" is the ending of the English plural, for which other languages have forms of their own,
     {0|fotograma|fotogramas}, or none. Whether the code still says an error, `test_translated_refusals.py` asks."""
-    sentences = translation(language, "main")["fatezero"][kind]
-    assert list(sentences) == list(translation("zh", "main")["fatezero"][kind])
+    sentences = texts_of(language)[kind]
+    assert list(sentences) == list(texts_of("zh")[kind])
     texts = said()
     for english, other in sentences.items():
         places = re.findall(r"\{\d\}", re.sub(r"\b(frame|step|image|picture)\{\d\}", "", english))
@@ -134,15 +138,15 @@ def test_sentences_name_inputs_as_the_nodes_do(language, kind):
         for name in inputs(node):
             label = english.get(node, {}).get("inputs", {}).get(name, {}).get("name", name)
             names.setdefault(label, set()).add(own[node]["inputs"][name]["name"])
-    for sentence, other in translation(language, "main")["fatezero"][kind].items():
+    for sentence, other in texts_of(language)[kind].items():
         quoted = {name for name in re.findall(r"(?<!\w)'([\w -]+)'", sentence) if name in names}
         assert [name for name in quoted if not any(label in other for label in names[name])] == [], other
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_notes_of_templates_are_translated_as_they_are_now(language):
-    notes = translation(language, "main")["fatezero"]["notes"]
-    assert list(notes) == list(translation("zh", "main")["fatezero"]["notes"])
+    notes = texts_of(language)["notes"]
+    assert list(notes) == list(texts_of("zh")["notes"])
     graphs = [json.loads(file.read_text(encoding="utf-8")) for file in (ROOT / "workflows").glob("*.json")]
     present = [node["widgets_values"][0] for graph in graphs for node in graph["nodes"] if "Note" in node["type"]]
     labels = labels_of(language)
@@ -155,8 +159,9 @@ def test_notes_of_templates_are_translated_as_they_are_now(language):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_what_the_page_says_is_translated(language):
     main = translation(language, "main")
+    assert set(main) == {"nodeCategories", "templateWorkflows"}  # ComfyUI sends all of this to everyone
     scripts = "".join(file.read_text(encoding="utf-8") for file in HELP.parent.glob("*.js"))
-    assert set(main["fatezero"]["texts"]) == set(re.findall(r'ownText\("([^"]*)"\)', scripts))
+    assert set(texts_of(language)["texts"]) == set(re.findall(r'ownText\("([^"]*)"\)', scripts))
     rooms = {part for schema in SCHEMAS for part in schema.category.split("/")}
     assert set(main["nodeCategories"]) == rooms and main["templateWorkflows"]["category"]["fatezero"]
 
@@ -197,8 +202,8 @@ def labels_of(language):
 @pytest.mark.parametrize("language", HELP_LANGUAGES)
 def test_help_pages_quote_what_nodes_say(language):
     """A row that begins with a quotation tells what to do about a sentence: it is quoted as the node shows it."""
-    main = translation(language, "main")["fatezero"]
-    sentences = " ".join([*main["reports"].values(), *main["errors"].values()])
+    said = texts_of(language)
+    sentences = " ".join([*said["reports"].values(), *said["errors"].values()])
     for page in HELP.glob(f"*/{language}.md"):
         for cell in re.findall(r'^\| *([«“"「][^|]*)', page.read_text(encoding="utf-8"), re.MULTILINE):
             quotations = re.findall(r'[«“"「](.+?)[»”"」]', cell)
@@ -218,7 +223,7 @@ def test_help_pages_say_as_much_as_the_english_one(language):
 def test_what_is_marked_is_shown_marked(language):
     """Markdown closes no mark between punctuation and a letter: *first (paper)*은 keeps its stars on the page."""
     texts = [page.read_text(encoding="utf-8") for page in HELP.glob(f"*/{language}.md")]
-    texts += translation(language, "main")["fatezero"]["notes"].values()
+    texts += texts_of(language)["notes"].values()
     marked = re.compile(r"(\w?)(?<!\*)(\*\*?)(?![\s*])([^*\n]+)(?<!\s)\2(?!\*)(\w?)")
     found = [match for text in texts for match in marked.finditer(text)]
     assert found

@@ -13,32 +13,34 @@ LANGUAGES = sorted(folder.name for folder in (ROOT / "locales").iterdir() if fol
 # The page's `api` and `app`, as much of them as the script asks for when it is loaded.
 PAGE = """
 import { readFileSync } from "node:fs";
-const [locales, wantedLanguage, reports] = JSON.parse(readFileSync(0, "utf8"));
-globalThis.api = {
-  addEventListener() {}, async queuePrompt() {}, async fetchApi() { return { json: () => locales }; },
-};
+const [locales, textsOfOurs, wantedLanguage, reports] = JSON.parse(readFileSync(0, "utf8"));
+globalThis.asked = [];
+const answer = async (url, content) => { asked.push(url); return { json: () => content }; };
+globalThis.api = { addEventListener() {}, async queuePrompt() {}, fetchApi: (url) => answer(url, locales) };
+globalThis.fetch = (url) => answer(url.pathname.split("/").slice(-2).join("/"), textsOfOurs);
 globalThis.app = {
   extensionManager: { setting: { get: () => wantedLanguage } },
   registerExtension(extension) { globalThis.extension = extension; },
 };
 """
 ASK = """
-await extension.setup();
-console.log(JSON.stringify(reports.map(translateReport)));
+const setUp = [extension.setup(), extension.beforeRegisterNodeDef({ prototype: {} }, { name: "FateZeroInvert" })];
+await Promise.all(setUp);
+console.log(JSON.stringify([reports.map(translateReport), asked]));
 """
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
 
 
 @pytest.fixture(scope="module")
-def on_page(tmp_path_factory):
-    """on_page(language, texts): the reports as the page shows them."""
+def page(tmp_path_factory):
+    """page(language, reports): the reports as the page shows them, and what it asked the server for."""
     script = (ROOT / "web" / "translate.js").read_text(encoding="utf-8")
     body = "\n".join(line for line in script.splitlines() if not line.startswith("import "))
     file = tmp_path_factory.mktemp("page") / "page.mjs"
     file.write_text(PAGE + body.replace("export function", "function") + ASK, encoding="utf-8")
 
-    def shown(language, texts):
+    def shown(language, reports):
         locales = {
             name: {
                 "nodeDefs": json.loads((ROOT / "locales" / name / "nodeDefs.json").read_text(encoding="utf-8")),
@@ -46,11 +48,23 @@ def on_page(tmp_path_factory):
             }
             for name in ("en", language)
         }
-        given = json.dumps([locales, language, texts])
+        texts = json.loads((ROOT / "web" / "texts" / f"{language}.json").read_text(encoding="utf-8"))
+        given = json.dumps([locales, texts, language, reports])
         ended = subprocess.run(["node", file], input=given, capture_output=True, text=True, check=True, timeout=60)
         return json.loads(ended.stdout)
 
     return shown
+
+
+@pytest.fixture
+def on_page(page):
+    """on_page(language, reports): the reports as the page shows them."""
+    return lambda language, reports: page(language, reports)[0]
+
+
+def test_each_file_is_asked_for_once(page):
+    """Though many nodes ask at the same time: ComfyUI's holds every language of every pack."""
+    assert page("ja", [])[1] == ["/i18n", "texts/ja.json"]
 
 
 @pytest.mark.parametrize(

@@ -55,17 +55,17 @@ EXCEPTIONS = {
 }
 
 
-def locale(language: str, kind: str) -> dict:
-    return json.loads((ROOT / "locales" / language / f"{kind}.json").read_text(encoding="utf-8"))
+def nodes_in(language: str) -> dict:
+    return json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
 
 
-SENTENCES = locale("zh", "main")["fatezero"]
+SENTENCES = json.loads((ROOT / "web" / "texts" / "zh.json").read_text(encoding="utf-8"))
 ENTRIES = [*SENTENCES["reports"], *SENTENCES["errors"]]
-NODES = locale("zh", "nodeDefs")
+NODES = nodes_in("zh")
 TITLES = {re.fullmatch(r".* \((.*)\)", node["display_name"])[1] for node in NODES.values()}
 TITLES |= {"DDIM Invert", "Inflate UNet"}  # short for the same
 LABELS = {
-    locale("en", "nodeDefs").get(node, {}).get("inputs", {}).get(name, {}).get("name", name)
+    nodes_in("en").get(node, {}).get("inputs", {}).get(name, {}).get("name", name)
     for node, texts in NODES.items()
     for name in texts.get("inputs", {})
 }

@@ -3,17 +3,22 @@ import { app } from "../../scripts/app.js";
 
 // ComfyUI translates the names of inputs and most tooltips by locales/<language>/nodeDefs.json, but neither the choices
 // of a combo nor the tooltips of the inputs that a preset brings. They stand in the same files and are put on here. What
-// nodes report, why they refuse, and the notes of templates are translated here, too, by locales/<language>/main.json.
-let language, plurals, nodeDefs, texts, notes, labels, choices, titles, patterns;
+// nodes report, why they refuse, and the notes of templates are translated here, too, by texts/<language>.json: ComfyUI
+// sends every page all languages of what lies in locales/, and these are the longest.
+let language, loading, plurals, nodeDefs, texts, notes, labels, choices, titles, patterns;
 
-async function load() {
+// Once for each language, however many nodes ask at the same time.
+function load() {
   const wanted = app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
-  if (wanted === language) return;
-  const { en, [wanted]: own = {} } = await (await api.fetchApi("/i18n")).json();
-  nodeDefs = own.nodeDefs ?? {};
-  texts = own.fatezero?.texts ?? {};
-  notes = own.fatezero?.notes ?? {};
-  patterns = Object.entries({ ...own.fatezero?.reports, ...own.fatezero?.errors })
+  if (wanted !== language) loading = read((language = wanted));
+  return loading;
+}
+
+async function read(wanted) {
+  const { en, own, ours } = await translations(wanted);
+  nodeDefs = own;
+  ({ texts, notes } = ours);
+  patterns = Object.entries({ ...ours.reports, ...ours.errors })
     .map(([english, other]) => ({ english, sentence: pattern(english), other }))
     .sort((one, next) => ownLetters(next.english) - ownLetters(one.english)); // the others might be found in them
   labels = new Map();
@@ -24,12 +29,20 @@ async function load() {
     const [, title, english] = /^(.*) \((.*)\)$/.exec(display_name) ?? [];
     titles.set(english, title);
     for (const [input, { name, options }] of Object.entries(inputs ?? {})) {
-      labels.set(en.nodeDefs?.[node]?.inputs?.[input]?.name ?? input, name);
+      labels.set(en[node]?.inputs?.[input]?.name ?? input, name);
       for (const [choice, shown] of Object.entries(options ?? {})) choices.set(choice, shown);
     }
   }
   plurals = new Intl.PluralRules(wanted);
-  language = wanted;
+}
+
+// What a language has of ours: en and own, the nodes' labels in English and in it; ours, what this script alone reads.
+async function translations(wanted) {
+  if (wanted === "en") return { en: {}, own: {}, ours: {} };
+  const { en = {}, [wanted]: own = {} } = await (await api.fetchApi("/i18n")).json();
+  if (!own.nodeCategories?.FateZero) return { en: {}, own: {}, ours: {} }; // a language that we do not have
+  const ours = await fetch(new URL(`./texts/${wanted}.json`, import.meta.url), { cache: "no-cache" });
+  return { en: en.nodeDefs ?? {}, own: own.nodeDefs, ours: await ours.json() };
 }
 
 // A sentence with places {0}, {1} ... as what recognises it.
