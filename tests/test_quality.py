@@ -12,6 +12,7 @@ from benchmarks.quality import measures, noise, report
 from benchmarks.quality.cases import HELD_OUT, TUNING, load_cases
 from benchmarks.quality.editor import Editor
 from benchmarks.quality.methods import ABLATIONS, CURVES, OURS, first_table
+from benchmarks.quality.motion import motion
 from benchmarks.quality.runs import clip_path
 from fatezero_pack.demo.world import Scene, Thing
 
@@ -74,7 +75,7 @@ def test_motion_follows_a_thing_that_turns():
     """A quarter turn: the right edge of the thing goes to its lower edge."""
     first = Scene("grass", (Thing("red", "square", 0.5, 0.5, 0.25),))
     second = replace(first, things=(replace(first.things[0], angle=math.pi / 2, x=0.6),))
-    places, visible = measures.motion(first, second, 128, 128)
+    places, visible = motion(first, second, 128, 128)
     right = places[64, 64 + 16]
     assert np.allclose(right, [64 + 12.8, 64 + 16], atol=1.1) and visible[64, 64 + 16]
 

@@ -24,6 +24,7 @@ from benchmarks.quality.methods import (
     main_table,
 )
 from benchmarks.quality.runs import clip_path
+from benchmarks.quality.steadiness import steadiness
 from benchmarks.quality.strength import monotone, strength, without
 from fatezero_pack.demo.model import WEIGHTS
 from fatezero_pack.demo.pixel_judge import color_labels
@@ -101,6 +102,32 @@ def test_flicker_of_a_drawn_clip_is_nothing_in_the_large_size_too():
     case = replace(BY_NAME["24_frames_1a"].at_detail(2), frames=24)
     short = replace(case, frames=3, paths=((0.03, 0.0, 0.02),))
     assert 255 * measures.flicker(short, short.clip(short.target)) < 1.5
+
+
+@pytest.mark.parametrize("detail", [1, 2])
+def test_a_drawn_thing_keeps_its_size_and_shape(detail):
+    """Up to the pixels of its edge; one that is larger in a frame does not, nor one that is another shape there."""
+    case = replace(BY_NAME["shape_1a"], frames=3).at_detail(detail)
+    drawn = case.clip(case.target)
+    steady = steadiness(case, drawn)
+    assert steady["area_change"] < 1.5 and steady["outline_change"] < 5
+    (thing,) = case.target.things
+    for other, area in ((replace(thing, r=1.2 * thing.r), 1.44), (replace(thing, shape="cross"), None)):
+        clip = drawn.clone()
+        clip[1] = case.clip(replace(case.target, things=(other,)))[1]
+        values = steadiness(case, clip)
+        assert values["outline_change"] > 20
+        if area is not None:
+            areas = [1, area, 1]
+            assert values["area_change"] == pytest.approx(100 * np.std(areas) / np.mean(areas), abs=1.5)
+
+
+def test_what_is_not_there_or_alone_has_no_steadiness():
+    case = replace(BY_NAME["shape_1a"], frames=3)
+    missing = case.clip(replace(case.target, things=()))
+    assert all(math.isnan(value) for value in steadiness(case, missing).values())
+    one = replace(case, frames=1)
+    assert all(math.isnan(value) for value in steadiness(one, one.clip(one.target)).values())
 
 
 def test_strength_is_one_as_drawn_and_nothing_without_the_word():

@@ -19,6 +19,8 @@ COLUMNS = {
     "perceptual": ("perceptual whole", 3),
     "difference_error": ("difference error", 2),
     "flicker": ("flicker", 2),
+    "area_change": ("area change", 1),
+    "outline_change": ("outline change", 1),
     "tem_con": ("Tem-Con %", 1),
     "frame_acc": ("Frame-Acc %", 0),
     "time": ("time", 1),

@@ -106,19 +106,24 @@ def alike(case: Case, index: int) -> bool:
 
 
 def overlap(place: Place, others: list[Place], labels: np.ndarray) -> float:
-    """Intersection over union of the place and of its thing's colour; of two things of one colour, each has the pixels
-    that are nearer to it. labels: as of `color_labels`."""
+    """Intersection over union of the place and of its thing's colour. labels: as of `color_labels`."""
+    shown = shown_as(place, others, labels)
+    return float((shown & place.mask).sum() / (shown | place.mask).sum())
+
+
+def shown_as(place: Place, others: list[Place], labels: np.ndarray) -> np.ndarray:
+    """Where a thing's colour is, bool [H, W]; of two things of one colour, each has the pixels nearest to it."""
     thing, (height, width) = place.thing, labels.shape
     rows, columns = np.mgrid[0:height, 0:width] + 0.5
 
     def away(other: world.Thing) -> np.ndarray:
         return np.hypot(columns - other.x * width, rows - other.y * height) / (other.r * height)
 
-    colored = labels == list(world.COLORS).index(thing.color)
+    shown = labels == list(world.COLORS).index(thing.color)
     for other in others:
         if other is not place and other.thing.color == thing.color:
-            colored &= away(thing) <= away(other.thing)
-    return float((colored & place.mask).sum() / (colored | place.mask).sum())
+            shown &= away(thing) <= away(other.thing)
+    return shown
 
 
 def stands(place: Place, iou: float, maps: Maps, style: str) -> bool:

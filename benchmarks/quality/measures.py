@@ -14,9 +14,11 @@ from fatezero_pack.fatezero.report import metrics
 from .cases import Case
 from .judge.network import Judge, Reading, perceptual_distance
 from .located import LOCATED, located
+from .motion import motion
+from .steadiness import STEADINESS, steadiness
 from .strength import STRENGTH, strength
 
-VERSION = 1  # raise it when a measure changes, so that earlier figures are not taken for new ones
+VERSION = 2  # raise it when a measure changes, so that earlier figures are not taken for new ones
 # name: (what it is, unit, whether more is better)
 MEASURES = {
     "psnr_inside": ("PSNR to the truth inside the edited thing, -10 log10 mean (clip - truth)²", "dB", True),
@@ -49,7 +51,7 @@ MEASURES = {
         True,
     ),
 }
-EVERY_MEASURE = {**MEASURES, **LOCATED, **STRENGTH}
+EVERY_MEASURE = {**MEASURES, **LOCATED, **STEADINESS, **STRENGTH}
 
 
 def measure(case: Case, clip: torch.Tensor, truth: torch.Tensor, judge: Judge) -> dict[str, float]:
@@ -60,7 +62,8 @@ def measure(case: Case, clip: torch.Tensor, truth: torch.Tensor, judge: Judge) -
     detail = min(case.height, case.width) // world.SIZE  # the judge knows pictures of the world's own size
     small = replace(case, height=case.height // detail, width=case.width // detail)
     clip, truth = (reduced(images, detail) for images in (clip, truth))
-    return {**pixels, **judged_measures(small, clip, truth, judge), **located(small, clip, judge), "strength": math.nan}
+    judged = judged_measures(small, clip, truth, judge)
+    return {**pixels, **judged, **located(small, clip, judge), **steadiness(small, clip), "strength": math.nan}
 
 
 def reduced(images: torch.Tensor, detail: int) -> torch.Tensor:
@@ -149,44 +152,3 @@ def flicker(case: Case, clip: torch.Tensor) -> float:
         moved = cv2.remap(following.numpy(), places[..., 0], places[..., 1], cv2.INTER_LINEAR)
         differences.append(np.abs(moved - now.numpy()).mean(axis=2)[visible].mean())
     return float(np.mean(differences))
-
-
-def motion(first: world.Scene, second: world.Scene, height: int, width: int):
-    """Where each pixel of a frame lies in the next one, (x, y) float32 [H, W, 2], and where that can be seen in both,
-    bool [H, W]: inside the frame, on the same thing or on the ground, two pixels from any edge."""
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    drift = ground_place(second, height, width) - ground_place(first, height, width)
-    places = np.stack([columns - drift, rows], axis=2)
-    labels, following_labels = (thing_labels(scene, height, width) for scene in (first, second))
-    for index, (thing, moved) in enumerate(zip(first.things, second.things), start=1):
-        turn = moved.angle - thing.angle
-        x, y = columns + 0.5 - thing.x * width, rows + 0.5 - thing.y * height
-        turned = np.stack(
-            [
-                np.cos(turn) * x - np.sin(turn) * y + moved.x * width - 0.5,
-                np.sin(turn) * x + np.cos(turn) * y + moved.y * height - 0.5,
-            ],
-            axis=2,
-        )
-        places[labels == index] = turned[labels == index]
-    near = np.clip(np.round(places), 0, [width - 1, height - 1]).astype(int)
-    visible = following_labels[near[..., 1], near[..., 0]] == labels
-    visible &= (labels >= 0) & ((places >= 0) & (places <= [width - 1, height - 1])).all(axis=2)
-    return places.astype(np.float32), visible
-
-
-def ground_place(scene: world.Scene, height: int, width: int) -> float:
-    """How far a frame's ground has moved to the left, in pixels; see `world.ground_image` and `world.render`."""
-    detail = min(height, width) // world.SIZE
-    drawn = detail if detail < 2 else 2 * detail  # pixels per unit in which it is drawn, and reduced from twice SIZE on
-    return int(round(scene.shift * drawn)) % (32 * drawn) * detail / drawn
-
-
-def thing_labels(scene: world.Scene, height: int, width: int) -> np.ndarray:
-    """Which thing each pixel shows: 1, 2, ... for things, 0 for the ground, -1 within two pixels of an edge."""
-    labels = np.zeros((height, width), np.int16)
-    for index, thing in enumerate(scene.things, start=1):
-        labels[world.thing_mask(thing, height, width) > 0.5] = index
-    kernel = np.ones((5, 5), np.uint8)
-    edges = cv2.dilate(labels, kernel) != cv2.erode(labels, kernel)
-    return np.where(edges, -1, labels)

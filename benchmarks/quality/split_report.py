@@ -26,6 +26,8 @@ SHOWN = (
     "perceptual",
     "difference_error",
     "flicker",
+    "area_change",
+    "outline_change",
 )
 PRICE = [(OURS.name, DDIM_MASKED.name), ("fused outside the words' mask", "fused everywhere")]
 BY_KIND = ("located", "psnr_inside", "psnr_outside")
@@ -63,36 +65,34 @@ def text_of(section: dict) -> str:
     figures = {case: rows for case, rows in edits.items() if case not in reweighted}
     made = {row for rows in figures.values() for row in rows}
     rows = [method.name for method in main_table() if method.name in made]
+    shown = [name for name in SHOWN if any(column(figures, row, name) for row in made)]
     text = [
         f"{section['date']}, on: {machine_in_words(section['machine'])}. {STEPS} steps, guidance {GUIDANCE}; clips of "
         f"8 frames cut to {section['frames']}, but for things that cross or leave. ± is the 95 % interval of a mean "
         "over cases (Student's t).",
         "",
-        glossary(SHOWN),
+        glossary(shown),
         "",
-        means(figures, rows, SHOWN),
+        means(figures, rows, shown),
         "",
         "Differences over the cases that both rows have; bold where the interval excludes zero:",
         "",
-        differences(figures, [(OURS.name, row) for row in rows if row != OURS.name], SHOWN),
+        differences(figures, [(OURS.name, row) for row in rows if row != OURS.name], shown),
     ]
     for measure in BY_KIND:
         text += ["", f"{COLUMNS[measure][0]} by kind:", "", by_kind(figures, rows, kinds, measure)]
     if reweighted:
         text += ["", "Words re-weighted:", "", reweighting(reweighted)]
     presets = {case.name: case.preset for case in load_cases(HARD_LIST)}
-    text += [
-        "",
-        "Is fusion worth its price? Against the latent mask alone, and the paper's Fig. 9, preset by preset:",
-        "",
-    ]
-    text += [differences_within(figures, presets, PRICE, SHOWN)]
+    if any(set(pair) <= made for pair in PRICE):
+        title = "Is fusion worth its price? Against the latent mask alone, and the paper's Fig. 9, preset by preset:"
+        text += ["", title, "", differences_within(figures, presets, PRICE, shown)]
     for title, methods in ABLATIONS.items():
         names = [method.name for method in methods if method.name in made]
         ours = next((name for name in names if name.endswith(": ours")), OURS.name)
         pairs = [(name, ours) for name in names if name != ours]
         if pairs:
-            text += ["", f"**{title}**", "", differences(figures, pairs, SHOWN)]
+            text += ["", f"**{title}**", "", differences(figures, pairs, shown)]
     return "\n".join(text)
 
 
