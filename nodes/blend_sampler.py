@@ -3,6 +3,7 @@
 from functools import partial
 
 from ..fatezero.compat import io, schema, show_text
+from ..fatezero.edit.idle_settings import idle_guidance
 from ..fatezero.edit.sampling import sample_edit
 from ..fatezero.edit.transformer.coupled_sampling import CoupledSettings, price
 from ..fatezero.edit.transformer.video_check import check_video_edit, guidance_note, notes_without_effect
@@ -90,7 +91,7 @@ class AttentionBlendSampler(io.ComfyNode):
                 check_embedding(model, embedding, f"'{name}'")
         refuse_merging(model)
         settings = read_settings(source, edit, preset, **options)
-        voice = Voice(NODE, partial(show_text, cls), notes_on(settings, preset))
+        voice = Voice(NODE, partial(show_text, cls), [*notes_on(settings, preset), *idle_guidance(cfg, cfg_until)])
         samples = sample_edit(
             model,
             source,
@@ -111,7 +112,7 @@ def _edit_video(node, model, source, edit, positive, negative, cfg, preset, opti
     settings = read_settings(source, edit, preset, **options)
     check_video_edit(model, source, edit, settings, positive, negative)
     settings = on_latent_frames(settings, source)
-    voice = Voice(NODE, partial(show_text, node), notes_on(settings, preset))
+    voice = Voice(NODE, partial(show_text, node), [*notes_on(settings, preset), *idle_guidance(cfg, guided.end)])
     shape = as_video(source.trajectory[0]).shape
     rows = price(model, shape, CoupledSettings(), source.steps, cfg)
     voice.tell("\n".join(filter(None, [rows, guidance_note(cfg), *notes_without_effect(settings)])))

@@ -6,9 +6,9 @@ from ..fatezero.compat import io, schema, ui
 from ..fatezero.network.option_keys import TOKENS
 from ..fatezero.prompts.alignment import AUTO, MODES
 from ..fatezero.prompts.meaning import lean_towards
-from ..fatezero.prompts.prompt_edit import ATTENTION, MEANING, make_prompt_edit
+from ..fatezero.prompts.prompt_edit import make_prompt_edit
 from ..fatezero.prompts.tokens import PromptTokens, tokenize_prompt
-from ..fatezero.prompts.word_fields import read_factors
+from ..fatezero.prompts.word_fields import ATTENTION, MEANING, read_factors
 from ..fatezero.refusal import Refusal
 from .shared.checked import checked
 from .shared.foresight import look_ahead

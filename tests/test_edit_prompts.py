@@ -13,6 +13,7 @@ import torch
 from costs import lines_run, seconds
 from fatezero_pack.fatezero.prompts.prompt_edit import PromptEdit, make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.prompts.word_fields import MEANING
 from fatezero_pack.nodes.edit_prompts import EditPrompts
 
 SD1 = comfy.sd1_clip.SD1Tokenizer()
@@ -196,7 +197,7 @@ def test_long_prompts_make_short_tables():
         (
             "a jeep",
             "sketch of a jeep",
-            "No source word is masked; to edit only a part, name its source words in 'mask words'.",
+            "No source word is masked; to edit only a part, name its source words in 'mask words' or draw a mask.",
         ),
         (
             "a spiderman",
@@ -212,6 +213,13 @@ def test_long_prompts_make_short_tables():
 )
 def test_notes(source, target, note):
     assert f"! {note}" in str(edit_of(source, target)).splitlines()
+
+
+@pytest.mark.parametrize("emphasis, is_told", [("", True), ("red:1", True), ("red:3", False)])
+def test_a_way_for_emphasis_to_act_is_told_where_there_is_none(emphasis, is_told):
+    table = edit_of("a red jeep", "a red car", emphasis=emphasis, emphasis_acts_on=MEANING).summary()
+    assert ("! 'emphasis acts on' has no effect" in table) == is_told
+    assert "'emphasis acts on'" not in edit_of("a red jeep", "a red car", emphasis=emphasis).summary()
 
 
 def test_an_ordinary_edit_has_no_notes():

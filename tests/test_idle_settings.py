@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fatezero_pack.fatezero.edit.idle_settings import idle_coupled_settings, idle_models, idle_settings
+from fatezero_pack.fatezero.edit.idle_settings import idle_coupled_settings, idle_guidance, idle_models, idle_settings
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, NO_MASK, WORDS
 from fatezero_pack.fatezero.edit.transformer.coupled_mask import MaskSettings
@@ -85,3 +85,8 @@ def test_notes_stand_above_every_text_but_not_in_the_report():
     for text in ("begun", "done"):
         voice.tell(text)
     assert shown == ["! a note\nbegun", "! a note\ndone"] and voice.text == "done"
+
+
+def test_a_limit_of_the_guidance_without_guidance_is_told():
+    assert idle_guidance(1.0, 0.8) == ["! 'cfg until' has no effect, since 'cfg' is 1, which is no guidance"]
+    assert not idle_guidance(1.0, 1.0) and not idle_guidance(4.0, 0.8)

@@ -8,9 +8,9 @@ from fatezero_pack.demo.model import load_demo_model
 from fatezero_pack.fatezero.edit.fusion import cross_weights
 from fatezero_pack.fatezero.edit.settings import BlendSettings
 from fatezero_pack.fatezero.prompts.meaning import lean_towards, text_without
-from fatezero_pack.fatezero.prompts.prompt_edit import ATTENTION, MEANING
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.prompts.window import Window
+from fatezero_pack.fatezero.prompts.word_fields import ATTENTION, MEANING
 from fatezero_pack.fatezero.report.diagnosis import _of_the_emphasis
 from fatezero_pack.nodes.edit_prompts import EditPrompts
 

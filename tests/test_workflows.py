@@ -165,8 +165,11 @@ def test_the_adding_demo_adds_where_something_is_painted_alone(server):
     prompt = shortened(shipped(server, "demo_add_where_you_paint"), frames=2, steps=10)
     (painter,) = nodes(prompt, "Painter")
     save = next(node for node in nodes(prompt, "FateZeroVideoSave") if "compare_with" in prompt[node]["inputs"])
-    before, after = before_and_after(server, completed(server, prompt), save)
+    run = completed(server, prompt)
+    before, after = before_and_after(server, run, save)
     assert np.abs(before - after).mean() < 12
+    shown = run.outputs[prompt[painter]["inputs"]["image"][0]]["images"][0]
+    assert shown["filename"].endswith(".png")  # the page paints on what that node shows, and on a film it cannot
     paint = np.zeros((128, 128, 4), np.uint8)
     cv2.circle(paint, (106, 23), 19, (255, 255, 255, 255), -1)
     name = server.upload("paint.png", cv2.imencode(".png", paint)[1].tobytes(), "")

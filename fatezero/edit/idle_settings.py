@@ -24,6 +24,13 @@ def idle_settings(settings: BlendSettings, usual: BlendSettings) -> list[str]:
     return notes
 
 
+def idle_guidance(cfg: float, cfg_until: float) -> list[str]:
+    """Of Attention Blend Sampler, whose 'cfg' is 1 without guidance."""
+    if cfg != 1 or cfg_until == 1:
+        return []
+    return ["! 'cfg until' has no effect, since 'cfg' is 1, which is no guidance"]
+
+
 def idle_coupled_settings(
     settings: CoupledSettings, where: MaskSettings, mask: torch.Tensor | None = None
 ) -> list[str]:

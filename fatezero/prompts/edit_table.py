@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .alignment import KEPT, NEW, REMOVED, SWAPPED, Row
 from .tokens import PromptTokens, Word
+from .word_fields import ATTENTION
 from .wording import wording_notes
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _on_the_mask(edit: PromptEdit) -> list[str]:
     """An edit that changes words of which none can be masked."""
     if edit.source_mask_tokens or not any(_changed(edit)):
         return []
-    return ["No source word is masked; to edit only a part, name its source words in 'mask words'."]
+    return ["No source word is masked; to edit only a part, name its source words in 'mask words' or draw a mask."]
 
 
 def _on_marks(edit: PromptEdit) -> list[str]:
@@ -147,7 +148,9 @@ def _letters(word: Word) -> str:
 
 
 def _on_emphasis(edit: PromptEdit) -> list[str]:
-    """Emphasis that acts in a part of the steps only."""
+    """Emphasis that acts in a part of the steps only, or a choice of how it acts where there is none."""
+    if edit.emphasis_acts_on != ATTENTION and bool((edit.emphasis == 1).all()):
+        return ["'emphasis acts on' has no effect, since no word in 'emphasis' has a factor other than 1."]
     emphasised = [word for word in edit.target.words if edit.attention_emphasis[word.indices[0]] != 1]
     return [
         f"The emphasis of '{word.text}' acts only in its window: {_steps(window)}."

@@ -9,9 +9,7 @@ from ..readable import readable
 from .alignment import AUTO, KEPT, NEW, Row, align
 from .edit_table import edit_table
 from .tokens import PromptTokens
-from .word_fields import find_words, read_factors, read_windows
-
-ATTENTION, MEANING = "attention of the word", "meaning of the prompt"
+from .word_fields import ATTENTION, find_words, read_factors, read_windows
 
 
 @readable
