@@ -21,7 +21,7 @@ from ..fatezero.edit.transformer.coupled_sampling import (
 from ..fatezero.edit.transformer.video_check import guidance_note
 from ..fatezero.masks.clip_look import SIGMA
 from ..fatezero.network.trained_size import size_note
-from ..fatezero.network.transformer.check import check_options, check_text, check_video_latent
+from ..fatezero.network.transformer.check import check_options, check_text, check_video_latent, refuse_lazycache
 from ..fatezero.network.transformer.families import Family, require_family
 from ..fatezero.network.transformer.two_models import pair_note
 from ..fatezero.network.transformer.word_maps import ALL, PARTS
@@ -212,6 +212,7 @@ def _check(model, low_noise_model, edit, source, positive, negative, latent) -> 
     check_prompts(edit, source, positive, negative)
     check_text(model, positive[0][0], "positive")
     check_options(model)
+    refuse_lazycache(model)
     if low_noise_model is not None:
         check_pair(model, low_noise_model)
     return family, samples

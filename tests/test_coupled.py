@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fatezero_pack.fatezero.edit.settings import WORDS, WORDS_IN_MASK
+from fatezero_pack.fatezero.edit.transformer.coupled_fusion import CoupledFusion
 from fatezero_pack.fatezero.edit.transformer.coupled_mask import MaskSettings, coupled_mask, words_of_latent
 from fatezero_pack.fatezero.edit.transformer.coupled_sampling import (
     CoupledGuider,
@@ -179,6 +180,24 @@ def test_guidance_takes_the_negative_in(edit):
 def test_drift_frees_the_end(edit, latent):
     assert difference(edit(SOURCE, drift=0.5), latent) > 1e-3
     assert torch.isfinite(edit(drift=0.5)).all()
+
+
+@pytest.mark.parametrize("cfg", [1.0, 2.0])
+def test_one_layer_is_held_however_little_memory_is_free(model, edit, monkeypatch, cfg):
+    """ComfyUI would split the call; the source's row would then show all layers before the edit's row reads one."""
+    settings = {"cfg": cfg, "cross_until": 1.0, "self_until": 1.0}
+    expected, held = edit(**settings), []
+    attend = CoupledFusion.attend
+
+    def watched(self, *args):
+        output = attend(self, *args)
+        held.append(len({block for _, block in self.shown}))
+        return output
+
+    monkeypatch.setattr(CoupledFusion, "attend", watched)
+    monkeypatch.setattr(model.model, "memory_required", lambda shape, cond_shapes={}: 1e30 if shape[0] > 1 else 1)
+    assert difference(edit(**settings), expected) < 1e-6
+    assert max(held) == 1
 
 
 def test_nothing_is_left_on_the_model_after_success_error_and_cancel(model, edit):

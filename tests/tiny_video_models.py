@@ -14,7 +14,8 @@ WIDTH = 48  # of a text token
 WORDS = "a red blue circle square on green grass white snow the in and cat dog"
 
 
-def wan(model_type="t2v", **changes):
+def wan(model_type="t2v", kind=None, **changes):
+    """A ModelPatcher; kind: of ComfyUI's supported_models, None for text or image to video."""
     config = {
         "image_model": "wan2.1",
         "model_type": model_type,
@@ -31,7 +32,8 @@ def wan(model_type="t2v", **changes):
         "cross_attn_norm": True,
         **changes,
     }
-    kind = comfy.supported_models.WAN21_I2V if model_type == "i2v" else comfy.supported_models.WAN21_T2V
+    is_image = model_type == "i2v"
+    kind = kind or (comfy.supported_models.WAN21_I2V if is_image else comfy.supported_models.WAN21_T2V)
     return _patcher(kind(config))
 
 

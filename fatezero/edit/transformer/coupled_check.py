@@ -3,7 +3,7 @@
 import torch
 
 from ...network.option_keys import TOKENS
-from ...network.transformer.check import check_options
+from ...network.transformer.check import check_options, refuse_lazycache
 from ...network.transformer.families import require_family
 from ...prompts.prompt_edit import PromptEdit
 from ...refusal import Refusal, counted, shortened
@@ -85,3 +85,4 @@ def check_pair(model, low_noise_model) -> None:
             "connect the two models of one Wan 2.2, or nothing."
         )
     check_options(low_noise_model, LOW_NOISE_MODEL)
+    refuse_lazycache(low_noise_model, LOW_NOISE_MODEL)

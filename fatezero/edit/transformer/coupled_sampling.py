@@ -17,7 +17,7 @@ from comfy.patcher_extension import WrappersMP
 from ...network.model_call import Conds
 from ...network.option_keys import JOINED, wrap_run
 from ...network.transformer.families import Family, hidden_width, patch_size
-from ...network.transformer.row_by_row import install
+from ...network.transformer.row_by_row import RowsTogether, install
 from ...prompts.prompt_edit import PromptEdit
 from ...prompts.window import Window
 from ...refusal import Refusal, counted
@@ -102,7 +102,8 @@ class CoupledGuider(comfy.samplers.CFGGuider):
         wrap_run(options, WrappersMP.APPLY_MODEL, JOINED, partial(feed_row, source[0]["uuid"], self.source_latent))
         model_options = {**model_options, "transformer_options": options}
         conds = [positive, negative, source]
-        denoised = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options)
+        rows = RowsTogether(self.inner_model)
+        denoised = comfy.samplers.calc_cond_batch(rows, conds, x, timestep, model_options)
         self.fusion.shown.clear()
         self.source_denoised = denoised[2]
         edit, rest = self._before_guidance(denoised[:2], conds[:2], x, timestep, model_options)

@@ -1,6 +1,6 @@
 """Whether an inverted clip can be edited by a video model with the settings of Attention Blend Sampler."""
 
-from ...network.transformer.check import check_options, check_text
+from ...network.transformer.check import check_options, check_text, refuse_lazycache
 from ...network.transformer.families import require_family
 from ...prompts.prompt_edit import PromptEdit
 from ...refusal import Refusal
@@ -16,6 +16,7 @@ def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: Blend
     """Refuses what does not fit together, and settings that only UNets know."""
     require_family(model)
     check_options(model)
+    refuse_lazycache(model)
     check_model(model, source)
     check_prompts(edit, source.conditioning, positive, negative)
     check_text(model, positive[0][0], "positive")

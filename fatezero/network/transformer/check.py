@@ -6,6 +6,7 @@ from ...refusal import Refusal
 from .families import text_width
 
 SKIPPERS = "rel_l1_thresh"  # TeaCache's mark: it keeps its memory on the model itself
+LAZYCACHE = "lazycache"  # answers for a whole step, in which the clip's own row is then not asked
 
 
 def check_video_latent(model, samples: torch.Tensor) -> None:
@@ -40,3 +41,9 @@ def check_options(model, name: str = "model") -> None:
         raise Refusal(f"'{name}' has TeaCache, which skips steps by the last clip; remove it.")
     if "context_handler" in model.model_options:
         raise Refusal(f"'{name}' has context windows, which this node cannot follow; remove them or load fewer frames.")
+
+
+def refuse_lazycache(model, name: str = "model") -> None:
+    """Refuses, for an edit, a ModelPatcher by which steps of the clip's row are skipped with the edit's."""
+    if any(LAZYCACHE in held for held in model.wrappers.values()):
+        raise Refusal(f"'{name}' has LazyCache, which skips whole steps, also the clip's; use EasyCache, or remove it.")

@@ -101,6 +101,25 @@ class AttentionHook:
         return self.attend(kind, block.index, block.row, query, key, value, attention, mask)
 
 
+class RowsTogether:
+    """A model whose rows ComfyUI puts into one call, however little memory is free.
+
+    It would split them where it takes them to run side by side. Then every layer of the source's row would have to be
+    held until the edit's call; in one call it is one layer, since our blocks take the rows one after another.
+    """
+
+    def __init__(self, model):
+        """model: ComfyUI's BaseModel."""
+        self._model = model
+
+    def __getattr__(self, name: str):
+        return getattr(self._model, name)
+
+    def memory_required(self, *args, **named) -> float:
+        """Bytes of a call, as ComfyUI asks before it decides how many rows go into one."""
+        return 0.0
+
+
 def _row(value: Any, place: int, rows: int, batch: int) -> Any:
     """A row's part of what a block is given: tensors with an entry for each of the batch are cut."""
     if isinstance(value, torch.Tensor) and value.ndim and len(value) == batch and rows > 1:
