@@ -1,0 +1,143 @@
+"""Whether *fast* is as good as 20 steps for each kind of edit, on clips that nothing was chosen on.
+
+`python -m benchmarks.studies.fast_by_kind [--report]`, with COMFYUI_PATH set. Draws CASES edits for each preset from
+one seed, edits them in 20 steps, which are as good as 50 (`rows.py`), and by *fast*, and writes fast_by_kind.json and
+the section of ../RESULTS.md. Clips are kept where `dev.py quality` keeps its own, so that a stopped run goes on.
+
+*Fast* holds for a kind where the 95 % interval of the difference lies above -LOSS for every measure.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from ..cost.report import machine, machine_in_words
+from ..quality.cases import TUNING, Case, case_from
+from ..quality.draw_hard_cases import draw_entries
+from ..quality.figure_tables import COLUMNS, Figures, as_table, difference, paired
+from ..quality.intervals import interval
+from ..quality.methods import Method
+from ..quality.report import replace_section, without_nan
+from ..quality.runs import make_clips, read_figures
+from .rows import PAGE, fast, ours
+
+SEED, CASES, FRAMES = 20261126, 24, 2
+# What each preset is for; the kinds of the quality benchmark's second list, in turn.
+KINDS = {
+    "attribute": ("colour", "pair of one shape", "adjective"),
+    "shape": ("shape", "colour and shape"),
+    "background": ("background",),
+    "style": ("style",),
+    "remove": ("removal",),
+    "add": ("addition",),
+    "enhance": ("re-weighting",),
+}
+LONG, FAST = ours(20), fast(10)
+# The loss that a person would hardly see: of points, dB and levels.
+LOSS = {
+    "located": 10.0,
+    "success": 10.0,
+    "psnr_inside": 0.5,
+    "psnr_outside": 0.5,
+    "perceptual": 0.02,
+    "flicker": 0.2,
+    "strength": 0.05,
+}
+LESS_IS_BETTER = ("perceptual", "flicker")
+HEADINGS = {**{name: heading for name, (heading, _) in COLUMNS.items()}, "strength": "strength of the word"}
+FIGURES = Path(__file__).with_name("fast_by_kind.json")
+SECTION, WRITER = "fast by kind", "benchmarks.studies.fast_by_kind"
+
+
+def draw(preset: str) -> list[Case]:
+    """CASES edits of a preset: squares of 128x128, words to re-weight by -1 and 3."""
+    rng, cases, number = np.random.default_rng([SEED, list(KINDS).index(preset)]), [], 0
+    while len(cases) < CASES:
+        kind = KINDS[preset][number % len(KINDS[preset])]
+        number += 1
+        for entry in draw_entries(rng, kind, 2 * (number // 2) if kind.startswith("pair") else number):
+            if entry.get("weight") == 1.0:
+                continue
+            entry |= {"preset": preset, "frames": FRAMES, "height": 128, "width": 128}
+            name = f"fast_{preset}_{len(cases) + 1}"
+            cases.append(case_from({"name": name, "kind": kind, "half": TUNING, "seed": number, **entry}))
+    return cases
+
+
+def every_case() -> list[Case]:
+    """One of each preset, then the second of each ..."""
+    return [case for cases in zip(*map(draw, KINDS)) for case in cases]
+
+
+def for_case(method: Method, case: Case) -> Method:
+    """The method, told where the new thing goes if one is added, as the preset asks for."""
+    return replace(method, given_place=case.preset == "add")
+
+
+def read_all(cases: list[Case]) -> Figures:
+    """What is there of all figures; "strength" is turned over where a word is made weaker."""
+    found: Figures = {}
+    for case in cases:
+        for method in (LONG, FAST):
+            figures = read_figures(case, for_case(method, case))
+            if figures is not None:
+                sign = -1 if case.weight < 0 else 1
+                kept = {name: figures[name] * (sign if name == "strength" else 1) for name in (*LOSS, "rows")}
+                kept["rows"] /= case.frames
+                found.setdefault(case.name, {})[method.name] = {name: float(f"{v:.5g}") for name, v in kept.items()}
+    return found
+
+
+def verdict(differences: dict[str, list[float]]) -> str:
+    """Whether *fast* holds, by the differences of each measure: or what is worse, and what is not excluded."""
+    worse, open_ = [], []
+    for name, values in differences.items():
+        mean, half_width = interval(values)
+        if not values or mean != mean:
+            continue
+        gain = -mean if name in LESS_IS_BETTER else mean
+        if gain + half_width < 0:
+            worse.append(HEADINGS[name])
+        elif not gain - half_width > -LOSS[name]:
+            open_.append(HEADINGS[name])
+    parts = [f"worse: {', '.join(worse)}"] if worse else []
+    parts += [f"a loss is not excluded: {', '.join(open_)}"] if open_ else []
+    return "; ".join(parts) or "holds"
+
+
+def text_of(section: dict) -> str:
+    """The section of RESULTS.md, of what fast_by_kind.json holds."""
+    losses = ", ".join(f"{HEADINGS[name]} {loss:g}" for name, loss in LOSS.items())
+    intro = (
+        f"`python -m {WRITER}`, {section['date']}, on: {machine_in_words(section['machine'])}. Newly drawn edits, on "
+        f"which nothing was chosen; small demo model, {FRAMES} frames of 128x128. Each line: *{FAST.name}* minus "
+        f"{LONG.name}, ± the 95 % interval of the mean over clips; bold where it excludes zero. *Holds*: the interval "
+        f"excludes a loss of more than {losses}. Strength: of a word by 3, and by -1 turned over. "
+        "*Add* is given the place."
+    )
+    lines = [["preset", "clips", *(HEADINGS[name] for name in LOSS), "in words"]]
+    for preset in KINDS:
+        figures = {name: rows for name, rows in section["cases"].items() if name.startswith(f"fast_{preset}_")}
+        found = {name: paired(figures, FAST.name, LONG.name, name) for name in LOSS}
+        cells = [difference(values, 2 if name == "strength" else COLUMNS[name][1]) for name, values in found.items()]
+        lines.append([preset, str(max(map(len, found.values()))), *cells, verdict(found)])
+    return f"{intro}\n\n{as_table(lines)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--report", action="store_true", help="make nothing, and report what earlier runs have made")
+    options, cases = parser.parse_args(), every_case()
+    if not options.report:
+        make_clips([(case, for_case(method, case)) for case in cases for method in (LONG, FAST)], 1)
+    section = without_nan({"date": date.today().isoformat(), "machine": machine(), "cases": read_all(cases)})
+    FIGURES.write_text(json.dumps(section, indent=1) + "\n", encoding="utf-8")
+    replace_section(PAGE, SECTION, text_of(section), WRITER)
+
+
+if __name__ == "__main__":
+    main()
