@@ -6,10 +6,10 @@ from functools import lru_cache
 
 import pytest
 
-from benchmarks.cost import figures, memory, report
+from benchmarks.cost import figures, kernels, memory, report
 from benchmarks.cost.__main__ import measure
 from benchmarks.cost.figures import BYTES, RATIO, Figure
-from benchmarks.cost.runs import ClipRuns
+from benchmarks.cost.runs import ClipRuns, random_model
 from benchmarks.cost.sizes import SD15, TINIEST, TINY, UNETS, Size, plan_for
 from benchmarks.cost.timing import in_turn, ratio
 from oracles.stored_maps import map_store_bytes
@@ -169,3 +169,26 @@ def test_every_plan_has_the_named_lengths_and_a_gpu_gets_the_real_size(on_gpu, s
     assert all(size.unet in UNETS for size in (plan.clip, plan.maps, plan.profile, *plan.joined, *plan.cached))
     if on_gpu:
         assert {plan.clip.unet, plan.clip.pixels, max(plan.frame_counts)} == {SD15, 512, 128}
+
+
+@pytest.mark.slow
+def test_other_kernels_are_those_that_run(monkeypatch):
+    """On a GPU; here an attention that is always there, and a compiler that leaves everything as it is: a real one
+    takes 20 seconds to read the tiny UNet."""
+    from comfy.ldm.modules.attention import attention_sub_quad
+
+    called = []
+
+    def counted(*arguments, **options):
+        called.append(len(arguments))
+        return attention_sub_quad(*arguments, **options)
+
+    monkeypatch.setattr(kernels, "get_attention_function", lambda name, default: counted if name == "sage" else default)
+    monkeypatch.setattr(kernels, "compiled", lambda model: model.clone())
+    model = random_model(TINY)
+    assert kernels.other_kernels(TINIEST) == {} and not called, "not on the CPU"
+    others = kernels.variants(model)
+    found = kernels.compared(Size(TINY, 64, 2, 1), model, others, 1)
+    assert list(others) == ["sage attention", kernels.COMPILED]
+    assert list(found) == ["sage_attention_ratio", "torch_compile_ratio"] and called
+    assert all(figure.unit == RATIO and figure.value > 0 for figure in found.values())

@@ -62,6 +62,8 @@ def test_every_frame_finds_its_key_frames(text, frames, at_once):
     assert looked_at(plan, frames) == key_frame_indices(entries, frames).tolist()
     largest = max(at_once, 3) if text == "first, middle, last" else max(at_once, text.count("middle"), 1)
     assert all(len(chunk.frames) <= largest for chunk in plan.chunks)
+    once = sum(len(chunk.frames) for chunk in plan.chunks) == frames
+    assert once, "no frame goes through the UNet twice in a step, key frames neither"
 
 
 def test_chunks_are_of_nearly_equal_length():

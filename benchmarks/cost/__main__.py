@@ -9,7 +9,7 @@ import torch
 
 from tools.terminal import Stage
 
-from . import figures, report, tuning
+from . import figures, kernels, report, tuning
 from .sizes import Plan, plan_for
 
 FOLDER = Path(__file__).resolve().parent.parent
@@ -22,6 +22,7 @@ STAGES = {
     "Against stored maps": figures.against_stored_maps,
     "Replay joined or separate": figures.joined_replay,
     "A step of a tuning": tuning.tuning_step,
+    "Other kernels": kernels.other_kernels,
     "Against ComfyUI's sampler": figures.ratios_to_sampler,
 }
 

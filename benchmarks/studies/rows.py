@@ -26,6 +26,7 @@ from ..quality.split import fits
 FRAMES = 3  # of each clip; flicker needs two
 PAGE, FIGURES = Path(__file__).parents[1] / "RESULTS.md", Path(__file__).with_name("rows.json")
 SECTION, WRITER = "rows", "benchmarks.studies.rows"
+PRICE = ("rows", "seconds")
 SHOWN = ("located", "success", "psnr_inside", "psnr_outside", "perceptual", "flicker")
 
 
@@ -86,16 +87,17 @@ def spread(cases: list[Case], count: int) -> list[Case]:
     return [cases[index] for index in sorted(chosen)]
 
 
-def read_all(cases: list[Case], methods: list[Method]) -> Figures:
-    """What is there of all figures; "rows" are those of one frame."""
-    found: Figures = {}
+def read_all(cases: list[Case], methods: list[Method], stored: Figures) -> Figures:
+    """All figures: of the clips that are here, else the stored ones; "rows" and "seconds" are those of one frame."""
+    found: Figures = {case.name: dict(stored.get(case.name, {})) for case in cases}
     for case in cases:
         for method in methods:
             figures = read_figures(case, method)
             if figures is not None and "rows" in figures:
+                figures |= {name: figures[name] / case.frames for name in PRICE}
                 rounded = {name: None if value != value else float(f"{value:.5g}") for name, value in figures.items()}
-                found.setdefault(case.name, {})[method.name] = {**rounded, "rows": figures["rows"] / case.frames}
-    return found
+                found[case.name][method.name] = rounded
+    return {case: methods for case, methods in found.items() if methods}
 
 
 def text_of(section: dict) -> str:
@@ -104,20 +106,23 @@ def text_of(section: dict) -> str:
     text = [
         f"`python -m {WRITER}`, {section['date']}, on: {machine_in_words(section['machine'])}. The choosing half "
         f"of the second list of [quality/RESULTS.md](quality/RESULTS.md), small demo model, {FRAMES} frames. Rows: of "
-        "one frame, inversion included, counted where they enter the UNet. ± is the 95 % interval of a mean over cases."
+        "one frame, inversion included, counted where they enter the UNet; seconds: the processor's for them. ± is the "
+        "95 % interval of a mean over cases."
     ]
     for title, methods in METHODS.items():
         names = [method.name for method in methods if column(figures, method.name, "rows")]
         if names:
-            text += ["", f"**{title}**", "", with_rows(figures, names), "", compared(figures, names)]
+            text += ["", f"**{title}**", "", with_price(figures, names), "", compared(figures, names)]
     return "\n".join(text)
 
 
-def with_rows(figures: Figures, names: list[str]) -> str:
-    """The means of each method, with its rows."""
+def with_price(figures: Figures, names: list[str]) -> str:
+    """The means of each method, with what it takes."""
     table = [line.strip("| ").split(" | ") for line in means(figures, names, SHOWN).splitlines() if "---" not in line]
-    rows = ["rows", *(in_words(*interval(column(figures, name, "rows")), 0) for name in names)]
-    return as_table([[line[0], count, *line[1:]] for line, count in zip(table, rows)])
+    for place, (price, digits) in enumerate({"rows": 0, "seconds": 1}.items(), start=1):
+        cells = [price, *(in_words(*interval(column(figures, name, price)), digits) for name in names)]
+        table = [[*line[:place], cell, *line[place:]] for line, cell in zip(table, cells)]
+    return as_table(table)
 
 
 def compared(figures: Figures, names: list[str]) -> str:
@@ -137,7 +142,8 @@ def main() -> None:
     if not options.report:
         chosen = {m.name: m for title, methods in METHODS.items() if fits(title, options.groups) for m in methods}
         make_clips([(case, method) for case in spread(cases, options.cases) for method in chosen.values()], 1)
-    section = {"date": date.today().isoformat(), "machine": machine(), "cases": read_all(cases, every)}
+    stored = json.loads(FIGURES.read_text(encoding="utf-8"))["cases"] if FIGURES.exists() else {}
+    section = {"date": date.today().isoformat(), "machine": machine(), "cases": read_all(cases, every, stored)}
     FIGURES.write_text(json.dumps(without_nan(section), indent=1) + "\n", encoding="utf-8")
     replace_section(PAGE, SECTION, text_of(section), WRITER)
 
