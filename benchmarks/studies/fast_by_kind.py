@@ -116,9 +116,9 @@ def text_of(section: dict) -> str:
     intro = (
         f"`python -m {WRITER}`, {section['date']}, on: {machine_in_words(section['machine'])}. The edits above by "
         f"their preset, and {len(section['cases'])} newly drawn ones of one frame, on which nothing was chosen; small "
-        f"demo model. Each line: *{FAST.name}* minus {LONG.name}, ± the 95 % interval of the mean over edits; bold where "
-        f"it excludes zero. *Holds*: the interval excludes a loss of more than {losses}. Strength: of a word by 3, and "
-        "by -1 turned over. *Add* is given the place."
+        f"demo model. Each line: *{FAST.name}* minus {LONG.name}, ± the 95 % interval of the mean over edits; bold "
+        f"where it excludes zero. *Holds*: the interval excludes a loss of more than {losses}. Strength: of a word by "
+        "3, and by -1 turned over. *Add* is given the place."
     )
     lines = [["preset", "edits", *(HEADINGS[name] for name in LOSS), "in words"]]
     for preset, figures in by_preset(section["cases"]).items():

@@ -2,8 +2,10 @@
 
 `python -m benchmarks.studies.ray_workers [--rounds 5] [--rows 4]`, with COMFYUI_PATH set, on a quiet machine (two to
 three minutes on two cores). In every round each way edits as many clips, no two of them alike, on ComfyUIs that are
-warm. Prints the seconds of a row from row to result, and beside it those for which ComfyUI says it executed the prompt:
-what is between them is our overhead. Of each the median over the rounds, the least and the greatest.
+warm and compute with one thread each. Of each the median over the rounds, the least and the greatest: the seconds of a
+row from row to result; those for which ComfyUI says it executed the prompt (what is between them is our overhead); and,
+which tells more on a machine that is not quiet, the processor's seconds of a row in ComfyUI and in all that is ours and
+Ray's.
 """
 
 import argparse
@@ -14,10 +16,13 @@ import re
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
+import psutil
 
 from fatezero_pack.demo.clips import write_mp4
 from fatezero_pack.demo.world import caption, render, video
@@ -37,6 +42,15 @@ COMFYUI = os.environ["COMFYUI_PATH"]
 WORKFLOW, FRAMES, STEPS, SEED = "demo_color_edit", 4, 5, 0
 ONE_SERVER, RAY_ONE, RAY_TWO = "dev.py batch", "--ray, 1 worker", "--ray, 2 workers"
 EXECUTED = re.compile(r"Prompt executed in ([0-9.]+) seconds")  # what ComfyUI writes to its log
+
+
+class Seconds(NamedTuple):
+    """Of a row: from row to result; ComfyUI's execution; the processor's in ComfyUI; the processor's in the rest."""
+
+    whole: float
+    executed: float
+    comfyui: float
+    rest: float
 
 
 class Rows:
@@ -71,31 +85,43 @@ def executed(folder: Path) -> float:
     return sum(float(seconds) for log in logs for seconds in EXECUTED.findall(log))
 
 
-def measure(runners: dict, rows: Rows, rounds: int, count: int) -> dict[str, list[tuple[float, float]]]:
-    """{way: for each round the seconds of a row, and those of ComfyUI for its prompt}, after a round that warms up."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in runners}
+def processor_seconds() -> tuple[float, float]:
+    """What ComfyUIs, and what this process and all others that it has started have computed so far."""
+    comfyui = rest = 0.0
+    process = psutil.Process()
+    for one in [process, *process.children(recursive=True)]:
+        with suppress(psutil.Error):  # it has ended
+            taken = sum(one.cpu_times()[:2])
+            serves = "main.py" in " ".join(one.cmdline())
+            comfyui, rest = (comfyui + taken, rest) if serves else (comfyui, rest + taken)
+    return comfyui, rest
+
+
+def measure(runners: dict, rows: Rows, rounds: int, count: int) -> dict[str, list[Seconds]]:
+    """{way: what a row takes in each round}, after a round that warms up."""
+    found: dict[str, list[Seconds]] = {name: [] for name in runners}
     for number in range(rounds + 1):
         for name, runner in runners.items():
             jobs = rows.draw(count if number else 2)
-            before, started = executed(rows.folder), time.monotonic()
+            before, started = (executed(rows.folder), *processor_seconds()), time.monotonic()
             failures = run(runner, jobs, rows.folder / "out")
             assert not failures, failures
-            seconds = (time.monotonic() - started) / len(jobs)
-            in_comfyui = (executed(rows.folder) - before) / len(jobs)
+            whole, after = time.monotonic() - started, (executed(rows.folder), *processor_seconds())
+            taken = (whole, *(then - now for then, now in zip(after, before)))
             if number:
-                found[name].append((seconds, in_comfyui))
-                print(f"round {number}  {name:20} {seconds:6.2f} s a row, {in_comfyui:6.2f} executed", flush=True)
+                found[name].append(Seconds(*(seconds / len(jobs) for seconds in taken)))
+                print(f"round {number}  {name:20} {found[name][-1]}", flush=True)
     return found
 
 
-def report(found: dict[str, list[tuple[float, float]]]) -> None:
+def report(found: dict[str, list[Seconds]]) -> None:
     """Prints the medians."""
     for name, rounds in found.items():
-        print(f"{name:20} {spread([seconds for seconds, _ in rounds])} s a row")
+        columns = {field: spread([getattr(taken, field) for taken in rounds]) for field in Seconds._fields}
+        print(f"{name:20} " + ", ".join(f"{field} {words}" for field, words in columns.items()))
     for name in (ONE_SERVER, RAY_ONE):
-        print(f"{name:20} {spread([seconds - in_comfyui for seconds, in_comfyui in found[name]])} s a row are overhead")
-    for name in (ONE_SERVER, RAY_ONE):
-        ratios = [one / two for (one, _), (two, _) in zip(found[name], found[RAY_TWO])]
+        print(f"{name:20} overhead {spread([taken.whole - taken.executed for taken in found[name]])} s a row")
+        ratios = [one.whole / two.whole for one, two in zip(found[name], found[RAY_TWO])]
         print(f"{name} / {RAY_TWO}: {spread(ratios)}")
 
 
@@ -108,7 +134,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=4, help="of each way in each round")
     options = parser.parse_args()
-    os.environ.pop("OMP_NUM_THREADS", None)  # the one server has all cores; Ray gives each worker its own
+    os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TMPDIR"] = folder  # where Ray's workers put their ComfyUI
         server = ComfyUIServer(
