@@ -9,7 +9,9 @@ from edit_cases import inverted, prompt_edit, small_model
 from fatezero_pack.fatezero.masks import mask_pictures
 from fatezero_pack.fatezero.masks import word_masks as masks
 from fatezero_pack.fatezero.masks.source_mask import source_mask
-from fatezero_pack.fatezero.network.word_maps import cross_attention_map, mask_downsampling, mask_layers
+from fatezero_pack.fatezero.network.attention_layers import CROSS
+from fatezero_pack.fatezero.network.unet.layer_sizes import layer_areas
+from fatezero_pack.fatezero.network.word_maps import MaskLayers, cross_attention_map, mask_downsampling, mask_layers
 from fatezero_pack.nodes.attention_mask import AVERAGE, ONE_STEP, AttentionMask
 
 
@@ -51,7 +53,7 @@ def test_downsampling(size, downsampling):
     [
         (4, (64, 64), (16, 16)),  # Stable Diffusion 1.x at 512x512, as the official code
         (4, (32, 48), (8, 12)),  # at 256x384: coarse, and not the coarsest
-        (3, (32, 32), (16, 16)),  # the large demo model: its 8x8 layers are the coarsest
+        (3, (32, 32), (32, 32)),  # the large demo model: its 8x8 layers are the coarsest
         (3, (16, 24), (8, 12)),  # the small one
         (3, (64, 64), (16, 16)),
         (1, (8, 8), (8, 8)),
@@ -64,6 +66,25 @@ def test_masks_are_not_read_from_the_coarsest_layers_where_those_are_too_coarse(
     coarsest = tuple(side >> (levels - 1) for side in latent)
     assert mask_layers(network, *latent, kept=coarsest).size == coarsest  # as files of earlier versions hold them
     assert mask_layers(network, *latent, kept=(5, 5)).size == cells
+
+
+def test_all_layers_but_the_coarsest_are_read_where_those_are_too_coarse():
+    """Of one layer in each level on the way down and two on the way up, and one in the middle."""
+    per_level = {"num_res_blocks": [1] * 3, "channel_mult": [1] * 3, "transformer_depth": [1] * 3}
+    network = small_model(**per_level, transformer_depth_output=[1] * 6).model.diffusion_model
+    areas = {layer: area for layer, area, _ in layer_areas(network, 32, 32) if layer.kind == CROSS}
+    found = mask_layers(network, 32, 32)
+    assert found.layers == {layer for layer, area in areas.items() if area != (8, 8)}
+    assert {areas[layer] for layer in found.layers} == {(16, 16), (32, 32)}
+    middle = mask_layers(network, 32, 32, kept=(16, 16))  # of an inversion by a version that read these alone
+    assert middle.layers == {layer for layer, area in areas.items() if area == (16, 16)} and middle.size == (16, 16)
+
+
+def test_maps_of_coarser_layers_are_brought_to_the_size_of_the_finest():
+    query, key = torch.randn(1, 4, 8), torch.randn(1, 3, 8)
+    extra = {"n_heads": 2, "activations_shape": (1, 8, 2, 2)}
+    maps = MaskLayers(frozenset(), (4, 4)).word_maps(query, key, extra)
+    assert maps.shape == (1, 3, 4, 4) and torch.allclose(maps.sum(dim=1), torch.ones(1, 4, 4), atol=1e-5)
 
 
 def test_one_cell_grows_by_the_pool():

@@ -45,7 +45,7 @@ def mask_downsampling(latent_height: int, latent_width: int) -> int:
 
 @dataclass(frozen=True)
 class MaskLayers:
-    """The layers from which masks are read, and height and width of their maps.
+    """The layers from which masks are read, and height and width that all of their maps are brought to.
 
     They are the same in every step, also where another node shrinks them in some (Kohya Deep Shrink).
     """
@@ -58,7 +58,9 @@ class MaskLayers:
         height, width = layer_size(extra, query.shape[1])
         maps = cross_attention_map(query, key, extra["n_heads"])
         maps = maps.transpose(1, 2).reshape(query.shape[0], -1, height, width)
-        return maps if (height, width) == self.size else F.interpolate(maps, size=self.size, mode="area")
+        if (height, width) == self.size:
+            return maps
+        return F.interpolate(maps, size=self.size, mode="area" if height > self.size[0] else "bilinear")
 
 
 def mask_layers(
@@ -67,7 +69,8 @@ def mask_layers(
     """The layers of a ComfyUI UNetModel from which masks are read.
 
     A network's coarsest layers see what is in the picture and hardly where: the official code passes over Stable
-    Diffusion's 8x8 layers. So they are passed over here too where they are coarser than the layers that it reads.
+    Diffusion's 8x8 layers. Where the layers that it would read are the coarsest, and coarser than those, all finer ones
+    are read in their place.
 
     Args:
         diffusion_model: The network.
@@ -76,23 +79,17 @@ def mask_layers(
             versions may hold the coarsest.
 
     Returns:
-        Layers of one size.
+        The layers, and the size of the finest of them.
     """
-    wanted = mask_downsampling(latent_height, latent_width)
     areas = {
         layer: area
         for layer, area, _ in layer_areas(diffusion_model, latent_height, latent_width)
         if layer.kind == CROSS
     }
-    if kept is not None and tuple(kept) in areas.values():
-        return _layers_of(areas, kept)
-    coarsest = min(areas.values())
-    finer = [area for area in areas.values() if area != coarsest]
-    readable = finer if finer and min(coarsest) < OFFICIAL_CELLS else areas.values()
-    size = min(readable, key=lambda area: abs(latent_height / area[0] - wanted))
-    return _layers_of(areas, size)
-
-
-def _layers_of(areas: dict[Layer, tuple[int, int]], size: Sequence[int]) -> MaskLayers:
-    height, width = size
-    return MaskLayers(frozenset(layer for layer, area in areas.items() if area == (height, width)), (height, width))
+    sizes, wanted = set(areas.values()), mask_downsampling(latent_height, latent_width)
+    official = min(sizes, key=lambda size: abs(latent_height / size[0] - wanted))
+    too_coarse = official == min(sizes) and min(official) < OFFICIAL_CELLS
+    read = sizes - {official} if too_coarse and len(sizes) > 1 else {official}
+    if kept is not None and (size := (kept[0], kept[1])) in sizes and size != max(read):
+        read = {size}
+    return MaskLayers(frozenset(layer for layer, size in areas.items() if size in read), max(read))

@@ -26,7 +26,7 @@ def inversion_digest(
     Raises:
         Unrecognised: Where the model or the conditioning holds what cannot be named by its content.
     """
-    digest = hashlib.sha256(b"FateZero inversion 3;")
+    digest = hashlib.sha256(b"FateZero inversion 4;")
     _add(digest, [*content_parts(model), latent, sigmas, label, refinement], "'model'")
     if APPROXIMATELY in chunks:
         _add(digest, chunks, "'model'")
