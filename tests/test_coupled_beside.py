@@ -1,6 +1,5 @@
 """Coupled edits of video models beside what other nodes put on the model, and of the models' other kinds."""
 
-import comfy.model_patcher
 import comfy.ops
 import comfy.supported_models
 import pytest
@@ -138,3 +137,22 @@ def test_models_that_are_controlled_work(build, given, edited, latent):
     assert difference(free, latent) > 1e-3 and difference(fused, free) > 1e-3
     other = edited(model, TARGET, given(noise(1, 16, 3, 8, 10, seed=5)))
     assert difference(other, free) > 1e-4, "the control takes part"
+
+
+class AsGGUF(comfy.ops.manual_cast):
+    """Layers that make their weights anew for every call, from eight bits, as those of GGUF files do."""
+
+    class Linear(comfy.ops.manual_cast.Linear):
+        def forward(self, x):
+            step = self.weight.abs().amax(dim=1, keepdim=True) / 127
+            return torch.nn.functional.linear(x, (self.weight / step).round() * step, self.bias)
+
+
+@pytest.mark.parametrize("held", [{"stored": torch.float8_e4m3fn}, {"operations": AsGGUF}], ids=["fp8", "as GGUF"])
+def test_quantised_weights_work(held, edited, latent):
+    """Only what passes through the model is read and fused, never a weight."""
+    model, exact = wan(**held), wan()
+    assert difference(edited(model, SOURCE, **FUSED), latent) < 1e-5
+    quantised, expected = edited(model, **FUSED), edited(exact, **FUSED)
+    assert 1e-5 < difference(quantised, expected) < 0.3
+    assert difference(edited(model), quantised) > 1e-3, "fusion acts"

@@ -296,6 +296,48 @@ def test_a_checkpoint_workflow_edits_a_clip(server, model_files, name):
     assert np.abs(before - after).mean() > 2
 
 
+VIDEO = [name for name in NAMES if name.startswith(("wan_", "ltx_"))]
+
+
+def with_demo_video_model(prompt):
+    """The prompt in small, with the demo video model in place of its loaders; all else stays."""
+    prompt = shortened(prompt, frames=5)
+    outputs = {"UNETLoader": [0], "CLIPLoader": [1], "VAELoader": [2], CHECKPOINT: [0, 1, 2]}
+    places = {node: outputs[entry["class_type"]] for node, entry in prompt.items() if entry["class_type"] in outputs}
+    prompt = {node: entry for node, entry in prompt.items() if node not in places}
+    for entry in prompt.values():
+        for name, value in entry["inputs"].items():
+            if isinstance(value, list) and value[0] in places:
+                entry["inputs"][name] = ["demo", places[value[0]][value[1]]]
+    prompt["demo"] = {"class_type": "FateZeroLoadDemoVideoModel", "inputs": {}}
+    for node in nodes(prompt, "FateZeroVideoLoad"):
+        prompt[node]["inputs"].update(width=128, height=128, size_for="width and height")
+    for node in nodes(prompt, "CLIPTextEncode"):
+        prompt[node]["inputs"]["text"] = ""  # the demo model reads letter by letter, so that the negative is too long
+    return prompt
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VIDEO)
+def test_a_video_workflow_edits_a_clip(server, name):
+    prompt = with_demo_video_model(shipped(server, name))
+    (save,) = nodes(prompt, "FateZeroVideoSave")
+    before, after = before_and_after(server, completed(server, prompt), save)
+    assert before.shape == (5, 128, 128, 3) and np.abs(before - after).mean() > 2
+
+
+@pytest.mark.parametrize("name", VIDEO)
+def test_a_video_workflow_names_its_models_and_where_they_come_from(name):
+    workflow = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+    loaders = [node for node in workflow["nodes"] if "models" in node["properties"]]
+    assert {"CLIPLoader"} < {node["type"] for node in loaders}
+    for node in loaders:
+        (model,) = node["properties"]["models"]
+        assert model["name"] == node["widgets_values"][0] and model["url"].endswith("/" + model["name"])
+    (load,) = (node for node in workflow["nodes"] if node["type"] == "FateZeroVideoLoad")
+    assert ("LTX-Video" if name.startswith("ltx_") else "Wan") in load["widgets_values"]
+
+
 def test_the_segmentation_workflow_is_valid_and_edits_inside_its_mask(server, model_files):
     """SAM3's weights are not at hand: as shipped it runs up to their file; with a box in their place, to its end."""
     prompt = shipped(server, "sam3_edit_by_segmentation")

@@ -14,8 +14,9 @@ WIDTH = 48  # of a text token
 WORDS = "a red blue circle square on green grass white snow the in and cat dog"
 
 
-def wan(model_type="t2v", kind=None, **changes):
-    """A ModelPatcher; kind: of ComfyUI's supported_models, None for text or image to video."""
+def wan(model_type="t2v", kind=None, stored=torch.float32, operations=None, **changes):
+    """A ModelPatcher; kind: of ComfyUI's supported_models, None for text or image to video; stored: what its weights
+    are held as, beside float32 in which it computes; operations: what its layers are, None for ComfyUI's own."""
     config = {
         "image_model": "wan2.1",
         "model_type": model_type,
@@ -34,7 +35,7 @@ def wan(model_type="t2v", kind=None, **changes):
     }
     is_image = model_type == "i2v"
     kind = kind or (comfy.supported_models.WAN21_I2V if is_image else comfy.supported_models.WAN21_T2V)
-    return _patcher(kind(config))
+    return _patcher(kind(config), stored, operations)
 
 
 def ltx():
@@ -50,18 +51,20 @@ def ltx():
     return _patcher(comfy.supported_models.LTXV(config))
 
 
-def _patcher(config):
-    config.set_inference_dtype(torch.float32, None)
+def _patcher(config, stored=torch.float32, operations=None):
+    config.set_inference_dtype(stored, None if stored == torch.float32 else torch.float32)
+    config.custom_operations = operations
     model = config.get_model({}, device="cpu")
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.diffusion_model.named_parameters():
         random = torch.randn(parameter.shape, generator=generator)
         if "norm" in name and name.endswith("weight"):
-            parameter.data = torch.ones_like(parameter)
+            value = torch.ones(parameter.shape)
         elif parameter.ndim < 2:
-            parameter.data = 0.05 * random
+            value = 0.05 * random
         else:
-            parameter.data = random / parameter[0].numel() ** 0.5
+            value = random / parameter[0].numel() ** 0.5
+        parameter.data = value.to(parameter.dtype)
     model.diffusion_model.eval().requires_grad_(False)
     cpu = torch.device("cpu")
     return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu)

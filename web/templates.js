@@ -29,6 +29,7 @@ const ORDER = [
   "sd15_tune_a_video_ddim",
   "demo_edit_with_video_transformer",
   "wan_edit_your_clip",
+  "ltx_edit_your_clip",
   "demo_invert_with_video_transformer",
   "wan_invert_and_edit",
 ];

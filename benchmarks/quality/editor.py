@@ -12,10 +12,10 @@ from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.null_text.optimization import Optimization, null_text_conditioning, optimize_null_text
 from fatezero_pack.fatezero.prompts.meaning import lean_towards
-from fatezero_pack.fatezero.prompts.prompt_edit import MEANING, make_prompt_edit
+from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.prompts.window import Window
-from fatezero_pack.fatezero.prompts.word_fields import read_factors
+from fatezero_pack.fatezero.prompts.word_fields import MEANING, read_factors
 from fatezero_pack.fatezero.source.inversion import invert
 from fatezero_pack.fatezero.source.reconstruction import clean_samples, denoise
 from fatezero_pack.fatezero.source.schedule import inversion_sigmas

@@ -12,8 +12,8 @@ from fatezero_pack.fatezero.edit.settings import (
     BlendSettings,
 )
 from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC
-from fatezero_pack.fatezero.prompts.prompt_edit import ATTENTION, MEANING
 from fatezero_pack.fatezero.prompts.window import Window
+from fatezero_pack.fatezero.prompts.word_fields import ATTENTION, MEANING
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from fatezero_pack.fatezero.tuning.settings import Tuning
 
