@@ -4,6 +4,7 @@ from ..fatezero.compat import io, schema
 from ..fatezero.report.comparison import LAYOUTS, SIDE_BY_SIDE, Compared, compare, differences, report
 from .shared.checked import checked
 from .shared.clip_preview import show_clip
+from .shared.picture_words import picture_words
 
 NAMES = ("first", "second", "third", "fourth")
 OFF, TO_FIRST = "off", "to the first"
@@ -20,6 +21,7 @@ class CompareVideos(io.ComfyNode):
             "or as parts of one picture. Shows and measures how they differ from the first.",
             search_aliases=["side by side", "before after", "difference", "diff", "split screen", "concatenate"],
             is_output_node=True,  # so that it can be looked at without saving it
+            hidden=[io.Hidden.extra_pnginfo],
             inputs=[
                 io.Image.Input("first", tooltip="The clip to compare with, such as the clip before the edit."),
                 io.Image.Input("second", tooltip="Another clip, such as the edit."),
@@ -80,7 +82,8 @@ class CompareVideos(io.ComfyNode):
             if clip is not None
         ]
         names, clips, labels = zip(*given)
-        compared = Compared(clips, labels, names)
+        words = picture_words(cls.hidden)
+        compared = Compared(clips, tuple(words.get(label, label) for label in labels), names)
         measured = differences(compared)
         images = compare(compared, layout, measured, amplify if difference == TO_FIRST else None)
         return io.NodeOutput(images, ui=show_clip(images, report(compared, measured)))

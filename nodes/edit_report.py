@@ -10,6 +10,7 @@ from ..fatezero.video.frames import check_same_size
 from .shared.checked import checked
 from .shared.clip_preview import show_pictures
 from .shared.made_by import read_mark
+from .shared.picture_words import picture_words
 from .shared.wire_types import PromptEditType, SourceRunType
 
 NUMBERS = "fatezero_numbers"  # in what the node shows: the measures for programs, such as `dev.py batch`
@@ -36,6 +37,7 @@ class EditReport(io.ComfyNode):
                 "compare",
             ],
             is_output_node=True,
+            hidden=[io.Hidden.extra_pnginfo],
             inputs=[
                 io.Image.Input("before", tooltip="The clip before the edit, such as Video Load's images."),
                 io.Image.Input("after", tooltip="The clip after the edit, of the same length and size."),
@@ -92,6 +94,7 @@ class EditReport(io.ComfyNode):
         notes = [f"! {sentence}" for sentence in explain(measured, edit, source, settings, cfg)]
         notes = notes or [all_is_well(measured)]
         report = "\n".join([*notes, "", table(measured), *[f"\nhow the edit ran: {run}"] * bool(run)])
-        plot = draw_panels(panels(measured))
+        words = picture_words(cls.hidden)
+        plot = draw_panels([panel.in_words(words) for panel in panels(measured)])
         shown = {**show_pictures(cls, plot, report), NUMBERS: [numbers(measured)]}
         return io.NodeOutput(report, plot, ui=shown)

@@ -15,6 +15,7 @@ from ..fatezero.report.heat_map import (
 from .attention_mask import AVERAGE, ONE_STEP
 from .shared.checked import checked
 from .shared.clip_preview import show_clip
+from .shared.picture_words import picture_words
 from .shared.wire_types import PromptEditType, SourceRunType
 
 
@@ -29,6 +30,7 @@ class AttentionHeatMap(io.ComfyNode):
             "strongly. Costs nothing: the inversion has kept it.",
             search_aliases=["heatmap", "daam", "cross-attention", "attribution", "word map"],
             is_output_node=True,  # so that it can be looked at on its own
+            hidden=[io.Hidden.extra_pnginfo],
             inputs=[
                 SourceRunType.Input("source", tooltip="The inverted clip, from DDIM Invert + Store Attention."),
                 PromptEditType.Input(
@@ -101,7 +103,8 @@ class AttentionHeatMap(io.ComfyNode):
         each = word_attention(source, list(chosen.values()), step)[latent_frames(source)]
         together = word_attention(source, [tuple(dict.fromkeys(sum(chosen.values(), ())))], step)[latent_frames(source)]
         strengths = [[percent(share) for share in frame] for frame in each.amax(dim=(2, 3)).tolist()]
-        grid = grid_clip(relative_heat(each, scale), images, size, list(chosen), strengths, opacity)
+        clip_label = picture_words(cls.hidden).get("clip", "clip")
+        grid = grid_clip(relative_heat(each, scale), images, size, list(chosen), strengths, opacity, clip_label)
         strengths = [percent(share) for share in together.amax(dim=(1, 2, 3)).tolist()]
         overlay, heat = overlay_clip(
             relative_heat(together, scale)[:, 0], images, size, " + ".join(chosen), strengths, opacity

@@ -16,6 +16,7 @@ from ..fatezero.tuning.tuned_state import tuned_state_of
 from ..fatezero.tuning.unfinished import UnfinishedTuning
 from .shared.checked import checked
 from .shared.clip_preview import show_pictures
+from .shared.picture_words import picture_words
 from .shared.whole_range import without_whole_range
 
 NODE = "Tune Video Model"
@@ -138,7 +139,7 @@ class TuneVideoModel(io.ComfyNode):
                 io.Image.Output(display_name="loss curve", tooltip="The loss of every step, smoothed."),
                 io.String.Output(display_name="report", tooltip="What was tuned, the memory, and the loss."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -187,7 +188,8 @@ class TuneVideoModel(io.ComfyNode):
         )
         if unfinished is not None:
             unfinished.remove()
-        curve, report = _loss_curve(progress), f"{tuned_state_of(tuned).summary()}\n{_report(progress)}"
+        curve = draw_panels([_loss_curve(progress).in_words(picture_words(cls.hidden))])
+        report = f"{tuned_state_of(tuned).summary()}\n{_report(progress)}"
         return io.NodeOutput(tuned, curve, report, ui=show_pictures(cls, curve))
 
 
@@ -209,16 +211,14 @@ def _unfinished(model, source, samples, settings, pictures: Pictures | None) -> 
     return UnfinishedTuning(folder_paths.get_output_directory(), digest)
 
 
-def _loss_curve(progress: TuningProgress) -> torch.Tensor:
+def _loss_curve(progress: TuningProgress) -> Panel:
     """Each step's loss, averaged over the last tenth of the steps so far, since noise levels differ much."""
     losses = torch.tensor(progress.losses)
     window = max(1, len(losses) // 10)
     sums = torch.cat([torch.zeros(1), losses.cumsum(0)])
     ends = torch.arange(1, len(losses) + 1)
     starts = (ends - window).clamp(min=0)
-    return draw_panels(
-        [Panel("loss", {"loss": (sums[ends] - sums[starts]) / (ends - starts)}, first_frame=1, axis="step")]
-    )
+    return Panel("loss", {"loss": (sums[ends] - sums[starts]) / (ends - starts)}, first_frame=1, axis="step")
 
 
 def _report(progress: TuningProgress) -> str:

@@ -113,7 +113,7 @@ def said():
     return found
 
 
-@pytest.mark.parametrize("kind", ["reports", "errors"])
+@pytest.mark.parametrize("kind", ["reports", "errors", "pictures"])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_sentences_are_translated_as_the_code_says_them(language, kind):
     """The place in "frame{1}" is the ending of the English plural, for which other languages have forms of their own,

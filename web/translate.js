@@ -125,10 +125,17 @@ function translateRefusals(answer) {
   return answer;
 }
 
+// Our nodes draw words into pictures; the workflow tells them the page's language (nodes/shared/picture_words.py).
+function withLanguage(graph) {
+  if (!Object.values(graph?.output ?? {}).some((node) => node.class_type?.startsWith("FateZero"))) return graph;
+  const extra = { ...graph.workflow?.extra, fatezero: { language } };
+  return { ...graph, workflow: { ...graph.workflow, extra } };
+}
+
 const { queuePrompt } = api;
-api.queuePrompt = async function () {
+api.queuePrompt = async function (number, graph, ...others) {
   try {
-    return translateRefusals(await queuePrompt.apply(this, arguments));
+    return translateRefusals(await queuePrompt.call(this, number, withLanguage(graph), ...others));
   } catch (error) {
     translateRefusals(error.response);
     throw error;

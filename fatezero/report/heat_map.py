@@ -125,6 +125,7 @@ def grid_clip(
     labels: list[str],
     values: list[list[str]],
     opacity: float,
+    clip_label: str = "clip",
 ) -> torch.Tensor:
     """Every word's heat in a cell of its own, after the plain frame if there are images.
 
@@ -137,6 +138,7 @@ def grid_clip(
         labels: The words.
         values: A text for each frame and word.
         opacity: How much the colours hide of the clip, 0..1.
+        clip_label: What is written above the plain frame.
 
     Returns:
         IMAGE [n, H', W', 3], a new tensor.
@@ -154,7 +156,7 @@ def grid_clip(
             picture = place(images[index, ..., :3].float().cpu(), Placement(grid.size, grid.size))
             bar, cell = grid.place(canvas, next(cells))
             cell.copy_(picture)
-            write_on(bar, "clip")
+            write_on(bar, clip_label)
         for label, value, warmth in zip(labels, values[index], enlarged(heat[index], grid.size)):
             bar, cell = grid.place(canvas, next(cells))
             cell.copy_(colored(warmth, picture, palette, opacity))

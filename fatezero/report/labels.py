@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..video.frames import to_float
+from .fonts import font
 
 GAP = 4  # pixels between the pictures of a grid
 BAR, TEXT = 0.08, 0.95  # grey levels
@@ -39,11 +40,10 @@ def write_on(bar: torch.Tensor, text: str, value: str = "", opacity: float = 1.0
     bar.lerp_(torch.full_like(bar, BAR), opacity)
     margin = max(2, height // 4)
     size, text = _fitted(text, value, round(height / 1.6), width - 2 * margin)
-    font = ImageFont.load_default(size)
     picture = Image.new("L", (width, height), 0)
     draw = ImageDraw.Draw(picture)
-    draw.text((margin, height / 2), text, 255, font, "lm")
-    draw.text((width - margin, height / 2), value, 255, font, "rm")
+    draw.text((margin, height / 2), text, 255, font(text, size), "lm")
+    draw.text((width - margin, height / 2), value, 255, font(value, size), "rm")
     bar.lerp_(torch.full_like(bar, TEXT), to_float(np.array(picture))[..., None].to(bar))
 
 
@@ -52,7 +52,7 @@ def _fitted(text: str, value: str, size: int, width: int) -> tuple[int, str]:
 
     def length(text, size):
         both = f"{text}  {value}" if value else text
-        return ImageFont.load_default(size).getlength(both)
+        return font(both, size).getlength(both)
 
     while size > SMALLEST and length(text, size) > width:
         size -= 1

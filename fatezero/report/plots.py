@@ -1,13 +1,14 @@
 """Curves over the frames of a clip, drawn as a picture."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..video.frames import to_float
+from .fonts import font
 
 WIDTH, HEIGHT = 560, 300  # of a panel, in pixels
 LEFT, RIGHT, TOP, BOTTOM = 62, 18, 66, 44  # its margins
@@ -31,6 +32,12 @@ class Panel:
     limits: tuple[float, float] | None = None
     span: float = 0.0
     axis: str = "frame"
+
+    def in_words(self, words: dict[str, str]) -> "Panel":
+        """The same in another language: `words` are its for English ones."""
+        curves = {words.get(label, label): values for label, values in self.curves.items()}
+        title, axis = words.get(self.title, self.title), words.get(self.axis, self.axis)
+        return replace(self, title=title, curves=curves, axis=axis)
 
 
 def draw_panels(panels: list[Panel]) -> torch.Tensor:
@@ -128,6 +135,6 @@ def _line(draw, points, color: str, width: float) -> None:
 
 def _text(draw, place, text: str, size: int, anchor: str) -> float:
     """Writes a text and returns its width."""
-    font = ImageFont.load_default(size * FINER)
-    draw.text((place[0] * FINER, place[1] * FINER), text, TEXT, font, anchor)
-    return draw.textlength(text, font) / FINER
+    letters = font(text, size * FINER)
+    draw.text((place[0] * FINER, place[1] * FINER), text, TEXT, letters, anchor)
+    return draw.textlength(text, letters) / FINER
