@@ -9,6 +9,7 @@
     python dev.py quality  measures how good edits are and writes it to benchmarks/quality/ (--short: some five minutes)
     python dev.py batch    makes many edits from a table: `batch --help` tells how
     python dev.py browser  tests ComfyUI's real page in headless Chromium (--pictures FOLDER: with screenshots)
+    python dev.py screens  makes the pictures of that page in docs/screens anew
     python dev.py fuzz     gives every node what no one should: bad inputs, spoilt files (--minutes N)
     python dev.py faults   lets every call of every node fail once, and looks what is left
     python dev.py soak     runs a graph 200 times in one server of each kind, and watches its memory

@@ -151,9 +151,21 @@ def test_notes_of_templates_are_translated_as_they_are_now(language):
     present = [node["widgets_values"][0] for graph in graphs for node in graph["nodes"] if "Note" in node["type"]]
     labels = labels_of(language)
     assert set(notes) == set(present)
+    headings = texts_of(language)["titles"]
     for english, other in notes.items():
         assert outline_of(other) == outline_of(english), english
-        assert [term for term in italics(other) if term not in labels | set(italics(english))] == []
+        known = labels | set(headings.values()) | set(italics(english)) - set(headings)
+        assert [term for term in italics(other) if term not in known] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_headings_in_templates_are_translated(language):
+    """Titles that templates give nodes, and groups without their number."""
+    graphs = [json.loads(file.read_text(encoding="utf-8")) for file in (ROOT / "workflows").glob("*.json")]
+    given = {node["title"] for graph in graphs for node in graph["nodes"] if node.get("title")}
+    given |= {re.sub(r"^\d+ +", "", group["title"]) for graph in graphs for group in graph["groups"]}
+    translated = texts_of(language)["titles"]
+    assert set(translated) == given and list(translated) == list(texts_of("zh")["titles"])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

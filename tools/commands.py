@@ -54,7 +54,7 @@ def _parser(usage):
         command.add_argument("--comfyui", type=Path, metavar="PATH", help="an existing ComfyUI to use instead")
         command.add_argument("--python", metavar="PATH", help="the interpreter that ComfyUI runs with")
         command.add_argument("--port", type=int, default=0, metavar="N", help="local port (default: any free one)")
-    for name in ("check", "format", "test", "fuzz", "faults", "soak"):
+    for name in ("check", "format", "test", "screens", "fuzz", "faults", "soak"):
         commands.add_parser(name, allow_abbrev=False)
     command = commands.add_parser("bench", allow_abbrev=False)
     command.add_argument("--short", action="store_true", help="smaller sizes and fewer rounds, under five minutes")
@@ -164,6 +164,11 @@ def browser(options, further):
     return _run_module(environment(), ["pytest", "tests/test_browser.py", *further], variables)
 
 
+def screens(_, further):
+    """Makes the pictures in docs/screens anew; returns the exit status."""
+    return _run_module(environment(), ["tools.screens", *further])
+
+
 def batch(_, further):
     """Edits from a table, see tools/batch; returns the exit status."""
     return _run_module(environment(), ["tools.batch", *further])
@@ -186,6 +191,7 @@ COMMANDS = {
     "quality": quality,
     "batch": batch,
     "browser": browser,
+    "screens": screens,
     "fuzz": robustness,
     "faults": robustness,
     "soak": robustness,

@@ -5,7 +5,7 @@ import { app } from "../../scripts/app.js";
 // of a combo nor the tooltips of the inputs that a preset brings. They stand in the same files and are put on here. What
 // nodes report, why they refuse, and the notes of templates are translated here, too, by texts/<language>.json: ComfyUI
 // sends every page all languages of what lies in locales/, and these are the longest.
-let language, loading, plurals, nodeDefs, texts, notes, labels, choices, titles, patterns;
+let language, loading, plurals, nodeDefs, texts, notes, headings, labels, choices, titles, patterns;
 
 // Once for each language, however many nodes ask at the same time.
 function load() {
@@ -17,7 +17,7 @@ function load() {
 async function read(wanted) {
   const { en, own, ours } = await translations(wanted);
   nodeDefs = own;
-  ({ texts, notes } = ours);
+  ({ texts, notes, titles: headings } = ours);
   patterns = Object.entries({ ...ours.reports, ...ours.errors })
     .map(([english, other]) => ({ english, sentence: pattern(english), other }))
     .sort((one, next) => ownLetters(next.english) - ownLetters(one.english)); // the others might be found in them
@@ -154,9 +154,17 @@ function translate(node) {
 app.registerExtension({
   name: "FateZero.Translate",
   setup: load,
+  // A template's notes and titles, as long as nobody has changed them.
   loadedGraphNode(node) {
-    const text = node.type === "MarkdownNote" && node.widgets?.[0]; // a template's, as long as nobody has changed it
+    const text = node.type === "MarkdownNote" && node.widgets?.[0];
     if (text && notes?.[text.value]) text.value = notes[text.value];
+    node.title = headings?.[node.title] ?? node.title;
+  },
+  afterConfigureGraph() {
+    for (const group of app.graph.groups) {
+      const [, number, heading] = /^(\d+ +)?(.*)$/.exec(group.title);
+      group.title = (number ?? "") + (headings?.[heading] ?? heading);
+    }
   },
   async beforeRegisterNodeDef(nodeType, nodeData) {
     if (!nodeData.name.startsWith("FateZero")) return;
