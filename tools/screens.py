@@ -34,13 +34,13 @@ ADD = """() => {
         node.setSize([width, node.size[1]]);
         return node;
     };
-    const heat = [['source', invert, 'inverted clip'], ['images', clip, 'images']];
+    const heat = [['source', invert, 'source'], ['images', clip, 'images']];
     add('FateZeroAttentionHeatMap', heat, 420, 0).widgets.find(({name}) => name === 'words').value = 'circle, grass';
     const mask = add('FateZeroAttentionMask',
-        [['source', invert, 'inverted clip'], ['edit', prompts, 'edit']], 300, 450);
+        [['source', invert, 'source'], ['edit', prompts, 'edit']], 300, 450);
     mask.widgets.find(({name}) => name === 'words').value = 'circle';
     add('FateZeroEditReport', [['before', clip, 'images'], ['after', decode, 'IMAGE'], ['mask', mask, 'mask'],
-        ['edit', prompts, 'edit'], ['source', invert, 'inverted clip'], ['made_by', sampler, 'latent']], 560, 800);
+        ['edit', prompts, 'edit'], ['source', invert, 'source'], ['made_by', sampler, 'latent']], 560, 800);
 }"""
 SET = """([type, values]) => {
     for (const widget of app.graph.nodes.find(node => node.type === type).widgets)
@@ -53,12 +53,12 @@ RUN = """() => {
     window.ended = null;
     for (const event of ['execution_success', 'execution_error'])
         app.api.addEventListener(event, () => (window.ended = event), {once: true});
-    app.queuePrompt(0, 1);
+    app.queuePrompt(0, 1).then(() => app.lastNodeErrors && (window.ended = JSON.stringify(app.lastNodeErrors)));
 }"""
 NEAR = """([type, scale]) => {
     const {pos} = app.graph.nodes.find(node => node.type === type), {ds} = app.canvas;
     ds.scale = scale;
-    ds.offset = [100 / scale - pos[0], 100 / scale - pos[1]];
+    ds.offset = [100 / scale - pos[0], 160 / scale - pos[1]];  // below the page's own buttons
     app.graph.setDirtyCanvas(true, true);
 }"""
 BOX = """type => {
@@ -84,7 +84,7 @@ def main() -> None:
             _node(page, "FateZeroEditReport", "report", 1.0)
             _node(page, "FateZeroAttentionHeatMap", "heat_map", 1.0)
             page.evaluate(LOAD, demo)
-            page.evaluate(SET, ["FateZeroVideoLoad", {"file": OWN, "start": 8, "size_for": "SD 1.x"}])
+            page.evaluate(SET, ["FateZeroVideoLoad", {"file": OWN, "start": 8, "grid": "64", "size_for": "SD 1.x"}])
             _node(page, "FateZeroVideoLoad", "own_clip", 0.9)
             for language, name in (("zh", "chinese"), ("ja", "japanese")):
                 _in_language(page, language)
@@ -108,8 +108,8 @@ def _run(page, steps: int) -> None:
     page.evaluate(SET, ["FateZeroInvert", {"steps": steps}])
     page.evaluate(RUN)
     page.wait_for_function("() => window.ended", timeout=600_000)
-    if page.evaluate("() => window.ended") != "execution_success":
-        raise RuntimeError("the demo did not run; look at the server's log")
+    if (ended := page.evaluate("() => window.ended")) != "execution_success":
+        raise RuntimeError(f"the demo did not run: {ended}")
 
 
 def _in_language(page, language: str) -> None:
