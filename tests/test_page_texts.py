@@ -120,3 +120,15 @@ def test_words_of_prompts_stay_in_the_alignment(on_page, language):
     lines = shown.splitlines()
     assert lines[1] == "= a" and lines[2].startswith("red -> blue (") and lines[3].startswith("+ new hat (")
     assert "swapped" not in shown and "steps" not in shown and not lines[3].endswith("(new)")
+
+
+def test_columns_of_a_table_stay_below_each_other(on_page):
+    table = [
+        f"{'':29}{'after':>9}{'before':>9}",
+        f"{'CLIP score, target prompt':29}{'0.250':>9}{'0.249':>9}  as near to it as before",
+    ]
+    head, row = on_page("fr", table)
+    assert head.index("après") + len("après") == row.index("0.250") + len("0.250") == 38
+    (row,) = on_page("ja", table[1:])
+    wide = sum(ord(letter) > 0x1100 for letter in row[: row.index("0.250")])
+    assert row.index("0.250") + wide == 33

@@ -27,7 +27,7 @@ ADD = """() => {
     const add = (type, links, width, x) => {
         const node = LiteGraph.createNode(type);
         graph.add(node);
-        node.pos = [x, 1100];
+        node.pos = [x, 1250];
         for (const [input, from, output] of links)
             from.connect(from.outputs.findIndex(({name}) => name === output), node,
                 node.inputs.findIndex(({name}) => name === input));

@@ -5,7 +5,7 @@ import { app } from "../../scripts/app.js";
 // of a combo nor the tooltips of the inputs that a preset brings. They stand in the same files and are put on here. What
 // nodes report, why they refuse, and the notes of templates are translated here, too, by texts/<language>.json: ComfyUI
 // sends every page all languages of what lies in locales/, and these are the longest.
-let language, loading, plurals, nodeDefs, texts, notes, headings, labels, choices, titles, patterns;
+let language, loading, plurals, nodeDefs, texts, notes, headings, drawn, labels, choices, titles, patterns;
 
 // Once for each language, however many nodes ask at the same time.
 function load() {
@@ -17,7 +17,7 @@ function load() {
 async function read(wanted) {
   const { en, own, ours } = await translations(wanted);
   nodeDefs = own;
-  ({ texts, notes, titles: headings } = ours);
+  ({ texts, notes, titles: headings, pictures: drawn = {} } = ours);
   patterns = Object.entries({ ...ours.reports, ...ours.errors })
     .map(([english, other]) => ({ english, sentence: pattern(english), other }))
     .sort((one, next) => ownLetters(next.english) - ownLetters(one.english)); // the others might be found in them
@@ -85,10 +85,22 @@ function translatedLine(line) {
   const [, mark, text] = /^((?:! )?)(.*)$/.exec(line);
   const [, words, remarks] = /^((?:[=+-] .*|.* -> .*) )\((.*)\)$/.exec(text) ?? []; // of the alignment of two prompts
   if (words) return `${words}(${remarks.split(", ").map(translated).join(", ")})`;
-  const columns = text.split(/ {2,}/); // of a table
-  if (columns.length > 1) return mark + columns.map(translated).join("  ");
+  const columns = text.split(/( {2,})/); // of a table, and the spaces between them
+  if (columns.length > 1) return mark + inColumns(columns);
   for (const whole of [translated(text), translatedError(text)]) if (whole !== text) return mark + whole;
   return mark + text.split(/(?<=\.) (?=[A-Z'])/).map(translated).join(" "); // sentence by sentence
+}
+
+// The columns begin where they do in English, as far as there is room: a Chinese, Japanese or Korean letter takes two places.
+function inColumns(parts) {
+  const wide = /[\u1100-\u11ff\u2e80-\u9fff\uac00-\ud7af\uff00-\uff60]/g;
+  let line = "", end = 0;
+  for (const part of parts) {
+    end += part.length;
+    const places = line.length + (line.match(wide)?.length ?? 0);
+    line += part.trim() ? (drawn[part] ?? translated(part)) : " ".repeat(part && Math.max(2, end - places));
+  }
+  return line;
 }
 
 // A node's report in the page's language; lines that no pattern knows stay as they are.
