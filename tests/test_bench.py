@@ -172,7 +172,7 @@ def test_every_plan_has_the_named_lengths_and_a_gpu_gets_the_real_size(on_gpu, s
 
 
 @pytest.mark.slow
-def test_other_kernels_are_those_that_run(monkeypatch):
+def test_other_kernels_are_those_that_run(monkeypatch, capsys):
     """On a GPU; here an attention that is always there, and a compiler that leaves everything as it is: a real one
     takes 20 seconds to read the tiny UNet."""
     from comfy.ldm.modules.attention import attention_sub_quad
@@ -183,12 +183,17 @@ def test_other_kernels_are_those_that_run(monkeypatch):
         called.append(len(arguments))
         return attention_sub_quad(*arguments, **options)
 
-    monkeypatch.setattr(kernels, "get_attention_function", lambda name, default: counted if name == "sage" else default)
+    def broken(*_, **__):
+        raise RuntimeError("not for this device")
+
+    installed = {"sage": counted, "flash": broken}
+    monkeypatch.setattr(kernels, "get_attention_function", lambda name, default: installed.get(name))
     monkeypatch.setattr(kernels, "compiled", lambda model: model.clone())
     model = random_model(TINY)
     assert kernels.other_kernels(TINIEST) == {} and not called, "not on the CPU"
     others = kernels.variants(model)
     found = kernels.compared(Size(TINY, 64, 2, 1), model, others, 1)
-    assert list(others) == ["sage attention", kernels.COMPILED]
+    assert list(others) == ["sage attention", "flash attention", kernels.COMPILED]
+    assert "flash attention does not run here: not for this device" in capsys.readouterr().out
     assert list(found) == ["sage_attention_ratio", "torch_compile_ratio"] and called
     assert all(figure.unit == RATIO and figure.value > 0 for figure in found.values())
