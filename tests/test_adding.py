@@ -1,4 +1,4 @@
-"""Adding a thing: the new words alone in the mask, and fresh noise there when the edit starts."""
+"""Adding a thing, or replacing one: the new words alone in the mask, and fresh noise there for what is added."""
 
 from dataclasses import replace
 
@@ -149,8 +149,9 @@ def test_presets_of_before_have_the_clips_noise(source):
     for node in (AttentionBlend, AttentionBlendSampler):
         assert [item.id for item in node.define_schema().inputs][-2:] == ["mask_noise", "fresh_noise_seed"]
     nested = {option.key: [item.id for item in option.inputs] for option in blend_inputs()[0].options}
-    assert {name for name, items in nested.items() if "new_words_until" in items} == {"add"}
-    assert {name for name, preset in PRESETS.items() if preset.fresh_noise or preset.whole_cells} == {"add"}
+    assert {name for name, items in nested.items() if "new_words_until" in items} == {"add", "replace"}
+    assert {name for name, preset in PRESETS.items() if preset.whole_cells} == {"add", "replace"}
+    assert {name for name, preset in PRESETS.items() if preset.fresh_noise} == {"add"}
 
 
 def test_what_is_given_stays_as_it_was(source):
@@ -165,12 +166,53 @@ def test_what_is_given_stays_as_it_was(source):
 @pytest.mark.parametrize(
     "changes, edit, words",
     [
-        (dict(mask=None), EDIT, "needs to know where, but nothing is connected to 'mask'"),
+        (dict(mask=None), EDIT, "need to know where, but 'mask from' is mask input and shows no place"),
         ({}, prompt_edit("a jeep on a road", "a jeep on a road"), "but the target prompt has none"),
-        (dict(mask_from=NO_MASK, latent_window=None), EDIT, "'noise inside the mask' is fresh but 'mask from' is off"),
-        (dict(mask_from=WORDS), EDIT, "no word of the source prompt is replaced"),
+        (dict(mask_from=NO_MASK), EDIT, "need to know where, but 'mask from' is off"),
+        (dict(mask_from=WORDS), EDIT, "need to know where, but 'mask from' is words"),
+        (
+            dict(mask_from=NO_MASK, latent_window=None, new_words_until=0.0),
+            EDIT,
+            "'noise inside the mask' is fresh but 'mask from' is off",
+        ),
     ],
 )
 def test_what_cannot_be_added_is_refused(source, changes, edit, words):
     with pytest.raises(Refusal, match=words):
         check_settings(source, edit, replace(ADD, **changes))
+
+
+SWAP = prompt_edit("a red jeep and a red cow on a road", "a red truck and a red cow on a road")
+REPLACE = replace(PRESETS["replace"], mask=MASK)
+
+
+@pytest.fixture(scope="module")
+def two_things():
+    return inverted(small_model(), SWAP, clip_latent(FRAMES), steps=4)
+
+
+def test_replacing_changes_the_mask_alone(two_things):
+    model, outside = small_model(), ~INSIDE
+    replaced = model.model.process_latent_in(edited(model, two_things, SWAP, REPLACE)).movedim(1, -1)
+    clip = two_things.trajectory[0].movedim(1, -1)
+    assert relative(replaced[outside], clip[outside]) < 1e-3 < relative(replaced[~outside], clip[~outside])
+
+
+def test_in_the_mask_the_whole_phrase_is_seen(two_things, monkeypatch):
+    """With the word alone, "truck", the thing would lose its colour."""
+    seen = set()
+
+    def see(attention, edit_qkv, fused, tokens, mask):
+        seen.add(tokens)
+        return see_alone(attention, edit_qkv, fused, tokens, mask)
+
+    monkeypatch.setattr("fatezero_pack.fatezero.edit.chunk_fusion.see_alone", see)
+    edited(small_model(), two_things, SWAP, REPLACE)
+    assert seen == {SWAP.new_phrases}
+    assert [word.text for word in SWAP.target.words if word.indices[0] in SWAP.new_phrases] == ["red", "truck"]
+
+
+def test_replacing_may_take_its_place_from_words(two_things):
+    settings = replace(REPLACE, mask=None, mask_from=WORDS)
+    check_settings(two_things, SWAP, settings)
+    assert bool(torch.isfinite(edited(small_model(), two_things, SWAP, settings)).all())

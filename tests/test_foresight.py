@@ -44,10 +44,10 @@ def test_a_mask_input_without_a_mask(kind, mask_from):
 @pytest.mark.parametrize("kind", ["FateZeroAttentionBlend", "FateZeroBlendSampler"])
 def test_adding_without_a_place_or_a_word(kind):
     adding = {"preset": "add", "preset.mask_from": "mask input"}
-    with pytest.raises(Refusal, match="further on, cannot run: the preset add needs to know where"):
+    with pytest.raises(Refusal, match="further on, cannot run: the presets add and replace need to know where"):
         look(kind, adding)
     look(kind, {**adding, "mask": ["9", 0]})
-    with pytest.raises(Refusal, match="further on, cannot run: the preset add makes new words appear"):
+    with pytest.raises(Refusal, match="further on, cannot run: the presets add and replace make new words appear"):
         look(kind, {**adding, "mask": ["9", 0]}, edit=prompt_edit("a red circle", "a red circle"))
 
 

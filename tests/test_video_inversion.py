@@ -305,7 +305,7 @@ def test_the_node_edits_with_presets_and_says_what_does_not_serve(
         ({"attention_from": RECONSTRUCTION}, "'attention from' is reconstruction, which a video model does not have"),
         ({"source_attention": CACHE}, "'keep attention' is cache"),
         ({"layers": "all but the finest (official code)"}, "'layers' leaves out the finest"),
-        ({"preset": {"preset": "add"}, "mask": mask}, "'model' is a video model, which cannot add a thing"),
+        ({"preset": {"preset": "add"}, "mask": mask}, "'model' is a video model, for which there are no presets add"),
         ({**by_mask, "mask": mask[2:]}, f"'mask' has {frames - 2} frames, but of the clip the model's VAE has kept"),
     ):
         with pytest.raises(Refusal, match=f"^Attention Blend Sampler: {said}"):

@@ -138,7 +138,7 @@ class ChunkFusion:
         if place is None:
             return fused
         fused = attention(*edit_qkv) if fused is None else fused
-        return see_alone(attention, edit_qkv, fused, self.edit.target_mask_tokens, place.flatten(1))
+        return see_alone(attention, edit_qkv, fused, self.edit.new_phrases, place.flatten(1))
 
     def fuse_layer(self, layer, edit_qkv, extra, attention):
         """One conditional row's fused attention, or None where the edit keeps its own."""

@@ -198,6 +198,8 @@ def check_settings(source, edit, settings) -> None:
             )
     if not 0 <= settings.threshold <= 1:
         raise Refusal(f"'mask threshold' is {settings.threshold}; choose 0 to 1.")
+    if settings.new_words_until > 0:
+        check_new_words(edit, settings.mask_from, has_mask=settings.mask is not None)
     if settings.mask_from in (WORDS, WORDS_IN_MASK) and not edit.source_mask_tokens:
         also = " and 'latent blend'" if settings.latent_window is not None and settings.mask_from == WORDS else ""
         raise Refusal(
@@ -209,25 +211,24 @@ def check_settings(source, edit, settings) -> None:
             "'latent blend' is on but 'mask from' is off, so that nothing could change; choose a "
             "mask, or switch 'latent blend' off."
         )
-    if settings.new_words_until > 0:
-        check_adding(edit, has_mask=settings.mask is not None)
     if settings.fresh_noise > 0 and settings.mask_from == NO_MASK:
         raise Refusal("'noise inside the mask' is fresh but 'mask from' is off; choose a mask, or the clip's noise.")
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
         check_mask(settings.mask, source, settings.mask_from)
 
 
-def check_adding(edit, has_mask: bool) -> None:
-    """What is to appear must be named, and have a place."""
+def check_new_words(edit, mask_from: str, has_mask: bool) -> None:
+    """What is to appear must be named, and have a place: in a mask that was drawn, or where words of the source are."""
     if not edit.target_mask_tokens:
         raise Refusal(
-            "the preset add makes new words appear, but the target prompt has none; write what is to appear into "
-            "'target prompt' of Edit Prompts."
+            "the presets add and replace make new words appear, but the target prompt has none; write what is to "
+            "appear into 'target prompt' of Edit Prompts."
         )
-    if not has_mask:
+    if not (edit.source_mask_tokens if mask_from == WORDS else has_mask and mask_from != NO_MASK):
         raise Refusal(
-            "the preset add needs to know where, but nothing is connected to 'mask'; connect a MASK that is white "
-            "there, such as one painted on the clip's first frame."
+            f"the presets add and replace need to know where, but 'mask from' is {mask_from} and shows no place; "
+            "connect a MASK to 'mask' that is white there, such as one painted on the clip's first frame, and choose "
+            "mask input in 'mask from'."
         )
 
 

@@ -9,6 +9,8 @@ from .settings import INPUT_MASK, WORDS, BlendSettings
 # for longer than in the paper. Style's windows are the paper's, shape's and remove's too; background has none there,
 # and with longer ones the old ground shines through. A new shape follows one frame's, which flickers less.
 # Add: nothing of the clip's own noise and words says what is new, so inside the mask both are put aside at first.
+# Replace: beside another thing of its colour or shape a thing hardly changes, since the words for both act on both; in
+# its place it is described alone.
 # FateZero, "as in the paper": main text (attribute fuses for t in [0.3T, T], shape in [0.5T, T]; here as fractions
 # 1 - t/T) and released configs; shape and remove keep the edit's own self-attention inside the words' mask. Its code
 # can blend latents too ("performance not so good in our case"), which a person may switch on.
@@ -50,6 +52,15 @@ PRESETS = {
         latent_window=Window(0, 1),
         new_words_until=0.5,
         fresh_noise=1.0,
+        whole_cells=True,
+    ),
+    "replace": BlendSettings(
+        self_window=Window(0, 0.5),
+        cross_window=Window(0, 0.5),
+        mask_from=INPUT_MASK,
+        latent_window=Window(0, 1),
+        follow_guide=True,
+        new_words_until=0.5,
         whole_cells=True,
     ),
     "enhance": BlendSettings(self_window=Window(0, 0.9), cross_window=Window(0, 0.8)),

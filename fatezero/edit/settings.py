@@ -44,7 +44,7 @@ class BlendSettings:
         official_latents: Whether latents are blended as by FateZero's code, where attention_from is INVERSION: in steps
             strictly within the window, to the source's latent of one step before, which is a little too noisy.
         new_words_until: The share of the steps, 0..1, in which cross-attention inside the mask sees the new words alone
-            (the target's words to mask), so that they appear there; 0 for never.
+            (the phrases of the target's words to mask), so that they appear there; 0 for never.
         fresh_noise: How much of the clip's noise inside the mask is fresh noise when the edit starts, 0..1.
         noise_seed: Of the fresh noise.
         whole_cells: Whether a cell of the latent that `mask` touches belongs to it whole.

@@ -23,7 +23,7 @@ class Step:
         positive: uuids of the conditionings that are the edit's.
         source_words: The source's word maps, [n, T, h, w]; None where no mask follows words, or where the source's rows
             show them as they pass.
-        new_words_alone: Whether cross-attention inside the mask sees the new words alone.
+        new_words_alone: Whether cross-attention inside the mask sees the phrases of the new words alone.
     """
 
     index: int

@@ -8,6 +8,7 @@ import torch
 from ..readable import readable
 from .alignment import AUTO, KEPT, NEW, Row, align
 from .edit_table import edit_table
+from .phrases import phrase_tokens
 from .tokens import PromptTokens
 from .word_fields import ATTENTION, find_words, read_factors, read_windows
 
@@ -47,6 +48,11 @@ class PromptEdit:
     def attention_emphasis(self) -> torch.Tensor:
         """What multiplies the fused cross-attention, float32 [T_target]."""
         return self.emphasis if self.emphasis_acts_on == ATTENTION else torch.ones_like(self.emphasis)
+
+    @cached_property
+    def new_phrases(self) -> tuple[int, ...]:
+        """Positions of the phrases that hold the target's words to mask, such as "red square" where "square" is new."""
+        return phrase_tokens(self.target, self.target_mask_tokens)
 
     def own_window(self, token: int) -> tuple[float, float] | None:
         """The window of a target token, (start, end); None when it has none of its own."""

@@ -8,7 +8,7 @@ Edit Prompts run before every inversion, so they look ahead.
 from collections.abc import Iterator
 from typing import Any
 
-from ...fatezero.edit.edit_check import check_adding
+from ...fatezero.edit.edit_check import check_new_words
 from ...fatezero.edit.presets import PRESETS
 from ...fatezero.edit.settings import INPUT_MASK, WORDS_IN_MASK
 from ...fatezero.prompts.prompt_edit import PromptEdit
@@ -23,7 +23,7 @@ FPS_OUTPUT, AUDIO_OUTPUT = 1, 2  # of Video Load
 SAVE = {"FateZeroVideoSave": "Video Save"}
 _BLENDS = {"FateZeroAttentionBlend": "Attention Blend", "FateZeroBlendSampler": "Attention Blend Sampler"}
 _WORDS = {"FateZeroAttentionMask": "Attention Mask", "FateZeroAttentionHeatMap": "Attention Heat-Map"}
-ADDING = [name for name, settings in PRESETS.items() if settings.new_words_until]
+WITH_NEW_WORDS = [name for name, settings in PRESETS.items() if settings.new_words_until]
 
 Graph = dict[str, dict[str, Any]]
 
@@ -37,8 +37,8 @@ def look_ahead(graph: Graph | None, node: str | None, edit: PromptEdit) -> None:
         edit: What it gives out.
 
     Raises:
-        Refusal: A blend node adds something without a new word or a mask, or takes its mask from the mask input, which
-            nothing is connected to; or a node that shows words names one that the source prompt does not have.
+        Refusal: A blend node adds or replaces something without a new word or a place, or takes its mask from the mask
+            input, which nothing is connected to; or a node that shows words names one that the source prompt lacks.
     """
     if not graph or node is None:
         return
@@ -48,8 +48,8 @@ def look_ahead(graph: Graph | None, node: str | None, edit: PromptEdit) -> None:
             continue
         name, words = _BLENDS.get(kind) or _WORDS.get(kind), inputs.get("words")
         try:
-            if kind in _BLENDS and inputs.get("preset") in ADDING:
-                check_adding(edit, has_mask="mask" in inputs)
+            if kind in _BLENDS and inputs.get("preset") in WITH_NEW_WORDS:
+                check_new_words(edit, inputs.get("preset.mask_from", INPUT_MASK), has_mask="mask" in inputs)
             if kind in _WORDS and isinstance(words, str):
                 find_words(edit.source, words)
         except Refusal as refusal:

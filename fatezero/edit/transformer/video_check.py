@@ -31,8 +31,8 @@ def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: Blend
         )
     if settings.new_words_until or settings.fresh_noise:
         raise Refusal(
-            "'model' is a video model, which cannot add a thing or take fresh noise here; choose another preset, or "
-            "edit the clip with Coupled Edit Sampler."
+            "'model' is a video model, for which there are no presets add and replace and no fresh noise; choose "
+            "another preset, or edit the clip with Coupled Edit Sampler."
         )
     if not settings.finest_layers:
         raise Refusal("'layers' leaves out the finest, but a video model's are all alike; choose all.")
