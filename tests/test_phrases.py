@@ -1,9 +1,11 @@
 """Phrases: the words of a prompt that describe one thing."""
 
 import pytest
+import torch
 
 from edit_cases import prompt_edit
-from fatezero_pack.fatezero.prompts.phrases import phrase_tokens
+from fatezero_pack.fatezero.masks.word_masks import words_mask
+from fatezero_pack.fatezero.prompts.phrases import neighbour_tokens, phrase_tokens
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,36 @@ def test_words_of_several_phrases_bring_them_all():
         "big",
         "wolf",
     ]
+
+
+@pytest.mark.parametrize(
+    "prompt, word, beside",
+    [
+        ("a red square and a red star on green grass", "square", "red star"),
+        ("a red square and a red star on green grass", "grass", ""),
+        ("a cat, a dog and a big cow in a park", "dog", "cat big cow"),
+        ("a red square on a table and a star", "square", ""),  # the star is linked to the table
+        ("jeep", "jeep", ""),
+    ],
+)
+def test_the_things_beside_a_thing(prompt, word, beside):
+    tokens = prompt_edit(prompt, prompt).source
+    asked = next(each.indices for each in tokens.words if each.text == word)
+    found = neighbour_tokens(tokens, asked)
+    assert " ".join(each.text for each in tokens.words if set(each.indices) <= set(found)) == beside
+
+
+def test_a_mask_away_from_the_thing_beside():
+    """Two places look at "red", one of them at "square"; by words alone the mask would hold both."""
+    edit = prompt_edit("a red square and a red star", "a blue square and a red star")
+    maps = torch.zeros(1, edit.source.length, 16, 16)
+    red, square, other_red, star = (word.indices[0] for word in edit.source.words if word.names_something)
+    maps[0, [red, other_red], 2:5, 2:5] = 0.4
+    maps[0, [red, other_red], 10:13, 10:13] = 0.4
+    maps[0, square, 2:5, 2:5] = maps[0, star, 10:13, 10:13] = 0.3
+    masks = {}
+    for by_phrase in (False, True):
+        place, _ = edit.places(by_phrase)
+        masks[by_phrase] = words_mask(maps, place.tokens, (16, 16), 0.3, without=place.without)[0] > 0
+    assert masks[False][3, 3] and masks[False][11, 11]
+    assert masks[True][3, 3] and not masks[True][10:13, 10:13].any()

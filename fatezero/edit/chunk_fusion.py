@@ -218,9 +218,10 @@ def edit_mask(
     if reads_words(settings):
         assert source_words is not None
         how = size, settings.threshold, settings.map_cells
-        words = words_mask(source_words, edit.source_mask_tokens, *how)
+        source_place, target_place = edit.places(settings.mask_phrases)
+        words = words_mask(source_words, source_place.tokens, *how, source_place.without)
         if target_words is not None:
-            target = words_mask(target_words, edit.target_mask_tokens, *how)
+            target = words_mask(target_words, target_place.tokens, *how, target_place.without)
             words = torch.maximum(words, target)
         parts.append(words)
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):

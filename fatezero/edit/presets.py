@@ -10,7 +10,7 @@ from .settings import INPUT_MASK, WORDS, BlendSettings
 # and with longer ones the old ground shines through. A new shape follows one frame's, which flickers less.
 # Add: nothing of the clip's own noise and words says what is new, so inside the mask both are put aside at first.
 # Replace: beside another thing of its colour or shape a thing hardly changes, since the words for both act on both; in
-# its place it is described alone.
+# its place it is described alone. A drawn mask is surer than words, which do not always tell two things apart.
 # FateZero, "as in the paper": main text (attribute fuses for t in [0.3T, T], shape in [0.5T, T]; here as fractions
 # 1 - t/T) and released configs; shape and remove keep the edit's own self-attention inside the words' mask. Its code
 # can blend latents too ("performance not so good in our case"), which a person may switch on.
@@ -61,6 +61,7 @@ PRESETS = {
         latent_window=Window(0, 1),
         follow_guide=True,
         new_words_until=0.5,
+        mask_phrases=True,
         whole_cells=True,
     ),
     "enhance": BlendSettings(self_window=Window(0, 0.9), cross_window=Window(0, 0.8)),

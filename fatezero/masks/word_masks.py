@@ -9,7 +9,12 @@ AUTOMATIC = 0.0  # as a threshold: one for each frame, by itself (a real thresho
 
 
 def words_mask(
-    word_maps: torch.Tensor, tokens, size: tuple[int, int], threshold: float, cells: int = OFFICIAL_CELLS
+    word_maps: torch.Tensor,
+    tokens,
+    size: tuple[int, int],
+    threshold: float,
+    cells: int = OFFICIAL_CELLS,
+    without=(),
 ) -> torch.Tensor:
     """One binary mask per frame from the attention that some words get.
 
@@ -21,7 +26,7 @@ def words_mask(
         size: (height, width) of the mask.
         threshold: tau, 0..1, or AUTOMATIC. The map, divided by its maximum in the frame, must be strictly greater; 1
             gives an empty mask.
-        cells: As for `words_heat`.
+        cells, without: As for `words_heat`.
 
     Returns:
         float32 [n, height, width] of 0 and 1; empty where no token is given.
@@ -29,10 +34,12 @@ def words_mask(
     >>> words_mask(torch.eye(2).view(1, 1, 2, 2), [0], (2, 2), 1.0).sum()
     tensor(0.)
     """
-    return heat_mask(words_heat(word_maps, tokens, size, cells), threshold)
+    return heat_mask(words_heat(word_maps, tokens, size, cells, without), threshold)
 
 
-def words_heat(word_maps: torch.Tensor, tokens, size: tuple[int, int], cells: int = OFFICIAL_CELLS) -> torch.Tensor:
+def words_heat(
+    word_maps: torch.Tensor, tokens, size: tuple[int, int], cells: int = OFFICIAL_CELLS, without=()
+) -> torch.Tensor:
     """The attention map that `words_mask` thresholds.
 
     Maps of fewer than 16 cells are first brought to 16 on their shorter side, so that the max-pool widens by no more of
@@ -43,6 +50,7 @@ def words_heat(word_maps: torch.Tensor, tokens, size: tuple[int, int], cells: in
         tokens: Positions of the words' tokens.
         size: (height, width) of the result.
         cells: To how many on their shorter side smaller maps are brought; 1 takes maps of any size as they are.
+        without: Positions of tokens whose attention is taken off first, such as those of the thing beside.
 
     Returns:
         float32 [n, height, width] of 0..1; the maximum of each frame is 1, unless all is 0.
@@ -58,6 +66,8 @@ def words_heat(word_maps: torch.Tensor, tokens, size: tuple[int, int], cells: in
     if len(tokens) == 0:
         return torch.zeros(frames, *size, device=word_maps.device)
     heat = word_maps[:, list(tokens)].float().sum(dim=1, keepdim=True)
+    if len(without) > 0:
+        heat = (heat - word_maps[:, list(without)].float().sum(dim=1, keepdim=True)).clamp_min(0)
     if (finer := cells / min(height, width)) > 1:
         heat = F.interpolate(heat, size=(round(height * finer), round(width * finer)), mode="bilinear")
     heat = F.interpolate(F.max_pool2d(heat, 3, stride=1, padding=1), size=size)[:, 0]

@@ -2,7 +2,9 @@
 
 from itertools import groupby
 
-from .tokens import PromptTokens
+from .tokens import PromptTokens, Word
+
+_LINKS = {"and", "or"}  # beside commas
 
 
 def phrase_tokens(prompt: PromptTokens, tokens: tuple[int, ...]) -> tuple[int, ...]:
@@ -18,9 +20,47 @@ def phrase_tokens(prompt: PromptTokens, tokens: tuple[int, ...]) -> tuple[int, .
     Returns:
         Positions in ascending order; none where `tokens` are in no phrase.
     """
-    phrases = [
-        [token for word in words for token in word.indices]
-        for named, words in groupby(prompt.words, lambda word: word.names_something)
-        if named
-    ]
-    return tuple(token for phrase in phrases if not set(tokens).isdisjoint(phrase) for token in phrase)
+    return _joined(phrase for phrase in _phrases(prompt) if _share(phrase, tokens))
+
+
+def neighbour_tokens(prompt: PromptTokens, tokens: tuple[int, ...]) -> tuple[int, ...]:
+    """The tokens of the phrases that an "and" or a comma links to those of some tokens: the things beside them.
+
+    "square" of "a red square and a red star on grass" has the neighbour "red star".
+
+    Args:
+        prompt: The prompt.
+        tokens: Positions in it.
+
+    Returns:
+        Positions in ascending order, without those of `phrase_tokens`.
+    """
+    phrases, linked = _phrases(prompt), []
+    for chain in _chains(phrases, prompt.words):
+        if any(_share(phrase, tokens) for phrase in chain):
+            linked += [phrase for phrase in chain if not _share(phrase, tokens)]
+    return _joined(linked)
+
+
+def _phrases(prompt: PromptTokens) -> list[tuple[Word, ...]]:
+    return [tuple(words) for named, words in groupby(prompt.words, lambda word: word.names_something) if named]
+
+
+def _chains(phrases, words) -> list[list[tuple[Word, ...]]]:
+    """Phrases in reading order, those together between which there is an "and" or a comma."""
+    chains: list[list[tuple[Word, ...]]] = []
+    for before, phrase in zip([None, *phrases], phrases):
+        between = words[words.index(before[-1]) + 1 : words.index(phrase[0])] if before else ()
+        if any(word.key in _LINKS or word.text == "," for word in between):
+            chains[-1].append(phrase)
+        else:
+            chains.append([phrase])
+    return chains
+
+
+def _share(phrase: tuple[Word, ...], tokens: tuple[int, ...]) -> bool:
+    return any(not set(tokens).isdisjoint(word.indices) for word in phrase)
+
+
+def _joined(phrases) -> tuple[int, ...]:
+    return tuple(sorted(token for phrase in phrases for word in phrase for token in word.indices))

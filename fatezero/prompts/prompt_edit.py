@@ -2,15 +2,23 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 
 from ..readable import readable
 from .alignment import AUTO, KEPT, NEW, Row, align
 from .edit_table import edit_table
-from .phrases import phrase_tokens
+from .phrases import neighbour_tokens, phrase_tokens
 from .tokens import PromptTokens
 from .word_fields import ATTENTION, find_words, read_factors, read_windows
+
+
+class Place(NamedTuple):
+    """Tokens whose attention shows a place, and those whose attention is taken off."""
+
+    tokens: tuple[int, ...]
+    without: tuple[int, ...] = ()
 
 
 @readable
@@ -48,6 +56,15 @@ class PromptEdit:
     def attention_emphasis(self) -> torch.Tensor:
         """What multiplies the fused cross-attention, float32 [T_target]."""
         return self.emphasis if self.emphasis_acts_on == ATTENTION else torch.ones_like(self.emphasis)
+
+    def places(self, by_phrase: bool) -> tuple[Place, Place]:
+        """Where a mask of words lies, by the source's tokens and by the target's: of the words to mask, or by whole
+        phrases and away from the things beside them."""
+        words = (self.source, self.source_mask_tokens), (self.target, self.target_mask_tokens)
+        if not by_phrase:
+            return Place(self.source_mask_tokens), Place(self.target_mask_tokens)
+        source, target = (Place(phrase_tokens(*each), neighbour_tokens(*each)) for each in words)
+        return source, target
 
     @cached_property
     def new_phrases(self) -> tuple[int, ...]:

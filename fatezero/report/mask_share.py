@@ -33,7 +33,8 @@ def used_mask_share(
             return None
         height, width = source.word_maps.shape[-2:]
         how = (height, width), settings.threshold, settings.map_cells
-        masks = [words_mask(maps, edit.source_mask_tokens, *how) for maps in source.word_maps]
+        place, _ = edit.places(settings.mask_phrases)
+        masks = [words_mask(maps, place.tokens, *how, place.without) for maps in source.word_maps]
         mask = torch.stack(masks).mean(dim=0)
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK) and settings.mask is not None:
         drawn = settings.mask.float().cpu()
