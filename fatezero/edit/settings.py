@@ -47,7 +47,7 @@ class BlendSettings:
             (the phrases of the target's words to mask), so that they appear there; 0 for never.
         fresh_noise: How much of the clip's noise inside the mask is fresh noise when the edit starts, 0..1.
         noise_seed: Of the fresh noise.
-        mask_phrases: Whether the mask of words is that of their whole phrases, away from the things beside them, such as
+        mask_phrases: Whether the mask of words is that of their whole phrases, away from the things beside them, as
             "red square" away from "red star".
         whole_cells: Whether a cell of the latent that `mask` touches belongs to it whole.
         map_cells: To how many cells smaller word maps are brought before a mask is read from them; 1 leaves maps as
