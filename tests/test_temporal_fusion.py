@@ -35,7 +35,7 @@ def test_it_is_fused_where_a_preset_says_so(run, monkeypatch):
 
 
 def test_fatezero_leaves_it_alone():
-    for settings in PRESETS.values():
+    for name, settings in PRESETS.items():
         assert (settings.temporal_window.end > 0) == ("Video-P2P" in name)
 
 
@@ -69,7 +69,7 @@ def test_frames_at_once_change_nothing(run):
 
 def test_all_presets_run(run):
     model, source = run
-    for name, settings in PRESETS.items():
+    for settings in PRESETS.values():
         if settings.new_words_until:
             continue  # needs a mask: test_a_thing_is_added_on_a_tuned_model
         assert bool(torch.isfinite(edited(model, source, EDIT, settings)).all())

@@ -9,12 +9,7 @@ AUTOMATIC = 0.0  # as a threshold: one for each frame, by itself (a real thresho
 
 
 def words_mask(
-    word_maps: torch.Tensor,
-    tokens,
-    size: tuple[int, int],
-    threshold: float,
-    cells: int = OFFICIAL_CELLS,
-    without=(),
+    word_maps: torch.Tensor, tokens, size: tuple[int, int], threshold: float, cells: int = OFFICIAL_CELLS, without=()
 ) -> torch.Tensor:
     """One binary mask per frame from the attention that some words get.
 
