@@ -61,7 +61,7 @@ def _letters(text: str) -> str | None:
 @cache
 def _system_font(letters: str | None) -> tuple[str, int] | None:
     """The font file for a group of letters and the number of its face."""
-    for name, face in dict(_SYSTEM_FONTS).get(letters, ()):
+    for name, face in dict(_SYSTEM_FONTS).get(letters or "", ()):
         try:
             return str(ImageFont.truetype(name, 10, face).path), face
         except OSError:  # this system does not have it
