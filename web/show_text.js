@@ -1,12 +1,12 @@
 import { app } from "../../scripts/app.js";
-import { translateReport } from "./translate.js";
+import { places, translateReport } from "./translate.js";
 
 const NAME = "report";
 const LINE_HEIGHT = 15;
 
 function addReport(node, text) {
   const element = document.createElement("pre");
-  const lines = text.split("\n").reduce((count, line) => count + Math.ceil((line.length || 1) / 50), 0);
+  const lines = text.split("\n").reduce((count, line) => count + Math.ceil((places(line) || 1) / 50), 0);
   const height = Math.min(lines, 16) * LINE_HEIGHT + 12;
   element.style.cssText = `margin: 0; padding: 6px; box-sizing: border-box; min-height: ${height}px; overflow: auto;
     white-space: pre-wrap; user-select: text; font: 11px/${LINE_HEIGHT}px monospace;

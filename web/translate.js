@@ -91,14 +91,17 @@ function translatedLine(line) {
   return mark + text.split(/(?<=\.) (?=[A-Z'])/).map(translated).join(" "); // sentence by sentence
 }
 
-// The columns begin where they do in English, as far as there is room: a Chinese, Japanese or Korean letter takes two places.
+// How wide a text is among letters of one width: a Chinese, Japanese or Korean letter takes two places.
+export function places(text) {
+  return text.length + (text.match(/[\u1100-\u11ff\u2e80-\u9fff\uac00-\ud7af\uff00-\uff60]/g)?.length ?? 0);
+}
+
+// The columns of a table begin where they do in English, as far as there is room.
 function inColumns(parts) {
-  const wide = /[\u1100-\u11ff\u2e80-\u9fff\uac00-\ud7af\uff00-\uff60]/g;
   let line = "", end = 0;
   for (const part of parts) {
     end += part.length;
-    const places = line.length + (line.match(wide)?.length ?? 0);
-    line += part.trim() ? (drawn[part] ?? translated(part)) : " ".repeat(part && Math.max(2, end - places));
+    line += part.trim() ? (drawn[part] ?? translated(part)) : " ".repeat(part && Math.max(2, end - places(line)));
   }
   return line;
 }
