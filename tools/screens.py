@@ -24,18 +24,18 @@ ADD = """() => {
     const graph = app.graph, find = type => graph.nodes.find(node => node.type === type);
     const [clip, prompts, invert, sampler, decode] = ['FateZeroVideoLoad', 'FateZeroEditPrompts', 'FateZeroInvert',
         'FateZeroBlendSampler', 'VAEDecode'].map(find);
-    const add = (type, links, width, x) => {
+    const add = (type, links, width, x, height = 0) => {
         const node = LiteGraph.createNode(type);
         graph.add(node);
         node.pos = [x, 1250];
         for (const [input, from, output] of links)
             from.connect(from.outputs.findIndex(({name}) => name === output), node,
                 node.inputs.findIndex(({name}) => name === input));
-        node.setSize([width, node.size[1]]);
+        node.setSize([width, Math.max(height, node.size[1])]);
         return node;
     };
     const heat = [['source', invert, 'source'], ['images', clip, 'images']];
-    add('FateZeroAttentionHeatMap', heat, 420, 0).widgets.find(({name}) => name === 'words').value = 'circle, grass';
+    add('FateZeroAttentionHeatMap', heat, 420, 0, 500).widgets.find(({name}) => name === 'words').value = 'circle, grass';
     const mask = add('FateZeroAttentionMask',
         [['source', invert, 'source'], ['edit', prompts, 'edit']], 300, 450);
     mask.widgets.find(({name}) => name === 'words').value = 'circle';
