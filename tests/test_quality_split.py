@@ -14,6 +14,7 @@ from benchmarks.quality.cases import HARD_LIST, HELD_OUT, TUNING, load_cases
 from benchmarks.quality.intervals import excludes_zero, in_words, interval
 from benchmarks.quality.located import Place, overlap, places
 from benchmarks.quality.methods import (
+    BY_WORDS,
     DDIM_MASKED,
     GIVEN_PLACE,
     MEANT,
@@ -177,11 +178,14 @@ def test_differences_are_paired_and_bold_where_they_show():
 
 def test_rows_have_the_cases_that_they_can_have():
     swap, addition, style = BY_NAME["shape_1a"], BY_NAME["addition_1a"], BY_NAME["style_1a"]
+    pair = BY_NAME["pair_of_one_shape_1a"]
     word, long = BY_NAME["re-weighting_1a_at_3"], BY_NAME["48_frames_2a"]
     assert all(applies(OURS, case) for case in CASES)
     assert [applies(PUBLISHED_NULL_TEXT, case) for case in (swap, addition, long)] == [True, False, False]
     assert [applies(DDIM_MASKED, case) for case in (swap, style)] == [True, False]
-    assert [applies(GIVEN_PLACE, case) for case in (swap, addition)] == [False, True]
+    assert [applies(GIVEN_PLACE, case) for case in (swap, pair, addition, style)] == [True, True, True, False]
+    assert [applies(BY_WORDS, case) for case in (swap, pair, addition)] == [False, True, False]
+    assert GIVEN_PLACE.settings(addition).fresh_noise == 1 and GIVEN_PLACE.settings(pair).fresh_noise == 0
     assert [method for method in main_table() if applies(method, word)] == [OURS, REWEIGHTED, MEANT]
     assert word.emphasis == "sketch:3" and swap.emphasis == ""
 

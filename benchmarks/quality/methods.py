@@ -27,6 +27,7 @@ ON_BOTH, ON_SOURCE = "both branches", "the source's branch"  # whose uncondition
 TRUTH, UNCHANGED = "truth", "unchanged"  # no edit, but what the VAE makes of the true clip and of the source
 APART = ()  # key frames of a model that is not inflated: each frame looks at itself
 AS_IN_PAPER = " (as in the paper)"
+WITH_NEIGHBOURS = ("pair of one colour", "pair of one shape", "crossing")  # kinds with another thing beside
 # The presets' own mask, for latents alone.
 MASK_ALONE = {"mask_from": WORDS, "threshold": AUTOMATIC, "mask_self_attention": False, "latent_window": Window(0, 1)}
 
@@ -49,8 +50,8 @@ class Method:
     whether it is optimised as published; tuned: None for the demo model as it is; way TUNE_A_VIDEO
     inverts with the empty prompt and samples as any model; masked: FREE with the latent mask of the case's preset,
     where that has one; emphasis_acts_on: of a word to re-weight, as on Edit Prompts; given_place: the edit's true place
-    is the mask; weights: another demo model's file; schedule: of inversion and edit; sampler: of the edit; guided: the
-    steps with guidance, as of Window.
+    is the mask, for the preset add or replace; weights: another demo model's file; schedule: of inversion and edit;
+    sampler: of the edit; guided: the steps with guidance, as of Window.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Method:
             return BlendSettings(self_window=Window(0, 0), cross_window=Window(0, 0), **masks)
         name = self.preset or case.preset
         if self.given_place:
+            name = self.preset or ("add" if case.kind == "addition" else "replace")
             place = {"mask_from": INPUT_MASK, "mask": case.edited_region().float(), "latent_window": Window(0, 1)}
             return replace(PRESETS[name], **place, **self.changes)
         published = name + AS_IN_PAPER
@@ -110,7 +112,8 @@ PUBLISHED_NULL_TEXT = replace(
     QUICK_NULL_TEXT, name="prompt-to-prompt + null text as published, frame by frame", published_null_text=True
 )
 IN_PAPER = Method("ours, presets as in the paper", as_in_paper=True)
-GIVEN_PLACE = Method("ours, given the place", preset="add", given_place=True)
+GIVEN_PLACE = Method("ours, given the place", given_place=True)
+BY_WORDS = Method("ours, preset replace with a mask of words", preset="replace", changes={"mask_from": WORDS})
 REWEIGHTED = Method("re-weight (Video-P2P)", preset="re-weight (Video-P2P)")
 MEANT = Method("ours, emphasis on the meaning", emphasis_acts_on=MEANING)
 
@@ -128,12 +131,13 @@ def first_table() -> list[Method]:
 def main_table() -> list[Method]:
     """Of the second list, as the paper's Table 1 and with the two baselines that the first list lacks."""
     baselines = [DDIM, DDIM_MASKED, *map(sdedit, (0.4, 0.6, 0.8)), PUBLISHED_NULL_TEXT]
-    return [AS_IT_WAS, *baselines, IN_PAPER, OURS, GIVEN_PLACE, REWEIGHTED, MEANT, AS_IT_SHOULD_BE]
+    return [AS_IT_WAS, *baselines, IN_PAPER, OURS, BY_WORDS, GIVEN_PLACE, REWEIGHTED, MEANT, AS_IT_SHOULD_BE]
 
 
 def applies(method: Method, case: Case) -> bool:
     """Whether a row has a case: null text as published takes ten times as long as ours, and is shown where words are
-    swapped in short clips; a latent mask needs a preset with one; a place is given where a thing is added."""
+    swapped in short clips; a latent mask needs a preset with one; a place is given where a thing is added or
+    replaced; words may mark it where another thing stands beside."""
     if case.word or method in (REWEIGHTED, MEANT):
         return bool(case.word) and method in (OURS, REWEIGHTED, MEANT)
     if method.published_null_text:
@@ -141,7 +145,9 @@ def applies(method: Method, case: Case) -> bool:
         return len(words[0]) == len(words[1]) and case.frames <= 8
     if method.masked:
         return PRESETS[case.preset].mask_from == WORDS
-    return not method.given_place or case.kind == "addition"
+    if method == BY_WORDS:
+        return case.kind in WITH_NEIGHBOURS
+    return not method.given_place or case.kind in ("addition", "shape", "colour and shape", *WITH_NEIGHBOURS)
 
 
 def untied(key_frames: tuple[str, ...], name: str) -> Method:
