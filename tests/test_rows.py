@@ -6,7 +6,9 @@ import torch
 
 from benchmarks.quality.editor import Editor
 from benchmarks.quality.methods import FREE, OURS
+from benchmarks.studies.fast_by_kind import CASES, DRAWN, every_case, verdict
 from benchmarks.studies.rows import spread, study_cases
+from benchmarks.studies.source_reuse import reuse
 from edit_cases import conditioning, inverted, negative, prompt_edit, small_model
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 
@@ -31,6 +33,28 @@ def test_a_part_of_the_cases_has_as_many_kinds_as_it_can():
     kinds = {case.kind for case in cases}
     assert {case.kind for case in spread(cases, len(kinds))} == kinds
     assert spread(cases, len(cases)) == cases
+
+
+def test_edits_are_drawn_for_each_preset():
+    cases = every_case()
+    assert [case.preset for case in cases] == [*DRAWN] * CASES, "in turn, so that a run cut short has some of each"
+    assert {case.weight for case in cases if case.preset == "enhance"} == {-1.0, 3.0}
+    assert cases == every_case()
+
+
+def test_fast_holds_only_where_a_loss_is_excluded():
+    assert verdict({"psnr_inside": [0.1, 0.2, 0.3], "flicker": [-0.1, -0.1, -0.2]}) == "holds"
+    assert verdict({"psnr_inside": [0.1, -3.0, 3.0]}) == "a loss is not excluded: PSNR inside"
+    assert verdict({"flicker": [0.5, 0.6, 0.5], "psnr": []}) == "worse: flicker"
+    assert verdict({"success": [0.0] * 7}) == "a loss is not excluded: success %", "one of them may yet fail"
+    assert verdict({"success": [0.0] * 31}) == "holds"
+
+
+def test_a_step_reuses_the_places_of_the_one_before():
+    places = {(sigma, layer): f"{layer} at {sigma}" for sigma in (4, 3, 2, 1) for layer in "ab"}
+    changed, saved = reuse(places, {"a"}, 2)
+    assert [changed[sigma, "a"] for sigma in (4, 3, 2, 1)] == ["a at 4", "a at 4", "a at 2", "a at 2"]
+    assert all(changed[sigma, "b"] == places[sigma, "b"] for sigma in (4, 3, 2, 1)) and saved == 2
 
 
 def test_the_node_guides_until_a_share_of_the_steps():

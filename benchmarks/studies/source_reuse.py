@@ -8,6 +8,7 @@ those that the source's branch takes, and what changes in the edit, with 95 % in
 """
 
 import argparse
+import re
 from dataclasses import replace
 from unittest import mock
 
@@ -31,6 +32,7 @@ from .samplers import psnr
 STEPS = 10
 EXACT, COARSE, ALL = "every step", "coarse layers", "all layers"
 WAYS = {f"{layers}, every {every}": (layers, every) for layers in (COARSE, ALL) for every in (2, 3)}
+FINEST = re.compile(r"UNetModel\.(input_blocks\.[012]|output_blocks\.(9|10|11))\.\d+")  # of SD 1.5
 SHOWN = ("located", "success", "psnr_inside", "psnr_outside", "perceptual")
 
 
@@ -40,10 +42,8 @@ def coarse_share() -> float:
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         network(torch.empty(1, 4, 64, 64), torch.empty(1), torch.empty(1, 77, 768))
     counts = {name: sum(of_kind.values()) for name, of_kind in counter.get_flop_counts().items()}
-    blocks = {name: count for name, count in counts.items() if name.count(".") == 2 and "_blocks." in name}
-    finest = [f"input_blocks.{index}" for index in (0, 1, 2)] + [f"output_blocks.{index}" for index in (9, 10, 11)]
-    coarse = [count for name, count in blocks.items() if name.partition(".")[2] not in finest]
-    return (sum(coarse) + counts["UNetModel.middle_block"]) / counts["Global"]
+    finest = sum(count for name, count in counts.items() if name.count(".") == 3 and FINEST.fullmatch(name))
+    return 1 - (finest + counts["UNetModel.out"] + counts["UNetModel.time_embed"]) / counts["Global"]
 
 
 def reuse(places: dict, layers: set, every: int) -> tuple[dict, int]:
