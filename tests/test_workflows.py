@@ -430,3 +430,26 @@ def meet(a, b):
 
 def within(a, b):
     return all(b[axis] <= a[axis] and a[axis] + a[axis + 2] <= b[axis] + b[axis + 2] for axis in (0, 1))
+
+
+@pytest.mark.slow
+def test_a_thing_is_replaced_where_something_is_painted_alone(server):
+    prompt = shortened(shipped(server, "demo_add_where_you_paint"), frames=2, steps=10)
+    ((edit,), (painter,), (sampler,)) = (
+        nodes(prompt, kind) for kind in ("FateZeroEditPrompts", "Painter", "FateZeroBlendSampler")
+    )
+    save = next(node for node in nodes(prompt, "FateZeroVideoSave") if "compare_with" in prompt[node]["inputs"])
+    prompt[edit]["inputs"]["target_prompt"] = "a blue square on green grass"
+    inputs = prompt[sampler]["inputs"]
+    assert inputs["preset"] == "add" and inputs["preset.mask_from"] == "mask input"
+    prompt[sampler]["inputs"] = {**inputs, "preset": "replace"}  # whose widgets are those of add
+    paint = np.zeros((128, 128, 4), np.uint8)
+    cv2.circle(paint, (61, 66), 36, (255, 255, 255, 255), -1)
+    prompt[painter]["inputs"]["mask"] = server.upload("over.png", cv2.imencode(".png", paint)[1].tobytes(), "")
+    before, after = before_and_after(server, completed(server, prompt), save)
+    inside = cv2.erode(paint[..., 3], np.ones((41, 41))) > 0
+    outside = cv2.dilate(paint[..., 3], np.ones((17, 17))) == 0
+    red, blue = 0, 2
+    assert before[:, inside][..., red].mean() > 150 and after[:, inside][..., blue].mean() > 120
+    assert after[:, inside][..., red].mean() < 100
+    assert np.abs(before - after)[:, outside].mean() < 12
