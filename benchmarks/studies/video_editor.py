@@ -65,9 +65,7 @@ class Setting:
         names = {"source_cfg": "clip's cfg", "cross": "cross to", "own": "self to"}
         changed = [name for name, value in asdict(self).items() if name == "cfg" or value != getattr(Setting, name)]
         values = {name: getattr(self, name) for name in changed if name != "way"}
-        words = [
-            f"{names.get(n, n)} {value if isinstance(value, str) else f'{value:g}'}" for n, value in values.items()
-        ]
+        words = [f"{names.get(name, name)} {in_short(value)}" for name, value in values.items()]
         return f"{self.way}: {', '.join(words)}"
 
     def applies(self, case: Case) -> bool:
