@@ -56,4 +56,4 @@ def test_only_what_differs_is_shown():
         for number, jitter in enumerate((-1, 0, 1, 0))
     }
     shown = differing(figures, ["colour"], ["same", "less"], "base")
-    assert "**-10.0 ± 1.3**" in shown and "less" in shown and "same" not in shown
+    assert "| colour: less | 4 |  | **-10.0 ± 1.3** |" in shown and "all kinds: less" in shown and "same" not in shown

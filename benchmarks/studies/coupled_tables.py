@@ -55,10 +55,9 @@ def mean(figures: Figures, row: str, measure: str) -> str:
 
 
 def differing(figures: Figures, kinds: list[str], rows: list[str], base: str) -> str:
-    """The settings that differ from the base in a kind's measures, with all of COMPARED."""
+    """The settings that differ from the base in the measures of a kind, or of all, with all of COMPARED."""
     lines = [["kind: setting", "clips", *(COLUMNS[name][0] for name in COMPARED)]]
-    for kind in kinds:
-        these = of_kind(figures, kind)
+    for kind, these in {**{kind: of_kind(figures, kind) for kind in kinds}, "all kinds": figures}.items():
         for row in rows:
             found = [paired(these, row, base, name) for name in COMPARED]
             if any(excludes_zero(*interval(values)) for values in found):
