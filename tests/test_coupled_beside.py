@@ -102,6 +102,13 @@ def test_a_lora_works(edited, latent):
     assert torch.equal(edited(model, **FUSED), plain), "the next edit without it is as before"
 
 
+def test_rows_stay_on_one_card(edited):
+    """MultiGPU CFG Split leaves clones of the model here; rows on them would not see the clip's row."""
+    model, plain = wan(), wan()
+    model.model_options["multigpu_clones"] = {}
+    assert torch.equal(edited(model, **FUSED), edited(plain, **FUSED))
+
+
 def as_vace():
     """VACE's own blocks run beside those that we hook."""
     return wan("vace", comfy.supported_models.WAN21_Vace, vace_layers=3, vace_in_dim=96)

@@ -101,6 +101,7 @@ class CoupledGuider(comfy.samplers.CFGGuider):
         options = dict(model_options.get("transformer_options", {}))
         wrap_run(options, WrappersMP.APPLY_MODEL, JOINED, partial(feed_row, source[0]["uuid"], self.source_latent))
         model_options = {**model_options, "transformer_options": options}
+        model_options.pop("multigpu_clones", None)  # rows on several cards would not see each other
         conds = [positive, negative, source]
         rows = RowsTogether(self.inner_model)
         denoised = comfy.samplers.calc_cond_batch(rows, conds, x, timestep, model_options)
