@@ -6,12 +6,15 @@ import torch.nn.functional as F
 
 from costs import seconds
 from edit_cases import inverted, prompt_edit, small_model
+from fatezero_pack.fatezero.edit.chunk_fusion import edit_mask
+from fatezero_pack.fatezero.edit.settings import INPUT_MASK, WORDS, BlendSettings
 from fatezero_pack.fatezero.masks import mask_pictures
 from fatezero_pack.fatezero.masks import word_masks as masks
 from fatezero_pack.fatezero.masks.source_mask import source_mask
 from fatezero_pack.fatezero.network.attention_layers import CROSS
 from fatezero_pack.fatezero.network.unet.layer_sizes import layer_areas
 from fatezero_pack.fatezero.network.word_maps import MaskLayers, cross_attention_map, mask_downsampling, mask_layers
+from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.nodes.attention_mask import AVERAGE, ONE_STEP, AttentionMask
 
 
@@ -291,3 +294,19 @@ def test_it_can_be_cancelled_between_frames(change, monkeypatch):
     with pytest.raises(InterruptedError):
         change(torch.rand(5, 8, 8))
     assert len(checks) == 2
+
+
+def test_a_soft_edge_is_of_words_alone():
+    """A mask that was drawn keeps its edge: nothing outside it may change."""
+    edit = prompt_edit("a red jeep", "a blue jeep")
+    maps = torch.zeros(1, edit.source.length, 16, 16)
+    maps[0, edit.source_mask_tokens[0], 4:8, 4:8] = 1.0
+    drawn = torch.zeros(1, 128, 128)
+    drawn[:, 32:64, 32:64] = 1
+    words = BlendSettings(mask_from=WORDS, threshold=0.3, latent_window=Window(0, 1))
+    given = BlendSettings(mask_from=INPUT_MASK, mask=drawn, latent_window=Window(0, 1))
+    for settings, values in ((words, 4), (given, 2)):
+        where = (settings, edit, (16, 16), range(1), torch.device("cpu"), maps)
+        hard, soft = edit_mask(*where), edit_mask(*where, soft=True)
+        assert len(hard.unique()) == 2 and len(soft.unique()) >= values
+        assert torch.equal(soft > 0.4, hard > 0.5)  # a corner has four of nine

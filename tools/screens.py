@@ -35,7 +35,8 @@ ADD = """() => {
         return node;
     };
     const heat = [['source', invert, 'source'], ['images', clip, 'images']];
-    add('FateZeroAttentionHeatMap', heat, 420, 0, 500).widgets.find(({name}) => name === 'words').value = 'circle, grass';
+    const { widgets } = add('FateZeroAttentionHeatMap', heat, 420, 0, 500);
+    widgets.find(({name}) => name === 'words').value = 'circle, grass';
     const mask = add('FateZeroAttentionMask',
         [['source', invert, 'source'], ['edit', prompts, 'edit']], 300, 450);
     mask.widgets.find(({name}) => name === 'words').value = 'circle';

@@ -5,7 +5,7 @@ from functools import partial, reduce
 import torch
 
 from ..masks.mask_pictures import resize_mask
-from ..masks.word_masks import words_mask
+from ..masks.word_masks import softened, words_mask
 from ..network.attention_layers import CROSS, SELF, TEMPORAL, Layer
 from ..network.frame_chunks import ActiveChunk
 from ..network.unet.attention import downsampling, layer_size, plain_attention
@@ -197,6 +197,7 @@ def edit_mask(
     device: torch.device,
     source_words: torch.Tensor | None,
     target_words: torch.Tensor | None = None,
+    soft: bool = False,
 ) -> torch.Tensor | None:
     """Where some frames keep the edit's own attention or latents.
 
@@ -208,6 +209,7 @@ def edit_mask(
         device: Where the mask is needed.
         source_words: The source's word maps of those frames, [b, T, h, w].
         target_words: The target's likewise; None leaves them out.
+        soft: Whether the edge of the words' mask is softened; a mask that was drawn keeps its edge.
 
     Returns:
         Float [b, height, width] of 0..1; None where the settings have no mask.
@@ -223,7 +225,7 @@ def edit_mask(
         if target_words is not None:
             target = words_mask(target_words, target_place.tokens, *how, target_place.without)
             words = torch.maximum(words, target)
-        parts.append(words)
+        parts.append(softened(words) if soft else words)
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
         assert settings.mask is not None
         given = settings.mask if len(settings.mask) == 1 else settings.mask[list(frames)]

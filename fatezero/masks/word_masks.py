@@ -78,6 +78,15 @@ def heat_mask(heat: torch.Tensor, threshold: float) -> torch.Tensor:
     return (heat > (automatic_thresholds(heat) if threshold == AUTOMATIC else threshold)).float()
 
 
+def softened(mask: torch.Tensor) -> torch.Tensor:
+    """A mask [n, h, w] whose edge is a slope of two cells: the mean over each cell and its neighbours.
+
+    >>> softened(torch.tensor([[[0.0, 0.0, 1.0, 1.0]]]))
+    tensor([[[0.0000, 0.3333, 0.6667, 1.0000]]])
+    """
+    return F.avg_pool2d(mask[:, None], 3, stride=1, padding=1, count_include_pad=False)[:, 0]
+
+
 def automatic_thresholds(heat: torch.Tensor) -> torch.Tensor:
     """The heat that parts each frame's places best into two groups; [n, 1, 1].
 
