@@ -2,9 +2,8 @@
 
 import numpy as np
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..networks import DEVICE, autocast, comfy
+from ..networks import DEVICE, attention_options, autocast, comfy
 from ..run import Run
 from .data import draw_clips, draw_pairs, load_data
 from .networks import new_transformer_and_text_encoder
@@ -12,8 +11,6 @@ from .sizes import SHIFT
 from .text import encode_text, token_ids, tokenizer
 
 PAIR_WEIGHT = 8.0
-# Plain matrix products take two thirds of the time on a CPU, at these few tokens.
-BACKENDS = [SDPBackend.MATH] if DEVICE.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
 
 
 def draw_sigmas(count, anywhere):
@@ -26,14 +23,14 @@ def draw_sigmas(count, anywhere):
 def batch_of(run, data, empty):
     """The latents, masks and tokens of a step, and whether they are pairs.
 
-    Pictures, which are clips of one latent frame, come first, since they are quick; mostly pairs in windows. Then pairs
-    in whole pictures and in windows of clips, and whole clips. The last 15 % go without pairs.
+    Pictures, which are clips of one latent frame, come first, since they are quick; mostly pairs, in windows and in
+    whole pictures. Then pairs in windows of clips, too, and whole clips. The last 10 % go without pairs.
     """
-    if run.progress < 0.5:
+    if run.progress < 0.75:
         if run.step % 3:
-            return *draw_pairs(data["families", 1], 16, 8), True
+            return *draw_pairs(data["families", 1], *((4, 16) if run.step % 6 == 5 else (16, 8))), True
         return *draw_clips(data["clips", 1], 8, empty), False
-    if run.progress < 0.85 and run.step % 4 in (1, 2):
+    if run.progress < 0.9 and run.step % 4 in (1, 2):
         window = (data["families", 1], 4, 16) if run.step % 4 == 1 else (data["families", 5], 8, 8)
         return *draw_pairs(*window), True
     return *(
@@ -48,8 +45,9 @@ def flow_loss(model, latents, mask, context, paired, last):
     if paired:
         sigma, noise = (torch.cat([rows[: len(rows) // 2]] * 2) for rows in (sigma, noise))
     level = sigma.view(-1, 1, 1, 1, 1)
-    with autocast(), sdpa_kernel(BACKENDS):
-        velocity = model((1 - level) * latents + level * noise, sigma * 1000, context).float()
+    noisy = (1 - level) * latents + level * noise
+    with autocast():
+        velocity = model(noisy, sigma * 1000, context, transformer_options=attention_options()).float()
     error, unexplained = velocity - (noise - latents), None
     if paired:
         (first, second), (one, other) = error.chunk(2), latents.chunk(2)
@@ -75,7 +73,7 @@ def train_transformer(vocabulary, work, minutes, rate, start, minutes_before=0.0
         latents, mask, tokens, paired = batch_of(run, data, empty)
         with autocast():
             context = encode_text(text_encoder, tokens)
-        loss, unexplained = flow_loss(transformer, latents, mask, context, paired, run.progress > 0.85)
+        loss, unexplained = flow_loss(transformer, latents, mask, context, paired, run.progress > 0.9)
         losses.append(run.update(loss))
         if paired:
             pairs.append(unexplained)
