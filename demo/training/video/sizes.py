@@ -15,7 +15,7 @@ TEXT_ENCODER = {
     "is_gated_act": True,
     "model_type": "umt5",
 }
-# A token is one latent pixel, where Wan's is four: a shape is only a few of Wan's tokens wide here, and is not learnt from those.
+# A token is one latent pixel, where Wan's is four, of which a shape is too few wide here to be learnt.
 TRANSFORMER = {
     "image_model": "wan2.1",
     "model_type": "t2v",
