@@ -51,7 +51,7 @@ SETTINGS = {
     ],
 }
 # What the half that is held out is edited by: the ways, and what the other half has chosen.
-FINAL = (*SETTINGS["Ways"],)
+FINAL = (*SETTINGS["Ways"], Setting(cross=0.8), Setting(cross=0.4, mask=SEEN))
 
 
 def draw_cases(half: str, count: int, frames: int) -> list[Case]:
