@@ -16,7 +16,7 @@ import torch  # noqa: E402
 
 from sdxl_cases import sdxl_model  # noqa: E402,F401
 from server_fixtures import archive, either_server, new_server, old_server, server, start_server  # noqa: E402,F401
-from tiny_video_models import video_model  # noqa: E402,F401
+from tiny_video_models import t5_tokens, video_model  # noqa: E402,F401
 
 SERVERS = {"server", "old_server", "either_server", "start_server"}
 

@@ -82,7 +82,8 @@ def rows(table: str) -> dict[str, str]:
 
 def as_on_the_page(found: dict[str, str]) -> dict[str, str]:
     """What differs from the page. A node's own fault is one at a glance as well, and not known as its own."""
-    page = rows(PAGE.read_text(encoding="utf-8"))
+    of_images, _ = PAGE.read_text(encoding="utf-8").split("\n## Video models\n")  # whose table has other verdicts
+    page = rows(of_images)
     return {
         name: word for name, word in found.items() if word != (BREAKS if page.get(name) == FOREIGN else page.get(name))
     }

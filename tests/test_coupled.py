@@ -34,7 +34,6 @@ from fatezero_pack.fatezero.network.transformer.word_maps import (
     token_grid,
 )
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
-from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.report.edit_place import coupled_place
 from fatezero_pack.nodes import coupled_sampler as node
@@ -42,16 +41,10 @@ from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
 from fatezero_pack.nodes.edit_prompts import EditPrompts
 from fatezero_pack.nodes.edit_report import EditReport
 from oracles.stored_transformer_maps import StoredMaps
-from tiny_video_models import WIDTH, conditioning, ltx, text_encoder, tokenizer, wan
+from tiny_video_models import WIDTH, conditioning, ltx, text_encoder, wan
 
 STEPS = 4
 SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
-
-
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory):
-    clip = tokenizer(tmp_path_factory.mktemp("tokenizer"))
-    return lambda text: tokenize_prompt(clip, text)
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +61,14 @@ def latent(model):
 
 
 @pytest.fixture
-def edit(model, latent, tokens):
+def edit(model, latent, t5_tokens):
     """edit(target, cfg=..., settings=...) is the edited latent."""
 
     def run(target=TARGET, cfg=1.0, patched=None, seed=5, **settings):
-        source, aimed = tokens(SOURCE), tokens(target)
+        source, aimed = t5_tokens(SOURCE), t5_tokens(target)
         settings = CoupledSettings(**settings)
         guider = CoupledGuider(patched or model, family_of(model), make_prompt_edit(source, aimed), settings, STEPS)
-        guider.set_prompts(conditioning(source), conditioning(aimed), conditioning(tokens("snow")), cfg)
+        guider.set_prompts(conditioning(source), conditioning(aimed), conditioning(t5_tokens("snow")), cfg)
         (run,) = steps_of_models(sigmas(model), settings.skip, None)
         sampler = CoupledSampler(guider, CoupledProgress(torch.Generator().manual_seed(seed)), run)
         return guider.sample(torch.zeros_like(latent), latent, sampler, sigmas(model), disable_pbar=True, seed=seed)
@@ -91,18 +84,18 @@ def difference(a, b):
     return float((a - b).norm() / b.norm())
 
 
-def test_t5_words_own_their_pieces(tokens):
-    prompt = tokens("a red circle on green grass, white snow")
+def test_t5_words_own_their_pieces(t5_tokens):
+    prompt = t5_tokens("a red circle on green grass, white snow")
     assert prompt.is_t5 and prompt.length == 512 and len(prompt.chunks) == 1
     owned = [index for word in prompt.words for index in word.indices]
     assert owned == list(range(len(owned))) and prompt.end == len(owned) and prompt.ids[prompt.end] == 1
     assert [word.text for word in prompt.words] == "a red circle on green grass , white snow".split()
-    weighted = tokens("a (red:1.5) circle")
+    weighted = t5_tokens("a (red:1.5) circle")
     assert weighted.weight(weighted.words[1]) == pytest.approx(1.5)
 
 
-def test_t5_padding_and_end_follow_their_like(tokens):
-    source, target = tokens("a red circle"), tokens("a red circle on green grass")
+def test_t5_padding_and_end_follow_their_like(t5_tokens):
+    source, target = t5_tokens("a red circle"), t5_tokens("a red circle on green grass")
     edit = make_prompt_edit(source, target)
     assert edit.mapper[source.end, target.end] == 1 and torch.equal(
         edit.mapper[:, target.end + 1 :].sum(0), torch.ones(512 - target.end - 1)
@@ -117,10 +110,10 @@ def test_the_same_prompt_gives_the_clip_back(edit, latent, settings):
     assert difference(edit(TARGET, **settings), latent) > 1e-2, "another prompt does not"
 
 
-def test_without_fusion_it_is_flow_edit(model, edit, latent, tokens):
+def test_without_fusion_it_is_flow_edit(model, edit, latent, t5_tokens):
     """FlowEdit by hand, with calls of the model one after another."""
     guider = comfy.samplers.CFGGuider(model.clone())
-    guider.set_conds(conditioning(tokens(SOURCE)), conditioning(tokens(TARGET)))  # as cond and uncond
+    guider.set_conds(conditioning(t5_tokens(SOURCE)), conditioning(t5_tokens(TARGET)))  # as cond and uncond
     found = {}
 
     class ByHand(comfy.samplers.Sampler):
@@ -151,8 +144,8 @@ def test_without_fusion_it_is_flow_edit(model, edit, latent, tokens):
 
 
 @pytest.mark.parametrize("cross, own", [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
-def test_fusion_equals_stored_maps(model, edit, latent, tokens, cross, own):
-    source, target = tokens(SOURCE), tokens(TARGET)
+def test_fusion_equals_stored_maps(model, edit, latent, t5_tokens, cross, own):
+    source, target = t5_tokens(SOURCE), t5_tokens(TARGET)
     guider = comfy.samplers.CFGGuider(model.clone())
     guider.set_conds(conditioning(target), conditioning(source))
     by_maps = StoredMaps(make_prompt_edit(source, target), bool(cross), bool(own), seed=5)
@@ -237,8 +230,8 @@ def test_another_nodes_hooks_are_called_through(model, edit):
 SHARES = {"cross_until": 0.4, "self_until": 0.0, "skip": 0.0, "drift": 0.0}
 
 
-def execute(model, clip_latent, tokens, **changes):
-    source, target = tokens(SOURCE), tokens(TARGET)
+def execute(model, clip_latent, t5_tokens, **changes):
+    source, target = t5_tokens(SOURCE), t5_tokens(TARGET)
     given = {
         "model": model,
         "edit": make_prompt_edit(source, target),
@@ -255,10 +248,10 @@ def execute(model, clip_latent, tokens, **changes):
     return CoupledEditSampler.execute(**{**given, **changes})
 
 
-def test_the_node_edits(model, latent, tokens):
+def test_the_node_edits(model, latent, t5_tokens):
     frames = 1 + 2 * family_of(model).frames_per_latent
     for mask in (torch.ones(64, 80), torch.ones(frames, 64, 80)):
-        assert execute(model, latent, tokens, mask=mask).args[0]["samples"].shape == latent.shape
+        assert execute(model, latent, t5_tokens, mask=mask).args[0]["samples"].shape == latent.shape
 
 
 def test_edit_prompts_and_the_node_edit_with_wans_own_text_encoder(tmp_path):
@@ -276,7 +269,7 @@ def test_edit_prompts_and_the_node_edit_with_wans_own_text_encoder(tmp_path):
     assert difference(edited(SOURCE, cfg=1.0), latent["samples"]) < 1e-5
 
 
-def test_a_second_model_goes_on_below_the_boundary(tokens):
+def test_a_second_model_goes_on_below_the_boundary(t5_tokens):
     """Wan 2.2 14B: with one model twice the edit is that of the model alone; an end of its own is another's."""
     first, other = wan(), wan()
     for parameter in other.model.diffusion_model.parameters():
@@ -285,28 +278,29 @@ def test_a_second_model_goes_on_below_the_boundary(tokens):
 
     def edited(second, **changes):
         changes = {"low_noise_model": second, "steps": STEPS, "drift": 0.5, **changes}
-        return execute(first, latent, tokens, **changes).args[0]["samples"]
+        return execute(first, latent, t5_tokens, **changes).args[0]["samples"]
 
     alone, both = edited(None), edited(other)
     assert torch.equal(edited(first), alone) and torch.equal(edited(other, boundary=0.0), alone)
     assert difference(both, alone) > 1e-3 and difference(both, edited(other, boundary=1.0)) > 1e-3
-    assert difference(edited(other, positive=conditioning(tokens(SOURCE)), drift=0.0, edit=same(tokens)), latent) < 1e-5
+    unchanged = {"positive": conditioning(t5_tokens(SOURCE)), "edit": same(t5_tokens)}
+    assert difference(edited(other, drift=0.0, **unchanged), latent) < 1e-5
     with pytest.raises(Refusal, match="Coupled Edit Sampler: 'low noise model' is a LTXV, 'model' a WAN21; connect"):
         edited(ltx())
 
 
-def test_the_source_as_negative_gives_the_clip_back_under_guidance(model, latent, tokens):
-    equal = {"edit": same(tokens), "positive": conditioning(tokens(SOURCE)), "cfg": 4.0}
-    assert difference(execute(model, latent, tokens, **equal).args[0]["samples"], latent) < 1e-5
-    equal["negative"] = conditioning(tokens("snow"))
-    assert difference(execute(model, latent, tokens, **equal).args[0]["samples"], latent) > 1e-3
+def test_the_source_as_negative_gives_the_clip_back_under_guidance(model, latent, t5_tokens):
+    equal = {"edit": same(t5_tokens), "positive": conditioning(t5_tokens(SOURCE)), "cfg": 4.0}
+    assert difference(execute(model, latent, t5_tokens, **equal).args[0]["samples"], latent) < 1e-5
+    equal["negative"] = conditioning(t5_tokens("snow"))
+    assert difference(execute(model, latent, t5_tokens, **equal).args[0]["samples"], latent) > 1e-3
 
 
-def same(tokens):
-    return make_prompt_edit(tokens(SOURCE), tokens(SOURCE))
+def same(t5_tokens):
+    return make_prompt_edit(t5_tokens(SOURCE), t5_tokens(SOURCE))
 
 
-def test_image_to_video_keeps_its_attention_to_the_picture(tokens):
+def test_image_to_video_keeps_its_attention_to_the_picture(t5_tokens):
     """Wan I2V attends to the first frame between its own frames and the prompt; only those two are fused."""
     model = wan("i2v", in_dim=36)
     generator = torch.Generator().manual_seed(6)
@@ -315,14 +309,14 @@ def test_image_to_video_keeps_its_attention_to_the_picture(tokens):
     mask = torch.ones(1, 1, 3, 8, 10)
 
     def given(text, picture=picture):
-        ((embedding, options),) = conditioning(tokens(text))
+        ((embedding, options),) = conditioning(t5_tokens(text))
         shown = {"concat_latent_image": picture, "concat_mask": mask, "clip_vision_output": seen}
         return [[embedding, {**options, **shown}]]
 
     def edited(target, **changes):
-        edit = make_prompt_edit(tokens(SOURCE), tokens(target))
+        edit = make_prompt_edit(t5_tokens(SOURCE), t5_tokens(target))
         changes = {"edit": edit, "source": given(SOURCE), "positive": given(target), **changes}
-        return execute(model, latent, tokens, **changes).args[0]["samples"]
+        return execute(model, latent, t5_tokens, **changes).args[0]["samples"]
 
     assert difference(edited(SOURCE, cross_until=1.0, self_until=1.0), latent) < 1e-5
     free, fused = edited(TARGET, cross_until=0.0), edited(TARGET, cross_until=1.0)
@@ -348,66 +342,66 @@ def test_the_price_is_told(model, latent):
         ({"positive": [[torch.zeros(1, 77, 48), {}]]}, "'positive' has 77 tokens where its prompt has 512"),
     ],
 )
-def test_what_does_not_fit_is_refused(model, latent, tokens, changes, told):
+def test_what_does_not_fit_is_refused(model, latent, t5_tokens, changes, told):
     with pytest.raises(Refusal, match=f"^Coupled Edit Sampler: {told}"):
-        execute(model, latent, tokens, **changes)
+        execute(model, latent, t5_tokens, **changes)
 
 
-def test_prompts_of_unlike_length_say_so(model, latent, tokens):
-    long = tokens(" ".join(["a blue square"] * 200))
-    edit = make_prompt_edit(tokens(SOURCE), long)
+def test_prompts_of_unlike_length_say_so(model, latent, t5_tokens):
+    long = t5_tokens(" ".join(["a blue square"] * 200))
+    edit = make_prompt_edit(t5_tokens(SOURCE), long)
     told = f"'source prompt' has 512 tokens and 'target prompt' {long.length}, .* shorten the longer one to 512"
     with pytest.raises(Refusal, match=told):
-        execute(model, latent, tokens, edit=edit, positive=conditioning(long))
+        execute(model, latent, t5_tokens, edit=edit, positive=conditioning(long))
 
 
-def test_latents_that_do_not_fit_are_refused(model, latent, tokens):
+def test_latents_that_do_not_fit_are_refused(model, latent, t5_tokens):
     for wrong, told in ((torch.cat([latent, latent]), "holds 2 clips"), (latent / 0 * 0, "holds NaN")):
         with pytest.raises(Refusal, match=f"'latent' {told}"):
-            execute(model, wrong, tokens)
+            execute(model, wrong, t5_tokens)
     with pytest.raises(Refusal, match="'latent' has a noise mask"):
-        execute(model, latent, tokens, latent={"samples": latent, "noise_mask": torch.ones(1, 8, 8)})
+        execute(model, latent, t5_tokens, latent={"samples": latent, "noise_mask": torch.ones(1, 8, 8)})
 
 
-def test_another_models_encoder_and_nodes_that_cannot_be_followed_are_refused(model, latent, tokens):
+def test_another_models_encoder_and_nodes_that_cannot_be_followed_are_refused(model, latent, t5_tokens):
     patched = model.clone()
     patched.model_options["context_handler"] = object()
     with pytest.raises(Refusal, match="'model' has context windows"):
-        execute(patched, latent, tokens)
+        execute(patched, latent, t5_tokens)
     patched = model.clone()
     patched.model_options["transformer_options"]["rel_l1_thresh"] = 0.2
     with pytest.raises(Refusal, match="'model' has TeaCache"):
-        execute(patched, latent, tokens)
+        execute(patched, latent, t5_tokens)
 
 
 @pytest.mark.parametrize("name", ["source", "positive", "negative"])
 @pytest.mark.parametrize("option, value", [("area", (1, 1, 1, 0, 0, 0)), ("mask", None), ("start_percent", 0.3)])
-def test_a_prompt_for_a_part_is_refused(model, latent, tokens, name, option, value):
-    partial = conditioning(tokens(SOURCE if name == "source" else TARGET))
+def test_a_prompt_for_a_part_is_refused(model, latent, t5_tokens, name, option, value):
+    partial = conditioning(t5_tokens(SOURCE if name == "source" else TARGET))
     partial[0][1][option] = value
     called = "source conditioning" if name == "source" else name
     with pytest.raises(Refusal, match=f"'{called}' is for a part of the clip or of the steps; remove the Conditioning"):
-        execute(model, latent, tokens, **{name: partial})
+        execute(model, latent, t5_tokens, **{name: partial})
 
 
-def test_prompts_that_are_not_the_edit_s_are_refused(model, latent, tokens):
-    source, target = ([[*conditioning(told)[0][:1], {TOKENS: told}]] for told in map(tokens, (SOURCE, TARGET)))
+def test_prompts_that_are_not_the_edit_s_are_refused(model, latent, t5_tokens):
+    source, target = ([[*conditioning(told)[0][:1], {TOKENS: told}]] for told in map(t5_tokens, (SOURCE, TARGET)))
     with pytest.raises(Refusal, match=f"'positive' says \"{SOURCE}\" where 'edit' says \"{TARGET}\""):
-        execute(model, latent, tokens, positive=source)
+        execute(model, latent, t5_tokens, positive=source)
     with pytest.raises(Refusal, match=f"'source conditioning' says \"{TARGET}\" where 'edit' says \"{SOURCE}\""):
-        execute(model, latent, tokens, source=target)
+        execute(model, latent, t5_tokens, source=target)
     with pytest.raises(Refusal, match="'positive' holds 2 conditionings"):
-        execute(model, latent, tokens, positive=[*target, *target])
+        execute(model, latent, t5_tokens, positive=[*target, *target])
     narrow = [[target[0][0][..., :8], {}]]
     short = [[target[0][0][:, :8], {}]]
     for foreign in (narrow, short):
         with pytest.raises(Refusal, match="'negative' has an embedding of .*x.*; use the model's own text encoder"):
-            execute(model, latent, tokens, negative=foreign)
+            execute(model, latent, t5_tokens, negative=foreign)
     with pytest.raises(Refusal, match="'skip' 0.95 leaves none of 4 steps"):
-        execute(model, latent, tokens, steps=4, skip=0.95)
+        execute(model, latent, t5_tokens, steps=4, skip=0.95)
 
 
-def test_guidance_of_other_nodes_works(model, latent, tokens):
+def test_guidance_of_other_nodes_works(model, latent, t5_tokens):
     """What acts on the answers before guidance, and what asks the model once more without the source."""
     asked = []
 
@@ -422,7 +416,7 @@ def test_guidance_of_other_nodes_works(model, latent, tokens):
     patched = model.clone()
     patched.set_model_sampler_pre_cfg_function(before_guidance)
     settings = {"cfg": 2.0, "steps": 2}
-    plain, guided = (execute(each, latent, tokens, **settings).args[0]["samples"] for each in (model, patched))
+    plain, guided = (execute(each, latent, t5_tokens, **settings).args[0]["samples"] for each in (model, patched))
     assert len(asked) == 2 and max(asked) > 0 and difference(guided, plain) > 1e-2
 
 
@@ -438,9 +432,9 @@ def test_masks_come_to_latent_frames():
             mask_to_latent(torch.ones(count, 64, 80), 4, torch.Size([1, 16, 3, 8, 10]))
 
 
-def test_words_of_the_clip_are_read_as_the_softmax_of_its_text_attention(model, latent, tokens):
+def test_words_of_the_clip_are_read_as_the_softmax_of_its_text_attention(model, latent, t5_tokens):
     """All blocks but the last, against maps from queries and keys that a hook of another node has kept."""
-    family, prompt, kept = family_of(model), tokens(SOURCE), []
+    family, prompt, kept = family_of(model), t5_tokens(SOURCE), []
     patched = model.clone()
 
     def attention(function, query, key, value, heads, mask=None, **named):
@@ -460,15 +454,15 @@ def test_words_of_the_clip_are_read_as_the_softmax_of_its_text_attention(model, 
     assert difference(every[:, : prompt.end + 1], maps) > 1e-3
 
 
-def test_a_mask_of_words_holds_the_clip_outside(model, latent, tokens):
+def test_a_mask_of_words_holds_the_clip_outside(model, latent, t5_tokens):
     """Where the mask is 0 the clip stays, where it is 1 the edit is that of a drawn mask of the same cells."""
 
     def masked(**changes):
-        return execute(model, latent, tokens, steps=STEPS, **changes).args[0]["samples"]
+        return execute(model, latent, t5_tokens, steps=STEPS, **changes).args[0]["samples"]
 
     words = MaskSettings(mask_from=WORDS, threshold=0.8)
-    edit = make_prompt_edit(tokens(SOURCE), tokens(TARGET))
-    cells = coupled_mask(model, family_of(model), edit, conditioning(tokens(SOURCE)), latent, words)
+    edit = make_prompt_edit(t5_tokens(SOURCE), t5_tokens(TARGET))
+    cells = coupled_mask(model, family_of(model), edit, conditioning(t5_tokens(SOURCE)), latent, words)
     assert cells.shape == (1, 1, 3, 8, 10) and 0.02 < cells.mean() < 0.9 and set(cells.unique().tolist()) == {0, 1}
     edited = masked(mask_from=WORDS, mask_threshold=0.8)
     outside = (cells == 0).expand_as(latent)
@@ -481,57 +475,58 @@ def test_a_mask_of_words_holds_the_clip_outside(model, latent, tokens):
     assert (both - latent)[..., 5:].abs().max() < 1e-5 and (both - latent).abs().max() > 1e-2
 
 
-def test_a_mask_of_words_moves_in_steps_of_a_patch(tokens):
+def test_a_mask_of_words_moves_in_steps_of_a_patch(t5_tokens):
     """Also where patches of 2 x 2 cells reach beyond a latent of odd sizes."""
     maps = torch.rand(2, 20, 16, 18, generator=torch.Generator().manual_seed(3))
-    edit = make_prompt_edit(tokens(SOURCE), tokens(TARGET))
+    edit = make_prompt_edit(t5_tokens(SOURCE), t5_tokens(TARGET))
     cells = words_of_latent(maps, edit, 0.9, torch.Size([1, 16, 2, 31, 35]), (1, 2, 2))
     assert cells.shape == (1, 1, 2, 31, 35) and 0.05 < cells.mean() < 0.95
     assert torch.equal(cells[..., :-1:2, :-1:2], cells[..., 1::2, 1::2])
     assert token_grid(wan(), cells.shape) == (2, 16, 18)
 
 
-def test_what_a_mask_of_words_needs_is_said(model, latent, tokens):
-    added = make_prompt_edit(tokens("red circle"), tokens("red circle on grass"))
+def test_what_a_mask_of_words_needs_is_said(model, latent, t5_tokens):
+    added = make_prompt_edit(t5_tokens("red circle"), t5_tokens("red circle on grass"))
     with pytest.raises(Refusal, match="'mask from' is words but no word of the source prompt is replaced"):
-        execute(model, latent, tokens, edit=added, mask_from=WORDS)
+        execute(model, latent, t5_tokens, edit=added, mask_from=WORDS)
     with pytest.raises(Refusal, match="'mask from' is words inside mask input but nothing is connected to 'mask'"):
-        execute(model, latent, tokens, mask_from=WORDS_IN_MASK)
+        execute(model, latent, t5_tokens, mask_from=WORDS_IN_MASK)
     reader = WordMapReader((3, 4, 5), 2, range(1))
     with pytest.raises(Refusal, match="'model' looks at more than the clip"):
         reader.look(torch.zeros(1, 80, 8), torch.zeros(1, 6, 8), None)
 
 
-def test_the_mask_of_a_coupled_edit_is_told_and_shown(model, latent, tokens, monkeypatch):
+def test_the_mask_of_a_coupled_edit_is_told_and_shown(model, latent, t5_tokens, monkeypatch):
     told = []
     monkeypatch.setattr(node, "show_text", lambda _, text: told.append(text))
-    shown = execute(model, latent, tokens, mask_from=WORDS, mask_threshold=0.8)
+    shown = execute(model, latent, t5_tokens, mask_from=WORDS, mask_threshold=0.8)
     assert re.search(r"\nmask of red, circle: \d+% of the clip may change$", told[-1])
     assert len(shown.ui["images"]) == 1
-    assert execute(model, latent, tokens, mask=torch.ones(64, 80)).ui["images"] and told[-1].endswith(
+    assert execute(model, latent, t5_tokens, mask=torch.ones(64, 80)).ui["images"] and told[-1].endswith(
         "\nmask: 100% of the clip may change"
     )
-    assert not execute(model, latent, tokens).ui and "mask" not in told[-1]
+    assert not execute(model, latent, t5_tokens).ui and "mask" not in told[-1]
     picture = coupled_place(torch.zeros_like(latent), torch.zeros(1, 1, 3, 8, 10), model.model.latent_format)
     cell = model.model.latent_format.spacial_downscale_ratio
     assert picture.shape == (1, 8 * cell, 3 * 10 * cell, 3)
 
 
-def test_what_has_no_effect_is_told(model, latent, tokens, monkeypatch):
+def test_what_has_no_effect_is_told(model, latent, t5_tokens, monkeypatch):
     told = []
     monkeypatch.setattr(node, "show_text", lambda _, text: told.append(text))
-    execute(model, latent, tokens, mask_threshold=0.8, skip=0.5)
+    execute(model, latent, t5_tokens, mask_threshold=0.8, skip=0.5)
     assert told[-1].startswith("! 'mask threshold' has no effect") and "'cross-attention until' 0.4 has no" in told[-1]
 
 
-def test_edit_report_knows_the_settings(model, latent, tokens):
+def test_edit_report_knows_the_settings(model, latent, t5_tokens):
     """Through the latent: what held the edit back is named as on this node, and its mask by the clip's frames."""
     frames = 1 + 2 * family_of(model).frames_per_latent
     mask = torch.ones(frames, 64, 80)
     mask[1 : frames // 2 + 1] = 0
     changes = {"self_until": 0.9, "skip": 0.4, "cfg": 1.0, "mask": mask}
-    made, clip = execute(model, latent, tokens, **changes).args[0], torch.zeros(frames, 64, 80, 3)
-    told, _ = EditReport.execute(clip, clip, edit=make_prompt_edit(tokens(SOURCE), tokens(TARGET)), made_by=made).args
+    made, clip = execute(model, latent, t5_tokens, **changes).args[0], torch.zeros(frames, 64, 80, 3)
+    edit = make_prompt_edit(t5_tokens(SOURCE), t5_tokens(TARGET))
+    told, _ = EditReport.execute(clip, clip, edit=edit, made_by=made).args
     for sentence in (
         f"The mask is empty in frames {', '.join(str(frame) for frame in range(1, frames // 2 + 1))}, where",
         "lower 'self-attention until' (0.9), which is usually 0 here",
@@ -543,7 +538,7 @@ def test_edit_report_knows_the_settings(model, latent, tokens):
     assert "connect 'made by'" not in told and "DDIM Invert" not in told
     changed = EditReport.execute(clip, clip + 0.2, mask, made_by=made).args[0]
     assert "Outside the mask the clip changed, too" in changed and "latent blend" not in changed
-    by_words = execute(model, latent, tokens, mask_from=WORDS, mask_threshold=1.0).args[0]
+    by_words = execute(model, latent, t5_tokens, mask_from=WORDS, mask_threshold=1.0).args[0]
     assert "lower 'mask threshold' (1)" in EditReport.execute(clip, clip, made_by=by_words).args[0]
 
 

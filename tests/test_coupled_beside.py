@@ -7,19 +7,12 @@ import torch
 from comfy_extras import nodes_easycache, nodes_slg
 
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
-from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
-from tiny_video_models import conditioning, tokenizer, wan
+from tiny_video_models import conditioning, wan
 
 SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
 FUSED = {"cross_until": 1.0, "self_until": 1.0}
-
-
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory):
-    clip = tokenizer(tmp_path_factory.mktemp("tokenizer"))
-    return lambda text: tokenize_prompt(clip, text)
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +29,11 @@ def difference(a, b):
 
 
 @pytest.fixture
-def edited(tokens, latent):
+def edited(t5_tokens, latent):
     """edited(model, target, given, **settings): the edited latent; given: what every conditioning carries as well."""
 
     def run(model, target=TARGET, given=None, **settings):
-        source, aimed = tokens(SOURCE), tokens(target)
+        source, aimed = t5_tokens(SOURCE), t5_tokens(target)
         prompts = [conditioning(each) for each in (source, aimed, source)]
         for prompt in prompts:
             prompt[0][1].update(given or {})

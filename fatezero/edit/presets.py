@@ -8,7 +8,7 @@ from .settings import INPUT_MASK, WORDS, BlendSettings
 # the source's in all steps, the mask finds its threshold by itself; an attribute keeps the source's structure
 # for longer than in the paper. Style's windows are the paper's, shape's and remove's too; background has none there,
 # and with longer ones the old ground shines through. A new shape follows one frame's, which flickers less.
-# A soft edge leaves more of the clip as it was around the thing.
+# A soft edge leaves more of the clip as it was around the thing; a new colour needs the mask's whole width.
 # Add: nothing of the clip's own noise and words says what is new, so inside the mask both are put aside at first.
 # Replace: beside another thing of its colour or shape a thing hardly changes, since the words for both act on both; in
 # its place it is described alone. A drawn mask is surer than words, which do not always tell two things apart.
@@ -29,7 +29,6 @@ PRESETS = {
         threshold=AUTOMATIC,
         mask_self_attention=False,
         latent_window=Window(0, 1),
-        soft_edge=True,
     ),
     "shape": BlendSettings(
         self_window=Window(0, 0.5),
