@@ -16,7 +16,7 @@ import torch  # noqa: E402
 
 from sdxl_cases import sdxl_model  # noqa: E402,F401
 from server_fixtures import archive, either_server, new_server, old_server, server, start_server  # noqa: E402,F401
-from tiny_video_models import t5_tokens, video_model  # noqa: E402,F401
+from tiny_video_models import tokenizer, video_model  # noqa: E402,F401
 
 SERVERS = {"server", "old_server", "either_server", "start_server"}
 
@@ -80,3 +80,12 @@ def judge():
     from benchmarks.quality.judge.network import load_judge
 
     return load_judge()
+
+
+@pytest.fixture(scope="module")
+def t5_tokens(tmp_path_factory):
+    """Makes a text into PromptTokens of T5."""
+    from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+
+    clip = tokenizer(tmp_path_factory.mktemp("tokenizer"))
+    return lambda text: tokenize_prompt(clip, text)

@@ -10,8 +10,6 @@ from comfy.sd1_clip import SD1ClipModel, SDClipModel
 from comfy.supported_models_base import ClipTarget
 from comfy.text_encoders.wan import WanT5Tokenizer
 
-from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
-
 WIDTH = 48  # of a text token
 WORDS = "a red blue circle square on green grass white snow the in and cat dog"
 
@@ -144,10 +142,3 @@ def conditioning(tokens):
 def video_model(request):
     """A ModelPatcher of each family."""
     return request.param()
-
-
-@pytest.fixture(scope="module")
-def t5_tokens(tmp_path_factory):
-    """Makes a text into PromptTokens of T5."""
-    clip = tokenizer(tmp_path_factory.mktemp("tokenizer"))
-    return lambda text: tokenize_prompt(clip, text)
