@@ -359,8 +359,8 @@ class EditRun:
         """The denoised latent that leads to the source's latent outside the mask; arguments as of `blend_denoised` and
         `edit_mask`."""
         size = (x.shape[-2], x.shape[-1])
-        words = source_words, target_words, self.settings.soft_edge
-        mask = edit_mask(self.settings, self.edit, size, range(len(x)), x.device, *words)
+        where = size, range(len(x)), x.device
+        mask = edit_mask(self.settings, self.edit, *where, source_words, target_words, self.settings.soft_edge)
         if mask is None:
             return denoised
         if official_blend(self.settings):  # the latent z before the step, taken for the one after it

@@ -47,7 +47,8 @@ class BlendSettings:
             (the phrases of the target's words to mask), so that they appear there; 0 for never.
         fresh_noise: How much of the clip's noise inside the mask is fresh noise when the edit starts, 0..1.
         noise_seed: Of the fresh noise.
-        soft_edge: Whether latents are blended over the two cells along the edge of the words' mask, not at it.
+        soft_edge: Whether latents are blended over the two cells along the edge of the words' mask, not at it; video
+            models, where it was not measured, blend at it.
         mask_phrases: Whether the mask of words is that of their whole phrases, away from the things beside them, as
             "red square" away from "red star".
         whole_cells: Whether a cell of the latent that `mask` touches belongs to it whole.

@@ -60,11 +60,11 @@ class PromptEdit:
     def places(self, by_phrase: bool) -> tuple[Place, Place]:
         """Where a mask of words lies, by the source's tokens and by the target's: of the words to mask, or by whole
         phrases and away from the things beside them."""
-        words = (self.source, self.source_mask_tokens), (self.target, self.target_mask_tokens)
         if not by_phrase:
             return Place(self.source_mask_tokens), Place(self.target_mask_tokens)
-        source, target = (Place(phrase_tokens(*each), neighbour_tokens(*each)) for each in words)
-        return source, target
+        source = self.source, self.source_mask_tokens
+        beside = neighbour_tokens(self.target, self.target_mask_tokens)
+        return Place(phrase_tokens(*source), neighbour_tokens(*source)), Place(self.new_phrases, beside)
 
     @cached_property
     def new_phrases(self) -> tuple[int, ...]:
