@@ -101,7 +101,7 @@ class CoupledEditSampler(io.ComfyNode):
                     "mask",
                     optional=True,
                     tooltip="Where the clip may change (white), one for all frames or one each. Its edge moves in "
-                    "steps of the model's cells (8 or 32 pixels, 4 or 8 frames); Composite Outside Mask is exact.",
+                    "steps of the model's cells (8, 16 or 32 pixels, 4 or 8 frames); Composite Outside Mask is exact.",
                 ),
                 io.Model.Input(
                     "low_noise_model",

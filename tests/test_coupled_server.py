@@ -1,4 +1,4 @@
-"""Coupled Edit Sampler on real servers, with a small Wan."""
+"""Coupled Edit Sampler on real servers, with small video models."""
 
 import pytest
 from safetensors.torch import load_file
@@ -8,18 +8,18 @@ pytestmark = pytest.mark.slow
 SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
 
 
-def graph(target, **settings):
+def graph(target, kind="wan", **settings):
     given = {"steps": 3, "cfg": 1.0, "scheduler": "simple", "seed": 0}
     given |= {"cross_until": 0.4, "self_until": 0.0, "skip": 0.0, "drift": 0.0, **settings}
-    prompts = {"clip": ["wan", 1], "source_prompt": SOURCE, "target_prompt": target}
+    prompts = {"clip": ["model", 1], "source_prompt": SOURCE, "target_prompt": target}
     prompts |= {"mode": "auto", "emphasis": "", "mask_words": "", "target_mask_words": "", "windows": ""}
-    wires = {"model": ["wan", 0], "edit": ["prompts", 2], "source": ["prompts", 0], "positive": ["prompts", 1]}
-    wires |= {"negative": ["prompts", 0], "latent": ["wan", 2]}
+    wires = {"model": ["model", 0], "edit": ["prompts", 2], "source": ["prompts", 0], "positive": ["prompts", 1]}
+    wires |= {"negative": ["prompts", 0], "latent": ["model", 2]}
     return {
-        "wan": {"class_type": "TestTinyWan", "inputs": {}},
+        "model": {"class_type": "TestTinyVideoModel", "inputs": {"kind": kind}},
         "prompts": {"class_type": "FateZeroEditPrompts", "inputs": prompts},
         "edit": {"class_type": "FateZeroCoupledSampler", "inputs": {**wires, **given}},
-        "clip": {"class_type": "SaveLatent", "inputs": {"samples": ["wan", 2], "filename_prefix": "clip"}},
+        "clip": {"class_type": "SaveLatent", "inputs": {"samples": ["model", 2], "filename_prefix": "clip"}},
         "save": {"class_type": "SaveLatent", "inputs": {"samples": ["edit", 0], "filename_prefix": "coupled"}},
     }
 
@@ -41,6 +41,16 @@ def test_a_wan_clip_is_edited_by_its_words(either_server):
     assert (saved(either_server, run, "save") - clip).abs().max() < 1e-4, "the same prompt gives the clip back"
 
 
+def test_a_clip_of_48_channels_is_edited_by_its_words(server):
+    """Wan 2.2 5B."""
+    run = server.run(graph(TARGET, "wan_5b"))
+    assert run.status == "success", run.error
+    edited, clip = saved(server, run, "save"), saved(server, run, "clip")
+    assert edited.shape == (1, 48, 3, 8, 10) and (edited - clip).abs().max() > 1e-3
+    run = server.run(graph(SOURCE, "wan_5b"))
+    assert (saved(server, run, "save") - clip).abs().max() < 1e-4, "the same prompt gives the clip back"
+
+
 @pytest.mark.parametrize(
     "node, inputs, told",
     [
@@ -50,7 +60,7 @@ def test_a_wan_clip_is_edited_by_its_words(either_server):
 )  # fmt: skip
 def test_nodes_of_the_other_family_step_aside_in_a_sentence(server, node, inputs, told):
     prompt = graph(TARGET)
-    prompt["other"] = {"class_type": node, "inputs": {"model": ["wan", 0], **inputs}}
+    prompt["other"] = {"class_type": node, "inputs": {"model": ["model", 0], **inputs}}
     prompt["edit"]["inputs"]["model"] = ["other", 0]
     run = server.run(prompt)
     assert run.status == "error" and run.error["exception_message"].startswith(told), run.error

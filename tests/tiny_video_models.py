@@ -38,6 +38,11 @@ def wan(model_type="t2v", kind=None, stored=torch.float32, operations=None, **ch
     return _patcher(kind(config), stored, operations)
 
 
+def wan_5b():
+    """Wan 2.2 5B's form: 48 channels of latent, cells of 16 pixels."""
+    return wan(kind=comfy.supported_models.WAN22_T2V, in_dim=48, out_dim=48)
+
+
 def ltx():
     config = {
         "image_model": "ltxv",

@@ -73,7 +73,7 @@ NODES = {
     "load tuned": ("FateZeroLoadTuned", {"model": ["demo", 0]}),  # the one that the pack brings along
     READER: ("FateZeroLoadSource", {"model": ["inflate", 0], "file": "fatezero/source_00001_.safetensors [output]"}),
     "demo video": ("FateZeroLoadDemoVideoModel", {}),
-    "wan": ("TestTinyWan", {}),
+    "wan": ("TestTinyVideoModel", {"kind": "wan"}),
     "wan prompts": (
         "FateZeroEditPrompts",
         {"clip": ["wan", 1], "source_prompt": PROMPTS[0], "target_prompt": PROMPTS[1]},

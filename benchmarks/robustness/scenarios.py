@@ -39,7 +39,7 @@ from fatezero_pack.nodes.tuned_load import LoadTunedModel
 from fatezero_pack.nodes.tuned_save import SaveTunedModel
 from fatezero_pack.nodes.video_load import VideoLoad
 from fatezero_pack.nodes.video_save import VideoSave
-from testing_nodes import TinyWan
+from testing_nodes import TinyVideoModel
 from video_clips import beep, smooth_clip, write_numbered
 
 FOLDERS = ("input", "output", "temp")
@@ -62,7 +62,7 @@ class World:
         self.images = smooth_clip(2, 128, 128)
         write_numbered(base / "input" / "clip.mp4", count=5, audio=beep(0.05, 0.2))
         _, self.clip, _ = LoadDemoModel.execute().result
-        self.wan, self.wan_clip, self.wan_latent = TinyWan().make()
+        self.wan, self.wan_clip, self.wan_latent = TinyVideoModel().make("wan")
         self.tuned = self._tune()
         SaveSourceRun.execute(self.source, "fatezero/source")
         SaveTunedModel.execute(self.tuned, "tuned")

@@ -105,28 +105,30 @@ class Look:
         return {"ui": {}}
 
 
-class TinyWan:
-    """A small Wan of random weights, its text encoder and a clip's latent."""
+class TinyVideoModel:
+    """A small video model of random weights, its text encoder and a clip's latent."""
 
     RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL", "CLIP", "LATENT"), "make", "testing"
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {}}
+        return {"required": {"kind": (["wan", "wan_5b"],)}}
 
-    def make(self):
+    def make(self, kind):
         tests = str(Path(__file__).resolve().parent.parent)
         if tests not in sys.path:
             sys.path.append(tests)
-        from tiny_video_models import text_encoder, wan
+        import tiny_video_models
 
         with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-            latent = torch.randn(1, 16, 3, 8, 10, generator=torch.Generator().manual_seed(4))
-            return wan(), text_encoder(Path(folder)), {"samples": latent}
+            model, clip = getattr(tiny_video_models, kind)(), tiny_video_models.text_encoder(Path(folder))
+            channels = model.model.latent_format.latent_channels
+            latent = torch.randn(1, channels, 3, 8, 10, generator=torch.Generator().manual_seed(4))
+            return model, clip, {"samples": latent}
 
 
 NODE_CLASS_MAPPINGS = {
-    "TestTinyWan": TinyWan,
+    "TestTinyVideoModel": TinyVideoModel,
     "TestMalformedSource": MalformedSource,
     "TestAnything": Anything,
     "TestLook": Look,
