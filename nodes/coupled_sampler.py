@@ -8,7 +8,13 @@ import torch
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.idle_settings import idle_coupled_settings, idle_models
 from ..fatezero.edit.settings import INPUT_MASK
-from ..fatezero.edit.transformer.coupled_check import check_levels, check_pair, check_prompts, check_steps
+from ..fatezero.edit.transformer.coupled_check import (
+    check_embeddings,
+    check_levels,
+    check_pair,
+    check_prompts,
+    check_steps,
+)
 from ..fatezero.edit.transformer.coupled_mask import MASKS, MaskSettings, check_mask_from, coupled_mask, mask_line
 from ..fatezero.edit.transformer.coupled_sampling import (
     CoupledGuider,
@@ -21,7 +27,7 @@ from ..fatezero.edit.transformer.coupled_sampling import (
 from ..fatezero.edit.transformer.video_check import guidance_note
 from ..fatezero.masks.clip_look import SIGMA
 from ..fatezero.network.trained_size import size_note
-from ..fatezero.network.transformer.check import check_options, check_text, check_video_latent, refuse_lazycache
+from ..fatezero.network.transformer.check import check_options, check_video_latent, refuse_lazycache
 from ..fatezero.network.transformer.families import Family, require_family
 from ..fatezero.network.transformer.two_models import pair_note
 from ..fatezero.network.transformer.word_maps import ALL, PARTS
@@ -210,7 +216,7 @@ def _check(model, low_noise_model, edit, source, positive, negative, latent) -> 
     if latent.get("noise_mask") is not None:
         raise Refusal("'latent' has a noise mask, which is not used here; connect it as 'mask'.")
     check_prompts(edit, source, positive, negative)
-    check_text(model, positive[0][0], "positive")
+    check_embeddings(model, source, positive, negative)
     check_options(model)
     refuse_lazycache(model)
     if low_noise_model is not None:

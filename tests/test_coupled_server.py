@@ -30,7 +30,7 @@ def saved(server, run, node):
 
 def test_a_wan_clip_is_edited_by_its_words(either_server):
     run = either_server.run(graph(TARGET))
-    assert run.status == "success", run.error
+    assert run.status == "success", run.error["exception_message"]
     edited, clip = saved(either_server, run, "save"), saved(either_server, run, "clip")
     assert edited.shape == (1, 16, 3, 8, 10) and (edited - clip).abs().max() > 1e-3
     run = either_server.run(graph(TARGET, mask_from="words", mask_threshold=0.9))
@@ -44,11 +44,20 @@ def test_a_wan_clip_is_edited_by_its_words(either_server):
 def test_a_clip_of_48_channels_is_edited_by_its_words(server):
     """Wan 2.2 5B."""
     run = server.run(graph(TARGET, "wan_5b"))
-    assert run.status == "success", run.error
+    assert run.status == "success", run.error["exception_message"]
     edited, clip = saved(server, run, "save"), saved(server, run, "clip")
     assert edited.shape == (1, 48, 3, 8, 10) and (edited - clip).abs().max() > 1e-3
     run = server.run(graph(SOURCE, "wan_5b"))
     assert (saved(server, run, "save") - clip).abs().max() < 1e-4, "the same prompt gives the clip back"
+
+
+def test_prompts_of_unlike_length_edit_a_clip(server):
+    """Longer than a text encoder fills up to; the negative is the short one."""
+    long = f"{TARGET}, " * 100
+    run = server.run(graph(long, cfg=1.5))
+    assert run.status == "success", run.error["exception_message"]
+    edited, clip = saved(server, run, "save"), saved(server, run, "clip")
+    assert edited.shape == clip.shape and (edited - clip).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(

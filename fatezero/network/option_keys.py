@@ -37,6 +37,10 @@ JOINED = OURS + "joined"
 # In transformer_options within a block of a video transformer: its BlockRun. Written and read by `row_by_row`.
 BLOCK = OURS + "block"
 
+# In transformer_options of a call of a video transformer: how many tokens only fill up a row's prompt, by its uuid.
+# Written by CoupledGuider; read by `row_by_row`.
+PADDING = OURS + "padding"
+
 # In what a hook is told of a layer of a motion module: that layer's own attention, a function of query, key and value.
 # Written by `motion_modules`; read by `plain_attention`.
 LAYERS_OWN = OURS + "layers_own"

@@ -157,7 +157,10 @@ def _link_special_tokens(mapper: torch.Tensor, source: PromptTokens, target: Pro
             mapper[other.end, chunk.end] = weight
             for index in chunk.padding:
                 same_place = other.first + index - chunk.first
-                mapper[max(same_place, other.end + 1) if other.padding else other.end, index] = weight
+                if other.padding:
+                    mapper[max(same_place, other.end + 1), index] = weight
+                elif chunk.begin is not None:  # T5's may be masked: what its end sees must not come in there
+                    mapper[other.end, index] = weight
 
 
 def _words(words: tuple[Word, ...]) -> tuple[Word, ...]:

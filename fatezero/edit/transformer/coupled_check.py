@@ -3,8 +3,8 @@
 import torch
 
 from ...network.option_keys import TOKENS
-from ...network.transformer.check import check_options, refuse_lazycache
-from ...network.transformer.families import require_family
+from ...network.transformer.check import check_options, check_text, refuse_lazycache
+from ...network.transformer.families import reads_text_in_blocks, require_family
 from ...prompts.prompt_edit import PromptEdit
 from ...refusal import Refusal, counted, shortened
 
@@ -32,17 +32,18 @@ def check_prompts(edit: PromptEdit, source, positive, negative) -> None:
                 "Prompts gives."
             )
     _check_plain("negative", negative)
-    lengths = [conditioning[0][0].shape[1] for _, conditioning, _ in prompts]
-    if lengths[0] != lengths[1]:
+
+
+def check_embeddings(model, source, positive, negative) -> None:
+    """Refuses CONDITIONINGs of another text encoder, and those of unlike length where the model reads them outside of
+    its blocks."""
+    for name, conditioning in (("source conditioning", source), ("positive", positive), ("negative", negative)):
+        check_text(model, conditioning[0][0], name)
+    lengths = [conditioning[0][0].shape[1] for conditioning in (source, positive, negative)]
+    if len(set(lengths)) > 1 and not reads_text_in_blocks(model):
         raise Refusal(
-            f"'source prompt' has {lengths[0]} tokens and 'target prompt' {lengths[1]}, but they go through the model "
-            f"together; shorten the longer one to {min(lengths)} tokens."
-        )
-    sizes = [f"{tokens}x{width}" for _, tokens, width in (negative[0][0].shape, positive[0][0].shape)]
-    if sizes[0] != sizes[1]:
-        raise Refusal(
-            f"'negative' has an embedding of {sizes[0]}, 'positive' of {sizes[1]}; use the model's own text encoder "
-            "for both."
+            f"'source prompt' has {lengths[0]} tokens, 'target prompt' {lengths[1]} and the negative one {lengths[2]}, "
+            f"but VACE takes prompts of one length; shorten them to {min(lengths)} tokens."
         )
 
 

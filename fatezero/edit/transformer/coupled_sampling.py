@@ -15,8 +15,9 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from ...network.model_call import Conds
-from ...network.option_keys import JOINED, wrap_run
-from ...network.transformer.families import Family, hidden_width, patch_size
+from ...network.option_keys import JOINED, PADDING, wrap_run
+from ...network.transformer.equal_text import with_equal_text
+from ...network.transformer.families import Family, hidden_width, patch_size, reads_text_in_blocks
 from ...network.transformer.row_by_row import RowsTogether, install
 from ...prompts.prompt_edit import PromptEdit
 from ...prompts.window import Window
@@ -91,18 +92,18 @@ class CoupledGuider(comfy.samplers.CFGGuider):
     def predict_noise(self, x, timestep, model_options=None, seed=None):
         """The edit's denoised latent, as a CFGGuider's; `source_denoised` is then the source's."""
         model_options = model_options or {}
-        positive, source = self.conds["positive"], self.conds["source"]
-        negative = (
-            None if self.cfg == 1 and not model_options.get("disable_cfg1_optimization") else self.conds["negative"]
-        )
+        no_guidance = self.cfg == 1 and not model_options.get("disable_cfg1_optimization")
+        conds = [self.conds["positive"], None if no_guidance else self.conds["negative"], self.conds["source"]]
+        options = dict(model_options.get("transformer_options", {}))
+        if reads_text_in_blocks(self.model_patcher):
+            conds, options[PADDING] = with_equal_text(conds)
+        positive, negative, source = conds
+        self._refuse_apart(source, [positive, negative])
         self.fusion.source = frozenset(cond["uuid"] for cond in source)
         self.fusion.positive = frozenset(cond["uuid"] for cond in positive)
-        self._refuse_apart(source, [positive, negative])
-        options = dict(model_options.get("transformer_options", {}))
         wrap_run(options, WrappersMP.APPLY_MODEL, JOINED, partial(feed_row, source[0]["uuid"], self.source_latent))
         model_options = {**model_options, "transformer_options": options}
         model_options.pop("multigpu_clones", None)  # rows on several cards would not see each other
-        conds = [positive, negative, source]
         rows = RowsTogether(self.inner_model)
         denoised = comfy.samplers.calc_cond_batch(rows, conds, x, timestep, model_options)
         self.fusion.shown.clear()
@@ -140,8 +141,8 @@ class CoupledGuider(comfy.samplers.CFGGuider):
     def _refuse_apart(self, source: Conds, conds: list[Conds | None]) -> None:
         if not can_join(source, conds):
             raise Refusal(
-                "'source conditioning' and 'positive' are not alike (areas, ControlNets, hooks, or prompts of other "
-                "lengths); give both the same, or take those nodes out."
+                "'source conditioning' and 'positive' are not alike (areas, ControlNets or hooks); give both the same, "
+                "or take those nodes out."
             )
 
 

@@ -1,13 +1,13 @@
 """Whether an inverted clip can be edited by a video model with the settings of Attention Blend Sampler."""
 
-from ...network.transformer.check import check_options, check_text, refuse_lazycache
+from ...network.transformer.check import check_options, refuse_lazycache
 from ...network.transformer.families import require_family
 from ...prompts.prompt_edit import PromptEdit
 from ...refusal import Refusal
 from ...source.source_check import check_model
 from ...source.source_run import SourceRun
 from ..settings import CACHE, RECONSTRUCTION, BlendSettings
-from .coupled_check import check_prompts
+from .coupled_check import check_embeddings, check_prompts
 
 HIGH_GUIDANCE = 4.0  # from which a small Wan that we trained lost 10 dB of the background
 
@@ -19,7 +19,7 @@ def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: Blend
     refuse_lazycache(model)
     check_model(model, source)
     check_prompts(edit, source.conditioning, positive, negative)
-    check_text(model, positive[0][0], "positive")
+    check_embeddings(model, source.conditioning, positive, negative)
     if settings.attention_from == RECONSTRUCTION:
         raise Refusal(
             f"'attention from' is {RECONSTRUCTION}, which a video model does not have; choose inversion or "

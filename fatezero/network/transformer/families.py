@@ -64,6 +64,11 @@ def attention_kinds(family: Family, block) -> tuple[str, ...]:
     return (SELF, CROSS)
 
 
+def reads_text_in_blocks(model) -> bool:
+    """Whether the prompt is attended to in a ModelPatcher's blocks alone, where we cut it; VACE has others."""
+    return not isinstance(model.model.diffusion_model, comfy.ldm.wan.model.VaceWanModel)
+
+
 def patch_size(model) -> tuple[int, int, int]:
     """How many of a latent's frames, rows and columns are one token of a ModelPatcher's network."""
     return tuple(getattr(model.model.diffusion_model, "patch_size", (1, 1, 1)))

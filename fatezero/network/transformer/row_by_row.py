@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ..option_keys import BLOCK
+from ..option_keys import BLOCK, PADDING
+from .equal_text import without_padding
 from .families import Family, attention_kinds
 
 Options = dict[str, Any]
@@ -61,10 +62,11 @@ class BlockHook:
 
     def __call__(self, args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
         options, hidden = args["transformer_options"], args["img"]
-        rows = options["uuids"]
+        rows, padding = options["uuids"], options.get(PADDING, {})
         outputs: dict[int, torch.Tensor] = {}
         for place in sorted(range(len(rows)), key=lambda place: not self.is_source(rows[place])):
             row = {name: _row(value, place, len(rows), len(hidden)) for name, value in args.items()}
+            row = without_padding(row, padding.get(rows[place], 0))
             row["img"] = row["img"].clone()  # LTX's blocks add in place
             row["transformer_options"] = {
                 **options,
