@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from tools.batch.__main__ import _workflow
 from tools.batch.graph import Graph, filled
 from tools.batch.join import Sound, join_videos
 from tools.batch.on_ray import shares
@@ -295,3 +296,8 @@ def test_each_shot_has_a_key_frame_of_its_own(prompt, tmp_path):
     prompt["1"]["inputs"] |= {"start": 2, "every_nth": 1}
     parts = cut(Graph(prompt, {("1", "file"): path}), Splitting(frames=12, shots=True))
     assert [(part.start, part.count, part.key) for part in parts] == [(0, 9, 8), (9, 9, 8), (18, 12, 29), (30, 12, 29)]
+
+
+@pytest.mark.parametrize("name", ["sd15_video_p2p", "fatezero_video_edit_sd15_video_p2p"])
+def test_a_template_is_found_by_the_name_it_had_in_0_1_0_too(name):
+    assert any(node["type"] == "FateZeroNullText" for node in _workflow(name)["nodes"])

@@ -50,7 +50,15 @@ def test_rows_share_an_inversion_fail_alone_and_are_not_run_again(server, tmp_pa
         {"name": "none", "target prompt": CIRCLE},  # refused by the edit: no word changed
         {"name": "pink", "target prompt": "a pink circle on green grass"},
     )
-    arguments = [str(path), "--workflow", "demo_color_edit", "--comfyui", server.url, "--out", str(tmp_path / "out")]
+    arguments = [
+        str(path),
+        "--workflow",
+        "fatezero_video_edit_demo_color_edit",
+        "--comfyui",
+        server.url,
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main(arguments) == 1
     found = states(tmp_path / "out")
     assert found["blue"] == found["pink"] == ("done", "")
@@ -72,7 +80,7 @@ def pictures(folder):
 def test_parts_give_the_same_frames_as_the_whole(server, tmp_path):
     row = {"name": "blue", "target prompt": "a blue circle on green grass", "Edited video.format": "png"}
     path = table(tmp_path / "table", row)
-    arguments = [str(path), "--workflow", "demo_color_edit", "--comfyui", server.url]
+    arguments = [str(path), "--workflow", "fatezero_video_edit_demo_color_edit", "--comfyui", server.url]
     assert main([*arguments, "--out", str(tmp_path / "whole")]) == 0
     assert main([*arguments, "--out", str(tmp_path / "parts"), "--frames", "2"]) == 0
     frames = [pictures(tmp_path / out / "blue" / "Edited video") for out in ("whole", "parts")]
@@ -104,7 +112,7 @@ def test_two_workers_on_ray_of_which_one_is_killed_lose_nothing(server, tmp_path
     colors = ("blue", "pink", "white", "black")
     rows = [{"name": color, "target prompt": f"a {color} circle on green grass", "count": 2} for color in colors]
     path = table(tmp_path / "table", *rows, {"name": "lost", "clip": "nowhere.mp4"})
-    arguments = [str(path), "--workflow", "demo_color_edit"]
+    arguments = [str(path), "--workflow", "fatezero_video_edit_demo_color_edit"]
     killer = threading.Thread(target=killed_once, args=(tmp_path / "ray",))
     killer.start()
     comfyui = ["--comfyui", os.environ["COMFYUI_PATH"]]
@@ -130,7 +138,7 @@ def equal_pictures(first, second):
 
 def test_a_workflow_exported_for_the_api_runs_too(server, tmp_path):
     path = table(tmp_path / "table", {"name": "blue", "target prompt": "a blue circle on green grass", "count": 1})
-    workflow = json.loads((PACK / "workflows" / "demo_color_edit.json").read_text(encoding="utf-8"))
+    workflow = json.loads((PACK / "workflows" / "fatezero_video_edit_demo_color_edit.json").read_text(encoding="utf-8"))
     prompt = prompt_from_workflow(workflow, server.object_info())
     for entry in prompt.values():
         if entry["_meta"]["title"] != "Side by side":

@@ -133,8 +133,28 @@ def test_a_template_opens_as_it_was_saved(page, page_server, name):
     assert page.evaluate(SHOWN_OVERLAPS if page.nodes_2 else OVERLAPS) == []
 
 
+@pytest.mark.parametrize("words", ["fatezero", "video edit"])
+def test_the_template_browser_finds_every_template_by(page, words):
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    page.get_by_test_id("template-workflows-content").wait_for()
+    page.get_by_text("All Templates").first.click()  # a new user sees "Getting Started", and the search stays in it
+    page.get_by_placeholder("Search").last.fill(words)
+    cards = page.locator('[data-testid^="template-workflow-fatezero_"]')
+    page.mouse.move(960, 700)
+    for _ in range(60):  # the list grows as one scrolls, and others' templates are found by "video edit", too
+        if cards.count() == len(NAMES):
+            break
+        page.mouse.wheel(0, 4000)
+        page.wait_for_timeout(500)
+    if PICTURES:
+        page.screenshot(path=Path(PICTURES) / f"templates_{words.replace(' ', '_')}_{page.nodes_2}.png")
+    found = cards.count()
+    page.keyboard.press("Escape")
+    assert found == len(NAMES)
+
+
 def test_the_preview_follows_the_chosen_clip_and_frames(page):
-    page.evaluate(LOAD, workflow("demo_color_edit"))
+    page.evaluate(LOAD, workflow("fatezero_video_edit_demo_color_edit"))
     look_at(page, "FateZeroVideoLoad")
     wait_for_text(page, "red_circle_on_grass.mp4")
     page.wait_for_function("() => document.querySelector('video')?.videoWidth === 128")
@@ -164,7 +184,7 @@ def choose(page, name, value):
 
 @pytest.mark.parametrize("name", ["shot.avi", "shot.mov", "loop.gif"])
 def test_the_button_takes_every_format(page, tmp_path, name):
-    page.evaluate(LOAD, workflow("demo_color_edit"))
+    page.evaluate(LOAD, workflow("fatezero_video_edit_demo_color_edit"))
     codec, pixels = {"avi": ("mpeg4", "yuv420p"), "mov": ("libx264", "yuv420p"), "gif": ("gif", "rgb8")}[name[-3:]]
     file = write_numbered(tmp_path / name, codec, count=12, pixel_format=pixels, size=(160, 96))
     with page.expect_file_chooser() as chooser:
@@ -176,7 +196,7 @@ def test_the_button_takes_every_format(page, tmp_path, name):
 
 
 def test_a_picture_can_be_dropped_on_the_node(page):
-    page.evaluate(LOAD, workflow("demo_color_edit"))
+    page.evaluate(LOAD, workflow("fatezero_video_edit_demo_color_edit"))
     place = look_at(page, "FateZeroVideoLoad")
     page.wait_for_timeout(1500)
     file = Path(__file__).resolve().parent.parent / "demo" / "clips" / "purple_heart_on_sand.png"
@@ -196,13 +216,13 @@ def test_a_picture_can_be_dropped_on_the_node(page):
     )
     wait_for_text(page, "1 frame (0 to 0) of dropped.png")
     assert len(page.evaluate("() => app.graph.nodes.map(node => node.type)")) == len(
-        workflow("demo_color_edit")["nodes"]
+        workflow("fatezero_video_edit_demo_color_edit")["nodes"]
     )
 
 
 def test_a_clip_that_cannot_be_read_says_so_in_the_node(page, page_server):
     (page_server.base / "input" / "broken.mp4").write_bytes(b"no film")
-    page.evaluate(LOAD, workflow("demo_color_edit"))
+    page.evaluate(LOAD, workflow("fatezero_video_edit_demo_color_edit"))
     wait_for_text(page, "red_circle_on_grass.mp4")
     choose(page, "file", "broken.mp4")
     wait_for_text(page, "Video Load: broken.mp4 is not a video or picture that can be read")
@@ -212,7 +232,7 @@ def test_a_clip_that_cannot_be_read_says_so_in_the_node(page, page_server):
 
 
 def test_an_error_is_read_where_it_appears(page, problems):
-    opened = workflow("demo_color_edit")
+    opened = workflow("fatezero_video_edit_demo_color_edit")
     page.evaluate(LOAD, opened)
     page.evaluate(
         """() => {
@@ -242,9 +262,14 @@ def test_an_error_is_read_where_it_appears(page, problems):
 def test_nodes_and_refusals_speak_the_language_of_the_page(page, problems, language, expected):
     setting(page, "Comfy.Locale", language)
     page.wait_for_timeout(3000)
-    page.evaluate(LOAD, workflow("demo_color_edit"))
+    page.evaluate(LOAD, workflow("fatezero_video_edit_demo_color_edit"))
     wider = "sizes => app.graph.nodes.filter(({id, size}) => size[0] > sizes[id] + 1).map(({title}) => title)"
-    assert page.evaluate(wider, {str(n["id"]): n["size"][0] for n in workflow("demo_color_edit")["nodes"]}) == []
+    assert (
+        page.evaluate(
+            wider, {str(n["id"]): n["size"][0] for n in workflow("fatezero_video_edit_demo_color_edit")["nodes"]}
+        )
+        == []
+    )
     choose(page, "path", "nowhere/x.mov")
     wait_for_text(page, expected)
     page.evaluate("() => app.queuePrompt(0, 1)")
@@ -276,7 +301,7 @@ def test_notes_and_errors_speak_the_language_of_the_page(page, problems, languag
     notes = "app.graph.nodes.filter(node => node.type === 'MarkdownNote').map(node => node.widgets[0].value).join()"
     for _ in range(20):  # until the page has the language
         page.wait_for_timeout(3000)
-        page.evaluate(LOAD, workflow("demo_p2p_refine"))
+        page.evaluate(LOAD, workflow("fatezero_video_edit_demo_p2p_refine"))
         if note in page.evaluate(notes):
             break
     assert note in page.evaluate(notes)
@@ -310,7 +335,7 @@ def test_a_preset_sets_its_values(page, page_server, node):
 def test_help_pages_open(page, page_server, language, problems):
     """The page shows what is written in its language: a name that ComfyUI does not ask for would show English."""
     setting(page, "Comfy.Locale", language)
-    page.evaluate(LOAD, workflow("demo_color_edit"))
+    page.evaluate(LOAD, workflow("fatezero_video_edit_demo_color_edit"))
     for node in sorted(name for name in page_server.object_info() if name.startswith("FateZero")):
         page.evaluate(
             """kind => {

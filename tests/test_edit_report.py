@@ -526,7 +526,7 @@ def test_the_inputs_stay_as_they_are(vision):
 )
 def test_the_demo_edit_is_reported_on_a_server(either_server, cfg, expected):
     server = either_server
-    prompt = shortened(shipped(server, "demo_color_edit"), steps=4)
+    prompt = shortened(shipped(server, "fatezero_video_edit_demo_color_edit"), steps=4)
     (invert,), (edits,), (sampler,), (decode,), (load,) = (
         nodes(prompt, kind)
         for kind in ("FateZeroInvert", "FateZeroEditPrompts", "FateZeroBlendSampler", "VAEDecode", "FateZeroVideoLoad")

@@ -114,7 +114,7 @@ def test_sizes_that_a_format_cannot_hold_are_said_when_the_clip_is_loaded(format
 
 
 def test_the_loaded_clip_says_on_a_server_what_saving_will_change(server):
-    prompt = shortened(shipped(server, "demo_color_edit"))
+    prompt = shortened(shipped(server, "fatezero_video_edit_demo_color_edit"))
     save, *_ = nodes(prompt, "FateZeroVideoSave")
     load, *_ = nodes(prompt, "FateZeroVideoLoad")
     prompt[load]["inputs"]["force_rate"] = 60.0
@@ -125,7 +125,7 @@ def test_the_loaded_clip_says_on_a_server_what_saving_will_change(server):
 
 
 def test_nothing_is_inverted_for_an_edit_that_cannot_run(server):
-    prompt = shortened(shipped(server, "demo_color_edit"))
+    prompt = shortened(shipped(server, "fatezero_video_edit_demo_color_edit"))
     (blend,) = nodes(prompt, "FateZeroBlendSampler")
     prompt[blend]["inputs"] |= {"preset.mask_from": "mask input"}
     (edit,) = nodes(prompt, "FateZeroEditPrompts")

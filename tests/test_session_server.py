@@ -15,7 +15,9 @@ pytestmark = pytest.mark.slow
 
 def graph(server):
     """The word swap template in small, and the ids of its prompts, inversion and null text."""
-    prompt = shortened(shipped(server, "demo_p2p_word_swap"), steps=5)  # no other test has made these runs
+    prompt = shortened(
+        shipped(server, "fatezero_video_edit_demo_p2p_word_swap"), steps=5
+    )  # no other test has made these runs
     return prompt, *(nodes(prompt, kind)[0] for kind in (PROMPTS, INVERT, NULL_TEXT))
 
 

@@ -14,7 +14,7 @@ TUNE, LOAD, SAVE = "FateZeroTune", "FateZeroLoadTuned", "FateZeroSaveTuned"
 
 def tuned_and_edited(server):
     """The template in small, which keeps its tuned model as a file and its edit as a latent; the id of its tuning."""
-    prompt = shortened(shipped(server, "demo_tune_and_edit_shape"), frames=3, steps=4)
+    prompt = shortened(shipped(server, "fatezero_video_edit_demo_tune_and_edit_shape"), frames=3, steps=4)
     for node in nodes(prompt, "FateZeroVideoSave") + nodes(prompt, "VAEDecode"):
         del prompt[node]
     (tune,), (sampler,) = nodes(prompt, TUNE), nodes(prompt, SAMPLER)

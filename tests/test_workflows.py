@@ -16,14 +16,14 @@ from fatezero_pack.demo.pixel_judge import judge_color, judge_ground
 from workflow_runs import WORKFLOWS, check_color_demo, completed, nodes, of_the_circle, read_clip, shipped, shortened
 
 NAMES = sorted(file.stem for file in WORKFLOWS.glob("*.json"))
-SD15 = [name for name in NAMES if name.startswith("sd15_")]
+SD15 = [name for name in NAMES if name.startswith("fatezero_video_edit_sd15_")]
 P2P = [name for name in NAMES if "p2p" in name]
 # Templates of tuned models for a checkpoint, and the same on the demo model.
 TUNED_TWINS = {
-    "sd15_tune_and_edit_shape": "demo_tune_and_edit_shape",
-    "sd15_edit_with_tuned_model": "demo_edit_with_tuned_model",
-    "sd15_video_p2p_whole": "demo_p2p_whole",
-    "sd15_tune_a_video_ddim": "demo_tune_a_video_ddim",
+    "fatezero_video_edit_sd15_tune_and_edit_shape": "fatezero_video_edit_demo_tune_and_edit_shape",
+    "fatezero_video_edit_sd15_edit_with_tuned_model": "fatezero_video_edit_demo_edit_with_tuned_model",
+    "fatezero_video_edit_sd15_video_p2p_whole": "fatezero_video_edit_demo_p2p_whole",
+    "fatezero_video_edit_sd15_tune_a_video_ddim": "fatezero_video_edit_demo_tune_a_video_ddim",
 }
 CHECKPOINT, CONTROLNET = "CheckpointLoaderSimple", "ControlNetApplyAdvanced"
 
@@ -46,29 +46,37 @@ def before_and_after(server, run, node):
 
 def test_the_files_are_named_by_what_they_show():
     assert {
-        "demo_color_edit",
-        "demo_style_edit",
-        "demo_shape_edit_with_mask",
-        "demo_image_edit",
-        "demo_two_edits_from_one_inversion",
-        "demo_compare_presets",
-        "demo_edit_with_video_transformer",
-        "demo_invert_with_video_transformer",
-        "demo_p2p_word_swap",
-        "demo_p2p_refine",
-        "demo_p2p_reweight",
-        "demo_p2p_style",
-        "sd15_edit_your_clip",
-        "sd15_video_p2p",
+        "fatezero_video_edit_demo_color_edit",
+        "fatezero_video_edit_demo_style_edit",
+        "fatezero_video_edit_demo_shape_edit_with_mask",
+        "fatezero_video_edit_demo_image_edit",
+        "fatezero_video_edit_demo_two_edits_from_one_inversion",
+        "fatezero_video_edit_demo_compare_presets",
+        "fatezero_video_edit_demo_edit_with_video_transformer",
+        "fatezero_video_edit_demo_invert_with_video_transformer",
+        "fatezero_video_edit_demo_p2p_word_swap",
+        "fatezero_video_edit_demo_p2p_refine",
+        "fatezero_video_edit_demo_p2p_reweight",
+        "fatezero_video_edit_demo_p2p_style",
+        "fatezero_video_edit_sd15_edit_your_clip",
+        "fatezero_video_edit_sd15_video_p2p",
         *TUNED_TWINS,
         *TUNED_TWINS.values(),
     } <= set(NAMES)
 
 
+def test_the_template_browser_finds_every_file():
+    """ComfyUI searches a pack's templates by file name alone; tests/test_browser.py types the words."""
+    assert [name for name in NAMES if not name.startswith("fatezero_video_edit_")] == []
+
+
 def test_the_template_browser_has_an_order_for_every_template():
     script = (WORKFLOWS.parent / "web" / "templates.js").read_text(encoding="utf-8")
     ordered = re.findall(r'^  "(\w+)",$', script, re.MULTILINE)
-    assert sorted(ordered) == NAMES and ordered[:2] == ["demo_color_edit", "sd15_edit_your_clip"]
+    assert sorted(ordered) == NAMES and ordered[:2] == [
+        "fatezero_video_edit_demo_color_edit",
+        "fatezero_video_edit_sd15_edit_your_clip",
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,17 +93,19 @@ def test_core_and_our_nodes_say_which_pack_they_come_from(server, name):
 @pytest.mark.slow
 def test_the_color_demo_changes_the_circle_and_nothing_else(server):
     """On the oldest ComfyUI, test_dev.py runs it."""
-    prompt = shipped(server, "demo_color_edit")
+    prompt = shipped(server, "fatezero_video_edit_demo_color_edit")
     run = completed(server, prompt)
     titles = {prompt[node]["_meta"]["title"]: node for node in nodes(prompt, "FateZeroVideoSave")}
     check_color_demo(*(saved(server, run, titles[title]) for title in ("Edited video", "Side by side")))
 
 
-@pytest.mark.parametrize("name", ["demo_style_edit", "demo_two_edits_from_one_inversion"])
+@pytest.mark.parametrize(
+    "name", ["fatezero_video_edit_demo_style_edit", "fatezero_video_edit_demo_two_edits_from_one_inversion"]
+)
 def test_a_demo_writes_the_clip_before_and_after(server, name):
     prompt = shortened(shipped(server, name))
     run = completed(server, prompt)
-    width = 192 if name == "demo_style_edit" else 128
+    width = 192 if name == "fatezero_video_edit_demo_style_edit" else 128
     for save in nodes(prompt, "FateZeroVideoSave"):
         frames, rate = clip(server, run, save)
         assert frames.shape == (2, 128, 2 * width, 3) and rate == 8
@@ -104,7 +114,10 @@ def test_a_demo_writes_the_clip_before_and_after(server, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["demo_edit_with_video_transformer", "demo_invert_with_video_transformer"])
+@pytest.mark.parametrize(
+    "name",
+    ["fatezero_video_edit_demo_edit_with_video_transformer", "fatezero_video_edit_demo_invert_with_video_transformer"],
+)
 def test_a_video_transformer_demo_changes_the_ground(either_server, name):
     """On both versions of ComfyUI: under the blue square, snow becomes sand."""
     prompt = shortened(shipped(either_server, name), frames=5, steps=8)
@@ -118,7 +131,7 @@ def test_a_video_transformer_demo_changes_the_ground(either_server, name):
 
 @pytest.mark.slow
 def test_the_presets_demo_shows_heat_and_differences(server):
-    prompt = shortened(shipped(server, "demo_compare_presets"), frames=8, steps=4)
+    prompt = shortened(shipped(server, "fatezero_video_edit_demo_compare_presets"), frames=8, steps=4)
     run = completed(server, prompt)
     compared, heat = (nodes(prompt, kind)[0] for kind in ("FateZeroCompareVideos", "FateZeroAttentionHeatMap"))
     report = run.outputs[compared]["text"][0]
@@ -130,7 +143,7 @@ def test_the_presets_demo_shows_heat_and_differences(server):
 
 
 def test_the_second_of_two_edits_can_change_without_inverting_again(server):
-    prompt = shortened(shipped(server, "demo_two_edits_from_one_inversion"))
+    prompt = shortened(shipped(server, "fatezero_video_edit_demo_two_edits_from_one_inversion"))
     completed(server, prompt)
     second = nodes(prompt, "FateZeroEditPrompts")[1]
     prompt[second]["inputs"]["target_prompt"] = "a blue square on yellow sand"
@@ -140,7 +153,7 @@ def test_the_second_of_two_edits_can_change_without_inverting_again(server):
 
 
 def test_the_shape_demo_keeps_every_pixel_outside_its_mask(server):
-    prompt = shortened(shipped(server, "demo_shape_edit_with_mask"), steps=6)
+    prompt = shortened(shipped(server, "fatezero_video_edit_demo_shape_edit_with_mask"), steps=6)
     (composite,) = nodes(prompt, "FateZeroComposite")
     (save,) = nodes(prompt, "FateZeroVideoSave")
     (mask,) = nodes(prompt, "FateZeroAttentionMask")
@@ -162,7 +175,7 @@ def test_the_shape_demo_keeps_every_pixel_outside_its_mask(server):
 
 @pytest.mark.slow
 def test_the_adding_demo_adds_where_something_is_painted_alone(server):
-    prompt = shortened(shipped(server, "demo_add_where_you_paint"), frames=2, steps=10)
+    prompt = shortened(shipped(server, "fatezero_video_edit_demo_add_where_you_paint"), frames=2, steps=10)
     (painter,) = nodes(prompt, "Painter")
     save = next(node for node in nodes(prompt, "FateZeroVideoSave") if "compare_with" in prompt[node]["inputs"])
     run = completed(server, prompt)
@@ -182,7 +195,7 @@ def test_the_adding_demo_adds_where_something_is_painted_alone(server):
 
 
 def test_the_image_demo_changes_the_picture(server):
-    prompt = shortened(shipped(server, "demo_image_edit"), steps=6)
+    prompt = shortened(shipped(server, "fatezero_video_edit_demo_image_edit"), steps=6)
     run = completed(server, prompt)
     before, after = (
         cv2.imread(str(server.path(run.outputs[node]["images"][0]))).astype(int)
@@ -224,7 +237,7 @@ def test_a_video_p2p_demo_edits_and_reports(server, name):
 
 @pytest.mark.slow
 def test_the_refined_circle_is_blue_where_the_red_one_was(server):
-    prompt = shortened(shipped(server, "demo_p2p_refine"), steps=10)
+    prompt = shortened(shipped(server, "fatezero_video_edit_demo_p2p_refine"), steps=10)
     (save,) = nodes(prompt, "FateZeroVideoSave")
     before, after = before_and_after(server, completed(server, prompt), save)
     for old, new in zip(before, after):
@@ -253,7 +266,7 @@ def model_files(server):
         f"{layer}.lora_up.weight": torch.randn(rows, 2, generator=generator) / 4,
         f"{layer}.lora_down.weight": torch.randn(2, columns, generator=generator) / 4,
     }
-    prompts = [shipped(server, name) for name in (*SD15, "sam3_edit_by_segmentation")]
+    prompts = [shipped(server, name) for name in (*SD15, "fatezero_video_edit_sam3_edit_by_segmentation")]
     for folder, kind, name, content in (
         ("checkpoints", CHECKPOINT, "ckpt_name", {}),
         ("controlnet", "ControlNetLoader", "control_net_name", weights),
@@ -296,7 +309,7 @@ def test_a_checkpoint_workflow_edits_a_clip(server, model_files, name):
     assert np.abs(before - after).mean() > 2
 
 
-VIDEO = [name for name in NAMES if name.startswith(("wan_", "ltx_"))]
+VIDEO = [name for name in NAMES if name.startswith(("fatezero_video_edit_wan_", "fatezero_video_edit_ltx_"))]
 
 
 def with_demo_video_model(prompt):
@@ -335,12 +348,12 @@ def test_a_video_workflow_names_its_models_and_where_they_come_from(name):
         (model,) = node["properties"]["models"]
         assert model["name"] == node["widgets_values"][0] and model["url"].endswith("/" + model["name"])
     (load,) = (node for node in workflow["nodes"] if node["type"] == "FateZeroVideoLoad")
-    assert ("LTX-Video" if name.startswith("ltx_") else "Wan") in load["widgets_values"]
+    assert ("LTX-Video" if name.startswith("fatezero_video_edit_ltx_") else "Wan") in load["widgets_values"]
 
 
 def test_the_segmentation_workflow_is_valid_and_edits_inside_its_mask(server, model_files):
     """SAM3's weights are not at hand: as shipped it runs up to their file; with a box in their place, to its end."""
-    prompt = shipped(server, "sam3_edit_by_segmentation")
+    prompt = shipped(server, "fatezero_video_edit_sam3_edit_by_segmentation")
     sam, checkpoint = (nodes(prompt, kind) for kind in ("SAM3_Detect", CHECKPOINT))
     assert len(sam) == 1 and len(checkpoint) == 2
     run = server.run(prompt)
@@ -393,7 +406,7 @@ def test_a_tuned_demo_edits_a_clip(server, name):
     "kind, switch", [("LoraLoader", {"strength_model": 0.0, "strength_clip": 0.0}), (CONTROLNET, {"strength": 0.0})]
 )
 def test_the_lora_and_the_controlnet_take_part(server, model_files, kind, switch):
-    prompt = with_demo_model(shipped(server, "sd15_edit_with_lora_and_controlnet"))
+    prompt = with_demo_model(shipped(server, "fatezero_video_edit_sd15_edit_with_lora_and_controlnet"))
     (save,) = nodes(prompt, "FateZeroVideoSave")
     with_it = before_and_after(server, completed(server, prompt), save)[1]
     for node in nodes(prompt, kind):
@@ -419,7 +432,7 @@ def test_nothing_covers_anything(name):
     too_low = [
         node["type"]
         for node in workflow["nodes"]
-        if name.startswith("demo_") and node["size"][1] < ROOM.get(node["type"], 0)
+        if name.startswith("fatezero_video_edit_demo_") and node["size"][1] < ROOM.get(node["type"], 0)
     ]
     assert too_low == []
 
@@ -434,7 +447,7 @@ def within(a, b):
 
 @pytest.mark.slow
 def test_a_thing_is_replaced_where_something_is_painted_alone(server):
-    prompt = shortened(shipped(server, "demo_add_where_you_paint"), frames=2, steps=10)
+    prompt = shortened(shipped(server, "fatezero_video_edit_demo_add_where_you_paint"), frames=2, steps=10)
     ((edit,), (painter,), (sampler,)) = (
         nodes(prompt, kind) for kind in ("FateZeroEditPrompts", "Painter", "FateZeroBlendSampler")
     )

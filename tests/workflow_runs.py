@@ -47,7 +47,7 @@ def completed(server, prompt):
 
 def short_demo(server, steps=3):
     """The colour demo in small, whose edit is kept as a latent; and the ids of its inversion and of its edit."""
-    prompt = shortened(shipped(server, "demo_color_edit"), steps=steps)
+    prompt = shortened(shipped(server, "fatezero_video_edit_demo_color_edit"), steps=steps)
     (invert,), (sampler,) = nodes(prompt, INVERT), nodes(prompt, SAMPLER)
     for node in nodes(prompt, "FateZeroVideoSave") + nodes(prompt, "VAEDecode"):
         del prompt[node]

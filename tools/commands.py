@@ -21,7 +21,7 @@ from .terminal import Stage
 from .workflow_prompt import prompt_from_workflow
 
 PACK = "fatezero"
-DEMO = "demo_color_edit"
+DEMO = "fatezero_video_edit_demo_color_edit"
 
 
 def main(usage):

@@ -70,7 +70,7 @@ BOX = """type => {
 
 
 def main() -> None:
-    demo = json.loads((ROOT / "workflows" / "demo_color_edit.json").read_text(encoding="utf-8"))
+    demo = json.loads((ROOT / "workflows" / "fatezero_video_edit_demo_color_edit.json").read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as base, browser() as chrome:
         (Path(base) / "input").mkdir()
         write_mp4(Path(base) / "input" / OWN, [render(scene, 720, 1280) for scene in video(OWN_SCENE, 24, 3)])

@@ -20,7 +20,7 @@ from fatezero_pack.demo.clips import CLIPS, write_mp4
 from fatezero_pack.demo.world import caption, render, video
 
 ROOT = Path(__file__).resolve().parents[2]
-CLIP, WORKFLOW, PART, STEPS = "red_circle_on_grass", "demo_color_edit", 50, 2
+CLIP, WORKFLOW, PART, STEPS = "red_circle_on_grass", "fatezero_video_edit_demo_color_edit", 50, 2
 
 
 def draw_film(path: Path, frames: int) -> str:

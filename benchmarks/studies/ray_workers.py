@@ -39,7 +39,7 @@ from ..quality.draw_cases import draw_edit
 
 ROOT = Path(__file__).resolve().parents[2]
 COMFYUI = os.environ["COMFYUI_PATH"]
-WORKFLOW, FRAMES, STEPS, SEED = "demo_color_edit", 4, 5, 0
+WORKFLOW, FRAMES, STEPS, SEED = "fatezero_video_edit_demo_color_edit", 4, 5, 0
 ONE_SERVER, RAY_ONE, RAY_TWO = "dev.py batch", "--ray, 1 worker", "--ray, 2 workers"
 EXECUTED = re.compile(r"Prompt executed in ([0-9.]+) seconds")  # what ComfyUI writes to its log
 

@@ -36,7 +36,8 @@ from .summary import PAGE, TABLE, write_summary
 from .table import BatchError, read_table
 from .tasks import PARTS, Job, in_order, make_job
 
-WORKFLOW = "sd15_edit_your_clip"
+PREFIX = "fatezero_video_edit_"  # of every template: ComfyUI searches those of packs by file name alone
+WORKFLOW = f"{PREFIX}sd15_edit_your_clip"
 
 
 def main(arguments=None):
@@ -134,8 +135,9 @@ def _options(arguments) -> argparse.Namespace:
 
 
 def _workflow(name: str) -> dict:
-    path = ROOT / "workflows" / f"{name}.json"
-    path = path if path.is_file() else Path(name)
+    names = (name, f"{PREFIX}{name}")  # the second for names of version 0.1.0, which lacked it
+    paths = (ROOT / "workflows" / f"{template}.json" for template in names)
+    path = next(filter(Path.is_file, paths), Path(name))
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
