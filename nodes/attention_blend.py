@@ -4,10 +4,11 @@ from functools import partial
 
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.edit_run import blend_attention
+from ..fatezero.edit.transformer.video_blend import blend_video_attention, on_latent_frames
+from ..fatezero.edit.transformer.video_check import check_video_edit
 from ..fatezero.network.other_nodes import refuse_merging
 from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.unet.check import require_unet
-from ..fatezero.refusal import Refusal
 from ..fatezero.voice import Voice
 from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, noise_inputs, notes_on, price, read_settings
 from .shared.checked import checked
@@ -47,13 +48,18 @@ class AttentionBlend(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, model, source, edit, preset=None, **options) -> io.NodeOutput:
-        if family_of(model) is not None:
-            raise Refusal("'model' is a video model; edit its inverted clip with Attention Blend Sampler.")
-        require_unet(model)
-        refuse_merging(model)
+        is_video = family_of(model) is not None
+        if not is_video:
+            require_unet(model)
+            refuse_merging(model)
         settings = read_settings(source, edit, preset, **options)
         voice = Voice(NODE, partial(show_text, cls), notes_on(settings, preset))
-        voice.tell(price(model, source, edit, settings))
-        blended = blend_attention(model, source, edit, settings, voice)
+        if is_video:
+            check_video_edit(model, source, edit, settings)
+            settings = on_latent_frames(settings, source)
+            blended = blend_video_attention(model, source, edit, settings, voice)
+        else:
+            voice.tell(price(model, source, edit, settings))
+            blended = blend_attention(model, source, edit, settings, voice)
         blended.model_options.update(mark(settings, voice=voice))
         return io.NodeOutput(blended, ui=show_place(cls, model, source, edit, settings))

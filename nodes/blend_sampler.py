@@ -5,14 +5,12 @@ from functools import partial
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.idle_settings import idle_guidance
 from ..fatezero.edit.sampling import sample_edit
-from ..fatezero.edit.transformer.coupled_sampling import CoupledSettings, price
-from ..fatezero.edit.transformer.video_check import check_video_edit, guidance_note, notes_without_effect
-from ..fatezero.edit.transformer.video_edit import on_latent_frames, sample_video_edit
+from ..fatezero.edit.transformer.video_blend import on_latent_frames
+from ..fatezero.edit.transformer.video_check import check_video_edit, check_video_prompts
 from ..fatezero.network.other_nodes import refuse_merging
 from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.unet.check import check_embedding, require_unet
 from ..fatezero.prompts.window import Window
-from ..fatezero.source.latent_cell import as_video
 from ..fatezero.source.source_check import check_model
 from ..fatezero.voice import Voice
 from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, noise_inputs, notes_on, read_settings
@@ -81,16 +79,14 @@ class AttentionBlendSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         if cls.hidden is not None:
             refuse_mixed_sizes(cls.hidden.prompt)
-        guided = Window(0.0, cfg_until)
         if family_of(model) is not None:
-            return _edit_video(cls, model, source, edit, positive, negative, cfg, preset, options, guided)
-        require_unet(model)
-        check_model(model, source)
-        for name, prompts in (("positive", positive), ("negative", negative)):
-            for embedding, _ in prompts:
-                check_embedding(model, embedding, f"'{name}'")
-        refuse_merging(model)
-        settings = read_settings(source, edit, preset, **options)
+            settings = read_settings(source, edit, preset, **options)
+            check_video_edit(model, source, edit, settings)
+            check_video_prompts(model, source, edit, positive, negative)
+            settings = on_latent_frames(settings, source)
+        else:
+            _check_unet(model, source, positive, negative)
+            settings = read_settings(source, edit, preset, **options)
         voice = Voice(NODE, partial(show_text, cls), [*notes_on(settings, preset), *idle_guidance(cfg, cfg_until)])
         samples = sample_edit(
             model,
@@ -102,20 +98,16 @@ class AttentionBlendSampler(io.ComfyNode):
             cfg,
             callback=preview_callback(model, source, edit, settings),
             voice=voice,
-            guided=guided,
+            guided=Window(0.0, cfg_until),
         )
         return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice)})
 
 
-def _edit_video(node, model, source, edit, positive, negative, cfg, preset, options, guided: Window) -> io.NodeOutput:
-    """The same with a video model: the whole clip at once, rows in sequence."""
-    settings = read_settings(source, edit, preset, **options)
-    check_video_edit(model, source, edit, settings, positive, negative)
-    settings = on_latent_frames(settings, source)
-    voice = Voice(NODE, partial(show_text, node), [*notes_on(settings, preset), *idle_guidance(cfg, guided.end)])
-    shape = as_video(source.trajectory[0]).shape
-    rows = price(model, shape, CoupledSettings(), source.steps, cfg)
-    voice.tell("\n".join(filter(None, [rows, guidance_note(cfg), *notes_without_effect(settings)])))
-    callback = preview_callback(model, source, edit, settings)
-    samples = sample_video_edit(model, source, edit, settings, positive, negative, cfg, callback, guided=guided)
-    return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice)})
+def _check_unet(model, source, positive, negative) -> None:
+    """Refuses a model that is no UNet, or not the source's, and prompts of another text encoder."""
+    require_unet(model)
+    check_model(model, source)
+    for name, prompts in (("positive", positive), ("negative", negative)):
+        for embedding, _ in prompts:
+            check_embedding(model, embedding, f"'{name}'")
+    refuse_merging(model)

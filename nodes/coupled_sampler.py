@@ -202,7 +202,7 @@ class CoupledEditSampler(io.ComfyNode):
         progress = CoupledProgress(torch.Generator().manual_seed(seed))
         for stage, its_steps in zip((model, low_noise_model), ranges):
             if its_steps:
-                guider = CoupledGuider(stage, family, edit, settings, count)
+                guider = CoupledGuider(stage, edit, settings, count)
                 guider.set_prompts(source, positive, negative, cfg)
                 sampler = CoupledSampler(guider, progress, its_steps)
                 edited = guider.sample(torch.zeros_like(samples), samples, sampler, sigmas, **run)

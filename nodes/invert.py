@@ -35,7 +35,9 @@ from .shared.wire_types import SourceRunType
 NODE = "DDIM Invert + Store Attention"
 LABELS = {"target label (official code)": TARGET_LABEL, "current label (paper)": CURRENT_LABEL, "Uni-Inv": UNI_INV}
 # ComfyUI multiplies the latent of a flow by 1 - sigma before it samples, which is 0 at the noise.
-ONLY_HERE = "only Attention Blend Sampler begins from this noise: of a video model ComfyUI's own samplers leave it out"
+ONLY_BLEND = (
+    "only the Attention Blend nodes begin from this noise: of a video model ComfyUI's samplers alone leave it out"
+)
 
 
 class Invert(io.ComfyNode):
@@ -186,7 +188,7 @@ class Invert(io.ComfyNode):
         warnings = [size_note(model, *clip_size(run)), shortfall and f"! {shortfall}"]
         report = _report(kept, warnings, note, report_error)
         if is_video:
-            report += f"\n{ONLY_HERE}"
+            report += f"\n{ONLY_BLEND}"
         return io.NodeOutput(noise, run, sigmas.flip(0), report, ui=ui.PreviewText(report))
 
 

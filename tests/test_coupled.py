@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from fatezero_pack.fatezero.edit.settings import WORDS, WORDS_IN_MASK
-from fatezero_pack.fatezero.edit.transformer.coupled_fusion import CoupledFusion
 from fatezero_pack.fatezero.edit.transformer.coupled_mask import MaskSettings, coupled_mask, words_of_latent
 from fatezero_pack.fatezero.edit.transformer.coupled_sampling import (
     CoupledGuider,
@@ -18,6 +17,7 @@ from fatezero_pack.fatezero.edit.transformer.coupled_sampling import (
     price,
     steps_of_models,
 )
+from fatezero_pack.fatezero.edit.transformer.row_fusion import RowFusion
 from fatezero_pack.fatezero.masks.clip_look import look_for_words
 from fatezero_pack.fatezero.masks.latent_frames import mask_to_latent
 from fatezero_pack.fatezero.network.option_keys import TOKENS
@@ -67,7 +67,7 @@ def edit(model, latent, t5_tokens):
     def run(target=TARGET, cfg=1.0, patched=None, seed=5, **settings):
         source, aimed = t5_tokens(SOURCE), t5_tokens(target)
         settings = CoupledSettings(**settings)
-        guider = CoupledGuider(patched or model, family_of(model), make_prompt_edit(source, aimed), settings, STEPS)
+        guider = CoupledGuider(patched or model, make_prompt_edit(source, aimed), settings, STEPS)
         guider.set_prompts(conditioning(source), conditioning(aimed), conditioning(t5_tokens("snow")), cfg)
         (run,) = steps_of_models(sigmas(model), settings.skip, None)
         sampler = CoupledSampler(guider, CoupledProgress(torch.Generator().manual_seed(seed)), run)
@@ -180,14 +180,14 @@ def test_one_layer_is_held_however_little_memory_is_free(model, edit, monkeypatc
     """ComfyUI would split the call; the source's row would then show all layers before the edit's row reads one."""
     settings = {"cfg": cfg, "cross_until": 1.0, "self_until": 1.0}
     expected, held = edit(**settings), []
-    attend = CoupledFusion.attend
+    attend = RowFusion.attend
 
     def watched(self, *args):
         output = attend(self, *args)
         held.append(len({block for _, block in self.shown}))
         return output
 
-    monkeypatch.setattr(CoupledFusion, "attend", watched)
+    monkeypatch.setattr(RowFusion, "attend", watched)
     monkeypatch.setattr(model.model, "memory_required", lambda shape, cond_shapes={}: 1e30 if shape[0] > 1 else 1)
     assert difference(edit(**settings), expected) < 1e-6
     assert max(held) == 1

@@ -15,7 +15,6 @@ from fatezero_pack.fatezero.edit.transformer.coupled_sampling import (
 )
 from fatezero_pack.fatezero.network.option_keys import TOKENS
 from fatezero_pack.fatezero.network.transformer.equal_text import with_equal_text
-from fatezero_pack.fatezero.network.transformer.families import family_of
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.source.reconstruction import reconstruct
@@ -44,7 +43,7 @@ def edited(video_model, latent, t5_tokens):
 
     def run(source, target, negative="snow", cfg=1.0, model=None, **settings):
         model, prompts = model or video_model, [t5_tokens(text) for text in (source, target, negative)]
-        given = model, family_of(model), make_prompt_edit(*prompts[:2]), CoupledSettings(**settings), STEPS
+        given = model, make_prompt_edit(*prompts[:2]), CoupledSettings(**settings), STEPS
         guider = CoupledGuider(*given)
         guider.set_prompts(*map(conditioning, prompts), cfg)
         sampler = CoupledSampler(guider, CoupledProgress(torch.Generator().manual_seed(5)), range(STEPS))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from comfy.sd1_clip import SD1Tokenizer
 
+from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.edit.settings import (
     CACHE,
     FAST_RECONSTRUCTION,
@@ -13,7 +14,6 @@ from fatezero_pack.fatezero.edit.settings import (
     WORDS,
     BlendSettings,
 )
-from fatezero_pack.fatezero.edit.transformer.video_edit import sample_video_edit
 from fatezero_pack.fatezero.network.model_identity import has_fingerprint
 from fatezero_pack.fatezero.network.option_keys import TOKENS
 from fatezero_pack.fatezero.network.transformer.families import family_of
@@ -31,7 +31,6 @@ from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, UNI_INV
 from fatezero_pack.fatezero.source.video_inversion import invert_video
 from fatezero_pack.fatezero.tuning.fit import require_sd
 from fatezero_pack.nodes import blend_sampler as node
-from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.attention_mask import AttentionMask
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.heat_map import AttentionHeatMap
@@ -205,7 +204,7 @@ def edited(video_model, prompt, runs, tmp_path_factory):
     def run(target=TARGET, cfg=1.0, run=None, patched=None, guided=ALWAYS, **settings):
         aimed = tokenize_prompt(clip, target)
         settings = BlendSettings(**{"self_window": Window(0, 0), "cross_window": Window(0, 0), **settings})
-        return sample_video_edit(
+        return sample_edit(
             patched or video_model, run or runs(), make_prompt_edit(source, aimed), settings,
             conditioning(aimed), conditioning(tokenize_prompt(clip, "snow")), cfg, disable_pbar=True, guided=guided,
         )  # fmt: skip
@@ -310,9 +309,6 @@ def test_the_node_edits_with_presets_and_says_what_does_not_serve(
     ):
         with pytest.raises(Refusal, match=f"^Attention Blend Sampler: {said}"):
             blend(video_model, runs(), prompt, TARGET, clip, **changes)
-    with pytest.raises(Refusal, match="Attention Blend: 'model' is a video model; edit its inverted clip with"):
-        edit = make_prompt_edit(prompt[0][1][TOKENS], prompt[0][1][TOKENS])
-        AttentionBlend.execute(video_model, runs(), edit, {"preset": "attribute"})
 
 
 @pytest.mark.parametrize(

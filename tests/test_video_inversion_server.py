@@ -88,6 +88,26 @@ def test_a_clip_is_inverted_saved_loaded_and_edited(server):
     assert (again - edited).abs().max() < 1e-5, "from a file it is the same edit"
 
 
+def test_ksampler_edits_with_attention_blend(either_server):
+    """The edit of Attention Blend Sampler, where KSampler takes the levels of the inversion."""
+    prompt = graph()
+    prompt["invert"]["inputs"]["schedule"] = "simple"
+    del prompt["heat"], prompt["report"]
+    expected = saved(either_server, completed(either_server, prompt), "save")
+    others = "positive", "negative", "cfg"
+    blend = {name: wire for name, wire in prompt["edit"]["inputs"].items() if name not in others}
+    prompt["blend"] = {"class_type": "FateZeroAttentionBlend", "inputs": blend}
+    ksampler = {"model": ["blend", 0], "positive": ["prompts", 1], "negative": ["negative", 0], "seed": 3, "cfg": 1.0}
+    ksampler |= {"latent_image": ["invert", 0], "steps": 12, "denoise": 1.0, "scheduler": "simple"}
+    prompt["edit"] = {"class_type": "KSampler", "inputs": {**ksampler, "sampler_name": "euler"}}
+    run = completed(either_server, prompt)
+    assert (saved(either_server, run, "save") - expected).abs().max() < 1e-4
+    prompt["edit"]["inputs"]["sampler_name"] = "euler_ancestral"
+    run = either_server.run(prompt)
+    told = "Attention Blend: the sampler euler_ancestral adds random noise at every step"
+    assert run.status == "error" and run.error["exception_message"].startswith(told), run.error
+
+
 def test_words_hold_the_rest_and_what_does_not_serve_is_said(server):
     prompt = graph("a red square on white snow", mask_from="words", latent_blend=True)
     del prompt["heat"]

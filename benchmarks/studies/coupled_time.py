@@ -18,7 +18,6 @@ from fatezero_pack.fatezero.edit.transformer.coupled_sampling import (
     CoupledSampler,
     CoupledSettings,
 )
-from fatezero_pack.fatezero.network.transformer.families import WAN
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import PromptTokens, Word
 from fatezero_pack.tests.tiny_video_models import conditioning, wan
@@ -47,7 +46,7 @@ def plain(model, latent: torch.Tensor) -> None:
 def coupled(model, latent: torch.Tensor, settings: CoupledSettings) -> None:
     """A coupled edit with two rows: clip and edit."""
     source, target = prompt(5), prompt(6)
-    guider = CoupledGuider(model, WAN, make_prompt_edit(source, target), settings, len(SIGMAS) - 1)
+    guider = CoupledGuider(model, make_prompt_edit(source, target), settings, len(SIGMAS) - 1)
     guider.set_prompts(conditioning(source), conditioning(target), conditioning(target), 1.0)
     sampler = CoupledSampler(guider, CoupledProgress(torch.Generator().manual_seed(0)), range(len(SIGMAS) - 1))
     guider.sample(torch.zeros_like(latent), latent, sampler, SIGMAS, disable_pbar=True, seed=0)

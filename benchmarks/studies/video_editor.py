@@ -8,6 +8,7 @@ import comfy.samplers
 import torch
 
 from fatezero_pack.demo.video_model import load_demo_video_model
+from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, NO_MASK, WORDS, BlendSettings
 from fatezero_pack.fatezero.edit.transformer.coupled_mask import MaskSettings, coupled_mask
 from fatezero_pack.fatezero.edit.transformer.coupled_sampling import (
@@ -17,7 +18,8 @@ from fatezero_pack.fatezero.edit.transformer.coupled_sampling import (
     CoupledSettings,
     steps_of_models,
 )
-from fatezero_pack.fatezero.edit.transformer.video_edit import on_latent_frames, sample_video_edit
+from fatezero_pack.fatezero.edit.transformer.video_blend import on_latent_frames
+from fatezero_pack.fatezero.network.option_keys import SOURCE as ROW
 from fatezero_pack.fatezero.network.option_keys import TOKENS
 from fatezero_pack.fatezero.network.transformer.families import family_of
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
@@ -117,7 +119,7 @@ class ClipEditor:
         drawn = self._drawn_mask(setting)
         cells = coupled_mask(self.model, family, self.edit, self.source, self.latent, where, drawn, seed)
         settings = CoupledSettings(setting.cross, setting.own, setting.skip, mask=cells)
-        guider = FlowEditGuider(self.model, family, self.edit, settings, steps, source_cfg=setting.source_cfg)
+        guider = FlowEditGuider(self.model, self.edit, settings, steps, source_cfg=setting.source_cfg)
         guider.set_prompts(self.source, self.positive, self._negative(setting), setting.cfg)
         sigmas = comfy.samplers.calculate_sigmas(self.model.get_model_object("model_sampling"), "simple", steps)
         (run,) = steps_of_models(sigmas, setting.skip, None)
@@ -144,7 +146,7 @@ class ClipEditor:
         )
         settings, negative = on_latent_frames(settings, self.inverted), self._negative(setting)
         prompts = self.positive, negative, setting.cfg
-        return sample_video_edit(self.model, self.inverted, self.edit, settings, *prompts, disable_pbar=True)
+        return sample_edit(self.model, self.inverted, self.edit, settings, *prompts, disable_pbar=True)
 
 
 class FlowEditGuider(CoupledGuider):
@@ -158,7 +160,7 @@ class FlowEditGuider(CoupledGuider):
         """As of CoupledGuider."""
         denoised = super().predict_noise(x, timestep, model_options, seed)
         if self.source_cfg != 1:
-            conds, fed = [self.conds["source"], self.conds["negative"]], self.source_latent
+            conds, fed = [self.conds[ROW], self.conds["negative"]], self.row.fed
             source, rest = comfy.samplers.calc_cond_batch(self.inner_model, conds, fed, timestep, model_options or {})
-            self.source_denoised = torch.lerp(rest, source, self.source_cfg)
+            self.row.denoised = torch.lerp(rest, source, self.source_cfg)
         return denoised

@@ -14,7 +14,7 @@ import comfy.ldm.wan.model
 import comfy.ops
 import torch
 
-from fatezero_pack.fatezero.edit.transformer.coupled_fusion import CoupledFusion
+from fatezero_pack.fatezero.edit.transformer.row_fusion import RowFusion
 from fatezero_pack.fatezero.network.transformer.families import LTX, WAN, Family
 from fatezero_pack.fatezero.network.transformer.row_by_row import install
 from fatezero_pack.tests.activation_bytes import HeldBytes
@@ -75,7 +75,7 @@ def as_fused_kernel(function, query, key, value, heads, *_, **__):
     return torch.empty_like(query)
 
 
-def peak(clip: Clip, rows: int, fusion: CoupledFusion | None = None) -> int:
+def peak(clip: Clip, rows: int, fusion: RowFusion | None = None) -> int:
     """The most bytes alive at once in a call with so many rows, its inputs and the weights left out."""
     model = network(clip)
     options = {"optimized_attention_override": as_fused_kernel, "uuids": NAMES[:rows]}
@@ -95,11 +95,11 @@ def peak(clip: Clip, rows: int, fusion: CoupledFusion | None = None) -> int:
     return held.peak
 
 
-def coupled(**changes) -> CoupledFusion:
+def coupled(**changes) -> RowFusion:
     """What fuses both kinds of attention, as a step of an edit does."""
     tokens = changes.pop("tokens", 512)
     cross = torch.eye(tokens), torch.ones(tokens)
-    return CoupledFusion(cross, True, source=frozenset({"clip"}), positive=frozenset({"edit"}), **changes)
+    return RowFusion(cross, True, source=frozenset({"clip"}), positive=frozenset({"edit"}), **changes)
 
 
 def main():

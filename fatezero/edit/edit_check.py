@@ -7,8 +7,9 @@ import torch
 from ..masks.latent_frames import of_kept_frames
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
-from ..network.unet.check import check_embedding, refuse_context_windows, require_unet, size_in_pixels
+from ..network.unet.check import check_embedding, refuse_context_windows, require_unet
 from ..refusal import Refusal, counted, shortened
+from ..source.latent_cell import frames_first
 from ..source.source_check import check_model
 from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
 
@@ -26,6 +27,14 @@ def check_run(guider, source, edit, settings, latent_image, sampler, sigmas, arg
     refuse_context_windows(model, source.frames)
     check_sampler(sampler)
     check_latent(latent_image, source)
+    check_course(source, sigmas, args, kwargs)
+    check_positive(guider, edit)
+    check_encoders(guider)
+    check_areas(guider, latent_image.shape[-2:])
+
+
+def check_course(source, sigmas, args, kwargs) -> None:
+    """Refuses a run's noise mask, and levels that do not fall or do not begin where the inversion ended."""
     denoise_mask = args[0] if args else kwargs.get("denoise_mask")
     if denoise_mask is not None:
         raise Refusal(
@@ -42,8 +51,6 @@ def check_run(guider, source, edit, settings, latent_image, sampler, sigmas, arg
             f"the sampler starts at sigma {float(sigmas[0]):.1f} but inversion ended at "
             f"{float(source.sigmas[-1]):.1f}; use the 'sigmas' of DDIM Invert."
         )
-    check_conditioning(guider, edit)
-    check_areas(guider, latent_image.shape[-2:])
 
 
 def check_sampler(sampler) -> None:
@@ -77,23 +84,25 @@ def adds_noise(function, options: dict) -> bool:
 
 
 def check_latent(latent_image: torch.Tensor, source) -> None:
-    """The sampled latent must have the source's frames and size."""
+    """The sampled latent must have the source's frames and size: [n, c, h, w], or a video model's [1, c, F, h, w]."""
     frames, channels, height, width = source.trajectory.shape[1:]
-    if latent_image.ndim != 4 or latent_image.shape[1] != channels:
+    is_clip = source.cell.is_video and latent_image.ndim == 5 and len(latent_image) == 1
+    latents = frames_first(latent_image) if is_clip else latent_image
+    if (source.cell.is_video and not is_clip) or latents.ndim != 4 or latents.shape[1] != channels:
         raise Refusal(
             f"the sampler's latent has the shape {list(latent_image.shape)}, but a batch of "
             f"frames with {channels} channels was inverted; connect the latent of DDIM Invert."
         )
-    count = len(latent_image)
+    count = len(latents)
     if count != frames:
         raise Refusal(
-            f"the sampler's latent has {counted(count, 'frame')}, the inverted clip {frames}; "
-            "connect the latent of DDIM Invert."
+            f"the sampler's latent has {counted(source.cell.clip_frames(count), 'frame')}, the inverted clip "
+            f"{source.clip_frames}; connect the latent of DDIM Invert."
         )
-    if tuple(latent_image.shape[-2:]) != (height, width):
+    if tuple(latents.shape[-2:]) != (height, width):
+        sizes = [f"{w * source.cell.pixels}x{h * source.cell.pixels}" for h, w in (latents.shape[-2:], (height, width))]
         raise Refusal(
-            f"the sampler's latent is {size_in_pixels(latent_image.shape)} but "
-            f"{size_in_pixels((height, width))} was inverted; connect the latent of DDIM Invert."
+            f"the sampler's latent is {sizes[0]} but {sizes[1]} was inverted; connect the latent of DDIM Invert."
         )
     if not bool(torch.isfinite(latent_image).all()):
         raise Refusal("the sampler's latent holds NaN or infinite values; connect the latent of DDIM Invert.")
@@ -109,8 +118,8 @@ def check_start(latent_image: torch.Tensor, inverted: torch.Tensor) -> None:
         )
 
 
-def check_conditioning(guider, edit) -> None:
-    """The sampler's positive must be the edit's target prompt, and the others the model's."""
+def check_positive(guider, edit) -> None:
+    """The sampler's positive must be the edit's target prompt, and all its conditionings prompts."""
     if not guider.conds.get("positive"):
         raise Refusal(
             "the sampler has no positive conditioning; use KSampler, CFGGuider or BasicGuider "
@@ -118,12 +127,17 @@ def check_conditioning(guider, edit) -> None:
         )
     for name, conds in guider.conds.items():
         called = f"the sampler's '{name}'"
-        for cond in conds:
-            if cond.get("cross_attn") is None:
-                raise Refusal(f"{called} holds no prompt; use CLIP Text Encode or Edit Prompts.")
-            check_embedding(guider.model_patcher, cond["cross_attn"], called)
+        if any(cond.get("cross_attn") is None for cond in conds):
+            raise Refusal(f"{called} holds no prompt; use CLIP Text Encode or Edit Prompts.")
     for cond in guider.conds["positive"]:
         _check_target(cond, edit)
+
+
+def check_encoders(guider) -> None:
+    """The sampler's conditionings must be those of the UNet's text encoder."""
+    for name, conds in guider.conds.items():
+        for cond in conds:
+            check_embedding(guider.model_patcher, cond["cross_attn"], f"the sampler's '{name}'")
 
 
 def _check_target(cond: dict, edit) -> None:

@@ -11,6 +11,7 @@ from ..source.source_run import SourceRun
 from ..voice import Voice
 from .edit_run import blend_attention
 from .settings import BlendSettings
+from .transformer.video_blend import blend_video_attention
 
 
 class WindowedGuider(comfy.samplers.CFGGuider):
@@ -22,7 +23,7 @@ class WindowedGuider(comfy.samplers.CFGGuider):
         self.source, self.window = source, window
 
     def predict_noise(self, x, timestep, model_options=None, seed=None):
-        """As of CFGGuider, x [n, c, h, w]."""
+        """As of CFGGuider."""
         step = self.source.step_at(float(timestep.flatten()[0]))
         scale = self.cfg if self.window.contains(step, self.source.steps) else 1.0
         conds = self.conds.get("negative"), self.conds["positive"]
@@ -45,13 +46,14 @@ def sample_edit(
     sampler: str = "euler",
     guided: Window = ALWAYS,
 ) -> torch.Tensor:
-    """The edited latent [n, c, h, w] as a VAE takes it: Attention Blend with the inversion's sigmas.
+    """The edited latent as a VAE takes it, [n, c, h, w] or a video model's [1, c, F, h, w]: Attention Blend with the
+    inversion's sigmas.
 
     Args:
         model: ModelPatcher, the one that the source was inverted with.
         source: The inverted clip.
         edit: What changes in the prompt.
-        settings: How the edit is fused.
+        settings: How the edit is fused; for a video model as of `on_latent_frames`.
         positive: The target prompt's CONDITIONING.
         negative: CONDITIONING that guidance leads away from.
         cfg: The scale of the guidance.
@@ -61,7 +63,8 @@ def sample_edit(
         sampler: The name of one of ComfyUI's.
         guided: The steps with guidance.
     """
-    guider = WindowedGuider(blend_attention(model, source, edit, settings, voice), source, guided)
+    blend = blend_video_attention if source.cell.is_video else blend_attention
+    guider = WindowedGuider(blend(model, source, edit, settings, voice), source, guided)
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
     return denoise(guider, source, comfy.samplers.ksampler(sampler), callback, disable_pbar)

@@ -7,24 +7,18 @@ row has no guidance.
 
 import math
 from dataclasses import dataclass
-from functools import partial
 
 import comfy.model_management
 import comfy.samplers
 import torch
-from comfy.patcher_extension import WrappersMP
 
-from ...network.model_call import Conds
-from ...network.option_keys import JOINED, PADDING, wrap_run
-from ...network.transformer.equal_text import with_equal_text
-from ...network.transformer.families import Family, hidden_width, patch_size, reads_text_in_blocks
-from ...network.transformer.row_by_row import RowsTogether, install
+from ...network.option_keys import SOURCE
+from ...network.transformer.families import hidden_width, patch_size
 from ...prompts.prompt_edit import PromptEdit
 from ...prompts.window import Window
-from ...refusal import Refusal, counted
+from ...refusal import counted
 from ..fusion import cross_weights
-from ..joined_rows import can_join, feed_row
-from .coupled_fusion import CoupledFusion
+from .source_row import SourceRow
 
 
 @dataclass(frozen=True)
@@ -59,91 +53,30 @@ class CoupledSettings:
 
 
 class CoupledGuider(comfy.samplers.CFGGuider):
-    """Denoises an edit and, in the same call of the model, its source."""
+    """Denoises an edit and, in the same call of the model, its source; `row` is the source's."""
 
-    def __init__(self, model, family: Family, edit: PromptEdit, settings: CoupledSettings, steps: int):
+    def __init__(self, model, edit: PromptEdit, settings: CoupledSettings, steps: int):
         super().__init__(model)
-        self.family, self.edit, self.settings, self.steps = family, edit, settings, steps
-        self.fusion = CoupledFusion()
-        self.source_latent: torch.Tensor | None = None
-        self.source_denoised: torch.Tensor | None = None
+        self.edit, self.settings, self.steps = edit, settings, steps
+        self.row = SourceRow()
 
     def set_prompts(self, source, positive, negative, cfg: float) -> None:
         """CONDITIONING of the source's prompt, of the edit's and of what guidance leads away from."""
-        self.inner_set_conds({"source": source, "positive": positive, "negative": negative})
+        self.inner_set_conds({SOURCE: source, "positive": positive, "negative": negative})
         self.set_cfg(cfg)
 
     def outer_sample(self, *args, **named):
-        options = self.model_options.setdefault("transformer_options", {})
-        network = self.model_patcher.model.diffusion_model
-        install(options, network, self.family, self.fusion.is_source, self.fusion.attend)
+        self.row.install(self.model_patcher, self.model_options.setdefault("transformer_options", {}))
         try:
             return super().outer_sample(*args, **named)
         finally:
-            self.fusion.shown.clear()
-            self.source_latent = self.source_denoised = None
+            self.row.let_go()
 
     def begin_step(self, step: int, source_latent: torch.Tensor) -> None:
         """Says which step comes, 0 is the noisiest, and what the source's row is fed, [1, c, F, h, w]."""
-        self.source_latent = source_latent
-        self.fusion.fuse_self = self.settings.self_window.contains(step, self.steps)
-        self.fusion.cross = cross_weights(self.edit, self.settings.cross_window, step, self.steps)
-
-    def predict_noise(self, x, timestep, model_options=None, seed=None):
-        """The edit's denoised latent, as a CFGGuider's; `source_denoised` is then the source's."""
-        model_options = model_options or {}
-        no_guidance = self.cfg == 1 and not model_options.get("disable_cfg1_optimization")
-        conds = [self.conds["positive"], None if no_guidance else self.conds["negative"], self.conds["source"]]
-        options = dict(model_options.get("transformer_options", {}))
-        if reads_text_in_blocks(self.model_patcher):
-            conds, options[PADDING] = with_equal_text(conds)
-        positive, negative, source = conds
-        self._refuse_apart(source, [positive, negative])
-        self.fusion.source = frozenset(cond["uuid"] for cond in source)
-        self.fusion.positive = frozenset(cond["uuid"] for cond in positive)
-        wrap_run(options, WrappersMP.APPLY_MODEL, JOINED, partial(feed_row, source[0]["uuid"], self.source_latent))
-        model_options = {**model_options, "transformer_options": options}
-        model_options.pop("multigpu_clones", None)  # rows on several cards would not see each other
-        rows = RowsTogether(self.inner_model)
-        denoised = comfy.samplers.calc_cond_batch(rows, conds, x, timestep, model_options)
-        self.fusion.shown.clear()
-        self.source_denoised = denoised[2]
-        edit, rest = self._before_guidance(denoised[:2], conds[:2], x, timestep, model_options)
-        return comfy.samplers.cfg_function(
-            self.inner_model,
-            edit,
-            rest,
-            self.cfg,
-            x,
-            timestep,
-            model_options=model_options,
-            cond=positive,
-            uncond=negative,
-        )
-
-    def _before_guidance(self, denoised: list[torch.Tensor], conds, x, timestep, model_options: dict) -> list:
-        """What other nodes make of the edit's and the negative's answer, as before guidance in ComfyUI's sampling."""
-        for function in model_options.get("sampler_pre_cfg_function", []):
-            denoised = function(
-                {
-                    "conds": conds,
-                    "conds_out": denoised,
-                    "cond_scale": self.cfg,
-                    "timestep": timestep,
-                    "input": x,
-                    "sigma": timestep,
-                    "model": self.inner_model,
-                    "model_options": model_options,
-                }
-            )
-        return denoised
-
-    def _refuse_apart(self, source: Conds, conds: list[Conds | None]) -> None:
-        if not can_join(source, conds):
-            raise Refusal(
-                "'source conditioning' and 'positive' are not alike (areas, ControlNets or hooks); give both the same, "
-                "or take those nodes out."
-            )
+        self.row.begin_step(source_latent, self.conds[SOURCE], self.conds["positive"])
+        self.row.fusion.fuse_self = self.settings.self_window.contains(step, self.steps)
+        self.row.fusion.cross = cross_weights(self.edit, self.settings.cross_window, step, self.steps)
 
 
 @dataclass
@@ -182,7 +115,7 @@ class CoupledSampler(comfy.samplers.Sampler):
             x = noised + (edited - clip) if progress.sampled is None else torch.lerp(noised, progress.sampled, mask)
             self.guider.begin_step(step, noised)
             denoised = model_wrap(x, x.new_full((len(x),), float(sigma)), **extra_args)
-            velocity, clip_velocity = (x - denoised) / sigma, (noised - self.guider.source_denoised) / sigma
+            velocity, clip_velocity = (x - denoised) / sigma, (noised - self.guider.row.denoised) / sigma
             if step < free:
                 edited = edited + step_size * mask * (velocity - clip_velocity)
             else:

@@ -6,20 +6,19 @@ from ...prompts.prompt_edit import PromptEdit
 from ...refusal import Refusal
 from ...source.source_check import check_model
 from ...source.source_run import SourceRun
+from ..edit_check import check_course, check_latent, check_positive, check_sampler
 from ..settings import CACHE, RECONSTRUCTION, BlendSettings
 from .coupled_check import check_embeddings, check_prompts
 
 HIGH_GUIDANCE = 4.0  # from which a small Wan that we trained lost 10 dB of the background
 
 
-def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: BlendSettings, positive, negative) -> None:
+def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: BlendSettings) -> None:
     """Refuses what does not fit together, and settings that only UNets know."""
     require_family(model)
     check_options(model)
     refuse_lazycache(model)
     check_model(model, source)
-    check_prompts(edit, source.conditioning, positive, negative)
-    check_embeddings(model, source.conditioning, positive, negative)
     if settings.attention_from == RECONSTRUCTION:
         raise Refusal(
             f"'attention from' is {RECONSTRUCTION}, which a video model does not have; choose inversion or "
@@ -36,6 +35,26 @@ def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: Blend
         )
     if not settings.finest_layers:
         raise Refusal("'layers' leaves out the finest, but a video model's are all alike; choose all.")
+
+
+def check_video_prompts(model, source: SourceRun, edit: PromptEdit, positive, negative) -> None:
+    """Refuses CONDITIONINGs that are not the edit's, or not for the whole clip."""
+    check_prompts(edit, source.conditioning, positive, negative)
+    check_embeddings(model, source.conditioning, positive, negative)
+
+
+def check_video_run(guider, source: SourceRun, edit: PromptEdit, latent_image, sampler, sigmas, args, kwargs) -> None:
+    """Refuses a sampling run that cannot be an edit of a source; arguments as of `edit_check.check_run`."""
+    model = guider.model_patcher
+    check_options(model)
+    refuse_lazycache(model)
+    check_model(model, source)
+    check_sampler(sampler)
+    check_latent(latent_image, source)
+    check_course(source, sigmas, args, kwargs)
+    check_positive(guider, edit)
+    prompts = guider.conds["positive"], guider.conds.get("negative") or guider.conds["positive"]
+    check_video_prompts(model, source, edit, *([[cond["cross_attn"], cond] for cond in conds] for conds in prompts))
 
 
 def guidance_note(cfg: float) -> str | None:

@@ -9,7 +9,7 @@ from ..fusion import QK, fuse_cross, fuse_self
 
 
 @dataclass
-class CoupledFusion:
+class RowFusion:
     """What attention becomes in the rows of a call of a video transformer.
 
     The source's row shows its queries and keys layer by layer; the edit's row, which follows, reads and drops them.

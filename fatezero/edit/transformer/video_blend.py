@@ -1,0 +1,155 @@
+"""Attention blending as a patch of a video model: an inverted clip's edit under any deterministic sampler.
+
+As `edit_run` for UNets, but the whole clip goes through the model at once, its row and the edit's one after another in
+each block, so that one layer's queries and keys are held.
+"""
+
+from dataclasses import replace
+
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfy.sampler_helpers import convert_cond
+
+from ...masks.latent_frames import mask_to_latent
+from ...network.option_keys import EDIT, SOURCE, wrap_run
+from ...network.transformer.word_maps import token_grid
+from ...prompts.prompt_edit import PromptEdit
+from ...source.latent_cell import as_video
+from ...source.source_run import SourceRun
+from ...voice import Voice
+from ..chunk_fusion import edit_mask
+from ..edit_check import check_start
+from ..fusion import blend_denoised, cross_weights
+from ..settings import INPUT_MASK, INVERSION, WORDS_IN_MASK, BlendSettings, blends_latents, reads_words
+from ..source_branch import Reconstruction
+from .coupled_sampling import CoupledSettings, price
+from .source_row import SourceRow
+from .video_check import check_video_run, guidance_note, notes_without_effect
+
+
+def blend_video_attention(
+    model, source: SourceRun, edit: PromptEdit, settings: BlendSettings, voice: Voice | None = None
+):
+    """A clone of a video model that fuses attention whenever it is sampled; arguments as of `edit_run.blend_attention`,
+    `settings` as of `on_latent_frames`."""
+    voice = voice or Voice()
+    blended = model.clone()
+
+    def outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
+        guider = executor.class_obj
+        with voice.signing():
+            check_video_run(guider, source, edit, latent_image, sampler, sigmas, args, kwargs)
+            noise, latent_image = starting_point(guider, source, noise, latent_image, float(sigmas[0]))
+            voice.tell(_told(guider, source, settings, len(sigmas) - 1))
+            run = VideoBlendRun(guider, source, edit, settings)
+            try:
+                run.install()
+                return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+            finally:
+                run.let_go()
+
+    blended.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, EDIT)
+    blended.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, EDIT, outer_sample)
+    return blended
+
+
+def on_latent_frames(settings: BlendSettings, source: SourceRun) -> BlendSettings:
+    """The settings with the person's mask on the cells of the source's latent, one for each latent frame."""
+    if settings.mask is None or settings.mask_from not in (INPUT_MASK, WORDS_IN_MASK):
+        return settings
+    shape = as_video(source.trajectory[0]).shape
+    return replace(settings, mask=mask_to_latent(settings.mask, source.cell.frames, shape)[0, 0])
+
+
+def starting_point(guider, source: SourceRun, noise, latent_image, sigma: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise and latent with which an edit starts at a sigma, both [1, c, F, h, w].
+
+    ComfyUI's samplers start a flow from sigma·noise + (1 - sigma)·latent. With the inverted latent as both that is the
+    inverted latent at any sigma. A later stage, without noise and with the latent of the one before, stays as it is.
+    """
+    model = guider.model_patcher.model
+    if not noise.any():
+        inverted = model.process_latent_out(as_video(source.trajectory[-1]))
+        if sigma < 0.999 * float(source.sigmas[-1]) and not torch.allclose(
+            latent_image.float().cpu(), inverted, atol=1e-4
+        ):
+            return noise, latent_image
+        check_start(latent_image, inverted)
+    start = as_video(source.latent_at(sigma))
+    return start.to(noise), model.process_latent_out(start).to(latent_image)
+
+
+def _told(guider, source: SourceRun, settings: BlendSettings, steps: int) -> str:
+    """What a run takes, and what of its settings does not serve a video model."""
+    cfg = getattr(guider, "cfg", 1.0)
+    shape = as_video(source.trajectory[0]).shape
+    rows = price(guider.model_patcher, shape, CoupledSettings(), steps, cfg)
+    return "\n".join(filter(None, [rows, guidance_note(cfg), *notes_without_effect(settings)]))
+
+
+class VideoBlendRun:
+    """One sampling run of an edit, in which the source's row goes beside the edit's."""
+
+    def __init__(self, guider, source: SourceRun, edit: PromptEdit, settings: BlendSettings):
+        """Arguments as of `blend_video_attention`; guider: the run's."""
+        self.guider, self.source, self.edit, self.settings = guider, source, edit, settings
+        self.row = SourceRow()
+        self.drawn: Reconstruction | None = None  # the source drawn again, where its attention comes from there
+
+    def install(self) -> None:
+        """Hooks the run's private options (ComfyUI made them for this run and drops them after it)."""
+        options = self.guider.model_options.setdefault("transformer_options", {})
+        self.row.install(self.guider.model_patcher, options)
+        wrap_run(options, WrappersMP.PREDICT_NOISE, EDIT, self.predict_noise)
+        self.guider.conds[SOURCE] = convert_cond(self.source.conditioning)
+
+    def let_go(self) -> None:
+        """Forgets everything, as of `EditRun.let_go`."""
+        self.row.let_go()
+        vars(self).clear()
+
+    def predict_noise(self, executor, x, timestep, model_options, seed=None):
+        """A step: the PREDICT_NOISE wrapper; x [1, c, F, h, w]."""
+        sigma = float(timestep.flatten()[0])
+        step, fed = self.source.step_at(sigma), self.source_latent(sigma, x)
+        self.begin_step(step, fed, sigma)
+        denoised = executor(x, timestep, model_options, seed)
+        if self.settings.attention_from != INVERSION:
+            assert self.row.denoised is not None
+            self.drawn = Reconstruction(fed, self.row.denoised, sigma)
+        if not blends_latents(self.settings, step, self.source.steps):
+            return denoised
+        schedule = model_options["transformer_options"]["sample_sigmas"]
+        lower = schedule[schedule < sigma * (1 - 1e-5)]
+        return self.blended(x, denoised, sigma, float(lower.max())) if len(lower) else denoised
+
+    def begin_step(self, step: int, fed: torch.Tensor, sigma: float) -> None:
+        """Says what is fused in a step of the inversion's schedule, 0 is the noisiest; fed: to the source's row."""
+        source, settings, fusion = self.source, self.settings, self.row.fusion
+        self.row.begin_step(fed, self.guider.conds[SOURCE], self.guider.conds["positive"])
+        fusion.fuse_self = settings.self_window.contains(step, source.steps)
+        fusion.cross = cross_weights(self.edit, settings.cross_window, step, source.steps)
+        fusion.own = None
+        if fusion.fuse_self and settings.mask_self_attention:
+            _, *size = token_grid(self.guider.model_patcher, fed.shape)
+            mask = self.mask(sigma, (size[0], size[1]), fed.device)
+            fusion.own = None if mask is None else mask.reshape(1, -1)
+
+    def source_latent(self, sigma: float, like: torch.Tensor) -> torch.Tensor:
+        """The source at a sigma, as it was inverted or as it is drawn again, [1, c, F, h, w]."""
+        if self.drawn is not None:
+            return self.drawn.at(sigma)
+        return as_video(self.source.latent_at(sigma)).to(like)
+
+    def mask(self, sigma: float, size: tuple[int, int], device: torch.device) -> torch.Tensor | None:
+        """Where each latent frame keeps the edit's own, [F, height, width] of 0..1, or None for nowhere; of words
+        those of the source prompt."""
+        words = self.source.word_maps_at(sigma).to(device) if reads_words(self.settings) else None
+        return edit_mask(self.settings, self.edit, size, range(self.source.frames), device, words)
+
+    def blended(self, x: torch.Tensor, denoised: torch.Tensor, sigma: float, following: float) -> torch.Tensor:
+        """The denoised latent that leads to the source's latent outside the mask; following: the next sigma."""
+        mask = self.mask(sigma, (x.shape[-2], x.shape[-1]), x.device)
+        if mask is None:
+            return denoised
+        return blend_denoised(x, denoised, self.source_latent(following, x), mask[None, None].to(x), sigma, following)
