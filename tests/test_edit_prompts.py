@@ -161,6 +161,7 @@ def test_the_table_of_a_swap():
         "jeep -> porsche (swapped, steps 0.2-0.9)",
         "= driving down a curvy road in the woods",
         "- , (removed)",
+        "emphasis acts on: attention of the word",
         "mask: silver, jeep",
         "target mask: old, photo, red, porsche",
     ]
@@ -175,6 +176,7 @@ def test_the_table_of_a_refinement():
         "= a",
         "- very silver (removed)",
         "= jeep (x2, no steps)",
+        "emphasis acts on: attention of the word",
         "mask: very, silver",
         "target mask: watercolor",
         "! The emphasis of 'jeep' acts only in its window: no steps.",

@@ -5,15 +5,22 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fatezero_pack.fatezero.edit.idle_settings import idle_coupled_settings, idle_guidance, idle_models, idle_settings
+from fatezero_pack.fatezero.edit.idle_settings import (
+    idle_coupled_settings,
+    idle_guidance,
+    idle_latent_blend,
+    idle_models,
+    idle_settings,
+)
 from fatezero_pack.fatezero.edit.presets import PRESETS
-from fatezero_pack.fatezero.edit.settings import INPUT_MASK, NO_MASK, WORDS
+from fatezero_pack.fatezero.edit.settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
 from fatezero_pack.fatezero.edit.transformer.coupled_mask import MaskSettings
 from fatezero_pack.fatezero.edit.transformer.coupled_sampling import CoupledSettings, steps_of_models
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.voice import Voice
 
 MASK = torch.ones(1, 64, 64)
+MASK[:, :, 40:] = 0
 ATTRIBUTE = PRESETS["attribute"]
 
 
@@ -30,6 +37,12 @@ def test_no_preset_tells_anything_of_itself():
         ({"mask": MASK, "mask_from": NO_MASK}, ["! 'mask' has no effect, since 'mask from' is off"]),
         ({"mask": MASK, "mask_from": INPUT_MASK}, []),
         ({"mask": 0 * MASK, "mask_from": INPUT_MASK}, ["! 'mask' is black everywhere; paint white"]),
+        ({"mask": 0 * MASK + 1, "mask_from": INPUT_MASK}, ["! 'mask' is white everywhere, so it holds nothing back"]),
+        ({"mask": 0 * MASK + 1, "mask_from": WORDS_IN_MASK}, ["! 'mask' is white everywhere, so it holds nothing"]),
+        (
+            {"mask_from": NO_MASK, "mask_self_attention": True},
+            ["! 'mask acts on self-attention' has no effect, since 'mask from' is off"],
+        ),
         ({"threshold": 0.4}, []),
         ({"threshold": 0.4, "mask_from": NO_MASK}, ["! 'mask threshold' has no effect, since 'mask from' is off"]),
         ({"latent_window": None}, ["! 'mask from' words has no effect; switch 'latent blend' on"]),
@@ -50,6 +63,7 @@ def test_settings_without_effect_are_told(changes, told):
     [
         (MaskSettings(), MASK, []),
         (MaskSettings(), 0 * MASK, ["! 'mask' is black everywhere; paint white"]),
+        (MaskSettings(), 0 * MASK + 1, ["! 'mask' is white everywhere, so it holds nothing back"]),
         (MaskSettings(WORDS), MASK, ["! 'mask' has no effect, since 'mask from' is words"]),
         (MaskSettings(WORDS, 0.8, "last third"), None, []),
         (MaskSettings(threshold=0.8), MASK, ["! 'mask threshold' has no effect, since 'mask from' is mask input"]),
@@ -59,6 +73,24 @@ def test_settings_without_effect_are_told(changes, told):
 def test_a_coupled_edit_tells_of_its_mask(where, mask, told):
     notes = idle_coupled_settings(CoupledSettings(), where, mask)
     assert len(notes) == len(told) and all(note.startswith(part) for note, part in zip(notes, told)), notes
+
+
+@pytest.mark.parametrize(
+    "is_on, window, told",
+    [
+        (True, (0, 0.6), []),
+        (
+            True,
+            (0.5, 0.5),
+            ["! 'latent blend' has no effect, since 'latent blend until' is not above 'latent blend from'"],
+        ),
+        (False, (0, 1), []),
+        (False, (0, 0.6), ["! 'latent blend until' has no effect, since 'latent blend' is off"]),
+        (False, (0.2, 1), ["! 'latent blend from' has no effect, since 'latent blend' is off"]),
+    ],
+)
+def test_a_window_of_the_latent_blend_that_does_nothing_is_told(is_on, window, told):
+    assert idle_latent_blend(is_on, Window(*window), Window(0, 1)) == told
 
 
 def test_a_coupled_edit_tells_of_windows_that_skip_leaves_out():

@@ -70,7 +70,8 @@ def test_attention_then_stays_as_it_is():
     }
     weights = {kind: cross_weights(edit, Window(0, 1), 0, 4)[0] for kind, edit in emphasised.items()}
     assert float(weights[ATTENTION].max()) == 3 and float(weights[MEANING].max()) == 1
-    for edit in emphasised.values():
+    for kind, edit in emphasised.items():
+        assert f"emphasis acts on: {kind}" in edit.summary()
         assert "x3" in edit.summary() and "gives the source back" not in edit.summary()
 
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from ..prompts.window import Window
 from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK, BlendSettings, reads_words
 from .transformer.coupled_mask import MaskSettings
 from .transformer.coupled_sampling import CoupledSettings
@@ -11,7 +12,7 @@ def idle_settings(settings: BlendSettings, usual: BlendSettings) -> list[str]:
     """Of Attention Blend; usual: the preset, whose own values are not told."""
     notes = _of_the_mask(settings.mask_from, settings.mask is not None)
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
-        notes += _of_an_empty(settings.mask)
+        notes += _of_an_even(settings.mask)
     if not reads_words(settings) and settings.threshold != usual.threshold:
         notes.append(_without_words("mask threshold", settings.mask_from))
     if settings.mask_from != NO_MASK and settings.latent_window is None and not _frees_self_attention(settings):
@@ -19,9 +20,21 @@ def idle_settings(settings: BlendSettings, usual: BlendSettings) -> list[str]:
             f"! 'mask from' {settings.mask_from} has no effect; switch 'latent blend' on, or 'mask acts on "
             "self-attention' while 'self-attention until' is above 0"
         )
+    if settings.mask_from == NO_MASK and settings.mask_self_attention != usual.mask_self_attention:
+        notes.append("! 'mask acts on self-attention' has no effect, since 'mask from' is off")
     if settings.noise_seed and not settings.fresh_noise:
         notes.append("! 'fresh noise seed' has no effect, since 'noise inside the mask' is the clip's")
     return notes
+
+
+def idle_latent_blend(is_on: bool, window: Window, usual: Window) -> list[str]:
+    """Of 'latent blend' and its window; usual: the window that the preset brings along, on or off."""
+    if is_on:
+        if window.start < window.end:
+            return []
+        return ["! 'latent blend' has no effect, since 'latent blend until' is not above 'latent blend from'"]
+    changed = {"latent blend from": window.start != usual.start, "latent blend until": window.end != usual.end}
+    return [f"! '{name}' has no effect, since 'latent blend' is off" for name, is_set in changed.items() if is_set]
 
 
 def idle_guidance(cfg: float, cfg_until: float) -> list[str]:
@@ -37,7 +50,7 @@ def idle_coupled_settings(
     """Of a coupled edit; mask: the one that was drawn."""
     notes = _of_the_mask(where.mask_from, mask is not None)
     if where.mask_from in (INPUT_MASK, WORDS_IN_MASK):
-        notes += _of_an_empty(mask)
+        notes += _of_an_even(mask)
     if where.mask_from == INPUT_MASK:
         usual = MaskSettings()
         changed = {"mask threshold": where.threshold != usual.threshold, "mask blocks": where.blocks != usual.blocks}
@@ -68,10 +81,14 @@ def _of_the_mask(mask_from: str, has_mask: bool) -> list[str]:
     return []
 
 
-def _of_an_empty(mask: torch.Tensor | None) -> list[str]:
-    if mask is None or bool(mask.any()):
+def _of_an_even(mask: torch.Tensor | None) -> list[str]:
+    if mask is None:
         return []
-    return ["! 'mask' is black everywhere; paint white where the edit belongs"]
+    if not bool(mask.any()):
+        return ["! 'mask' is black everywhere; paint white where the edit belongs"]
+    if float(mask.min()) == 1:
+        return ["! 'mask' is white everywhere, so it holds nothing back; leave black what is to stay"]
+    return []
 
 
 def _without_words(name: str, mask_from: str) -> str:

@@ -29,6 +29,7 @@ def edit_table(edit: PromptEdit) -> str:
         [
             f"mode: {edit.mode}",
             *_lines(edit),
+            *_acts_on(edit),
             f"mask: {_masked(edit.source, edit.source_mask_tokens)}",
             f"target mask: {_masked(edit.target, edit.target_mask_tokens)}",
             *(f"! {note}" for note in notes),
@@ -75,6 +76,11 @@ def _remarks(edit: PromptEdit, row: Row) -> tuple[str, ...]:
     windows = [_steps(window) for token in tokens if (window := edit.own_window(token))]
     weights = [f"weight {change}"] if (change := _weights(edit, row)) else []
     return tuple(dict.fromkeys(factors + windows + weights))
+
+
+def _acts_on(edit: PromptEdit) -> list[str]:
+    """What emphasis acts on, where there is any."""
+    return [f"emphasis acts on: {edit.emphasis_acts_on}"] if bool((edit.emphasis != 1).any()) else []
 
 
 def _steps(window: tuple[float, float]) -> str:
