@@ -38,6 +38,13 @@ CLIPS = {
         128,
         192,
     ),
+    "red_square_and_red_star": (
+        Scene("grass", (Thing("red", "square", 0.28, 0.5, 0.16), Thing("red", "star", 0.74, 0.5, 0.17)), ground_seed=6),
+        8,
+        4,
+        256,
+        256,
+    ),
 }
 PICTURES = {"purple_heart_on_sand": Scene("sand", (Thing("purple", "heart", 0.5, 0.5, 0.24),), ground_seed=2)}
 

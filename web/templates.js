@@ -9,6 +9,7 @@ const ORDER = [
   "fatezero_video_edit_demo_shape_edit_with_mask",
   "fatezero_video_edit_demo_edit_where_you_paint",
   "fatezero_video_edit_demo_add_where_you_paint",
+  "fatezero_video_edit_demo_replace_one_of_two",
   "fatezero_video_edit_sam3_edit_by_segmentation",
   "fatezero_video_edit_demo_image_edit",
   "fatezero_video_edit_demo_compare_presets",

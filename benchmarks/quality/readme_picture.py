@@ -25,7 +25,7 @@ SHOWN, GAP, STEPS = 4, 6, 20  # frames of each clip; pixels between pictures
 
 def edited_scenes() -> dict[str, tuple[str, Scene, Scene]]:
     """{title: (preset, the clip's first scene, the same as edited)}"""
-    circle, square, star = (CLIPS[name][0] for name in CLIPS)
+    circle, square, star, _ = (scene for scene, *_ in CLIPS.values())
     return {
         "colour": ("attribute", circle, with_thing(circle, color="blue")),
         "shape": ("shape", circle, with_thing(circle, shape="star")),
