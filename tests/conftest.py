@@ -16,7 +16,7 @@ import torch  # noqa: E402
 
 from sdxl_cases import sdxl_model  # noqa: E402,F401
 from server_fixtures import archive, either_server, new_server, old_server, server, start_server  # noqa: E402,F401
-from tiny_video_models import tokenizer, video_model  # noqa: E402,F401
+from tiny_video_models import conditioning, tokenizer, video_latent, video_model  # noqa: E402,F401
 
 SERVERS = {"server", "old_server", "either_server", "start_server"}
 
@@ -89,3 +89,16 @@ def t5_tokens(tmp_path_factory):
 
     clip = tokenizer(tmp_path_factory.mktemp("tokenizer"))
     return lambda text: tokenize_prompt(clip, text)
+
+
+@pytest.fixture(scope="module")
+def t5_prompt(t5_tokens):
+    """Makes a text into a CONDITIONING of Edit Prompts, as a video model takes it."""
+    from fatezero_pack.fatezero.network.option_keys import TOKENS
+
+    def make(text):
+        tokens = t5_tokens(text)
+        ((embedding, options),) = conditioning(tokens)
+        return [[embedding, {**options, TOKENS: tokens}]]
+
+    return make

@@ -30,15 +30,8 @@ PROMPTS = [(SHORT, LONG), (LONG, SHORT), (LONG, LONGER), (LONGER, LONG)]
 STEPS = 3
 
 
-@pytest.fixture(scope="module")
-def latent(video_model):
-    channels = video_model.model.latent_format.latent_channels
-    random = torch.randn(1, channels, 3, 8, 10, generator=torch.Generator().manual_seed(3))
-    return 3 * torch.nn.functional.avg_pool3d(random, 3, 1, 1)
-
-
 @pytest.fixture
-def edited(video_model, latent, t5_tokens):
+def edited(video_model, video_latent, t5_tokens):
     """edited(source, target, negative, cfg, model, **CoupledSettings): the edited latent."""
 
     def run(source, target, negative="snow", cfg=1.0, model=None, **settings):
@@ -47,7 +40,9 @@ def edited(video_model, latent, t5_tokens):
         guider = CoupledGuider(*given)
         guider.set_prompts(*map(conditioning, prompts), cfg)
         sampler = CoupledSampler(guider, CoupledProgress(torch.Generator().manual_seed(5)), range(STEPS))
-        return guider.sample(torch.zeros_like(latent), latent, sampler, sigmas(model), disable_pbar=True, seed=5)
+        return guider.sample(
+            torch.zeros_like(video_latent), video_latent, sampler, sigmas(model), disable_pbar=True, seed=5
+        )
 
     return run
 
@@ -89,34 +84,36 @@ def apart(model, latent, source, target, negative=None, cfg=1.0):
 
 @pytest.mark.parametrize("source, target", PROMPTS)
 def test_it_is_the_edit_with_every_prompt_in_a_call_of_its_own(
-    video_model, latent, edited, t5_tokens, source, target
+    video_model, video_latent, edited, t5_tokens, source, target
 ):  # fmt: skip
     lengths = [t5_tokens(text).length for text in (source, target, "snow")]
     assert len(set(lengths)) > 1 and lengths[0] != lengths[1]
     tokens = t5_tokens(source), t5_tokens(target)
     free = edited(source, target, cross_until=0.0)
-    assert difference(free, apart(video_model, latent, *tokens)) < 1e-5
-    guided = apart(video_model, latent, *tokens, t5_tokens("snow"), cfg=3.0)
+    assert difference(free, apart(video_model, video_latent, *tokens)) < 1e-5
+    guided = apart(video_model, video_latent, *tokens, t5_tokens("snow"), cfg=3.0)
     assert difference(edited(source, target, cfg=3.0, cross_until=0.0), guided) < 1e-5
     assert difference(guided, free) > 1e-3
 
 
 @pytest.mark.parametrize("source, target", PROMPTS)
-def test_fusion_equals_stored_maps(video_model, latent, edited, t5_tokens, source, target):
+def test_fusion_equals_stored_maps(video_model, video_latent, edited, t5_tokens, source, target):
     tokens = t5_tokens(source), t5_tokens(target)
     guider = comfy.samplers.CFGGuider(video_model.clone())
     guider.set_conds(conditioning(tokens[1]), conditioning(tokens[0]))
     by_maps = StoredMaps(make_prompt_edit(*tokens), True, True, seed=5)
-    stored = guider.sample(torch.zeros_like(latent), latent, by_maps, sigmas(video_model), disable_pbar=True, seed=0)
+    stored = guider.sample(
+        torch.zeros_like(video_latent), video_latent, by_maps, sigmas(video_model), disable_pbar=True, seed=0
+    )
     assert difference(edited(source, target, cross_until=1.0, self_until=1.0), stored) < 1e-5
     assert difference(edited(source, target, cross_until=0.0), stored) > 1e-3
 
 
-def test_an_inverted_clip_is_edited_under_another_length(video_model, latent, t5_tokens):
+def test_an_inverted_clip_is_edited_under_another_length(video_model, video_latent, t5_tokens):
     """By Attention Blend Sampler; with the source prompt it is the reconstruction."""
     ((embedding, options),) = conditioning(t5_tokens(LONG))
     source = [[embedding, {**options, TOKENS: t5_tokens(LONG)}]]
-    given = {"model": video_model, "source": source, "latent": {"samples": latent}, "steps": 2}
+    given = {"model": video_model, "source": source, "latent": {"samples": video_latent}, "steps": 2}
     run = Invert.execute(**given, schedule="DDIM (official)", report_error=False).args[1]
 
     def blended(target, cfg=1.0):

@@ -12,7 +12,6 @@ from comfy_extras.nodes_custom_sampler import (
 )
 
 from fatezero_pack.fatezero.edit.settings import FAST_RECONSTRUCTION, INPUT_MASK
-from fatezero_pack.fatezero.network.option_keys import TOKENS
 from fatezero_pack.fatezero.network.transformer.families import family_of
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.refusal import Refusal
@@ -23,7 +22,6 @@ from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.invert import Invert
 from nodes import KSampler, KSamplerAdvanced
-from tiny_video_models import conditioning
 
 SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
 STEPS = 4
@@ -31,26 +29,9 @@ FUSED = {"preset": "attribute", "self_until": 1.0, "cross_until": 1.0, "mask_fro
 
 
 @pytest.fixture
-def prompt(t5_tokens):
-    def make(text):
-        tokens = t5_tokens(text)
-        ((embedding, options),) = conditioning(tokens)
-        return [[embedding, {**options, TOKENS: tokens}]]
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def latent(video_model):
-    channels = video_model.model.latent_format.latent_channels
-    random = torch.randn(1, channels, 3, 8, 10, generator=torch.Generator().manual_seed(3))
-    return 3 * torch.nn.functional.avg_pool3d(random, 3, 1, 1)
-
-
-@pytest.fixture
-def run(video_model, latent, prompt):
+def run(video_model, video_latent, t5_prompt):
     """The inverted clip, at the levels of KSampler's scheduler "simple"; made once, as the node keeps it."""
-    given = {"model": video_model, "source": prompt(SOURCE), "latent": {"samples": latent}, "steps": STEPS}
+    given = {"model": video_model, "source": t5_prompt(SOURCE), "latent": {"samples": video_latent}, "steps": STEPS}
     return Invert.execute(**given, schedule="simple").args[1]
 
 
@@ -66,24 +47,24 @@ def blended(video_model, run, t5_tokens):
 
 
 @pytest.fixture
-def by_node(video_model, run, t5_tokens, prompt):
+def by_node(video_model, run, t5_tokens, t5_prompt):
     """by_node(target, cfg, **options): the edited latent of Attention Blend Sampler."""
 
     def make(target=TARGET, cfg=1.0, preset=FUSED, **options):
         edit = make_prompt_edit(t5_tokens(SOURCE), t5_tokens(target))
-        wires = video_model, run, edit, prompt(target), prompt("snow")
+        wires = video_model, run, edit, t5_prompt(target), t5_prompt("snow")
         return AttentionBlendSampler.execute(*wires, cfg, preset, **options).args[0]["samples"]
 
     return make
 
 
 @pytest.fixture
-def sampled(video_model, run, prompt):
+def sampled(video_model, run, t5_prompt):
     """sampled(model, target, cfg, sampler, latent, denoise): the latent of KSampler."""
 
     def make(model, target=TARGET, cfg=1.0, sampler="euler", latent=None, denoise=1.0):
         start = {"samples": inverted_noise(video_model, run) if latent is None else latent}
-        prompts = prompt(target), prompt("snow")
+        prompts = t5_prompt(target), t5_prompt("snow")
         return KSampler().sample(model, 7, STEPS, cfg, sampler, "simple", *prompts, start, denoise)[0]["samples"]
 
     return make
@@ -93,11 +74,11 @@ def difference(a, b):
     return float((a - b).norm() / b.norm())
 
 
-def test_ksampler_makes_the_edit_of_the_node(video_model, run, latent, blended, by_node, sampled):
+def test_ksampler_makes_the_edit_of_the_node(video_model, run, video_latent, blended, by_node, sampled):
     assert difference(sampled(blended()), by_node()) < 1e-5
     assert difference(sampled(blended(), cfg=3.0), by_node(cfg=3.0)) < 1e-5
     assert difference(by_node(cfg=3.0), by_node()) > 1e-3
-    assert difference(sampled(blended(), latent=latent), by_node()) < 1e-5, "its own noise is not used"
+    assert difference(sampled(blended(), latent=video_latent), by_node()) < 1e-5, "its own noise is not used"
     free = blended(preset={**FUSED, "self_until": 0.0, "cross_until": 0.0})
     assert difference(sampled(free), by_node()) > 1e-3
     drawn = reconstruct(video_model, run, disable_pbar=True)
@@ -106,19 +87,19 @@ def test_ksampler_makes_the_edit_of_the_node(video_model, run, latent, blended, 
 
 
 @pytest.mark.parametrize("noise", [DisableNoise, RandomNoise])
-def test_samplercustomadvanced_makes_it_too(video_model, run, prompt, blended, by_node, noise):
+def test_samplercustomadvanced_makes_it_too(video_model, run, t5_prompt, blended, by_node, noise):
     given = {} if noise is DisableNoise else {"noise_seed": 3}
-    (guider,) = CFGGuider.execute(blended(), prompt(TARGET), prompt("snow"), 1.0).args
+    (guider,) = CFGGuider.execute(blended(), t5_prompt(TARGET), t5_prompt("snow"), 1.0).args
     (sampler,) = KSamplerSelect.execute("euler").args
     start = {"samples": inverted_noise(video_model, run)}
     wires = noise.execute(**given).args[0], guider, sampler, run.sigmas.flip(0), start
     assert difference(SamplerCustomAdvanced.execute(*wires).args[0]["samples"], by_node()) < 1e-5
 
 
-def test_stages_go_on_where_the_one_before_ended(video_model, run, prompt, blended, by_node):
+def test_stages_go_on_where_the_one_before_ended(video_model, run, t5_prompt, blended, by_node):
     def stage(latent, first, last, noise="disable"):
         settings = noise, 7, STEPS, 1.0, "euler", "simple"
-        wires = prompt(TARGET), prompt("snow"), {"samples": latent}
+        wires = t5_prompt(TARGET), t5_prompt("snow"), {"samples": latent}
         left = "disable" if last == STEPS else "enable"
         return KSamplerAdvanced().sample(blended(), *settings, *wires, first, last, left)[0]["samples"]
 
@@ -127,36 +108,39 @@ def test_stages_go_on_where_the_one_before_ended(video_model, run, prompt, blend
         assert difference(stage(halfway, 2, STEPS), by_node()) < 1e-5
 
 
-def test_less_denoise_starts_from_the_clip_at_that_level(video_model, run, prompt, blended, sampled):
+def test_less_denoise_starts_from_the_clip_at_that_level(video_model, run, t5_prompt, blended, sampled):
     edited = sampled(blended(), denoise=0.5)
     sigmas = comfy.samplers.calculate_sigmas(video_model.get_model_object("model_sampling"), "simple", 2 * STEPS)
     start = as_video(run.latent_at(float(sigmas[STEPS])))
     guider = comfy.samplers.CFGGuider(blended())
-    guider.set_conds(prompt(TARGET), prompt("snow"))
+    guider.set_conds(t5_prompt(TARGET), t5_prompt("snow"))
     noise = start, video_model.model.process_latent_out(start)
     by_hand = guider.sample(*noise, comfy.samplers.ksampler("euler"), sigmas[STEPS:], disable_pbar=True, seed=0)
     assert difference(edited, by_hand) < 1e-5 and 0.5 < float(sigmas[STEPS]) < 1
 
 
 @pytest.mark.parametrize("sampler", ["heun", "dpmpp_2m", "uni_pc", "res_multistep"])
-def test_other_deterministic_samplers_edit(latent, blended, sampled, sampler):
+def test_other_deterministic_samplers_edit(video_latent, blended, sampled, sampler):
     edited = sampled(blended(), sampler=sampler)
     assert torch.isfinite(edited).all() and difference(edited, sampled(blended())) > 1e-6
-    assert difference(edited, sampled(blended())) < difference(latent, sampled(blended()))
+    assert difference(edited, sampled(blended())) < difference(video_latent, sampled(blended()))
 
 
-def test_masks_keep_the_source_outside(run, latent, blended, by_node, sampled):
+def test_masks_keep_the_source_outside(run, video_latent, blended, by_node, sampled):
     frames = run.clip_frames
     mask = torch.zeros(frames, 64, 80)
     mask[..., 40:] = 1
     preset = {**FUSED, "mask_from": INPUT_MASK, "latent_blend": True, "latent_from": 0.0, "latent_until": 1.0}
     edited = sampled(blended(preset=preset, mask=mask))
     assert difference(edited, by_node(preset=preset, mask=mask)) < 1e-5
-    assert difference(edited[..., :5], latent[..., :5]) < 1e-5 and difference(edited[..., 5:], latent[..., 5:]) > 1e-2
+    assert (
+        difference(edited[..., :5], video_latent[..., :5]) < 1e-5
+        and difference(edited[..., 5:], video_latent[..., 5:]) > 1e-2
+    )
     whole = sampled(blended(preset={**FUSED, "self_until": 0.0, "cross_until": 0.0}))
     everywhere = {**preset, "cross_until": 0.0, "mask_self_attention": True}
     assert difference(sampled(blended(preset=everywhere, mask=mask * 0 + 1)), whole) < 1e-6, "mask 1 is the free edit"
-    assert difference(sampled(blended(preset=preset, mask=mask * 0)), latent) < 1e-5, "mask 0 is the clip"
+    assert difference(sampled(blended(preset=preset, mask=mask * 0)), video_latent) < 1e-5, "mask 0 is the clip"
 
 
 def test_nothing_stays_on_the_model_after_success_error_and_a_second_edit(video_model, blended, by_node, sampled):
@@ -188,29 +172,29 @@ def refused(message):
     return pytest.raises(Refusal, match=f"^Attention Blend: .*{message}")
 
 
-def test_what_does_not_fit_is_refused(video_model, run, latent, prompt, t5_tokens, blended, sampled):
+def test_what_does_not_fit_is_refused(video_model, run, video_latent, t5_prompt, t5_tokens, blended, sampled):
     model = blended()
     with refused("the sampler euler_ancestral adds random noise at every step"):
         sampled(model, sampler="euler_ancestral")
     with refused("the sampler's latent has the shape"):
-        sampled(model, latent=latent[:, :4])
+        sampled(model, latent=video_latent[:, :4])
     frames = 1 + family_of(video_model).frames_per_latent
     with refused(f"the sampler's latent has {frames} frames, the inverted clip {run.clip_frames}"):
-        sampled(model, latent=latent[:, :, :2])
+        sampled(model, latent=video_latent[:, :, :2])
     pixels = run.cell.pixels
     with refused(f"the sampler's latent is {8 * pixels}x{8 * pixels} but {10 * pixels}x{8 * pixels} was inverted"):
-        sampled(model, latent=latent[..., :8])
+        sampled(model, latent=video_latent[..., :8])
     with refused("the sampler's positive says \"a red circle on green grass\" but 'edit' goes to"):
         sampled(model, SOURCE)
-    advanced = "disable", 7, STEPS, 1.0, "euler", "simple", prompt(TARGET), prompt("snow")
+    advanced = "disable", 7, STEPS, 1.0, "euler", "simple", t5_prompt(TARGET), t5_prompt("snow")
     with refused("the sampler adds no noise, but its latent is not the inverted one"):
-        KSamplerAdvanced().sample(model, *advanced, {"samples": latent}, 0, STEPS, "disable")
-    masked = {"samples": latent, "noise_mask": torch.ones(1, 1, 64, 80)}
+        KSamplerAdvanced().sample(model, *advanced, {"samples": video_latent}, 0, STEPS, "disable")
+    masked = {"samples": video_latent, "noise_mask": torch.ones(1, 1, 64, 80)}
     with refused("the latent carries a noise mask"):
         KSamplerAdvanced().sample(model, *advanced, masked, 0, STEPS, "disable")
-    two = prompt(TARGET) + prompt(TARGET)
+    two = t5_prompt(TARGET) + t5_prompt(TARGET)
     with refused("'positive' holds 2 conditionings"):
-        KSampler().sample(model, 7, STEPS, 1.0, "euler", "simple", two, two, {"samples": latent}, 1.0)
+        KSampler().sample(model, 7, STEPS, 1.0, "euler", "simple", two, two, {"samples": video_latent}, 1.0)
     patched = model.clone()
     patched.model_options["transformer_options"]["rel_l1_thresh"] = 0.2
     with refused("'model' has TeaCache"):

@@ -50,14 +50,7 @@ def prompt(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def latent(video_model):
-    channels = video_model.model.latent_format.latent_channels
-    random = torch.randn(1, channels, 3, 8, 10, generator=torch.Generator().manual_seed(3))
-    return 3 * torch.nn.functional.avg_pool3d(random, 3, 1, 1)
-
-
-@pytest.fixture(scope="module")
-def runs(video_model, latent, prompt):
+def runs(video_model, video_latent, prompt):
     """runs(label, refinement): a source run, made once."""
     made = {}
 
@@ -66,7 +59,7 @@ def runs(video_model, latent, prompt):
             # Many small steps where it is refined: the weights are random, and of large steps nothing settles.
             sigmas = torch.linspace(0, 1, 17) if refinement else inversion_sigmas(video_model, "DDIM (official)", STEPS)
             made[label, refinement] = invert_video(
-                video_model, prompt, latent, sigmas=sigmas, label=label, refinement=refinement, disable_pbar=True
+                video_model, prompt, video_latent, sigmas=sigmas, label=label, refinement=refinement, disable_pbar=True
             )
         return made[label, refinement]
 
@@ -77,7 +70,7 @@ def difference(a, b):
     return float((a - b).norm() / b.norm())
 
 
-def test_uni_inv_is_that_of_its_equation(video_model, latent, prompt, runs):
+def test_uni_inv_is_that_of_its_equation(video_model, video_latent, prompt, runs):
     """By hand: x' = x + (s' - s) v(x + (s' - s) v_before, s'), each velocity from a call of its own."""
     guider = comfy.samplers.CFGGuider(video_model.clone())
     guider.inner_set_conds({"positive": prompt})
@@ -96,21 +89,21 @@ def test_uni_inv_is_that_of_its_equation(video_model, latent, prompt, runs):
                 found.append(x)
             return x
 
-    guider.sample(torch.zeros_like(latent), latent, ByHand(), runs().sigmas, disable_pbar=True, seed=0)
+    guider.sample(torch.zeros_like(video_latent), video_latent, ByHand(), runs().sigmas, disable_pbar=True, seed=0)
     expected = torch.stack([frames_first(x) for x in found])
     assert runs().trajectory.shape[0] == STEPS + 1 and difference(runs().trajectory[1:], expected) < 1e-5
     assert difference(runs(CURRENT_LABEL).trajectory[-1], expected[-1]) > 1e-3, "Euler's method is another"
 
 
-def test_a_refined_inversion_gives_the_clip_back(video_model, latent, runs):
+def test_a_refined_inversion_gives_the_clip_back(video_model, video_latent, runs):
     """Once settled, Euler's method undoes every step."""
     run = runs(refinement=20)
     assert reconstruction_error(video_model, run, reconstruct(video_model, run, disable_pbar=True)) < 1e-4
-    assert difference(reconstruct(video_model, run, disable_pbar=True), latent) < 1e-4
+    assert difference(reconstruct(video_model, run, disable_pbar=True), video_latent) < 1e-4
     assert reconstruction_error(video_model, runs(), reconstruct(video_model, runs(), disable_pbar=True)) > 1e-3
 
 
-def test_it_goes_on_where_it_stopped(video_model, latent, prompt, runs):
+def test_it_goes_on_where_it_stopped(video_model, video_latent, prompt, runs):
     """The velocity that Uni-Inv starts from follows from the last two latents."""
 
     class Stopped:
@@ -126,7 +119,7 @@ def test_it_goes_on_where_it_stopped(video_model, latent, prompt, runs):
     for count in (1, 3):
         stopped = Stopped(count)
         run = invert_video(
-            video_model, prompt, latent, sigmas=runs().sigmas, disable_pbar=True, unfinished=stopped
+            video_model, prompt, video_latent, sigmas=runs().sigmas, disable_pbar=True, unfinished=stopped
         )  # fmt: skip
         assert stopped.written == list(range(count, STEPS)) and difference(run.trajectory, runs().trajectory) < 1e-5
 
@@ -169,16 +162,16 @@ def test_masks_and_heat_maps_show_each_frame_of_the_clip(video_model, runs):
     assert shown.args[0].shape == images.shape and shown.args[2].shape == images.shape[:3]
 
 
-def test_the_node_inverts_and_reports(video_model, latent, prompt):
+def test_the_node_inverts_and_reports(video_model, video_latent, prompt):
     given = {
         "model": video_model,
         "source": prompt,
-        "latent": {"samples": latent},
+        "latent": {"samples": video_latent},
         "steps": 3,
         "schedule": "DDIM (official)",
     }
     noise, run, sigmas, report = Invert.execute(**given, report_error=True).args
-    assert noise["samples"].shape == latent.shape and len(sigmas) == 4 and float(sigmas[0]) == pytest.approx(1)
+    assert noise["samples"].shape == video_latent.shape and len(sigmas) == 4 and float(sigmas[0]) == pytest.approx(1)
     assert "reconstruction error" in report and "the whole clip goes through the model at once" in report
     again = Invert.execute(**given, report_error=True)
     assert "found again" in again.args[3] and torch.equal(again.args[1].trajectory, run.trajectory)
@@ -245,17 +238,20 @@ def test_guidance_leads_away_from_the_negative(edited):
     assert difference(half, edited()) > 1e-3 and difference(half, edited(cfg=3.0)) > 1e-4
 
 
-def test_masks_keep_the_source_outside(edited, latent, runs):
+def test_masks_keep_the_source_outside(edited, video_latent, runs):
     half = torch.zeros(3, 8, 10)
     half[..., 5:] = 1
     given = {"mask_from": INPUT_MASK, "latent_window": Window(0, 1)}
     kept = edited(mask=half, **given)
-    assert difference(kept[..., :5], latent[..., :5]) < 1e-5 and difference(kept[..., 5:], latent[..., 5:]) > 1e-2
-    assert difference(edited(mask=torch.zeros(3, 8, 10), **given), latent) < 1e-5
+    assert (
+        difference(kept[..., :5], video_latent[..., :5]) < 1e-5
+        and difference(kept[..., 5:], video_latent[..., 5:]) > 1e-2
+    )
+    assert difference(edited(mask=torch.zeros(3, 8, 10), **given), video_latent) < 1e-5
     assert difference(edited(mask=torch.ones(3, 8, 10), **given), edited()) < 1e-6
     words = {"mask_from": WORDS, "threshold": 0.9, "latent_window": Window(0, 1)}
     by_words = edited(**words)
-    same = ((by_words - latent).abs().amax(dim=1) < 1e-5).float().mean()
+    same = ((by_words - video_latent).abs().amax(dim=1) < 1e-5).float().mean()
     assert 0 < same < 1
     fused = {"mask_from": INPUT_MASK, "self_window": Window(0, 1)}
     assert difference(edited(mask=torch.ones(3, 8, 10), **fused), edited()) < 1e-6, "inside the mask its own attention"
@@ -284,12 +280,12 @@ def blend(video_model, run, prompt, target, clip, **changes):
 
 
 def test_the_node_edits_with_presets_and_says_what_does_not_serve(
-    video_model, latent, prompt, runs, tmp_path, monkeypatch
+    video_model, video_latent, prompt, runs, tmp_path, monkeypatch
 ):
     clip, told = tokenizer(tmp_path), []
     monkeypatch.setattr(node, "show_text", lambda _, text: told.append(text))
     made = blend(video_model, runs(), prompt, TARGET, clip, cfg=7.5)
-    assert made.args[0]["samples"].shape == latent.shape and "rows each (clip, edit, negative)" in told[-1]
+    assert made.args[0]["samples"].shape == video_latent.shape and "rows each (clip, edit, negative)" in told[-1]
     assert "'cfg' 7.5 is high for a video model" in told[-1]
     for preset, said in (("shape", "does not follow one frame here"), ("shape (as in the paper)", "FateZero's code")):
         blend(video_model, runs(), prompt, TARGET, clip, preset={"preset": preset, "latent_blend": True})
@@ -324,10 +320,10 @@ def test_nodes_for_unets_say_what_to_use_instead(video_model, asked, told):
         asked(video_model)
 
 
-def test_prompts_of_another_text_encoder_are_refused(video_model, latent, prompt):
+def test_prompts_of_another_text_encoder_are_refused(video_model, video_latent, prompt):
     with pytest.raises(Refusal, match="'source conditioning' has 96 channels but 'model' reads 48; use the model"):
-        check_inversion(video_model, [[torch.zeros(1, prompt[0][0].shape[1], 96), {}]], latent)
+        check_inversion(video_model, [[torch.zeros(1, prompt[0][0].shape[1], 96), {}]], video_latent)
     tokens = tokenize_prompt(SD1Tokenizer(), SOURCE)
     with pytest.raises(Refusal, match="'source conditioning' was made with a CLIP of Stable Diffusion; connect"):
-        check_inversion(video_model, [[torch.zeros(1, tokens.length, 48), {TOKENS: tokens}]], latent)
-    check_inversion(video_model, prompt, latent)
+        check_inversion(video_model, [[torch.zeros(1, tokens.length, 48), {TOKENS: tokens}]], video_latent)
+    check_inversion(video_model, prompt, video_latent)

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from fatezero_pack.fatezero.edit.settings import FAST_RECONSTRUCTION, INPUT_MASK
-from fatezero_pack.fatezero.network.option_keys import TOKENS
 from fatezero_pack.fatezero.network.transformer.families import require_family
 from fatezero_pack.fatezero.network.transformer.row_by_row import install
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
@@ -14,7 +13,7 @@ from fatezero_pack.fatezero.source.reconstruction import reconstruct
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
 from fatezero_pack.nodes.invert import Invert
-from tiny_video_models import conditioning, wan_5b
+from tiny_video_models import wan_5b
 
 SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
 FRAMES = {17: 5, 33: 9}  # of the clip, and of its latent
@@ -35,22 +34,12 @@ def latent(request):
     return clip_latent(request.param)
 
 
-@pytest.fixture
-def prompt(t5_tokens):
-    def make(text):
-        tokens = t5_tokens(text)
-        ((embedding, options),) = conditioning(tokens)
-        return [[embedding, {**options, TOKENS: tokens}]]
-
-    return make
-
-
 def difference(a, b):
     return float((a - b).norm() / b.norm())
 
 
 @pytest.fixture
-def coupled(model, t5_tokens, prompt):
+def coupled(model, t5_tokens, t5_prompt):
     """coupled(latent, target, **settings): the edited latent, from the node."""
 
     def run(latent, target=TARGET, **settings):
@@ -58,7 +47,7 @@ def coupled(model, t5_tokens, prompt):
         given |= {"skip": 0.0, "drift": 0.0, **settings}
         edit = make_prompt_edit(t5_tokens(SOURCE), t5_tokens(target))
         clip = {"samples": latent} if isinstance(latent, torch.Tensor) else latent
-        wires = edit, prompt(SOURCE), prompt(target), prompt(SOURCE), clip
+        wires = edit, t5_prompt(SOURCE), t5_prompt(target), t5_prompt(SOURCE), clip
         return CoupledEditSampler.execute(model, *wires, **given).args[0]["samples"]
 
     return run
@@ -78,8 +67,8 @@ def test_a_clip_is_edited_by_coupled_sampling(coupled, latent):
     assert 0 < float((coupled(latent, mask_from="words", mask_threshold=0.9) == latent).float().mean()) < 1
 
 
-def test_a_clip_is_inverted_and_edited(model, t5_tokens, prompt, latent):
-    given = {"model": model, "source": prompt(SOURCE), "latent": {"samples": latent}, "steps": 3}
+def test_a_clip_is_inverted_and_edited(model, t5_tokens, t5_prompt, latent):
+    given = {"model": model, "source": t5_prompt(SOURCE), "latent": {"samples": latent}, "steps": 3}
     run = Invert.execute(**given, schedule="DDIM (official)", report_error=True).args[1]
     frames = 1 + 4 * (latent.shape[2] - 1)
     assert (run.cell.pixels, run.cell.frames, run.clip_frames) == (16, 4, frames)
@@ -89,7 +78,7 @@ def test_a_clip_is_inverted_and_edited(model, t5_tokens, prompt, latent):
     def edited(target, **preset):
         edit = make_prompt_edit(t5_tokens(SOURCE), t5_tokens(target))
         settings = {"preset": {"preset": "attribute", "mask_from": "off", "latent_blend": False, **preset}}
-        wires = model, run, edit, prompt(target), prompt("snow")
+        wires = model, run, edit, t5_prompt(target), t5_prompt("snow")
         settings |= {"cfg": 1.0, "attention_from": FAST_RECONSTRUCTION, "mask": torch.zeros(frames, 64, 96)}
         return AttentionBlendSampler.execute(*wires, **settings).args[0]["samples"]
 
@@ -99,7 +88,7 @@ def test_a_clip_is_inverted_and_edited(model, t5_tokens, prompt, latent):
     assert difference(held, edited(SOURCE)) < 1e-4, "nothing changes where the mask is black"
 
 
-def test_a_timestep_for_each_latent_frame_passes_our_blocks(model, prompt):
+def test_a_timestep_for_each_latent_frame_passes_our_blocks(model, t5_prompt):
     """As ComfyUI gives them where a clip's first frame is a picture: its timestep is 0."""
     latent, seen = clip_latent(9), set()
     mask = torch.ones_like(latent)
@@ -122,7 +111,7 @@ def test_a_timestep_for_each_latent_frame_passes_our_blocks(model, prompt):
         patched = model.clone()
         patched.set_model_patch_replace(watched, "dit", "double_block", 1)
         guider = kind(patched)
-        guider.set_conds(prompt(TARGET), prompt(SOURCE))
+        guider.set_conds(t5_prompt(TARGET), t5_prompt(SOURCE))
         guider.set_cfg(3.0)
         noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(1))
         sigmas = torch.tensor([1.0, 0.7, 0.0])

@@ -147,3 +147,11 @@ def conditioning(tokens):
 def video_model(request):
     """A ModelPatcher of each family."""
     return request.param()
+
+
+@pytest.fixture(scope="module")
+def video_latent(video_model):
+    """A clip's latent for it, [1, c, 3, 8, 10]."""
+    channels = video_model.model.latent_format.latent_channels
+    random = torch.randn(1, channels, 3, 8, 10, generator=torch.Generator().manual_seed(3))
+    return 3 * torch.nn.functional.avg_pool3d(random, 3, 1, 1)
