@@ -5,11 +5,13 @@
     python -m demo.train latents  --work DIR [--images 6000]
     python -m demo.train two      --work DIR [--images 3000]
     python -m demo.train families --work DIR [--images 2000]
+    python -m demo.train beside   --work DIR [--images 3000]
     python -m demo.train unet     --work DIR [--minutes 90] [--batch 16]
     python -m demo.train export   --work DIR --weights demo/toy_sd.safetensors
 
-`--size large` trains the larger model instead. `latents`, `two` and `families` draw and encode the pictures to train
-on; run them again for more. Each training stage keeps a checkpoint in DIR, outside the repository, and goes on from it
+`--size large` trains the larger model instead. `latents`, `two`, `families` and `beside` draw and encode the pictures
+to train on; run them again for more, even beside a training. Each training stage keeps a checkpoint in DIR, outside the
+repository, and goes on from it
 when started again. `--from WEIGHTS` takes the first values of a training stage, and the autoencoder of the others, from
 an exported file; where that is of the same size, the UNet's training time goes on too. On CPU cores that others use
 too, `torchrun --nproc_per_node N` in place of `python`, with `--threads 1`, is faster than threads.
@@ -23,14 +25,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from .training.data import draw_family, draw_one, draw_two, make_latents
+from .training.data import draw_family, draw_family_of_two, draw_one, draw_two, make_latents
 from .training.networks import DEVICE, LATENT_SCALE
 from .training.run import WORKERS
 from .training.sizes import SIZES
 from .training.unet import train_unet
 from .training.vae import load_vae, train_vae
 
-PICTURES = {"latents": draw_one, "two": draw_two, "families": draw_family}  # what each stage draws and encodes
+# What each stage draws and encodes.
+PICTURES = {"latents": draw_one, "two": draw_two, "families": draw_family, "beside": draw_family_of_two}
 RATES = {"vae": 1.2e-3, "unet": 6e-4}  # the highest learning rates
 
 
@@ -73,6 +76,7 @@ def main():
     parser.add_argument("--batch", type=int, default=16, help="pictures per step and worker")
     parser.add_argument("--rate", type=float, help="highest learning rate")
     parser.add_argument("--decoder-only", action="store_true", help="train only the autoencoder's decoder")
+    parser.add_argument("--processes", type=int, default=1, help="that draw pictures")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     size = SIZES[options.size]
@@ -84,14 +88,16 @@ def main():
     start, minutes_before = read_start(options.start, size) if options.start else ({}, 0.0)
     rate = options.rate or RATES.get(options.stage)
     if options.stage == "vae":
-        train_vae(size, options.work, options.minutes, rate, start, options.decoder_only)
+        settings = options.minutes, options.batch, rate, start, options.decoder_only, options.images, options.processes
+        train_vae(size, options.work, *settings)
     elif options.stage == "unet":
         train_unet(size, options.work, options.minutes, options.batch, rate, start, minutes_before)
     elif options.stage == "export":
         export(size, options.work, options.weights, start)
     else:
         draw = PICTURES[options.stage]
-        make_latents(size, load_vae(size, options.work, start), options.work, options.stage, options.images, draw)
+        vae = load_vae(size, options.work, start)
+        make_latents(size, vae, options.work, options.stage, options.images, draw, options.processes)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,8 @@ def main():
     parser.add_argument("--frames", type=int, default=1, help="frames of a clip: 1, 5, 9 ...")
     parser.add_argument("--minutes", type=float, default=90, help="training time in all, earlier runs counted in")
     parser.add_argument("--rate", type=float, default=RATE, help="highest learning rate")
+    parser.add_argument("--batch", type=int, default=8, help="pictures per step")
+    parser.add_argument("--processes", type=int, default=1, help="that draw clips")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -85,14 +87,14 @@ def main():
     start, minutes_before = read_start(options.start) if options.start else ({}, 0.0)
     vocabulary = load_vocabulary(options.work, start)
     if options.stage == "train":
-        train_transformer(vocabulary, options.work, options.minutes, options.rate, start, minutes_before)
+        train_transformer(vocabulary, options.work, options.minutes, options.batch, options.rate, start, minutes_before)
     elif options.stage == "export":
         export(vocabulary, options.work, options.weights)
     else:
         autoencoder = {key: tensor.float() for key, tensor in load_file(AUTOENCODER).items()}
         vae = load_vae(SIZES["small"], options.work, autoencoder)
         draw = {"clips": draw_one, "families": draw_family}[options.stage]
-        make_clips(vae, vocabulary, options.work, options.stage, options.count, options.frames, draw)
+        make_clips(vae, vocabulary, options.work, options.stage, options.count, options.frames, draw, options.processes)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from fatezero_pack.demo import train_video, video_model
-from fatezero_pack.demo.training.data import draw_family
+from fatezero_pack.demo.training.data import draw_family, load_data
 from fatezero_pack.demo.training.sizes import SIZES
 from fatezero_pack.demo.training.vae import load_vae
 from fatezero_pack.demo.training.video import data, networks, text, transformer
@@ -29,7 +29,7 @@ def test_clips_are_drawn_and_paired(tmp_path):
     vocabulary = train_video.load_vocabulary(tmp_path, {})
     vae = load_vae(SIZES["small"], tmp_path, load_file(train_video.AUTOENCODER))
     data.make_clips(vae, vocabulary, tmp_path, "families", 6, 5, draw_family)
-    found = data.load_data(tmp_path, "families", 5)
+    found = load_data(tmp_path, "families_5")
     assert found["frames"].shape == (6, 5, 4, 16, 16) and found["masks"].shape == (6, 5, 16, 16)
     assert len(found["tokens"].unique(dim=0)) == 6
     torch.manual_seed(0)

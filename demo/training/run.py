@@ -90,7 +90,7 @@ class Run:
         return min(1.0, self.minutes_used / self.minutes)
 
     def update(self, loss):
-        """One step of the optimiser on a loss; returns the loss as a number."""
+        """One step of the optimiser on a loss; returns the loss, still on its device, for which no one waits."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.minutes_used = self.average_over_workers(self.minutes_before + (time.monotonic() - self.started) / 60)
@@ -103,7 +103,7 @@ class Run:
         decay = min(self.decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.weights.values()], 1 - decay)
-        return loss.item()
+        return loss.detach()
 
     def average_over_workers(self, minutes):
         """Average the gradients and the minutes over all workers, so that they stay alike; returns the minutes."""

@@ -1,6 +1,5 @@
 """Train the UNet and its text encoder."""
 
-import numpy as np
 import torch
 
 from .data import draw_pairs, draw_pictures, load_data
@@ -35,24 +34,25 @@ def train_unet(size, work, minutes, batch, rate, start, minutes_before=0.0):
     and the difference of their errors, which is free of all that they share, counts 6 x. In the first 55 % of the time
     the pairs are small windows, which is fast, and two thirds of the steps. A window does not show how many things
     there are; from then on whole pictures teach it, in four fifths of the steps, most of them with two things and three
-    quarters of them at t >= 600, where it is decided. The last 10 % go without pairs and focus, over all timesteps
+    quarters of them at t >= 600, where it is decided. The last 5 % go without pairs and focus, over all timesteps
     alike, which brings back the fine detail that the rest neglects.
     """
     unet, text_encoder, used = new_unet_and_text_encoder(size)
     run = Run(work / "unet.safetensors", {"unet": unet, "te": text_encoder}, minutes, rate, start, minutes_before)
     text_encoder.text_model.embeddings.token_embedding.weight.register_hook(lambda gradient: gradient * used)
-    pictures, two, families = (load_data(work, name) for name in ("latents", "two", "families"))
+    data = dict.fromkeys(("latents", "two", "families", "beside"))
     torch.manual_seed(run.step * WORKERS + RANK)  # other batches in every worker and after every start
-    empty, recent = token_ids([""])[0], []
-    print(f"{len(pictures['latents'])} pictures, {len(families['latents'])} in families", flush=True)
+    empty, recent = token_ids([""])[0].to(DEVICE), []
     while run.progress < 1:
-        windows, last = run.progress < 0.55, run.progress > 0.9
+        if run.step % 100 == 0 or not recent:  # more may be drawn meanwhile
+            data = {name: load_data(work, name, known) for name, known in data.items()}
+        windows, last = run.progress < 0.55, run.progress > 0.95
         window = (batch * 3 // 2, size.latents // 2) if windows else (batch // 2, size.latents)
-        paired = not last and (run.step % 3 > 0 if windows else run.step % 5 == 0)
+        paired = not last and (run.step % 3 > 0 if windows else run.step % 2 == 0)
         if paired:
-            latents, mask, tokens = draw_pairs(families, *window)
+            latents, mask, tokens = draw_pairs(data["families" if windows else "beside"], *window)
         else:
-            latents, mask, tokens = draw_pictures(two if torch.rand(()) < 0.6 else pictures, batch, empty)
+            latents, mask, tokens = draw_pictures(data["two" if torch.rand(()) < 0.6 else "latents"], batch, empty)
         whole = not (windows or paired or last)
         t, weight = draw_timesteps(len(latents), *((0.25, (600, 1000), 20.0) if whole else (1.0 if last else 0.3,)))
         noise = torch.randn_like(latents)
@@ -69,7 +69,8 @@ def train_unet(size, work, minutes, batch, rate, start, minutes_before=0.0):
         focus = 1 if last else 1 + 3 * ((850 - t) / 150).clamp(0, 1).view(-1, 1, 1, 1) * mask
         recent.append(run.update((weight.view(-1, 1, 1, 1) * focus * error.square()).mean()))
         if run.step % 50 == 0 and not RANK:
-            print(f"unet step {run.step}  {run.minutes_used:.1f} min  loss {np.mean(recent):.4f}", flush=True)
+            loss = torch.stack(recent).mean()
+            print(f"unet step {run.step}  {run.minutes_used:.1f} min  loss {loss:.4f}", flush=True)
             recent.clear()
         run.save_every()
     run.save()
