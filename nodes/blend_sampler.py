@@ -87,7 +87,9 @@ class AttentionBlendSampler(io.ComfyNode):
         else:
             _check_unet(model, source, positive, negative)
             settings = read_settings(source, edit, preset, **options)
-        voice = Voice(NODE, partial(show_text, cls), [*notes_on(settings, preset), *idle_guidance(cfg, cfg_until)])
+        voice = Voice(
+            NODE, partial(show_text, cls), [*notes_on(settings, preset, edit), *idle_guidance(cfg, cfg_until)]
+        )
         samples = sample_edit(
             model,
             source,

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from edit_cases import prompt_edit
+from fatezero_pack.fatezero.edit.edit_check import crowded_mask
+from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.masks.word_masks import words_mask
-from fatezero_pack.fatezero.prompts.phrases import neighbour_tokens, phrase_tokens
+from fatezero_pack.fatezero.prompts.phrases import neighbour_tokens, phrase_tokens, side_by_side
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,26 @@ def test_the_words_around_a_word(prompt, word, phrase):
     asked = next(each.indices for each in tokens.words if each.text == word)
     found = phrase_tokens(tokens, asked)
     assert " ".join(each.text for each in tokens.words if set(each.indices) <= set(found)) == phrase
+
+
+@pytest.mark.parametrize(
+    "target, things",
+    [
+        ("a purple star and a red heart on yellow sand", ["purple star", "red heart"]),
+        ("a purple star and a blue circle on yellow sand", []),
+        ("a purple star and a blue circle on green grass", []),
+    ],
+)
+def test_new_things_that_stand_side_by_side(target, things):
+    edit = prompt_edit("a yellow circle and a blue circle on yellow sand", target)
+    assert side_by_side(edit.target, edit.target_mask_tokens) == things
+
+
+@pytest.mark.parametrize("preset, told", [("replace", True), ("add", True), ("shape", False)])
+def test_several_new_things_in_one_mask_are_told(preset, told):
+    edit = prompt_edit("a red circle and a blue circle", "a purple star and a red heart")
+    notes = crowded_mask(edit, PRESETS[preset])
+    assert bool(notes) == told and all("purple star, red heart are seen together" in note for note in notes)
 
 
 def test_words_of_several_phrases_bring_them_all():

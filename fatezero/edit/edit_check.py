@@ -8,6 +8,7 @@ from ..masks.latent_frames import of_kept_frames
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
 from ..network.unet.check import check_embedding, refuse_context_windows, require_unet
+from ..prompts.phrases import side_by_side
 from ..refusal import Refusal, counted, shortened
 from ..source.latent_cell import frames_first
 from ..source.source_check import check_model
@@ -236,14 +237,25 @@ def check_new_words(edit, mask_from: str, has_mask: bool) -> None:
     if not edit.target_mask_tokens:
         raise Refusal(
             "the presets add and replace make new words appear, but the target prompt has none; write what is to "
-            "appear into 'target prompt' of Edit Prompts."
+            "appear into 'target prompt' of Edit Prompts, or choose remove to take a thing away."
         )
     if not (edit.source_mask_tokens if mask_from == WORDS else has_mask and mask_from != NO_MASK):
         raise Refusal(
             f"the presets add and replace need to know where, but 'mask from' is {mask_from} and shows no place; "
             "connect a MASK to 'mask' that is white there, such as one painted on the clip's first frame, and choose "
-            "mask input in 'mask from'."
+            "mask input in 'mask from'; replace also finds the place by words."
         )
+
+
+def crowded_mask(edit, settings) -> list[str]:
+    """What to tell where several new things would be seen in one and the same mask."""
+    things = side_by_side(edit.target, edit.target_mask_tokens) if settings.new_words_until > 0 else []
+    if not things:
+        return []
+    return [
+        f"! {', '.join(things)} are seen together everywhere inside the mask; for things in different places make one "
+        "edit after the other"
+    ]
 
 
 def check_mask(mask, source, mask_from: str) -> None:

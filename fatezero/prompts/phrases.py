@@ -42,6 +42,15 @@ def neighbour_tokens(prompt: PromptTokens, tokens: tuple[int, ...]) -> tuple[int
     return _joined(linked)
 
 
+def side_by_side(prompt: PromptTokens, tokens: tuple[int, ...]) -> list[str]:
+    """The phrases that hold some of a prompt's tokens and stand beside another one that does, as text."""
+    for chain in _chains(_phrases(prompt), prompt.words):
+        things = [phrase for phrase in chain if _share(phrase, tokens)]
+        if len(things) > 1:
+            return [" ".join(word.text for word in thing) for thing in things]
+    return []
+
+
 def _phrases(prompt: PromptTokens) -> list[tuple[Word, ...]]:
     return [tuple(words) for named, words in groupby(prompt.words, lambda word: word.names_something) if named]
 

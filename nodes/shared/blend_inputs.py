@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ...fatezero.compat import io
-from ...fatezero.edit.edit_check import check_settings
+from ...fatezero.edit.edit_check import check_settings, crowded_mask
 from ...fatezero.edit.idle_settings import idle_latent_blend, idle_settings
 from ...fatezero.edit.presets import PRESETS
 from ...fatezero.edit.settings import (
@@ -216,15 +216,16 @@ def read_settings(
     return settings
 
 
-def notes_on(settings: BlendSettings, preset: dict) -> list[str]:
-    """What was set and has no effect, in words for the node; preset: as of `read_settings`."""
+def notes_on(settings: BlendSettings, preset: dict, edit) -> list[str]:
+    """What was set and has no effect, or not the one that is looked for; preset and edit: as of `read_settings`."""
     usual = PRESETS[preset["preset"]]
     defaults = {item.id: item.default for item in _preset_inputs(usual)}
     usual_window, window = (
         Window(values["latent_from"], values["latent_until"]) for values in (defaults, {**defaults, **preset})
     )
     is_on = settings.latent_window is not None
-    return [*idle_settings(settings, usual), *idle_latent_blend(is_on, window, usual_window)]
+    idle = [*idle_settings(settings, usual), *idle_latent_blend(is_on, window, usual_window)]
+    return [*idle, *crowded_mask(edit, settings)]
 
 
 def price(model, source, edit, settings: BlendSettings) -> str:
