@@ -175,7 +175,8 @@ class ChunkFusion:
         from_source, weights = self.step.cross
         source_query, source_key = source_qk
         source = self.mask_layers.word_maps(source_query, source_key, extra)
-        return torch.einsum("bshw,st->bthw", source, from_source.to(source)) + own * weights.to(own)[:, None, None]
+        fused = torch.einsum("bshw,st->bthw", source, from_source.to(source))
+        return fused if weights is None else fused + own * weights.to(own)[:, None, None]
 
     def place(self, size, device):
         """Where the chunk's frames keep the edit's own, [b, height, width] of 0..1, or None for nowhere."""

@@ -233,7 +233,7 @@ class EditRun:
             index,
             sigma,
             fused_kinds(self.edit, settings, index, steps),
-            None if cross is None else (cross[0].to(x.device), cross[1].to(x.device)),
+            None if cross is None else cross.to(x.device),
             frozenset(cond["uuid"] for cond in self.guider.conds["positive"]),
             self.branch.word_maps,
             Window(0, settings.new_words_until).contains(index, steps),

@@ -5,7 +5,7 @@ fused layer is at most two calls of the ordinary attention.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -20,9 +20,19 @@ QK = tuple[torch.Tensor, torch.Tensor]
 QKV = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def cross_weights(
-    edit: "PromptEdit", window: Window, step: int, steps: int
-) -> tuple[torch.Tensor, torch.Tensor] | None:
+class CrossWeights(NamedTuple):
+    """What a step's cross-attention takes, float32: from the source, [T_source, T_target], and of the edit's own,
+    [T_target], None where it takes nothing of that."""
+
+    from_source: torch.Tensor
+    own: torch.Tensor | None
+
+    def to(self, device: torch.device) -> "CrossWeights":
+        """The same on another device: moved once a step, since each move of a layer's own makes a GPU wait."""
+        return CrossWeights(self.from_source.to(device), None if self.own is None else self.own.to(device))
+
+
+def cross_weights(edit: "PromptEdit", window: Window, step: int, steps: int) -> CrossWeights | None:
     """What a denoising step takes from the source's and from the edit's own cross-attention, folded into the values.
 
     c_fused = alpha e (beta c_source P + (1 - beta) c_edit) + (1 - alpha) c_edit for each target token: FateZero Eq. 5
@@ -36,8 +46,7 @@ def cross_weights(
         steps: How many there are.
 
     Returns:
-        What is taken from the source, [T_source, T_target], and of the edit's own, [T_target], both float32; None when
-        the edit keeps all of its own.
+        The weights, on the CPU; None when the edit keeps all of its own.
     """
     target_length = edit.mapper.shape[1]
     active = torch.full((target_length,), float(window.contains(step, steps + 1)))
@@ -48,11 +57,11 @@ def cross_weights(
     weight = active * edit.attention_emphasis
     from_source = edit.mapper * (weight * edit.from_source)
     own = weight * (1 - edit.from_source) + (1 - active)
-    return from_source, own
+    return CrossWeights(from_source, own if own.any() else None)
 
 
 def fuse_cross(
-    attention: Attention, edit_qkv: QKV, source_qk: QK, from_source: torch.Tensor, own: torch.Tensor
+    attention: Attention, edit_qkv: QKV, source_qk: QK, from_source: torch.Tensor, own: torch.Tensor | None
 ) -> torch.Tensor:
     """Fused cross-attention: Attn(Q_s, K_s, P' V_e) + Attn(Q_e, K_e, own V_e).
 
@@ -62,17 +71,17 @@ def fuse_cross(
             to a common length.
         source_qk: The source's query [n, q, C] and key [n, T_source, C].
         from_source: P' of `cross_weights`, [T_source, T_target].
-        own: Of `cross_weights`, [T_target].
+        own: Of `cross_weights`, [T_target], or None.
 
     Returns:
         [n, q, C].
     """
     query, key, value = edit_qkv
     source_query, source_key = source_qk
-    target_length = own.shape[0]
+    target_length = from_source.shape[1]
     source_value = from_source.to(value) @ value[:, :target_length]
     fused = attention(source_query, source_key, source_value)
-    if own.any():
+    if own is not None:
         own = own.repeat(value.shape[1] // target_length)[:, None].to(value)
         fused = fused + attention(query, key, value * own)
     return fused
@@ -94,7 +103,8 @@ def see_alone(
         [n, q, C].
     """
     query, key, value = edit_qkv
-    alone = attention(query, *(part[:, list(tokens)] for part in (key, value)))
+    # By views: an index would have to go to the GPU, which would wait for it in every layer.
+    alone = attention(query, *(torch.stack([part[:, token] for token in tokens], dim=1) for part in (key, value)))
     return torch.lerp(fused, alone, mask[..., None].to(fused))
 
 

@@ -7,7 +7,7 @@ import torch
 from ..network.attention_layers import CROSS, SELF, TEMPORAL
 from ..network.frame_chunks import ActiveChunk
 from ..prompts.prompt_edit import PromptEdit
-from .fusion import cross_weights
+from .fusion import CrossWeights, cross_weights
 from .settings import BlendSettings
 
 
@@ -29,7 +29,7 @@ class Step:
     index: int
     sigma: float
     kinds: frozenset[str]
-    cross: tuple[torch.Tensor, torch.Tensor] | None
+    cross: CrossWeights | None
     positive: frozenset
     source_words: torch.Tensor | None
     new_words_alone: bool = False

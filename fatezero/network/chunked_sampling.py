@@ -171,7 +171,7 @@ class ChunkedRun:
         """The clip's denoised latents under each conditioning, chunk by chunk."""
         assert self.at_once is not None
         x = call.x
-        first = ActiveChunk(self.plan(len(x), self.at_once).chunks, 0, len(x), {})
+        first = ActiveChunk(self.plan(len(x), self.at_once).to(x.device).chunks, 0, len(x), {})
         if len(first.chunks) == 1:
             return self.evaluate_chunk(call.of_chunk(first))
         results = [torch.empty_like(x) for _ in call.conds]

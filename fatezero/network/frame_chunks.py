@@ -32,6 +32,10 @@ class FrameChunk:
     keys: torch.Tensor
     carry: torch.Tensor | None = None
 
+    def to(self, device: torch.device) -> "FrameChunk":
+        """The same with its indices on a device."""
+        return replace(self, keys=self.keys.to(device), carry=None if self.carry is None else self.carry.to(device))
+
 
 @dataclass(frozen=True)
 class ChunkPlan:
@@ -39,6 +43,10 @@ class ChunkPlan:
 
     chunks: tuple[FrameChunk, ...]
     approximation: str | None = None
+
+    def to(self, device: torch.device) -> "ChunkPlan":
+        """The same with its indices on a device: a GPU waits for each index that a layer sends it."""
+        return replace(self, chunks=tuple(chunk.to(device) for chunk in self.chunks))
 
 
 @dataclass(frozen=True)

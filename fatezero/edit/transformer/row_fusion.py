@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ...network.attention_layers import CROSS, SELF
-from ..fusion import QK, fuse_cross, fuse_self
+from ..fusion import QK, CrossWeights, fuse_cross, fuse_self
 
 
 @dataclass
@@ -21,7 +21,7 @@ class RowFusion:
         source, positive: uuids of the conditionings of the source and of the edit.
     """
 
-    cross: tuple[torch.Tensor, torch.Tensor] | None = None
+    cross: CrossWeights | None = None
     fuse_self: bool = False
     own: torch.Tensor | None = None
     source: frozenset = frozenset()
