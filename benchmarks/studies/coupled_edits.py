@@ -43,6 +43,11 @@ SETTINGS = {
     "Guidance": [*(Setting(cross=0.4, cfg=cfg) for cfg in (1, 2.5, 4)), Setting(cfg=4)],
     "Fused attention": [Setting(cross=0.8), Setting(cross=0.4, own=0.4), Setting(cross=0.8, own=0.8)],
     "Masks": [Setting(cross=0.4, mask=mask) for mask in (SEEN, TRUE)],
+    "A new shape": [
+        Setting(cross=0.4, cfg=5.5),
+        *(Setting(cross=cross, cfg=5.5, mask=mask) for cross in (0, 0.4) for mask in (SEEN, TRUE)),
+        Setting(FLOWEDIT, cfg=5.5, source_cfg=1.5, skip=4 / 28, mask=TRUE),
+    ],
     "Away from the source's prompt": [Setting(cross=0.4, negative=SOURCE)],
     "From inverted noise": [
         Setting(INVERSION, cfg=1),
