@@ -91,9 +91,14 @@ def test_current_frame_alone_leaves_frames_independent():
 def test_a_single_image_is_unchanged():
     plain = small_model()
     image = FRAMES[:1]
-    # The same frame twice among the keys changes no average over them.
     for entries in (("current",), ("middle",), ("-1",), ("all",), ("current", "middle")):
         assert relative(predict(inflate(plain, Inflation(entries)), image), predict(plain, image)) < 1e-5
+
+
+@pytest.mark.parametrize("text, frames, keys", [("current, middle", 1, 1), ("first, first", 4, 1), ("-1, first", 2, 1)])
+def test_keys_that_are_there_twice_for_all_frames_are_taken_once(text, frames, keys):
+    """They change no average, and cost twice as much."""
+    assert key_frame_indices(parse_key_frames(text), frames).shape == (frames, keys)
 
 
 def test_only_key_frames_are_looked_at():

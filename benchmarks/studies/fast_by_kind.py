@@ -1,9 +1,9 @@
 """Whether *fast* is as good as 20 steps for each kind of edit.
 
-`python -m benchmarks.studies.fast_by_kind [--report]`, with COMFYUI_PATH set. Groups the edits of `rows.py` by their
-preset. For the presets that have few there it draws CASES more from one seed, pictures on which nothing was chosen,
-edits them in 20 steps, which are as good as 50 (`rows.py`), and by *fast*, and writes fast_by_kind.json and the section
-of ../RESULTS.md. Pictures are kept where `dev.py quality` keeps its own, so that a stopped run goes on.
+`python -m benchmarks.studies.fast_by_kind [--report]`, with COMFYUI_PATH set. Draws CASES clips for each preset from
+one seed, on which nothing was chosen, edits them in 20 steps, which are as good as 50 (`rows.py`), and by *fast*, and
+writes fast_by_kind.json and the section of ../RESULTS.md. Clips are kept where `dev.py quality` keeps its own, so that
+a stopped run goes on; a greater CASES adds to them.
 
 *Fast* holds for a kind where the 95 % interval of the difference lies above -LOSS for every measure. Where no edit of n
 has a difference, up to 3 in n may have one (the rule of three).
@@ -18,21 +18,27 @@ from pathlib import Path
 import numpy as np
 
 from ..cost.report import machine, machine_in_words
-from ..quality.cases import HARD_LIST, TUNING, Case, case_from, load_cases
+from ..quality.cases import TUNING, Case, case_from
 from ..quality.draw_hard_cases import draw_entries
 from ..quality.figure_tables import COLUMNS, Figures, as_table, difference, paired
 from ..quality.intervals import interval
 from ..quality.methods import Method
 from ..quality.report import replace_section, without_nan
 from ..quality.runs import make_clips, read_figures
-from .rows import FIGURES as ROWS
 from .rows import PAGE, fast, ours
 
-SEED, CASES = 20261126, 24
-ADDITION = "addition"
-# preset: the kind of the quality benchmark's second list that is drawn for it
-DRAWN = {"style": "style", "remove": "removal", "background": "background", "add": ADDITION, "enhance": "re-weighting"}
-PRESETS = ("attribute", "shape", *DRAWN)
+SEED, CASES, FRAMES = 20261126, 34, 2  # flicker needs two frames
+# preset: the kinds of the quality benchmark's second list that are drawn for it, in turn
+DRAWN = {
+    "attribute": ["colour"],
+    "shape": ["shape", "colour and shape"],
+    "style": ["style"],
+    "remove": ["removal"],
+    "background": ["background"],
+    "add": ["addition"],
+    "replace": ["pair of one colour", "pair of one shape"],
+    "enhance": ["re-weighting"],
+}
 LONG, FAST = ours(20), fast(10)
 # The loss that a person would hardly see: of points, dB and levels.
 LOSS = {
@@ -51,15 +57,16 @@ SECTION, WRITER = "fast by kind", "benchmarks.studies.fast_by_kind"
 
 
 def draw(preset: str) -> list[Case]:
-    """CASES pictures of a preset, 128x128; words to re-weight by -1 and 3."""
+    """CASES clips of a preset, 128x128; words to re-weight by -1 and 3."""
     rng, cases, number = np.random.default_rng([SEED, list(DRAWN).index(preset)]), [], 0
     while len(cases) < CASES:
         number += 1
-        for entry in draw_entries(rng, DRAWN[preset], number):
+        kind = DRAWN[preset][number % len(DRAWN[preset])]
+        for entry in draw_entries(rng, kind, number // len(DRAWN[preset])):
             if entry.get("weight") != 1.0:
-                entry |= {"preset": preset, "frames": 1, "height": 128, "width": 128}
+                entry |= {"preset": preset, "frames": FRAMES, "height": 128, "width": 128}
                 name = f"fast_{preset}_{len(cases) + 1}"
-                cases.append(case_from({"name": name, "kind": DRAWN[preset], "half": TUNING, "seed": number, **entry}))
+                cases.append(case_from({"name": name, "kind": kind, "half": TUNING, "seed": number, **entry}))
     return cases
 
 
@@ -69,8 +76,8 @@ def every_case() -> list[Case]:
 
 
 def for_case(method: Method, case: Case) -> Method:
-    """The method, told where the new thing goes if one is added, as the preset asks for."""
-    return replace(method, given_place=case.preset == "add")
+    """The method, told the place where the preset asks for a mask."""
+    return replace(method, given_place=case.preset in ("add", "replace"))
 
 
 def read_all(cases: list[Case]) -> Figures:
@@ -86,14 +93,13 @@ def read_all(cases: list[Case]) -> Figures:
     return found
 
 
-def by_preset(drawn: Figures) -> dict[str, Figures]:
-    """The drawn edits and those of `rows.py`, which had no preset for what is added."""
-    presets = {case.name: case.preset for case in load_cases(HARD_LIST) if case.kind != ADDITION}
-    presets |= {case.name: case.preset for case in every_case()}
-    both: Figures = {**json.loads(ROWS.read_text(encoding="utf-8"))["cases"], **drawn}
-    return {
-        preset: {name: methods for name, methods in both.items() if presets.get(name) == preset} for preset in PRESETS
+def by_preset(figures: Figures) -> dict[str, Figures]:
+    """{preset: the figures of its edits}, and those of all."""
+    each = {
+        preset: {name: methods for name, methods in figures.items() if name.startswith(f"fast_{preset}_")}
+        for preset in DRAWN
     }
+    return {**each, "all": figures}
 
 
 def verdict(differences: dict[str, list[float]]) -> str:
@@ -117,12 +123,12 @@ def text_of(section: dict) -> str:
     """The section of RESULTS.md, of what fast_by_kind.json holds."""
     losses = ", ".join(f"{HEADINGS[name]} {loss:g}" for name, loss in LOSS.items())
     intro = (
-        f"`python -m {WRITER}`, {section['date']}, on: {machine_in_words(section['machine'])}. The edits above by "
-        f"their preset, and {len(section['cases'])} newly drawn ones of one frame, on which nothing was chosen; small "
+        f"`python -m {WRITER}`, {section['date']}, on: {machine_in_words(section['machine'])}. "
+        f"{len(section['cases'])} clips of {FRAMES} frames, drawn for this and on which nothing was chosen; small "
         f"demo model. Each line: *{FAST.name}* minus {LONG.name}, ± the 95 % interval of the mean over edits; bold "
         f"where it excludes zero. *Holds*: the interval excludes a loss of more than {losses}. "
         "Where no edit of n differs, 3 in n still may. Strength: of a word by 3, and by -1 turned over. "
-        "*Add* is given the place."
+        "*Add* and *replace* are given the place."
     )
     lines = [["preset", "edits", *(HEADINGS[name] for name in LOSS), "in words"]]
     for preset, figures in by_preset(section["cases"]).items():

@@ -3,13 +3,14 @@
 `python -m benchmarks.studies.source_reuse [--cases 8]`, with COMFYUI_PATH set: *fast* edits of the rows' study
 (`rows.py`), of one frame, on the small demo model, once with the source's attention of every step, then with that of
 every second and third, in all layers or in those below the latent's own resolution ("coarse", as DeepCache keeps them;
-their inputs are exact here, so that this is the best case). Prints the UNet rows of a frame that would be saved, of
-those that the source's branch takes, and what changes in the edit, with 95 % intervals.
+their inputs are exact here, so that this is the best case). Prints the UNet rows of a frame that would be saved and
+what changes in the edit, with 95 % intervals; beside them an edit of one step fewer, which saves rows as well.
 """
 
 import argparse
 import re
 from dataclasses import replace
+from statistics import mean
 from unittest import mock
 
 import torch
@@ -30,7 +31,7 @@ from .rows import fast, spread, study_cases
 from .samplers import psnr
 
 STEPS = 10
-EXACT, COARSE, ALL = "every step", "coarse layers", "all layers"
+EXACT, COARSE, ALL, SHORTER = "every step", "coarse layers", "all layers", f"{STEPS - 1} steps"
 WAYS = {f"{layers}, every {every}": (layers, every) for layers in (COARSE, ALL) for every in (2, 3)}
 FINEST = re.compile(r"UNetModel\.(input_blocks\.[012]|output_blocks\.(9|10|11))\.\d+")  # of SD 1.5
 SHOWN = ("located", "success", "psnr_inside", "psnr_outside", "perceptual")
@@ -71,11 +72,14 @@ class Study:
     def figures(self, case: Case) -> dict[str, dict[str, float]]:
         """{way: the measures of its edit, its PSNR to the exact edit, the steps without source rows}."""
         self.editor.begin(case)
-        method = replace(fast(STEPS), changes={"source_attention": CACHE})
+        method, truth = replace(fast(STEPS), changes={"source_attention": CACHE}), case.clip(case.target)
         model = self.editor.unet(method)
-        source, truth = self.editor.invert(method, model), case.clip(case.target)
+        source, before = self.editor.invert(method, model), self.editor.rows
         exact = self.editor.vae.decode(self.editor.edit(method, model, source))
         found = {EXACT: measures.measure(case, exact, truth, self.judge)}
+        found[EXACT]["rows"] = STEPS + self.editor.rows - before
+        shorter, _ = self.editor.make(case, fast(STEPS - 1))
+        found[SHORTER] = {**measures.measure(case, shorter, truth, self.judge), "to exact": psnr(shorter, exact)}
         places, network = dict(source.cache._places), model.model.diffusion_model
         height, width = source.trajectory.shape[-2:]
         sizes = {layer: tokens for layer, tokens, _ in layer_sizes(network, height, width)}
@@ -84,20 +88,27 @@ class Study:
             source.cache._places, saved = reuse(places, chosen[layers], every)
             clip = self.editor.vae.decode(self.editor.edit(method, model, source))
             found[name] = {**measures.measure(case, clip, truth, self.judge), "to exact": psnr(clip, exact)}
-            found[name] |= {"saved": saved, "read": len({sigma for sigma, _ in places})}
+            found[name]["saved"] = saved
         return found
 
 
 def report(cases: list[dict[str, dict[str, float]]], share: float) -> None:
     """Prints what each way saves and changes; share: of a row that is the coarse layers'."""
-    for name, (layers, _) in WAYS.items():
-        saved = sum(case[name]["saved"] for case in cases) / len(cases) * (share if layers == COARSE else 1.0)
-        read = sum(case[name]["read"] for case in cases) / len(cases)
-        print(f"\n{name}: saves {saved:.1f} of {read:.1f} rows of the source")
+    print(f"\nA frame takes {mean(case[EXACT]['rows'] for case in cases):.1f} rows.")
+    for name in (*WAYS, SHORTER):
+        print(f"\n{name}: saves {saved_by(name, cases, share):.1f}")
         print(f"  {'PSNR to the exact edit':24} {in_words(*interval(case[name]['to exact'] for case in cases), 1)}")
         for measure in SHOWN:
             differences = [case[name][measure] - case[EXACT][measure] for case in cases]
-            print(f"  {measure:24} {in_words(*interval(differences), 2, '+')}")
+            print(f"  {measure:24} {in_words(*interval(differences), 3, '+')}")
+
+
+def saved_by(name: str, cases: list[dict[str, dict[str, float]]], share: float) -> float:
+    """The rows of a frame that a way does without, in the mean over the cases."""
+    if name == SHORTER:
+        return mean(case[EXACT]["rows"] for case in cases) / STEPS
+    layers, _ = WAYS[name]
+    return mean(case[name]["saved"] for case in cases) * (share if layers == COARSE else 1.0)
 
 
 def main() -> None:

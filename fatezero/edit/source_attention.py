@@ -10,6 +10,7 @@ import torch
 
 from ..network.attention_layers import CROSS, SELF
 from ..network.hooks import has_hooks
+from ..network.key_frames import key_frame_indices
 from ..network.unet.inflation import KeyFramePatch, inflation_of
 from ..network.unet.layer_sizes import cached_bytes_per_frame, read_bytes_per_frame
 from ..prompts.prompt_edit import PromptEdit
@@ -119,7 +120,7 @@ def attention_demand(
             {SELF, CROSS},
             settings.finest_layers,
             dtype,
-            len(inflation.key_frames) if inflation else 1,
+            key_frame_indices(inflation.key_frames, source.frames).shape[1] if inflation else 1,
         ),
         extra_time=rows / source.steps / 2,  # guided sampling has two rows
     )

@@ -53,12 +53,15 @@ def key_frame_indices(entries: tuple[str, ...], frames: int) -> torch.Tensor:
         frames: Length n of the clip.
 
     Returns:
-        int64 [n, f]; offsets are clipped to the clip.
+        int64 [n, f]; offsets are clipped to the clip. One column where all of them are the same, as in a single image:
+        keys that all stand there twice change no softmax, but double its work.
 
     >>> key_frame_indices(("current", "middle"), 4).tolist()
     [[0, 1], [1, 1], [2, 1], [3, 1]]
     >>> key_frame_indices(("-1", "first"), 3).tolist()
     [[0, 0], [0, 0], [1, 0]]
+    >>> key_frame_indices(("current", "middle"), 1).tolist()
+    [[0]]
     """
     current = torch.arange(frames)
     columns = []
@@ -72,4 +75,5 @@ def key_frame_indices(entries: tuple[str, ...], frames: int) -> torch.Tensor:
             columns.append(torch.full((frames, 1), index))
         else:
             columns.append((current + int(entry)).clamp(0, frames - 1)[:, None])
-    return torch.cat(columns, dim=1)
+    frames_seen = torch.cat(columns, dim=1)
+    return frames_seen[:, :1] if bool((frames_seen == frames_seen[:, :1]).all()) else frames_seen
