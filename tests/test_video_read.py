@@ -151,6 +151,11 @@ def test_variable_frame_rate_gives_frames_by_index_and_the_mean_rate(folder):
     clip = read(path, start=3, count=5)
     assert numbers(clip.images) == [3, 4, 5, 6, 7]
     assert clip.fps == pytest.approx(4 / 0.7, rel=1e-3)
+    assert clip.notes == ()  # the worst is off by less than a frame
+    assert read(path).notes == (
+        "The file shows its frames at uneven times, here up to 0.7 s off; to keep them, set 'force rate'.",
+    )
+    assert read_file(str(path), path.name, Selection(rate=20), fit).notes == ()
 
 
 @pytest.mark.parametrize("name", ["sound.mp4", "sound.mkv", "sound.ts"])

@@ -3,6 +3,7 @@
 import json
 import sys
 import tempfile
+from itertools import count
 from pathlib import Path
 
 from PIL import Image
@@ -76,12 +77,13 @@ def main() -> None:
         write_mp4(Path(base) / "input" / OWN, [render(scene, 720, 1280) for scene in video(OWN_SCENE, 24, 3)])
         with _server(base) as server:
             page = open_page(chrome, server.url, [])
+            steps = count(STEPS)  # another number for each page: what is kept from a run before shows no preview
             page.evaluate(LOAD, demo)
-            _run(page, STEPS)
+            _run(page, first := next(steps))
             _whole(page, "after_the_demo", 1400)
             _node(page, "FateZeroEditPrompts", "table", 1.2)
             page.evaluate(ADD)
-            _run(page, STEPS)
+            _run(page, first)
             _node(page, "FateZeroEditReport", "report", 1.0)
             _node(page, "FateZeroAttentionHeatMap", "heat_map", 1.0)
             page.evaluate(LOAD, demo)
@@ -90,13 +92,13 @@ def main() -> None:
             for language, name in (("zh", "chinese"), ("ja", "japanese")):
                 _in_language(page, language)
                 page.evaluate(LOAD, demo)
-                _run(page, STEPS)
+                _run(page, next(steps))
                 _whole(page, name, 1400)
             _in_language(page, "en")
             page.close()
             page = open_page(chrome, server.url, [], nodes_2=True)
             page.evaluate(LOAD, demo)
-            _run(page, STEPS)
+            _run(page, next(steps))
             _whole(page, "nodes_2", 1400)
 
 
@@ -128,8 +130,11 @@ def _whole(page, name: str, width: int) -> None:
 
 def _node(page, kind: str, name: str, scale: float) -> None:
     page.evaluate(NEAR, [kind, scale])
-    page.wait_for_timeout(3000)  # for what it shows, which may make it taller
-    _save(page, name, page.evaluate(BOX, kind))
+    box, before = None, {}
+    while box != before:  # what it shows may make it taller
+        page.wait_for_timeout(5000)
+        box, before = page.evaluate(BOX, kind), box
+    _save(page, name, box)
 
 
 def _save(page, name: str, clip: dict | None = None, width: int | None = None) -> None:

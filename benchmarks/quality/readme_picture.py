@@ -38,9 +38,9 @@ def with_thing(scene: Scene, **changes) -> Scene:
     return replace(scene, things=(replace(scene.things[0], **changes),))
 
 
-def cases(side: int) -> list[Case]:
+def cases(height: int, width: int) -> list[Case]:
     return [
-        Case(f"readme_{title}", title, "", preset, *scenes, *map(caption, scenes), 10, 8, side, side)
+        Case(f"readme_{title}", title, "", preset, *scenes, *map(caption, scenes), 10, 8, height, width)
         for title, (preset, *scenes) in edited_scenes().items()
     ]
 
@@ -55,11 +55,12 @@ def frames_of(clip: torch.Tensor) -> np.ndarray:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", default=str(LARGE_WEIGHTS))
-    parser.add_argument("--side", type=int, default=256, help="of the clips, in pixels")
+    parser.add_argument("--height", type=int, default=256, help="of the clips, in pixels")
+    parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--out", type=Path, default=PICTURE)
     options = parser.parse_args()
     editor, blocks = Editor(options.weights), []
-    for case in cases(options.side):
+    for case in cases(options.height, options.width):
         edited, _ = editor.make(case, replace(OURS, steps=STEPS))
         blocks.append(np.concatenate([frames_of(case.clip(case.source)), frames_of(edited)]))
         print(case.name, flush=True)

@@ -17,6 +17,7 @@ from .picture import Picture, placed
 from .running import Progress
 
 T = TypeVar("T")
+_LATE = 0.1  # seconds by which a frame may come off its time without a word
 _FILLED = "Transparent places are filled with 'background'; 'mask' has the opacity."
 
 
@@ -87,6 +88,20 @@ def picked(items: Iterable[T], indices: Iterable[int]) -> Iterator[T]:
             yield item
         if not times:
             return
+
+
+def uneven_times(seconds: list[float | None], fps: float) -> list[str]:
+    """What to tell of frames that the file shows at uneven times (variable frame rate), while they are given out evenly.
+
+    Args:
+        seconds: The frames' times.
+        fps: At which they play.
+    """
+    known = [time for time in seconds if time is not None]
+    late = max((abs(time - known[0] - index / fps) for index, time in enumerate(known)), default=0.0)
+    if len(known) < len(seconds) or late < max(_LATE, 1 / fps):
+        return []
+    return [f"The file shows its frames at uneven times, here up to {late:.1f} s off; to keep them, set 'force rate'."]
 
 
 def frame_rate(seconds: list[float | None], nominal: float | None, tick: float | Fraction) -> float:

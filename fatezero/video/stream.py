@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .clip import STILL_FPS, Clip, Color, Fit, Selection
-from .collect import collect, frame_rate, picked
+from .collect import collect, frame_rate, picked, uneven_times
 from .decode import Findings, decode, deinterlaced, packets
 from .formats import is_picture
 from .memory import require_picture_memory
@@ -53,6 +53,8 @@ def read_stream(
     own = float(rate / selection.every_nth) if rate else None
     fps = selection.playing_rate(0) if selection.rate else frame_rate(collected.seconds, own, stream.time_base)
     notes = [*passage.notes, *_damage(source, times, taken[0], passage, findings)]
+    if not selection.rate:
+        notes += uneven_times(collected.seconds, fps)
     audio = None
     sound, begin = audio_stream(container), collected.seconds[0]
     if sound is not None and begin is not None:
