@@ -91,7 +91,7 @@ def picked(items: Iterable[T], indices: Iterable[int]) -> Iterator[T]:
 
 
 def uneven_times(seconds: list[float | None], fps: float) -> list[str]:
-    """What to tell of frames that the file shows at uneven times (variable frame rate), while they are given out evenly.
+    """What to tell of frames that the file shows at uneven times (variable frame rate), but that are given out evenly.
 
     Args:
         seconds: The frames' times.
