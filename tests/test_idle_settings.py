@@ -1,5 +1,6 @@
 """What a person has set and what has no effect is told; what a preset brings along is not."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,7 @@ from fatezero_pack.fatezero.edit.transformer.coupled_mask import MaskSettings
 from fatezero_pack.fatezero.edit.transformer.coupled_sampling import CoupledSettings, steps_of_models
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.voice import Voice
+from workflow_runs import WORKFLOWS
 
 MASK = torch.ones(1, 64, 64)
 MASK[:, :, 40:] = 0
@@ -28,6 +30,28 @@ def test_no_preset_tells_anything_of_itself():
     assert {
         name: idle_settings(preset, preset) for name, preset in PRESETS.items() if idle_settings(preset, preset)
     } == {}
+
+
+@pytest.mark.parametrize("file", sorted(WORKFLOWS.glob("*.json")), ids=lambda file: file.stem)
+def test_no_template_has_a_setting_without_effect(file):
+    """Of those that have a preset."""
+    for node in json.loads(file.read_text(encoding="utf-8"))["nodes"]:
+        if node["type"] not in ("FateZeroBlendSampler", "FateZeroAttentionBlend"):
+            continue
+        names = [slot["name"] for slot in node["inputs"] if "widget" in slot]
+        values = dict(zip(names, node["widgets_values"]))
+        usual = PRESETS[values["preset"]]
+        linked = any(slot["name"] == "mask" and slot["link"] for slot in node["inputs"])
+        settings = replace(
+            usual,
+            self_window=Window(values["preset.self_from"], values["preset.self_until"]),
+            mask_from=values["preset.mask_from"],
+            threshold=values["preset.mask_threshold"],
+            mask_self_attention=values.get("preset.mask_self_attention", usual.mask_self_attention),
+            latent_window=Window(0, 1) if values["preset.latent_blend"] else None,
+            mask=MASK if linked else None,
+        )
+        assert idle_settings(settings, usual) == []
 
 
 @pytest.mark.parametrize(

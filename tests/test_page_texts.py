@@ -16,9 +16,13 @@ import { readFileSync } from "node:fs";
 const [locales, textsOfOurs, wantedLanguage, reports] = JSON.parse(readFileSync(0, "utf8"));
 globalThis.asked = [];
 const answer = async (url, content) => { asked.push(url); return { json: () => content }; };
-globalThis.api = { addEventListener() {}, async queuePrompt() {}, fetchApi: (url) => answer(url, locales) };
+globalThis.listeners = {};
+const addEventListener = (name, listener) => { listeners[name] = listener; };
+globalThis.api = { addEventListener, async queuePrompt() {}, fetchApi: (url) => answer(url, locales) };
 globalThis.fetch = (url) => answer(url.pathname.split("/").slice(-2).join("/"), textsOfOurs);
+const classes = { 1: "FateZeroBlendSampler", 2: "KSampler" };
 globalThis.app = {
+  graph: { getNodeById: (id) => ({ comfyClass: classes[id] }) },
   extensionManager: { setting: { get: () => wantedLanguage } },
   registerExtension(extension) { globalThis.extension = extension; },
 };
@@ -26,7 +30,9 @@ globalThis.app = {
 ASK = """
 const setUp = [extension.setup(), extension.beforeRegisterNodeDef({ prototype: {} }, { name: "FateZeroInvert" })];
 await Promise.all(setUp);
-console.log(JSON.stringify([reports.map(translateReport), asked]));
+const told = ["1", "2", "3:4"].map((nodeId) => ({ detail: { nodeId, text: reports[0] ?? "" } }));
+told.forEach(listeners.progress_text);
+console.log(JSON.stringify([reports.map(translateReport), asked, told.map(({ detail }) => detail.text)]));
 """
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
@@ -34,7 +40,8 @@ pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """page(language, reports): the reports as the page shows them, and what it asked the server for."""
+    """page(language, reports): the reports as the page shows them, what it asked for, and the first report as
+    a node of ours, another's and one in a subgraph tell it while they run."""
     script = (ROOT / "web" / "translate.js").read_text(encoding="utf-8")
     body = "\n".join(line for line in script.splitlines() if not line.startswith("import "))
     file = tmp_path_factory.mktemp("page") / "page.mjs"
@@ -65,6 +72,12 @@ def on_page(page):
 def test_each_file_is_asked_for_once(page):
     """Though many nodes ask at the same time: ComfyUI's holds every language of every pack."""
     assert page("ja", [])[1] == ["/i18n", "texts/ja.json"]
+
+
+def test_what_a_node_tells_while_it_runs_is_translated(page):
+    said = "! 'mask' is black everywhere; paint white where the edit belongs\nall frames at once"
+    ours = "! «máscara» es negra en todas partes; pinta de blanco donde debe editarse\ntodos los fotogramas a la vez"
+    assert page("es", [said])[2] == [ours, said, ours]
 
 
 @pytest.mark.parametrize(

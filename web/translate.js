@@ -133,6 +133,16 @@ api.addEventListener(
   { capture: true },
 );
 
+// What a node of ours tells while it runs; an id with a colon is that of one inside a subgraph.
+api.addEventListener(
+  "progress_text",
+  ({ detail }) => {
+    const isOurs = (app.rootGraph ?? app.graph).getNodeById(detail.nodeId)?.comfyClass?.startsWith("FateZero");
+    if (isOurs || String(detail.nodeId).includes(":")) detail.text = translateReport(detail.text);
+  },
+  { capture: true },
+);
+
 // What ComfyUI refuses before a run comes with the answer to it, or as an error where nothing else can run.
 function translateRefusals(answer) {
   for (const { errors } of Object.values(answer?.node_errors ?? {}))
