@@ -13,7 +13,7 @@ from fatezero_pack.demo.video_model import WEIGHTS
 @pytest.fixture(scope="module")
 def clip():
     """edited(target_prompt or None for the source's, setting): the edited frames of a clip."""
-    editor, case = VideoEditor(WEIGHTS, steps=3), draw_cases("choosing", 1, 5)[0]
+    editor, case = VideoEditor(WEIGHTS, steps=6), draw_cases("choosing", 1, 5)[0]
 
     def edited(same, setting):
         prompts = {"target_prompt": case.source_prompt, "target": case.source} if same else {}

@@ -56,7 +56,13 @@ SETTINGS = {
     ],
 }
 # What the half that is held out is edited by: the ways, and what the other half has chosen.
-FINAL = (*SETTINGS["Ways"], Setting(cross=0.8), Setting(cross=0.4, mask=SEEN))
+FINAL = (
+    *SETTINGS["Ways"],
+    Setting(cross=0.8),
+    Setting(cross=0.4, mask=SEEN),
+    Setting(cross=0.4, cfg=5.5),
+    Setting(cfg=5.5, mask=SEEN),
+)
 
 
 def draw_cases(half: str, count: int, frames: int) -> list[Case]:
