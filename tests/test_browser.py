@@ -29,6 +29,12 @@ from workflow_runs import WORKFLOWS, nodes
 
 NAMES = sorted(file.stem for file in WORKFLOWS.glob("*.json"))
 PICTURES = os.environ.get("FATEZERO_PICTURES")  # a folder for screenshots
+# Lets the first of our samplers tell something, as the server would while it runs; what then stands on the node.
+TELL = """text => {
+    const {id} = app.graph.nodes.find(node => node.type === 'FateZeroBlendSampler');
+    app.api.dispatchCustomEvent('progress_text', {nodeId: String(id), text});
+    return app.graph.getNodeById(id).widgets.find(widget => widget.name === '$$node-text-preview')?.value;
+}"""
 LOADER = "app.graph.nodes.find(node => node.type === 'FateZeroVideoLoad')"
 
 pytestmark = [
@@ -307,6 +313,7 @@ def test_notes_and_errors_speak_the_language_of_the_page(page, problems, languag
     assert note in page.evaluate(notes)
     look_at(page, "MarkdownNote")
     picture(page, f"note {language} {page.nodes_2}")
+    assert page.evaluate(TELL, "all frames at once") == reports_in(language)["all frames at once"]
     page.evaluate(
         """() => {
             const node = app.graph.nodes.find(node => node.type === 'FateZeroEditPrompts');
@@ -321,6 +328,11 @@ def test_notes_and_errors_speak_the_language_of_the_page(page, problems, languag
     picture(page, f"error {language} {page.nodes_2}")
     setting(page, "Comfy.Locale", "en")
     problems.clear()  # the page also writes it into its console
+
+
+def reports_in(language):
+    texts = WORKFLOWS.parent / "web" / "texts" / f"{language}.json"
+    return json.loads(texts.read_text(encoding="utf-8"))["reports"]
 
 
 @pytest.mark.parametrize("node", ["FateZeroAttentionBlend", "FateZeroBlendSampler"])

@@ -16,9 +16,13 @@ import { readFileSync } from "node:fs";
 const [locales, textsOfOurs, wantedLanguage, reports] = JSON.parse(readFileSync(0, "utf8"));
 globalThis.asked = [];
 const answer = async (url, content) => { asked.push(url); return { json: () => content }; };
-globalThis.listeners = {};
-const addEventListener = (name, listener) => { listeners[name] = listener; };
-globalThis.api = { addEventListener, async queuePrompt() {}, fetchApi: (url) => answer(url, locales) };
+globalThis.told = [];
+globalThis.api = {
+  addEventListener() {},
+  async queuePrompt() {},
+  fetchApi: (url) => answer(url, locales),
+  dispatchCustomEvent: (type, { text }) => told.push(text),
+};
 globalThis.fetch = (url) => answer(url.pathname.split("/").slice(-2).join("/"), textsOfOurs);
 const classes = { 1: "FateZeroBlendSampler", 2: "KSampler" };
 globalThis.app = {
@@ -30,9 +34,8 @@ globalThis.app = {
 ASK = """
 const setUp = [extension.setup(), extension.beforeRegisterNodeDef({ prototype: {} }, { name: "FateZeroInvert" })];
 await Promise.all(setUp);
-const told = ["1", "2", "3:4"].map((nodeId) => ({ detail: { nodeId, text: reports[0] ?? "" } }));
-told.forEach(listeners.progress_text);
-console.log(JSON.stringify([reports.map(translateReport), asked, told.map(({ detail }) => detail.text)]));
+for (const nodeId of ["1", "2", "3:4"]) api.dispatchCustomEvent("progress_text", { nodeId, text: reports[0] ?? "" });
+console.log(JSON.stringify([reports.map(translateReport), asked, told]));
 """
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")

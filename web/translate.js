@@ -133,15 +133,18 @@ api.addEventListener(
   { capture: true },
 );
 
-// What a node of ours tells while it runs; an id with a colon is that of one inside a subgraph.
-api.addEventListener(
-  "progress_text",
-  ({ detail }) => {
-    const isOurs = (app.rootGraph ?? app.graph).getNodeById(detail.nodeId)?.comfyClass?.startsWith("FateZero");
-    if (isOurs || String(detail.nodeId).includes(":")) detail.text = translateReport(detail.text);
-  },
-  { capture: true },
-);
+// What a node of ours tells while it runs, before ComfyUI's own listener shows it; an id with a colon is that of a node
+// inside a subgraph.
+function isOurs(id) {
+  const node = (app.rootGraph ?? app.graph).getNodeById(id);
+  return node?.comfyClass?.startsWith("FateZero") || String(id).includes(":");
+}
+
+const { dispatchCustomEvent } = api;
+api.dispatchCustomEvent = function (type, detail) {
+  const isTold = type === "progress_text" && isOurs(detail.nodeId);
+  return dispatchCustomEvent.call(this, type, isTold ? { ...detail, text: translateReport(detail.text) } : detail);
+};
 
 // What ComfyUI refuses before a run comes with the answer to it, or as an error where nothing else can run.
 function translateRefusals(answer) {
