@@ -50,11 +50,14 @@ class CoupledEditSampler(io.ComfyNode):
             node_id="FateZeroCoupledSampler",
             display_name=NODE,
             category="FateZero/edit",
-            description="Edits a clip with a video model (Wan, LTX-Video) by changing its prompt, without inversion: "
-            "the clip and the edit are noised alike and denoised side by side, and what the prompts share cancels.",
-            search_aliases=[*SEARCHED_FOR, "flowedit", "wan edit", "ltx edit"],
+            description="Edits a clip with a video model (Wan, LTX-Video, HunyuanVideo) by changing its prompt, "
+            "without inversion: the clip and the edit are noised alike and denoised side by side, and what the prompts "
+            "share cancels.",
+            search_aliases=[*SEARCHED_FOR, "flowedit", "wan edit", "ltx edit", "hunyuan edit"],
             inputs=[
-                io.Model.Input("model", tooltip="Wan 2.1, Wan 2.2 or LTX-Video, with the LoRAs you want."),
+                io.Model.Input(
+                    "model", tooltip="Wan 2.1, Wan 2.2, LTX-Video or HunyuanVideo, with the LoRAs you want."
+                ),
                 PromptEditType.Input("edit", tooltip="What changes in the prompt, from Edit Prompts."),
                 io.Conditioning.Input("source", tooltip="The source conditioning, from Edit Prompts."),
                 io.Conditioning.Input("positive", tooltip="The target conditioning, from Edit Prompts."),

@@ -94,7 +94,7 @@ def test_a_timestep_for_each_latent_frame_passes_our_blocks(model, t5_prompt):
     mask = torch.ones_like(latent)
     mask[:, :, :1] = 0
 
-    def attend(kind, block, row, query, key, value, attention, mask):
+    def attend(kind, block, query, key, value, attention, mask):
         return attention(query, key, value, mask)
 
     def watched(args, extra):

@@ -1,14 +1,20 @@
 """Wan and LTX-Video in small, with random weights, and prompts as T5 reads them."""
 
+from pathlib import Path
+
 import comfy.model_patcher
 import comfy.sd
 import comfy.supported_models
+import comfy.text_encoders.hunyuan_video
+import comfy.text_encoders.llama
 import comfy.text_encoders.t5
 import pytest
 import torch
 from comfy.sd1_clip import SD1ClipModel, SDClipModel
 from comfy.supported_models_base import ClipTarget
+from comfy.text_encoders.hunyuan_video import HunyuanVideoClipModel
 from comfy.text_encoders.wan import WanT5Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 WIDTH = 48  # of a text token
 WORDS = "a red blue circle square on green grass white snow the in and cat dog"
@@ -35,7 +41,7 @@ def wan(model_type="t2v", kind=None, stored=torch.float32, operations=None, **ch
     }
     is_image = model_type == "i2v"
     kind = kind or (comfy.supported_models.WAN21_I2V if is_image else comfy.supported_models.WAN21_T2V)
-    return _patcher(kind(config), stored, operations)
+    return patcher(kind(config), stored, operations)
 
 
 def wan_5b():
@@ -53,17 +59,45 @@ def ltx():
         "caption_channels": WIDTH,
         "num_layers": 3,
     }
-    return _patcher(comfy.supported_models.LTXV(config))
+    return patcher(comfy.supported_models.LTXV(config))
 
 
-def _patcher(config, stored=torch.float32, operations=None):
+def hunyuan(kind=comfy.supported_models.HunyuanVideo, **changes):
+    config = {
+        "image_model": "hunyuan_video",
+        "in_channels": 16,
+        "out_channels": 16,
+        "patch_size": [1, 2, 2],
+        "vec_in_dim": 32,
+        "context_in_dim": WIDTH,
+        "hidden_size": 96,
+        "mlp_ratio": 2.0,
+        "num_heads": 2,
+        "depth": 2,
+        "depth_single_blocks": 2,
+        "axes_dim": [16, 16, 16],
+        "theta": 256,
+        "qkv_bias": True,
+        "guidance_embed": True,
+        "byt5": False,
+        "meanflow": False,
+        "use_cond_type_embedding": False,
+        "vision_in_dim": None,
+        "meanflow_sum": False,
+        **changes,
+    }
+    return patcher(kind(config))
+
+
+def patcher(config, stored=torch.float32, operations=None):
+    """A ModelPatcher of random weights; config: of ComfyUI's supported_models."""
     config.set_inference_dtype(stored, None if stored == torch.float32 else torch.float32)
     config.custom_operations = operations
     model = config.get_model({}, device="cpu")
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.diffusion_model.named_parameters():
         random = torch.randn(parameter.shape, generator=generator)
-        if "norm" in name and name.endswith("weight"):
+        if "norm" in name and name.endswith(("weight", "scale")):
             value = torch.ones(parameter.shape)
         elif parameter.ndim < 2:
             value = 0.05 * random
@@ -129,6 +163,49 @@ def text_encoder(folder):
     """ComfyUI's CLIP with Wan's kind of text encoder, small and of random weights."""
     target = ClipTarget(WanT5Tokenizer, SmallT5Model)
     clip = comfy.sd.CLIP(target, tokenizer_data={"spiece_model": vocabulary(folder)})
+    generator = torch.Generator().manual_seed(2)
+    for parameter in clip.cond_stage_model.parameters():
+        parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
+    return clip
+
+
+class HunyuanTokenizer(comfy.text_encoders.hunyuan_video.HunyuanVideoTokenizer):
+    """ComfyUI's own, with a class of transformers that reads spaces in all of its versions."""
+
+    def __init__(self, embedding_directory=None, tokenizer_data=None):
+        super().__init__(embedding_directory, tokenizer_data or {})
+        folder = Path(comfy.text_encoders.hunyuan_video.__file__).parent / "llama_tokenizer"
+        self.llama.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+class SmallHunyuanClip(HunyuanVideoClipModel):
+    """A Llama and a CLIP of random weights, with few and narrow layers."""
+
+    def __init__(self, device="cpu", dtype=None, model_options=None):
+        torch.nn.Module.__init__(self)
+        small = {"num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 64}
+        llama = {**small, "hidden_size": WIDTH, "num_key_value_heads": 1, "vocab_size": 128320}
+        clip = {**small, "hidden_size": 32, "hidden_act": "quick_gelu", "vocab_size": 49408, "eos_token_id": 49407}
+        clip |= {"max_position_embeddings": 77, "projection_dim": 32}
+        given = {"device": device, "dtype": dtype, "model_options": model_options or {}}
+        self.clip_l = SDClipModel(return_projected_pooled=False, textmodel_json_config=clip, **given)
+        self.llama = SDClipModel(
+            layer="hidden",
+            layer_idx=-3,
+            textmodel_json_config=llama,
+            special_tokens={"start": 128000, "pad": 128258},
+            layer_norm_hidden_state=False,
+            model_class=comfy.text_encoders.llama.Llama2,
+            enable_attention_masks=True,
+            return_attention_masks=True,
+            **given,
+        )
+        self.dtypes = {dtype}
+
+
+def hunyuan_text_encoder():
+    """ComfyUI's CLIP with HunyuanVideo's kind of text encoders, small and of random weights."""
+    clip = comfy.sd.CLIP(ClipTarget(HunyuanTokenizer, SmallHunyuanClip))
     generator = torch.Generator().manual_seed(2)
     for parameter in clip.cond_stage_model.parameters():
         parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)

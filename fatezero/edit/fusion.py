@@ -5,6 +5,7 @@ fused layer is at most two calls of the ordinary attention.
 """
 
 from collections.abc import Callable
+from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -85,6 +86,58 @@ def fuse_cross(
         own = own.repeat(value.shape[1] // target_length)[:, None].to(value)
         fused = fused + attention(query, key, value * own)
     return fused
+
+
+def fuse_joint(
+    attention: Attention,
+    edit_qkv: QKV,
+    source_qk: QK,
+    text: tuple[int, int],
+    cross: CrossWeights | None,
+    fuse_picture: bool,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Fused joint attention of a prompt and a picture, of which the prompt's tokens come first (HunyuanVideo).
+
+    The picture's queries get Attn(Q_s, K_s, [P' V_words | V_picture]) + Attn(Q_e, K_e, [own V_words | 0]), the prompt's
+    stay the edit's.
+
+    Args:
+        attention: The ordinary attention; gives [n, q, heads·d].
+        edit_qkv, source_qk: The edit's query, key and value, the source's query and key, [n, heads, T + picture, d].
+        text: T of the source and of the target.
+        cross: `cross_weights`, or None where the picture sees the words as the edit does.
+        fuse_picture: Whether the picture sees itself as in the source.
+        mask: M, [n, picture] of 0..1, 1 where the picture sees itself as the edit does; None for 0 everywhere.
+
+    Returns:
+        [n, T_target + picture, heads·d].
+    """
+    query, key, value = edit_qkv
+    words, picture = value[..., : text[1], :], value[..., text[1] :, :]
+    of_source = None if cross is None else cross.from_source.to(value) @ words
+    of_edit: torch.Tensor | None = words
+    if cross is not None:
+        of_edit = None if cross.own is None else cross.own[:, None].to(value) * words
+
+    def seen(of_pictures: tuple) -> torch.Tensor:
+        parts = zip((source_qk, (query, key)), text, zip((of_source, of_edit), of_pictures))
+        return reduce(torch.add, [_look(attention, *part) for part in parts if any(v is not None for v in part[2])])
+
+    result = seen((picture, None) if fuse_picture else (None, picture))
+    if fuse_picture and mask is not None:
+        result = torch.lerp(result, seen((None, picture)), mask[..., None].to(result))
+    return torch.cat((attention(query[..., : text[1], :], key, value), result), dim=1)
+
+
+def _look(attention: Attention, query_key: QK, text: int, values: tuple) -> torch.Tensor:
+    """What a picture's queries get from so many words and from the picture; values: of both, None for zeros."""
+    query, key = query_key
+    parts = [
+        torch.zeros_like(key[..., :size, :]) if value is None else value
+        for size, value in zip((text, key.shape[-2] - text), values)
+    ]
+    return attention(query[..., text:, :], key, torch.cat(parts, dim=-2))
 
 
 def see_alone(

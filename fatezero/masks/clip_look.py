@@ -3,7 +3,7 @@
 import comfy.samplers
 import torch
 
-from ..network.transformer.families import Family, head_count
+from ..network.transformer.families import Family, blocks_of, head_count
 from ..network.transformer.word_maps import ALL, ReadingGuider, WordMapReader, blocks_in, token_grid
 from ..network.without_guidance import without_guidance
 
@@ -27,7 +27,7 @@ def look_for_words(
     Returns:
         Attention of each latent frame, averaged over heads and blocks, float32 [F, tokens, h', w'] on the CPU.
     """
-    blocks = blocks_in(part, len(getattr(model.model.diffusion_model, family.blocks)))
+    blocks = blocks_in(part, len(blocks_of(model.model.diffusion_model, family)))
     reader = WordMapReader(token_grid(model, latent.shape), head_count(model), blocks, tokens)
     guider = ReadingGuider(without_guidance(model), reader)
     guider.inner_set_conds({"positive": conditioning})

@@ -20,10 +20,10 @@ from .unet.inflation import KeyFramePatch
 from .unet.temporal_parts import temporal_parts_of
 
 _PLAIN = (str, int, float, bool)
-# A UNet's group norms, and the norms of queries and keys in Wan and LTX-Video.
+# A UNet's group norms, and the norms of queries and keys in Wan, LTX-Video and HunyuanVideo.
 NORMS = (
     *(".in_layers.0.weight", ".out_layers.0.bias", "diffusion_model.out.0.weight"),
-    *(".self_attn.norm_q.weight", ".attn1.q_norm.weight"),
+    *(".self_attn.norm_q.weight", ".attn1.q_norm.weight", ".img_attn.norm.query_norm.weight"),
 )
 SAMPLE = 16  # values of each weight: quick to read, and enough to tell two checkpoints apart
 

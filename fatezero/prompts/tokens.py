@@ -5,7 +5,7 @@ import numbers
 import re
 import string
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, NamedTuple
@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 from comfy.sd1_clip import escape_important, token_weights, unescape_important
 
 from ..readable import readable
-from ..refusal import Refusal
+from ..refusal import Refusal, shortened
+from .chat_template import SPACE, tokens_of_words, user_part
 
 CHUNK_LENGTH = 77
 CLIP_ENCODERS = ("l", "h", "g")
 T5_ENCODERS = ("umt5xxl", "t5xxl")  # of Wan and of LTX-Video: one chunk of any length, without a begin token
+LLAMA = "llama"  # of HunyuanVideo: the same, cut out of a chat; its CLIP beside it reads the prompt as a whole
 
 # Their attention is spread over the whole picture, so they would spoil a mask.
 FUNCTION_WORDS = frozenset(
@@ -86,10 +88,11 @@ class PromptTokens:
     Attributes:
         text: As written.
         ids: Flat over all chunks, an int for each vocabulary token and a str such as "embedding:name#0" for each
-            vector of an embedding.
+            vector of an embedding; of a Llama's tokens their text, "" for a space that stands alone.
         words: In reading order.
         weights: The weight of each position, as in (word:1.2); empty where they are not known.
-        is_t5: Whether T5 read it: one chunk without a begin token, where CLIP has chunks of 77 with one.
+        is_t5: Whether T5 read it, or HunyuanVideo's Llama: one chunk without a begin token, where CLIP has chunks of
+            77 with one.
     """
 
     text: str
@@ -136,11 +139,11 @@ class PromptTokens:
 
     def word_ids(self, word: Word) -> tuple[int | str, ...]:
         """The token ids of one of the words; equal for words that CLIP cannot tell apart (it knows no case)."""
-        return tuple(self.ids[index] for index in word.indices)
+        return tuple(self.ids[index] for index in word.indices if self.ids[index] != "")
 
     def weight(self, word: Word) -> float:
         """The weight of one of the words, as in (word:1.2); 1 where it has none."""
-        return self.weights[word.indices[0]] if self.weights else 1.0
+        return self.weights[word.indices[-1]] if self.weights else 1.0
 
 
 class _Position(NamedTuple):
@@ -158,7 +161,7 @@ def tokenize_prompt(clip: Any, text: str, name: str = "prompt") -> PromptTokens:
     "man" and ","), those inside a name are not ("Spider-Man", "Ukiyo-e").
 
     Args:
-        clip: A comfy.sd.CLIP or one of ComfyUI's CLIP tokenizers (SD 1.x, SD 2.x, SDXL).
+        clip: A comfy.sd.CLIP or one of ComfyUI's tokenizers (SD 1.x, SD 2.x, SDXL, Wan, LTX-Video, HunyuanVideo).
         text: A prompt in ComfyUI's syntax: (word:1.2) weights, escaped parentheses, embedding:name, any length.
         name: What the node calls the prompt.
 
@@ -170,14 +173,16 @@ def tokenize_prompt(clip: Any, text: str, name: str = "prompt") -> PromptTokens:
             encoder's width, and weights that are no numbers.
     """
     pieces = _pieces(text, name)
+    chats = _tokenized(clip, text).get(LLAMA)
+    if chats is not None:
+        return _in_chat(clip, text, chats, name)
 
     @cache
     def content_of(part: str) -> list[int | None]:
         return [place.token for place in _positions(clip, part, name, disable_weights=True) if place.is_content]
 
     flat = _positions(clip, text, name)
-    if not all(math.isfinite(place.weight) for place in flat):
-        raise Refusal(f"'{name}' has a weight that is not a finite number; write it like (word:1.2).")
+    _check_weights((place.weight for place in flat), name)
     content = [index for index, place in enumerate(flat) if place.is_content]
     words: list[Word] = []
     read: list[int | None] = []
@@ -189,6 +194,39 @@ def tokenize_prompt(clip: Any, text: str, name: str = "prompt") -> PromptTokens:
         raise Refusal(f"'{name}' has characters that the text encoder does not read word by word; write plain text.")
     weights = tuple(place.weight for place in flat)
     return PromptTokens(text, _ids(flat, words), tuple(words), weights, is_t5=_is_t5(_tokenizer(clip)))
+
+
+def _in_chat(clip: Any, text: str, chats: list, name: str) -> PromptTokens:
+    """The tokens of a prompt that a Llama reads inside a chat; chats: one, of (token, weight, word number)."""
+    (chat,) = chats
+    if not all(isinstance(token, numbers.Integral) for token, *_ in chat):
+        raise Refusal(f"'{name}' has an embedding, which HunyuanVideo's text encoder does not know; leave it out.")
+    part = user_part([int(token) for token, *_ in chat])
+    if part is None:
+        raise Refusal(f"'{name}' begins with an empty line; delete it.")
+    numbers_read, weights = zip(*((int(chat[place][0]), float(chat[place][1])) for place in part))
+    _check_weights(weights, name)
+    tokenizer = getattr(_tokenizer(clip), LLAMA).tokenizer
+
+    def decode(some: Sequence[int]) -> str:
+        return tokenizer.decode(list(some), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    prompt = numbers_read[:-1]
+    words = [word for piece in _pieces(text, name) for word in _WORD.findall(unescape_important(piece))]
+    if words != split_words(decode(prompt)):
+        raise Refusal(
+            f"'clip' reads '{name}' as \"{shortened(decode(prompt))}\", as HunyuanVideo's tokenizer does in some "
+            "versions of transformers; install transformers 4.57."
+        )
+    # A word at the very beginning has other tokens than after a space.
+    ids = tuple(token.lstrip(SPACE) for token in tokenizer.convert_ids_to_tokens(list(numbers_read)))
+    owned = tokens_of_words(words, prompt, decode)
+    return PromptTokens(text, ids, tuple(Word(*word) for word in owned), weights, is_t5=True)
+
+
+def _check_weights(weights: Iterable[float], name: str) -> None:
+    if not all(map(math.isfinite, weights)):
+        raise Refusal(f"'{name}' has a weight that is not a finite number; write it like (word:1.2).")
 
 
 def _pieces(text: str, name: str) -> list[str]:
@@ -232,10 +270,15 @@ def _positions(clip: Any, text: str, name: str, **options: Any) -> list[_Positio
     return first
 
 
+def _tokenized(clip: Any, text: str, **options: Any) -> dict[str, list]:
+    """What ComfyUI's tokenizers make of a text, by the names of the text encoders."""
+    tokenize = getattr(clip, "tokenize", None) or clip.tokenize_with_weights
+    return tokenize(text, return_word_ids=True, **options)
+
+
 def _chunks(clip: Any, text: str, **options: Any) -> dict[str, list]:
     """The chunks of (token, weight, word number) of each text encoder, in the order of CLIP_ENCODERS."""
-    tokenize = getattr(clip, "tokenize", None) or clip.tokenize_with_weights
-    encoders = tokenize(text, return_word_ids=True, **options)
+    encoders = _tokenized(clip, text, **options)
     if len(encoders) == 1 and set(encoders) <= set(T5_ENCODERS):
         return encoders
     if not set(encoders) <= set(CLIP_ENCODERS) or any(
@@ -243,7 +286,7 @@ def _chunks(clip: Any, text: str, **options: Any) -> dict[str, list]:
     ):
         raise Refusal(
             f"'clip' has the text encoders {', '.join(sorted(encoders))}; connect the CLIP of an SD 1.x, SD 2.x or "
-            "SDXL checkpoint, or the text encoder of Wan or LTX-Video."
+            "SDXL checkpoint, or the text encoder of Wan, LTX-Video or HunyuanVideo."
         )
     return {name: encoders[name] for name in CLIP_ENCODERS if name in encoders}
 

@@ -14,7 +14,7 @@ from tqdm.auto import trange
 from ..network.model_identity import fingerprint
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import nodes_on
-from ..network.transformer.families import head_count, require_family
+from ..network.transformer.families import blocks_of, head_count, require_family
 from ..network.transformer.word_maps import ALL, ReadingGuider, WordMapReader, blocks_in, token_grid
 from ..network.without_guidance import without_guidance
 from .inversion import Recording
@@ -120,7 +120,7 @@ def invert_video(
     """
     model, family = without_guidance(model), require_family(model)
     tokens = conditioning[0][1].get(TOKENS)
-    blocks = blocks_in(ALL, len(getattr(model.model.diffusion_model, family.blocks)))
+    blocks = blocks_in(ALL, len(blocks_of(model.model.diffusion_model, family)))
     kept = None if tokens is None else tokens.end + 1
     reader = WordMapReader(token_grid(model, latent.shape), head_count(model), blocks, kept)
     clean = frames_first(model.model.process_latent_in(latent.float().cpu()))

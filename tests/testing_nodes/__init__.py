@@ -112,7 +112,7 @@ class TinyVideoModel:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"kind": (["wan", "wan_5b"],)}}
+        return {"required": {"kind": (["wan", "wan_5b", "hunyuan"],)}}
 
     def make(self, kind):
         tests = str(Path(__file__).resolve().parent.parent)
@@ -121,7 +121,11 @@ class TinyVideoModel:
         import tiny_video_models
 
         with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-            model, clip = getattr(tiny_video_models, kind)(), tiny_video_models.text_encoder(Path(folder))
+            model = getattr(tiny_video_models, kind)()
+            is_hunyuan = kind == "hunyuan"
+            clip = (
+                tiny_video_models.hunyuan_text_encoder() if is_hunyuan else tiny_video_models.text_encoder(Path(folder))
+            )
             channels = model.model.latent_format.latent_channels
             latent = torch.randn(1, channels, 3, 8, 10, generator=torch.Generator().manual_seed(4))
             return model, clip, {"samples": latent}

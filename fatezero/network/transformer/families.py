@@ -1,15 +1,19 @@
 """The video transformers that we know, and the facts in which they differ."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import comfy.ldm.hunyuan_video.model
 import comfy.ldm.lightricks.model
 import comfy.ldm.wan.model
+import comfy.model_base
 import comfy.model_sampling
 
 from ...refusal import Refusal
 from ..attention_layers import CROSS, SELF
 
 IMAGE = "image"  # attention to a picture that the model is given, beside that to the prompt
+JOINT = "joint"  # the prompt's tokens and the clip's, in this order, attend to all of them at once
 
 
 @dataclass(frozen=True)
@@ -18,17 +22,20 @@ class Family:
 
     Attributes:
         name: As people call it.
-        blocks: Where the model keeps its blocks.
+        blocks: Where the model keeps its blocks, in their order, and what ComfyUI's replacements of them are called.
         frames_per_latent: How many frames a latent frame holds, but the first, which holds one.
+        is_joint: Whether prompt and clip go through a block together, after the prompt has attended to itself.
     """
 
     name: str
-    blocks: str
+    blocks: tuple[tuple[str, str], ...]
     frames_per_latent: int
+    is_joint: bool = False
 
 
-WAN = Family("Wan", "blocks", 4)
-LTX = Family("LTX-Video", "transformer_blocks", 8)
+WAN = Family("Wan", (("blocks", "double_block"),), 4)
+LTX = Family("LTX-Video", (("transformer_blocks", "double_block"),), 8)
+HUNYUAN = Family("HunyuanVideo", (("double_blocks", "double_block"), ("single_blocks", "single_block")), 4, True)
 
 
 def family_of(model) -> Family | None:
@@ -37,7 +44,11 @@ def family_of(model) -> Family | None:
     if isinstance(network, comfy.ldm.wan.model.WanModel):
         return WAN
     # LTX-2 also makes sound; its blocks attend six times.
-    return LTX if type(network) is comfy.ldm.lightricks.model.LTXVModel else None
+    if type(network) is comfy.ldm.lightricks.model.LTXVModel:
+        return LTX
+    # HunyuanVideo 1.5, HunyuanImage and image to video read more than one prompt.
+    is_hunyuan = type(model.model) is comfy.model_base.HunyuanVideo and len(network.patch_size) == 3
+    return HUNYUAN if is_hunyuan and network.byt5_in is None and network.vision_in is None else None
 
 
 def require_family(model, name: str = "model") -> Family:
@@ -49,16 +60,25 @@ def require_family(model, name: str = "model") -> Family:
     family = family_of(model)
     if family is None:
         raise Refusal(
-            f"'{name}' is a {type(model.model).__name__}, but this node edits with Wan 2.1, Wan 2.2 and LTX-Video; for "
-            "SD 1.x, SD 2.x and SDXL use DDIM Invert + Store Attention and Attention Blend Sampler."
+            f"'{name}' is a {type(model.model).__name__}, but this node edits with Wan 2.1, Wan 2.2, LTX-Video and "
+            "HunyuanVideo; for SD 1.x, SD 2.x and SDXL use DDIM Invert + Store Attention and Attention Blend Sampler."
         )
     if not isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.CONST):
         raise Refusal(f"'{name}' does not predict a flow; remove the node that changes its sampling.")
     return family
 
 
+def blocks_of(network, family: Family) -> list[tuple[tuple[str, int], Any]]:
+    """The blocks of a model's diffusion_model in their order, each after its place in ComfyUI's patches_replace."""
+    return [
+        ((kind, index), block) for held, kind in family.blocks for index, block in enumerate(getattr(network, held))
+    ]
+
+
 def attention_kinds(family: Family, block) -> tuple[str, ...]:
     """What the attention calls of a block are, in their order; those after them are left alone."""
+    if family.is_joint:
+        return (JOINT,)
     if family is WAN and isinstance(block.cross_attn, comfy.ldm.wan.model.WanI2VCrossAttention):
         return (SELF, IMAGE, CROSS)
     return (SELF, CROSS)
@@ -77,15 +97,18 @@ def patch_size(model) -> tuple[int, int, int]:
 def hidden_width(model) -> int:
     """The channels of a token within a ModelPatcher's network."""
     network = model.model.diffusion_model
-    return network.dim if family_of(model) is WAN else network.inner_dim
+    return getattr(network, {WAN: "dim", LTX: "inner_dim", HUNYUAN: "hidden_size"}[require_family(model)])
 
 
 def text_width(model) -> int | None:
     """The channels of a prompt's token that a ModelPatcher's network reads; None where it does not say."""
-    return getattr(model.model.diffusion_model, "text_dim" if family_of(model) is WAN else "caption_channels", None)
+    network, family = model.model.diffusion_model, family_of(model)
+    if family is HUNYUAN:
+        return network.params.context_in_dim
+    return getattr(network, "text_dim" if family is WAN else "caption_channels", None)
 
 
 def head_count(model) -> int:
     """The heads of attention in a ModelPatcher's network."""
     network = model.model.diffusion_model
-    return network.num_heads if family_of(model) is WAN else network.num_attention_heads
+    return network.num_attention_heads if family_of(model) is LTX else network.num_heads

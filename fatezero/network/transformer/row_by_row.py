@@ -10,21 +10,25 @@ from typing import Any
 import torch
 
 from ..option_keys import BLOCK, PADDING
-from .equal_text import without_padding
-from .families import Family, attention_kinds
+from .equal_text import text_tokens, with_padding, without_padding
+from .families import Family, attention_kinds, blocks_of
 
 Options = dict[str, Any]
-# attend(kind, block, row's uuid, query, key, value, attention, mask) -> output; attention(query, key, value, mask)
+# attend(kind, the row's BlockRun, query, key, value, attention, mask) -> output; attention(query, key, value, mask)
 Attend = Callable[..., torch.Tensor]
 
 
 @dataclass
 class BlockRun:
-    """One row's way through one block: which attention comes next."""
+    """One row's way through one block: which attention comes next.
+
+    index: of the block; kinds: of its attention calls; row: the row's uuid; text: how many tokens are the prompt's.
+    """
 
     index: int
     kinds: tuple[str, ...]
     row: object
+    text: int
     calls: int = field(default=0)
 
     def next_kind(self) -> str | None:
@@ -45,10 +49,11 @@ def install(options: Options, network, family: Family, is_source: Callable[[obje
     replaced = {kind: dict(table) for kind, table in options.get("patches_replace", {}).items()}
     options["patches_replace"] = replaced
     blocks = replaced.setdefault("dit", {})
-    for index, block in enumerate(getattr(network, family.blocks)):
-        place = ("double_block", index)
-        blocks[place] = BlockHook(index, attention_kinds(family, block), is_source, blocks.get(place))
-    options["optimized_attention_override"] = AttentionHook(attend, options.get("optimized_attention_override"))
+    for index, (place, block) in enumerate(blocks_of(network, family)):
+        kinds = attention_kinds(family, block)
+        blocks[place] = BlockHook(index, kinds, family.is_joint, is_source, blocks.get(place))
+    previous = options.get("optimized_attention_override")
+    options["optimized_attention_override"] = AttentionHook(attend, family.is_joint, previous)
 
 
 @dataclass(frozen=True)
@@ -57,26 +62,33 @@ class BlockHook:
 
     index: int
     kinds: tuple[str, ...]
+    is_joint: bool
     is_source: Callable[[object], bool]
     previous: Callable | None
 
     def __call__(self, args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-        options, hidden = args["transformer_options"], args["img"]
-        rows, padding = options["uuids"], options.get(PADDING, {})
-        outputs: dict[int, torch.Tensor] = {}
-        for place in sorted(range(len(rows)), key=lambda place: not self.is_source(rows[place])):
-            row = {name: _row(value, place, len(rows), len(hidden)) for name, value in args.items()}
-            row = without_padding(row, padding.get(rows[place], 0))
-            row["img"] = row["img"].clone()  # LTX's blocks add in place
-            row["transformer_options"] = {
-                **options,
-                "uuids": [rows[place]],
-                "cond_or_uncond": [options["cond_or_uncond"][place]],
-                BLOCK: BlockRun(self.index, self.kinds, rows[place]),
-            }
-            run = extra["original_block"] if self.previous is None else self._previous(extra)
-            outputs[place] = run(row)["img"]
-        return {"img": torch.cat([outputs[place] for place in range(len(rows))])}
+        rows = args["transformer_options"]["uuids"]
+        order = sorted(range(len(rows)), key=lambda place: not self.is_source(rows[place]))
+        outputs = {place: self._row(args, extra, place) for place in order}
+        return {name: torch.cat([outputs[place][name] for place in range(len(rows))]) for name in outputs[0]}
+
+    def _row(self, args: dict[str, Any], extra: dict[str, Any], place: int) -> dict[str, torch.Tensor]:
+        """One row through the block."""
+        options = args["transformer_options"]
+        rows = options["uuids"]
+        row = {name: _part(value, place, len(rows), len(args["img"])) for name, value in args.items()}
+        padding = options.get(PADDING, {}).get(rows[place], 0)
+        short = without_padding(row, padding, self.is_joint)
+        for name in ("img", "txt") if self.is_joint and "txt" in short else ("img",):
+            short[name] = short[name].clone()  # LTX-Video's and HunyuanVideo's blocks add in place
+        short["transformer_options"] = {
+            **short["transformer_options"],
+            "uuids": [rows[place]],
+            "cond_or_uncond": [options["cond_or_uncond"][place]],
+            BLOCK: BlockRun(self.index, self.kinds, rows[place], text_tokens(short)),
+        }
+        run = extra["original_block"] if self.previous is None else self._previous(extra)
+        return with_padding(run(short), row, padding)
 
     def _previous(self, extra: dict[str, Any]) -> Callable:
         previous = self.previous
@@ -89,6 +101,7 @@ class AttentionHook:
     """Our replacement of ComfyUI's attention, around another node's, or around nothing."""
 
     attend: Attend
+    is_joint: bool
     previous: Callable | None
 
     def __call__(self, function, query, key, value, heads, mask=None, *args, **named):
@@ -96,11 +109,23 @@ class AttentionHook:
             given = (query, key, value, heads, mask, *args)
             return function(*given, **named) if self.previous is None else self.previous(function, *given, **named)
 
-        block = (named.get("transformer_options") or {}).get(BLOCK)
+        options = named.get("transformer_options") or {}
+        block = options.get(BLOCK)
         kind = None if block is None else block.next_kind()
-        if kind is None:
-            return attention(query, key, value, mask)
-        return self.attend(kind, block.index, block.row, query, key, value, attention, mask)
+        if kind is not None:
+            return self.attend(kind, block, query, key, value, attention, mask)
+        if block is None and self.is_joint and options.get(PADDING):
+            return _of_prompts(attention, query, key, value, options)
+        return attention(query, key, value, mask)
+
+
+def _of_prompts(attention, query, key, value, options: Options) -> torch.Tensor:
+    """Attention of prompts to themselves, [rows, heads, tokens, d], row by row and without what fills them up."""
+    outputs = []
+    for uuid, *row in zip(options["uuids"], *(part.chunk(len(options["uuids"])) for part in (query, key, value))):
+        kept = row[1].shape[2] - options[PADDING].get(uuid, 0)
+        outputs.append(attention(row[0], row[1][:, :, :kept], row[2][:, :, :kept]))
+    return torch.cat(outputs)
 
 
 class RowsTogether:
@@ -122,10 +147,10 @@ class RowsTogether:
         return 0.0
 
 
-def _row(value: Any, place: int, rows: int, batch: int) -> Any:
+def _part(value: Any, place: int, rows: int, batch: int) -> Any:
     """A row's part of what a block is given: tensors with an entry for each of the batch are cut."""
     if isinstance(value, torch.Tensor) and value.ndim and len(value) == batch and rows > 1:
         return value.chunk(rows)[place]
     if isinstance(value, (tuple, list)):
-        return type(value)(_row(item, place, rows, batch) for item in value)
+        return type(value)(_part(item, place, rows, batch) for item in value)
     return value

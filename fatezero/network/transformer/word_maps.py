@@ -6,11 +6,12 @@ import torch
 from ...refusal import Refusal
 from ..attention_layers import CROSS
 from ..word_maps import cross_attention_map
-from .families import patch_size, require_family
+from .families import JOINT, patch_size, require_family
 from .row_by_row import install
 
 FIRST, MIDDLE, LAST, ALL = "first third", "middle third", "last third", "all"
 PARTS = (ALL, FIRST, MIDDLE, LAST)
+MOST_SCORES = 2**26  # that are held at once: 256 MB
 
 
 def blocks_in(part: str, count: int) -> range:
@@ -44,14 +45,25 @@ class WordMapReader:
         self.grid, self.heads, self.blocks, self.tokens = grid, heads, blocks, tokens
         self.read: list[torch.Tensor] = []
 
-    def attend(self, kind, block, row, query, key, value, attention, mask):
+    def attend(self, kind, block, query, key, value, attention, mask):
         """See `row_by_row.Attend`; leaves attention as it is."""
-        if kind == CROSS and block in self.blocks:
+        if block.index in self.blocks and kind == CROSS:
             self.look(query, key, mask)
+        elif block.index in self.blocks and kind == JOINT:
+            places, words = (part.transpose(1, 2).flatten(2) for part in (query[:, :, block.text :], key))
+            self.look(places, words, mask, block.text)
         return attention(query, key, value, mask)
 
-    def look(self, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None) -> None:
-        """Adds the maps of a block: query [1, F·h·w, heads·d], key [1, T, heads·d], mask of the text or None.
+    def look(
+        self, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, tokens: int | None = None
+    ) -> None:
+        """Adds the maps of a block.
+
+        Args:
+            query: Of the clip, [1, F·h·w, heads·d].
+            key: [1, T, heads·d].
+            mask: Of the keys, or None.
+            tokens: How many of the keys are the prompt's, which come first; None for all.
 
         Raises:
             Refusal: Where the queries are not those of the clip's cells.
@@ -62,10 +74,13 @@ class WordMapReader:
                 "'model' looks at more than the clip (reference pictures or guide frames), so that nobody can tell "
                 "which place looks at a word; remove them, or draw a mask."
             )
-        shown = [  # a frame at a time: all of a clip's maps would take gigabytes
-            cross_attention_map(frame, key, self.heads, mask)[..., : self.tokens] for frame in query.chunk(frames, 1)
+        most = max(1, MOST_SCORES // (key.shape[1] * self.heads))  # all of a clip's maps at once would take gigabytes
+        shown = [
+            cross_attention_map(part, key, self.heads, mask)[..., :tokens][..., : self.tokens]
+            for frame in query.chunk(frames, 1)
+            for part in frame.split(most, 1)
         ]
-        self.read.append(torch.cat(shown).transpose(1, 2).unflatten(2, (height, width)))
+        self.read.append(torch.cat(shown, dim=1).unflatten(1, self.grid)[0].permute(0, 3, 1, 2))
 
     def take(self) -> torch.Tensor:
         """The mean over the blocks since the last time, float32 [F, T, h, w] on the CPU."""
