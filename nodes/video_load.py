@@ -310,7 +310,10 @@ def summary(name: str, selection: Selection, clip: Clip, is_led: bool = False) -
     if is_led:
         lines.append(KEY_FRAME_FIRST.format(selection.start))
     if is_much(source, where):
-        lines.append("To keep more: set 'width' or 'height' to 0, choose a smaller 'grid', or set 'fit' to pad.")
+        lines.append(
+            "To keep more: set only one of 'width' and 'height' and try another size, choose a smaller 'grid', or set "
+            "'fit' to pad."
+        )
     if count < selection.count:
         lines.append(f"The clip ends there: {selection.count} frames were asked for.")
     if max(width, height) > MOST_PIXELS["mp4"]:
