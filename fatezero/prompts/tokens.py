@@ -19,7 +19,8 @@ from .chat_template import SPACE, tokens_of_words, user_part
 CHUNK_LENGTH = 77
 CLIP_ENCODERS = ("l", "h", "g")
 T5_ENCODERS = ("umt5xxl", "t5xxl")  # of Wan and of LTX-Video: one chunk of any length, without a begin token
-LLAMA = "llama"  # of HunyuanVideo: the same, cut out of a chat; its CLIP beside it reads the prompt as a whole
+LLAMA = "llama"  # of HunyuanVideo: the same, cut out of a chat; the CLIP beside it reads the prompt as a whole
+HUNYUAN_ENCODERS = {"l", LLAMA}
 
 # Their attention is spread over the whole picture, so they would spoil a mask.
 FUNCTION_WORDS = frozenset(
@@ -173,9 +174,9 @@ def tokenize_prompt(clip: Any, text: str, name: str = "prompt") -> PromptTokens:
             encoder's width, and weights that are no numbers.
     """
     pieces = _pieces(text, name)
-    chats = _tokenized(clip, text).get(LLAMA)
-    if chats is not None:
-        return _in_chat(clip, text, chats, name)
+    encoders = _tokenized(clip, text)
+    if encoders.keys() == HUNYUAN_ENCODERS:
+        return _in_chat(clip, text, encoders[LLAMA], name)
 
     @cache
     def content_of(part: str) -> list[int | None]:
