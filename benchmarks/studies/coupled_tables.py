@@ -1,5 +1,7 @@
 """What the study of coupled edits says in ../RESULTS.md."""
 
+from fatezero_pack.fatezero.refusal import counted
+
 from ..quality.figure_tables import COLUMNS, Figures, as_table, column, difference, paired
 from ..quality.intervals import excludes_zero, in_words, interval
 
@@ -21,7 +23,7 @@ def text_of(kept: dict, base: str, groups: dict[str, list]) -> str:
         kinds = list(dict.fromkeys(map(kind_of, figures)))
         rows = sorted({name for rows in figures.values() for name in rows}, key=order.index)
         count = len(figures) // len(kinds)
-        text += ["", f"**{title}**, {count} clips of each kind", "", means(figures, kinds, rows)]
+        text += ["", f"**{title}**, {counted(count, 'clip')} of each kind", "", means(figures, kinds, rows)]
         text += ["", f"What differs from *{base}* on the same clips, where a 95 % interval excludes zero (bold):", ""]
         text.append(differing(figures, kinds, [row for row in rows if row != base], base))
     return "\n".join(text)
