@@ -184,7 +184,7 @@ def test_rows_have_the_cases_that_they_can_have():
     assert [applies(PUBLISHED_NULL_TEXT, case) for case in (swap, addition, long)] == [True, False, False]
     assert [applies(DDIM_MASKED, case) for case in (swap, style)] == [True, False]
     assert [applies(GIVEN_PLACE, case) for case in (swap, pair, addition, style)] == [True, True, True, False]
-    assert [applies(BY_WORDS, case) for case in (swap, pair, addition)] == [False, True, False]
+    assert [applies(BY_WORDS, case) for case in (swap, pair, addition)] == [True, True, False]
     assert GIVEN_PLACE.settings(addition).fresh_noise == 1 and GIVEN_PLACE.settings(pair).fresh_noise == 0
     assert [method for method in main_table() if applies(method, word)] == [OURS, REWEIGHTED, MEANT]
     assert word.emphasis == "sketch:3" and swap.emphasis == ""

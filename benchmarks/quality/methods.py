@@ -27,7 +27,7 @@ ON_BOTH, ON_SOURCE = "both branches", "the source's branch"  # whose uncondition
 TRUTH, UNCHANGED = "truth", "unchanged"  # no edit, but what the VAE makes of the true clip and of the source
 APART = ()  # key frames of a model that is not inflated: each frame looks at itself
 AS_IN_PAPER = " (as in the paper)"
-WITH_NEIGHBOURS = ("pair of one colour", "pair of one shape", "crossing")  # kinds with another thing beside
+REPLACED = ("shape", "colour and shape", "pair of one colour", "pair of one shape", "crossing")  # kinds of edits
 # The presets' own mask, for latents alone.
 MASK_ALONE = {"mask_from": WORDS, "threshold": AUTOMATIC, "mask_self_attention": False, "latent_window": Window(0, 1)}
 
@@ -137,7 +137,7 @@ def main_table() -> list[Method]:
 def applies(method: Method, case: Case) -> bool:
     """Whether a row has a case: null text as published takes ten times as long as ours, and is shown where words are
     swapped in short clips; a latent mask needs a preset with one; a place is given where a thing is added or
-    replaced; words may mark it where another thing stands beside."""
+    replaced; words may mark it where one is replaced."""
     if case.word or method in (REWEIGHTED, MEANT):
         return bool(case.word) and method in (OURS, REWEIGHTED, MEANT)
     if method.published_null_text:
@@ -146,8 +146,8 @@ def applies(method: Method, case: Case) -> bool:
     if method.masked:
         return PRESETS[case.preset].mask_from == WORDS
     if method == BY_WORDS:
-        return case.kind in WITH_NEIGHBOURS
-    return not method.given_place or case.kind in ("addition", "shape", "colour and shape", *WITH_NEIGHBOURS)
+        return case.kind in REPLACED
+    return not method.given_place or case.kind in ("addition", *REPLACED)
 
 
 def untied(key_frames: tuple[str, ...], name: str) -> Method:

@@ -56,7 +56,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", default=str(LARGE_WEIGHTS))
     parser.add_argument("--height", type=int, default=256, help="of the clips, in pixels")
-    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--width", type=int, default=448)
     parser.add_argument("--out", type=Path, default=PICTURE)
     options = parser.parse_args()
     editor, blocks = Editor(options.weights), []

@@ -66,6 +66,7 @@ PRESETS = {
         new_words_until=0.5,
         mask_phrases=True,
         whole_cells=True,
+        soft_edge=True,
     ),
     "enhance": BlendSettings(self_window=Window(0, 0.9), cross_window=Window(0, 0.8)),
     "attribute (as in the paper)": BlendSettings(
