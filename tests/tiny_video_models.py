@@ -1,5 +1,6 @@
 """Wan and LTX-Video in small, with random weights, and prompts as T5 reads them."""
 
+import inspect
 from pathlib import Path
 
 import comfy.model_patcher
@@ -174,7 +175,7 @@ class HunyuanTokenizer(comfy.text_encoders.hunyuan_video.HunyuanVideoTokenizer):
 
     def __init__(self, embedding_directory=None, tokenizer_data=None):
         super().__init__(embedding_directory, tokenizer_data or {})
-        folder = Path(comfy.text_encoders.hunyuan_video.__file__).parent / "llama_tokenizer"
+        folder = Path(inspect.getfile(HunyuanVideoClipModel)).parent / "llama_tokenizer"
         self.llama.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
 
 
