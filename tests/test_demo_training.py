@@ -1,5 +1,7 @@
 """The training of the demo model: what it draws, and how the larger model starts from the smaller one."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +75,26 @@ def test_pictures_of_two_things_are_plain_and_apart():
         first, second = scene.things
         assert looked_at == scene.things and scene.style == ""
         assert np.hypot(first.x - second.x, first.y - second.y) > 1.15 * (first.r + second.r)
+
+
+def test_processes_draw_what_one_draws():
+    work = partial(data.draw_portion, data.draw_two, 64)
+    alone, together = (list(data.in_processes(work, 5, 2, processes, seed=3)) for processes in (1, 2))
+    assert [len(captions) for *_, captions in alone] == [2, 2, 1]
+    for (pictures, masks, captions), others in zip(alone, together):
+        assert pictures.shape[1:] == (64, 64, 3) and masks.shape[1:] == (8, 8) and masks.max() == 255
+        assert np.array_equal(pictures, others[0]) and np.array_equal(masks, others[1]) and captions == others[2]
+    assert len({caption for *_, captions in alone for caption in captions}) == 5
+
+
+def test_what_is_drawn_beside_a_training_is_taken_up(tmp_path):
+    data.write({"latents": torch.zeros(2, 4)}, tmp_path, "two", 1)
+    first = data.load_data(tmp_path, "two")
+    assert data.load_data(tmp_path, "two", first) is first
+    data.write({"latents": torch.ones(3, 4)}, tmp_path, "two", 2)
+    assert len(data.load_data(tmp_path, "two", first)["latents"]) == 5
+    with pytest.raises(FileNotFoundError, match="stage 'families'"):
+        data.load_data(tmp_path, "families")
 
 
 @pytest.mark.parametrize("tokens", [(64, 64), (1024, 77), (1024, 1024)])
