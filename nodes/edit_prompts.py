@@ -40,7 +40,9 @@ class EditPrompts(io.ComfyNode):
             is_output_node=True,  # so that the table can be looked at without running the edit
             inputs=[
                 io.Clip.Input(
-                    "clip", tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL checkpoint, or of Wan or LTX-Video."
+                    "clip",
+                    tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL checkpoint, or of Wan, LTX-Video or "
+                    "HunyuanVideo.",
                 ),
                 io.String.Input(
                     "source_prompt",

@@ -63,7 +63,8 @@ class Invert(io.ComfyNode):
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="SD 1.x, SD 2.x or SDXL, usually inflated, Wan or LTX-Video, with the LoRAs of the edit.",
+                    tooltip="SD 1.x, SD 2.x or SDXL, usually inflated, Wan, LTX-Video or HunyuanVideo, with the LoRAs "
+                    "of the edit.",
                 ),
                 io.Conditioning.Input(
                     "source", tooltip="The source conditioning, from Edit Prompts; a ControlNet may be applied to it."

@@ -55,10 +55,8 @@ def attention(query, key, value):
 @pytest.mark.parametrize("target", ["a red porsche on a curvy road", "a silver jeep on a snowy curvy road"])
 def test_fused_cross_attention(target):
     edit = prompt_edit("a silver jeep on a curvy road", target)
-    on_cpu = cross_weights(edit, Window(0, 1), 0, 4)
+    weights = cross_weights(edit, Window(0, 1), 0, 4, GPU)  # that is once a step
     with counted_waits() as waits:
-        weights = on_cpu.to(GPU)
-        waits.clear()  # that is once a step
         query, key, value = (on_gpu(2, count, 32) for count in (64, edit.target.length, edit.target.length))
         fused = fuse_cross(attention, (query, key, value), (query, on_gpu(2, edit.source.length, 32)), *weights)
         see_alone(attention, (query, key, value), fused, (2, 3, 5), on_gpu(2, 64))

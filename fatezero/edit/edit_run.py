@@ -223,7 +223,7 @@ class EditRun:
         """Works out, once per step, which windows are open and what the words weigh, and readies the source."""
         settings, steps = self.settings, self.source.steps
         index = self.source.step_at(sigma)
-        cross = cross_weights(self.edit, settings.cross_window, index, steps)
+        cross = cross_weights(self.edit, settings.cross_window, index, steps, x.device)
         separate_uuids(self.guider.conds)
         self.branch.begin_step(self.guider, x, sigma)
         self.target_words.of_step = None
@@ -233,7 +233,7 @@ class EditRun:
             index,
             sigma,
             fused_kinds(self.edit, settings, index, steps),
-            None if cross is None else cross.to(x.device),
+            cross,
             frozenset(cond["uuid"] for cond in self.guider.conds["positive"]),
             self.branch.word_maps,
             Window(0, settings.new_words_until).contains(index, steps),

@@ -28,12 +28,10 @@ class CrossWeights(NamedTuple):
     from_source: torch.Tensor
     own: torch.Tensor | None
 
-    def to(self, device: torch.device) -> "CrossWeights":
-        """The same on another device: moved once a step, since each move of a layer's own makes a GPU wait."""
-        return CrossWeights(self.from_source.to(device), None if self.own is None else self.own.to(device))
 
-
-def cross_weights(edit: "PromptEdit", window: Window, step: int, steps: int) -> CrossWeights | None:
+def cross_weights(
+    edit: "PromptEdit", window: Window, step: int, steps: int, device: torch.device | str = "cpu"
+) -> CrossWeights | None:
     """What a denoising step takes from the source's and from the edit's own cross-attention, folded into the values.
 
     c_fused = alpha e (beta c_source P + (1 - beta) c_edit) + (1 - alpha) c_edit for each target token: FateZero Eq. 5
@@ -45,9 +43,10 @@ def cross_weights(edit: "PromptEdit", window: Window, step: int, steps: int) -> 
         window: The cross-attention window of tokens without one of their own.
         step: 0 is the noisiest.
         steps: How many there are.
+        device: Where the weights are needed; a layer that moved them would make a GPU wait.
 
     Returns:
-        The weights, on the CPU; None when the edit keeps all of its own.
+        The weights; None when the edit keeps all of its own.
     """
     target_length = edit.mapper.shape[1]
     active = torch.full((target_length,), float(window.contains(step, steps + 1)))
@@ -58,7 +57,7 @@ def cross_weights(edit: "PromptEdit", window: Window, step: int, steps: int) -> 
     weight = active * edit.attention_emphasis
     from_source = edit.mapper * (weight * edit.from_source)
     own = weight * (1 - edit.from_source) + (1 - active)
-    return CrossWeights(from_source, own if own.any() else None)
+    return CrossWeights(from_source.to(device), own.to(device) if own.any() else None)
 
 
 def fuse_cross(

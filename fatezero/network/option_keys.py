@@ -38,7 +38,7 @@ JOINED = OURS + "joined"
 BLOCK = OURS + "block"
 
 # In transformer_options of a call of a video transformer: how many tokens only fill up a row's prompt, by its uuid.
-# Written by CoupledGuider; read by `row_by_row`.
+# Written by `SourceRow`; read by `row_by_row`.
 PADDING = OURS + "padding"
 
 # In what a hook is told of a layer of a motion module: that layer's own attention, a function of query, key and value.

@@ -3,32 +3,15 @@
 The clip is evaluated first, in a call of its own. Of a call's attentions the first two are the prompt's refiner's.
 """
 
-import comfy.samplers
-import torch
+from .stored_transformer_maps import StoredMaps
 
 REFINER = 2  # attentions of a prompt to itself, before the blocks
 
 
-class StoredJointMaps(comfy.samplers.Sampler):
+class StoredJointMaps(StoredMaps):
     def __init__(self, edit, fuse_words, fuse_picture, seed):
-        self.edit, self.fuse_words, self.fuse_picture, self.seed = edit, fuse_words, fuse_picture, seed
-        self.maps, self.calls, self.storing = {}, 0, True
-
-    def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, *rest, **named):
-        clip, edited, generator = latent_image, latent_image.clone(), torch.Generator().manual_seed(self.seed)
-        extra_args["model_options"]["transformer_options"]["optimized_attention_override"] = self.attention
-        for sigma, following in zip(sigmas[:-1], sigmas[1:]):
-            noised = (1 - sigma) * clip + sigma * torch.randn(clip.shape, generator=generator)
-            velocities = []
-            for self.storing, name, x in ((True, "negative", noised), (False, "positive", edited + noised - clip)):
-                self.calls = 0
-                time = x.new_full((1,), float(sigma))
-                (denoised,) = comfy.samplers.calc_cond_batch(
-                    model_wrap.inner_model, [model_wrap.conds[name]], x, time, extra_args["model_options"]
-                )
-                velocities.append((x - denoised) / sigma)
-            edited = edited + (following - sigma) * (velocities[1] - velocities[0])
-        return edited
+        super().__init__(edit, fuse_words, fuse_picture, seed)
+        self.fuse_words, self.fuse_picture = fuse_words, fuse_picture
 
     def attention(self, function, query, key, value, heads, mask=None, *args, **named):
         call = self.calls

@@ -76,8 +76,8 @@ class CoupledGuider(comfy.samplers.CFGGuider):
         """Says which step comes, 0 is the noisiest, and what the source's row is fed, [1, c, F, h, w]."""
         self.row.begin_step(source_latent, self.conds[SOURCE], self.conds["positive"])
         self.row.fusion.fuse_self = self.settings.self_window.contains(step, self.steps)
-        cross = cross_weights(self.edit, self.settings.cross_window, step, self.steps)
-        self.row.fusion.cross = None if cross is None else cross.to(source_latent.device)
+        device, window = source_latent.device, self.settings.cross_window
+        self.row.fusion.cross = cross_weights(self.edit, window, step, self.steps, device)
 
 
 @dataclass

@@ -128,8 +128,7 @@ class VideoBlendRun:
         source, settings, fusion = self.source, self.settings, self.row.fusion
         self.row.begin_step(fed, self.guider.conds[SOURCE], self.guider.conds["positive"])
         fusion.fuse_self = settings.self_window.contains(step, source.steps)
-        cross = cross_weights(self.edit, settings.cross_window, step, source.steps)
-        fusion.cross = None if cross is None else cross.to(fed.device)
+        fusion.cross = cross_weights(self.edit, settings.cross_window, step, source.steps, fed.device)
         fusion.own = None
         if fusion.fuse_self and settings.mask_self_attention:
             _, *size = token_grid(self.guider.model_patcher, fed.shape)
