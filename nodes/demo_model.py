@@ -32,7 +32,7 @@ class LoadDemoModel(io.ComfyNode):
                     default="small",
                     optional=True,
                     tooltip="'small' draws at 128 x 128 pixels and is quick; 'large' at 256 x 256, with sharp edges, "
-                    "and takes some five times as long.",
+                    "and takes some ten times as long.",
                 )
             ],
             outputs=[
