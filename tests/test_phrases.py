@@ -33,6 +33,10 @@ def test_the_words_around_a_word(prompt, word, phrase):
         ("a purple star and a red heart on yellow sand", ["purple star", "red heart"]),
         ("a purple star and a blue circle on yellow sand", []),
         ("a purple star and a blue circle on green grass", []),
+        ("a purple star, masterpiece, best quality, 8k", []),
+        ("a purple star, highly detailed, a red heart", ["purple star", "red heart"]),
+        ("a red heart and a red heart", []),
+        ("a red heart and a red heart and a purple star", ["red heart", "purple star"]),
     ],
 )
 def test_new_things_that_stand_side_by_side(target, things):

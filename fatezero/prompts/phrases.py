@@ -3,6 +3,7 @@
 from itertools import groupby
 
 from .tokens import PromptTokens, Word
+from .wording import is_quality_tag
 
 _LINKS = {"and", "or"}  # beside commas
 
@@ -43,11 +44,11 @@ def neighbour_tokens(prompt: PromptTokens, tokens: tuple[int, ...]) -> tuple[int
 
 
 def side_by_side(prompt: PromptTokens, tokens: tuple[int, ...]) -> list[str]:
-    """The phrases that hold some of a prompt's tokens and stand beside another one that does, as text."""
+    """The phrases that hold some of a prompt's tokens and stand beside another one that does, each text once."""
     for chain in _chains(_phrases(prompt), prompt.words):
-        things = [phrase for phrase in chain if _share(phrase, tokens)]
+        things = list(dict.fromkeys(_text(phrase) for phrase in chain if _share(phrase, tokens)))
         if len(things) > 1:
-            return [" ".join(word.text for word in thing) for thing in things]
+            return things
     return []
 
 
@@ -56,8 +57,10 @@ def _phrases(prompt: PromptTokens) -> list[tuple[Word, ...]]:
 
 
 def _chains(phrases, words) -> list[list[tuple[Word, ...]]]:
-    """Phrases in reading order, those together between which there is an "and" or a comma."""
+    """Phrases in reading order, those together between which there is an "and" or a comma; no quality tags, which are
+    no things."""
     chains: list[list[tuple[Word, ...]]] = []
+    phrases = [phrase for phrase in phrases if not is_quality_tag(_text(phrase))]
     for before, phrase in zip([None, *phrases], phrases):
         between = words[words.index(before[-1]) + 1 : words.index(phrase[0])] if before else ()
         if any(word.key in _LINKS or word.text == "," for word in between):
@@ -65,6 +68,10 @@ def _chains(phrases, words) -> list[list[tuple[Word, ...]]]:
         else:
             chains.append([phrase])
     return chains
+
+
+def _text(phrase: tuple[Word, ...]) -> str:
+    return " ".join(word.text for word in phrase)
 
 
 def _share(phrase: tuple[Word, ...], tokens: tuple[int, ...]) -> bool:

@@ -67,6 +67,15 @@ def wording_notes(source: str, target: str) -> list[str]:
     ]
 
 
+def is_quality_tag(text: str) -> bool:
+    """Whether a text is one of the tags that praise a picture and show nothing in it.
+
+    >>> [is_quality_tag(text) for text in ("Best quality", "8k", "a masterpiece of clay")]
+    [True, True, False]
+    """
+    return _TAGS.fullmatch(text) is not None
+
+
 def _instructions(source: str, target: str) -> Iterator[str]:
     for name, text in (("source prompt", source), ("target prompt", target)):
         if _INSTRUCTION.match(text):
