@@ -53,7 +53,7 @@ class AttentionBlend(io.ComfyNode):
             require_unet(model)
             refuse_merging(model)
         settings = read_settings(source, edit, preset, **options)
-        voice = Voice(NODE, partial(show_text, cls), notes_on(settings, preset, edit))
+        voice = Voice(NODE, partial(show_text, cls), notes_on(settings, preset, edit, source))
         if is_video:
             check_video_edit(model, source, edit, settings)
             settings = on_latent_frames(settings, source)

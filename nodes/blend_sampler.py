@@ -78,18 +78,17 @@ class AttentionBlendSampler(io.ComfyNode):
         cls, model, source, edit, positive, negative, cfg, preset=None, cfg_until=1.0, **options
     ) -> io.NodeOutput:
         if cls.hidden is not None:
-            refuse_mixed_sizes(cls.hidden.prompt)
-        if family_of(model) is not None:
-            settings = read_settings(source, edit, preset, **options)
+            refuse_mixed_sizes(cls.hidden.prompt, cls.hidden.unique_id)
+        is_video = family_of(model) is not None
+        if not is_video:
+            _check_unet(model, source, positive, negative)
+        settings = read_settings(source, edit, preset, **options)
+        notes = [*notes_on(settings, preset, edit, source), *idle_guidance(cfg, cfg_until)]
+        if is_video:
             check_video_edit(model, source, edit, settings)
             check_video_prompts(model, source, edit, positive, negative)
             settings = on_latent_frames(settings, source)
-        else:
-            _check_unet(model, source, positive, negative)
-            settings = read_settings(source, edit, preset, **options)
-        voice = Voice(
-            NODE, partial(show_text, cls), [*notes_on(settings, preset, edit), *idle_guidance(cfg, cfg_until)]
-        )
+        voice = Voice(NODE, partial(show_text, cls), notes)
         samples = sample_edit(
             model,
             source,

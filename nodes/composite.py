@@ -2,7 +2,7 @@
 
 from ..fatezero.compat import io, schema
 from ..fatezero.masks.composite import composite
-from ..fatezero.masks.mask_pictures import checked_mask, feather_mask, grow_mask
+from ..fatezero.masks.mask_pictures import checked_mask, feather_mask, grow_mask, stretch_notes
 from ..fatezero.video.frames import check_same_size
 from .shared.checked import checked
 
@@ -48,6 +48,8 @@ class CompositeOutsideMask(io.ComfyNode):
     @checked
     def execute(cls, original, edited, mask, grow=4, feather=4) -> io.NodeOutput:
         check_same_size(original, "original", edited, "edited", is_edited=True)
+        stretched = stretch_notes(mask, (original.shape[2], original.shape[1]))
         mask = checked_mask(mask, original, "original")
         mask = feather_mask(grow_mask(mask, grow), feather)
-        return io.NodeOutput(composite(original[..., :3], edited[..., :3], mask), mask)
+        images = composite(original[..., :3], edited[..., :3], mask)
+        return io.NodeOutput(images, mask, ui={"text": stretched})

@@ -7,7 +7,7 @@ import torch
 
 from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.idle_settings import idle_coupled_settings, idle_models
-from ..fatezero.edit.settings import INPUT_MASK
+from ..fatezero.edit.settings import INPUT_MASK, WORDS
 from ..fatezero.edit.transformer.coupled_check import (
     check_embeddings,
     check_levels,
@@ -26,6 +26,7 @@ from ..fatezero.edit.transformer.coupled_sampling import (
 )
 from ..fatezero.edit.transformer.video_check import guidance_note
 from ..fatezero.masks.clip_look import SIGMA
+from ..fatezero.masks.mask_pictures import stretch_notes
 from ..fatezero.network.trained_size import size_note
 from ..fatezero.network.transformer.check import check_options, check_video_latent, refuse_lazycache
 from ..fatezero.network.transformer.families import Family, require_family
@@ -196,6 +197,8 @@ class CoupledEditSampler(io.ComfyNode):
         settings, count = CoupledSettings(**options, mask=cells, threshold=threshold), len(sigmas) - 1
         ranges = steps_of_models(sigmas, settings.skip, None if low_noise_model is None else boundary)
         idle = [*idle_coupled_settings(settings, where, mask), *idle_models(ranges, boundary)]
+        if mask is not None and mask_from != WORDS:
+            idle += stretch_notes(mask, _size(model, samples))
         voice = Voice(NODE, partial(show_text, cls), idle)
         told = [price(model, samples.shape, settings, count, cfg), mask_line(where, edit, cells)]
         told += [pair_note(model, low_noise_model), size_note(model, *_size(model, samples)), guidance_note(cfg)]

@@ -1,7 +1,7 @@
 """Edit Report: what an edit did in numbers and curves, and when it did little, why and what to turn."""
 
 from ..fatezero.compat import io, schema
-from ..fatezero.masks.mask_pictures import checked_mask
+from ..fatezero.masks.mask_pictures import checked_mask, stretch_notes
 from ..fatezero.report.diagnosis import all_is_well, explain
 from ..fatezero.report.edit_report import measure, panels
 from ..fatezero.report.measure_table import numbers, table
@@ -88,12 +88,13 @@ class EditReport(io.ComfyNode):
         cls, before, after, mask=None, edit=None, source=None, made_by=None, clip=None, clip_vision=None
     ) -> io.NodeOutput:
         check_same_size(before, "before", after, "after", is_edited=True)
+        stretched = [] if mask is None else stretch_notes(mask, (before.shape[2], before.shape[1]))
         mask = None if mask is None else checked_mask(mask, before, "before")
         settings, cfg, run = read_mark(made_by)
         measured = measure(before[..., :3], after[..., :3].to(before.device), mask, edit, clip, clip_vision)
         notes = [f"! {sentence}" for sentence in explain(measured, edit, source, settings, cfg)]
         notes = notes or [all_is_well(measured)]
-        report = "\n".join([*notes, "", table(measured), *[f"\nhow the edit ran: {run}"] * bool(run)])
+        report = "\n".join([*stretched, *notes, "", table(measured), *[f"\nhow the edit ran: {run}"] * bool(run)])
         words = picture_words(cls.hidden)
         plot = draw_panels([panel.in_words(words) for panel in panels(measured)])
         shown = {**show_pictures(cls, plot, report), NUMBERS: [numbers(measured)]}

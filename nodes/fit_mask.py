@@ -3,7 +3,7 @@
 import torch
 
 from ..fatezero.compat import io, schema
-from ..fatezero.masks.fit import fit_boxes, fit_mask
+from ..fatezero.masks.fit import fit_boxes, fit_mask, stretch_notes
 from ..fatezero.refusal import Refusal
 from .shared.checked import checked
 from .shared.wire_types import ClipFitType
@@ -53,7 +53,9 @@ class FitMask(io.ComfyNode):
     def execute(cls, mask=None, fit=None, boxes=None, boxes_lie_on=FOOTAGE) -> io.NodeOutput:
         if mask is None and boxes is None:
             raise Refusal("'mask' and 'boxes' are both missing; connect one of them.")
+        stretched = [] if mask is None else stretch_notes(mask, fit)
         masks = [] if mask is None else [fit_mask(mask[None] if mask.ndim == 2 else mask, fit)]
         if boxes is not None:
             masks.append(fit_boxes(boxes, boxes_lie_on == FOOTAGE, fit))
-        return io.NodeOutput(masks[0] if len(masks) == 1 else torch.maximum(*masks))
+        fitted = masks[0] if len(masks) == 1 else torch.maximum(*masks)
+        return io.NodeOutput(fitted, ui={"text": stretched})

@@ -156,7 +156,7 @@ class Invert(io.ComfyNode):
     ) -> io.NodeOutput:
         samples, source = latent["samples"], without_whole_range(source)
         if cls.hidden is not None:
-            refuse_mixed_sizes(cls.hidden.prompt)
+            refuse_mixed_sizes(cls.hidden.prompt, cls.hidden.unique_id)
         check_inversion(model, source, samples)
         check_no_mask(latent)
         model = without_guidance(model)

@@ -17,7 +17,7 @@ from ..fatezero.video.write_limits import MOST_PIXELS
 from .shared.checked import checked
 from .shared.clip_file import UPLOAD_BUTTON, clip_names, find_clip
 from .shared.clip_preview import show_clip
-from .shared.foresight import what_saving_changes
+from .shared.foresight import what_encoding_drops, what_saving_changes
 from .shared.wire_types import ClipFitType
 
 NODE = "Video Load"
@@ -213,7 +213,8 @@ class VideoLoad(io.ComfyNode):
         mask = opaque if clip.alpha is None else clip.alpha
         text = summary(name, selection, clip, key_frame_first)
         if cls.hidden is not None:
-            text = "\n".join([text, *what_saving_changes(cls.hidden.prompt, cls.hidden.unique_id, clip)])
+            here = cls.hidden.prompt, cls.hidden.unique_id
+            text = "\n".join([text, *what_encoding_drops(*here, len(clip.images)), *what_saving_changes(*here, clip)])
         shown = show_clip(clip.images, text, clip.fps, clip.audio)
         return io.NodeOutput(clip.images, clip.fps, clip.audio, mask, clip.fit, ui=shown)
 

@@ -330,6 +330,11 @@ CASES = {
         "use",
     ),
     "another clip's edit": (lambda run: blend(run, OTHER), "'edit' starts from \"a dog in the snow\"", "use"),
+    "edit by another text encoder": (
+        lambda run: blend(run, replace(EDIT, source=replace(EDIT.source, ids=(7, *EDIT.source.ids[1:])))),
+        "'edit' was made with another text encoder than the inverted prompt",
+        "use the Edit Prompts node whose source conditioning DDIM Invert has",
+    ),
     "edit of another length": (
         lambda run: blend(replace(run, tokens=None), prompt_edit("a " + "very " * 80 + "red car", "a car")),
         "154",

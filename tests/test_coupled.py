@@ -1,6 +1,7 @@
 """Coupled Edit Sampler on small Wan and LTX-Video models with random weights."""
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import comfy.samplers
@@ -382,6 +383,9 @@ def test_prompts_that_are_not_the_edit_s_are_refused(model, latent, t5_tokens):
         execute(model, latent, t5_tokens, positive=source)
     with pytest.raises(Refusal, match=f"'source conditioning' says \"{TARGET}\" where 'edit' says \"{SOURCE}\""):
         execute(model, latent, t5_tokens, source=target)
+    others = replace(t5_tokens(TARGET), ids=(7, *t5_tokens(TARGET).ids[1:]))
+    with pytest.raises(Refusal, match="'positive' was made with another text encoder than 'edit'; connect that"):
+        execute(model, latent, t5_tokens, positive=[[target[0][0], {TOKENS: others}]])
     with pytest.raises(Refusal, match="'positive' holds 2 conditionings"):
         execute(model, latent, t5_tokens, positive=[*target, *target])
     narrow = [[target[0][0][..., :8], {}]]

@@ -69,6 +69,13 @@ def test_parts_of_both_demo_models_are_refused(known, part):
             refuse_mixed_sizes(graph(**{part: "large"}))
 
 
+def test_the_node_that_asks_is_not_named_twice(known):
+    with pytest.raises(Refusal, match="^parts of the small and of the large demo model are connected; connect model"):
+        refuse_mixed_sizes(graph(negative="large"), "edit")
+    with pytest.raises(Refusal, match="^VAE Decode takes parts"):
+        refuse_mixed_sizes(graph(decode="large"), "edit")
+
+
 def test_each_for_itself_both_may_run(known):
     both = {f"{name} {size}": entry for size in ("small", "large") for name, entry in graph(*[size] * 5).items()}
     for name, entry in both.items():

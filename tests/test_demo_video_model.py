@@ -12,7 +12,10 @@ from fatezero_pack.demo import pixel_judge as judge
 from fatezero_pack.demo import video_model, world
 from fatezero_pack.demo.model import load_demo_model
 from fatezero_pack.demo.stacked_frames import stack_frames, unstack_frames
+from fatezero_pack.fatezero.edit.transformer.coupled_check import check_embeddings
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
+from fatezero_pack.fatezero.refusal import Refusal
+from fatezero_pack.fatezero.source.inversion_check import check_inversion
 from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
 from fatezero_pack.nodes.demo_video_model import LoadDemoVideoModel
 from fatezero_pack.nodes.edit_prompts import EditPrompts
@@ -131,3 +134,21 @@ def test_a_ground_word_changes_the_ground_and_the_thing_stays(loaded, edited):
         assert judge.judge_ground(old) == "snow" and judge.judge_ground(new) == "sand"
         assert judge.judge_color(new, "sand") == "blue"
         assert judge.judge_shape(judge.color_mask(new, "blue", "sand"))[0] == "square"
+
+
+@pytest.mark.parametrize("name", ["source", "positive", "negative"])
+def test_a_prompt_of_a_clip_is_refused_though_it_is_as_wide(loaded, name):
+    """T5 pools nothing; ComfyUI's T5 is what encodes here."""
+    model, clip, vae = loaded
+    _, clip_of_sd, _ = load_demo_model()
+    own, clips = encode(clip, "a red circle on white snow"), encode(clip_of_sd, "a red circle on white snow")
+    assert own[0][0].shape[-1] == clips[0][0].shape[-1] and own[0][1]["pooled_output"] is None
+    prompts = {"source": own, "positive": own, "negative": own}
+    check_embeddings(model, *prompts.values())
+    check_embeddings(model, own, own, [[clips[0][0], {"pooled_output": torch.zeros(1, 64)}]])  # zeroed out
+    called = {"source": "source conditioning"}.get(name, name)
+    with pytest.raises(Refusal, match=f"'{called}' comes from a CLIP, but 'model' reads T5; use the model's own text"):
+        check_embeddings(model, *(prompts | {name: clips}).values())
+    latent = vae.encode(clip_of(SQUARE, 5))
+    with pytest.raises(Refusal, match="'source conditioning' comes from a CLIP, but 'model' reads T5"):
+        check_inversion(model, clips, latent)

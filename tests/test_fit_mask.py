@@ -10,6 +10,7 @@ from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.prompts.word_fields import find_words
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.nodes.composite import CompositeOutsideMask
+from fatezero_pack.nodes.edit_report import EditReport
 from fatezero_pack.nodes.fit_mask import FitMask
 from fatezero_pack.nodes.video_load import VideoLoad
 
@@ -122,3 +123,21 @@ def test_several_words_may_be_joined_by_and():
         find_words(tokens, "circle and snow")
     joined = prompt_edit("a cat and a dog", "a cat and a fox").source
     assert len(find_words(joined, "cat and")) == 2  # where the prompt has the word, it is meant
+
+
+def test_a_mask_of_another_aspect_is_told(folders):
+    """Not one that is even, nor one of another size in the same aspect."""
+    (folders / "input" / "shot").mkdir()
+    masks = footage(folders / "input" / "shot")
+    images, *_, how = VideoLoad.execute(file="", path="shot", **{**LOAD, "width": 64, "height": 64}, fit="crop").args
+    square, small = torch.nn.functional.interpolate(masks[:1, None], (90, 90))[0], masks[:1, ::2, ::2]
+    for mask, told in ((square, True), (small, False), (masks[0], False), (torch.ones(90, 90), False)):
+        assert bool(FitMask.execute(mask, how).ui["text"]) == told
+    (note,) = FitMask.execute(square, how).ui["text"]
+    assert note.startswith("! 'mask' is 90x90 but the footage 160x90, so it is stretched; draw it on a frame of the")
+    for mask, told in ((masks[:1], True), (square, False), (images[:1, ..., 0], False), (torch.zeros(64, 32), False)):
+        assert bool(CompositeOutsideMask.execute(images, images, mask).ui["text"]) == told
+    (note,) = CompositeOutsideMask.execute(images, images, masks[:1]).ui["text"]
+    assert note.startswith("! 'mask' is 160x90 but the clip 64x64, so it is stretched; draw it on a frame of the clip")
+    report, _ = EditReport.execute(images, images, masks[:1]).args
+    assert report.startswith(note) and "stretched" not in EditReport.execute(images, images, square).args[0]

@@ -62,7 +62,7 @@ def test_words_that_are_in_no_prompt(kind, takes):
 
 def test_the_names_are_those_that_nodes_have(server):
     information = server.object_info()
-    for kind, name in {**foresight._BLENDS, **foresight._WORDS, **foresight.SAVE}.items():
+    for kind, name in {**foresight._BLENDS, **foresight._WORDS, **foresight.SAVE, **foresight.WITH_LATENT}.items():
         assert information[kind]["display_name"] == name
     outputs = information["FateZeroEditPrompts"]["output"]
     loaded = information["FateZeroVideoLoad"]
@@ -111,6 +111,66 @@ def test_what_saving_changes_is_said_when_the_clip_is_loaded(inputs, told):
 def test_sizes_that_a_format_cannot_hold_are_said_when_the_clip_is_loaded(format, most):
     told = " ".join(saving(side=9000, format=format, audio=None, compare_with=["1", 0]))
     assert told.startswith(f"Video Save, further on: {format} holds at most {most} pixels a side") if most else not told
+
+
+def encoding(frames, kind="FateZeroCoupledSampler", loader="UNETLoader", file="wan2.1_t2v.safetensors", **changed):
+    prompt = {
+        "1": {"class_type": "FateZeroVideoLoad", "inputs": {}},
+        "2": {"class_type": loader, "inputs": {"unet_name": file}},
+        "3": {"class_type": "LoraLoaderModelOnly", "inputs": {"model": ["2", 0], "lora_name": "a.safetensors"}},
+        "4": {"class_type": "VAEEncode", "inputs": {"pixels": ["1", 0], "vae": ["9", 0]}},
+        "5": {"class_type": kind, "inputs": {"model": ["3", 0], "latent": ["4", 0]}},
+        "6": {"class_type": "PreviewImage", "inputs": {"images": ["5", 0]}},
+        **changed,
+    }
+    return foresight.what_encoding_drops(prompt, "1", frames)
+
+
+CUT = "further on: of 8 frames the model's VAE keeps 5 (1 + a multiple of 4); set 'count' to 5, or to 9."
+
+
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        (dict(frames=8), [f"Coupled Edit Sampler, {CUT}"]),
+        (dict(frames=9), []),
+        (dict(frames=1), []),
+        (dict(frames=8, kind="FateZeroInvert"), [f"DDIM Invert + Store Attention, {CUT}"]),
+        (
+            dict(frames=8, kind="FateZeroInvert", loader="FateZeroLoadDemoVideoModel", file=""),
+            [f"DDIM Invert + Store Attention, {CUT}"],
+        ),
+        (dict(frames=8, kind="FateZeroInvert", loader="CheckpointLoaderSimple", file="taiwan-v1-5.safetensors"), []),
+        (dict(frames=8, loader="Unknown", file=""), [f"Coupled Edit Sampler, {CUT}"]),
+        (
+            dict(frames=13, file="ltx-video-2b-v0.9.5.safetensors"),
+            [
+                f"Coupled Edit Sampler, {CUT}".replace("5 (1", "9 (1")
+                .replace("8 frames", "13 frames")
+                .replace(" 4)", " 8)")
+                .replace("to 5, or to 9", "to 9, or to 17")
+            ],
+        ),
+        ({"frames": 8, "4": {"class_type": "VAEEncode", "inputs": {"pixels": ["7", 0]}}}, []),  # another clip
+        ({"frames": 8, "6": {"class_type": "FateZeroEditPrompts", "inputs": {}}}, []),  # which nobody asks for
+    ],
+)
+def test_frames_that_a_video_model_leaves_out_are_said_when_the_clip_is_loaded(given, told):
+    assert encoding(**given) == told
+
+
+@pytest.mark.parametrize("name", ["edit_with_video_transformer", "invert_with_video_transformer"])
+def test_the_loaded_clip_says_on_a_server_what_a_video_model_leaves_out(server, name):
+    prompt = shortened(shipped(server, f"fatezero_video_edit_demo_{name}"), frames=5)
+    (load,) = nodes(prompt, "FateZeroVideoLoad")
+    told = {}
+    for count in (4, 5):
+        prompt[load]["inputs"]["count"] = count
+        run = server.run(prompt)
+        assert run.status == "success", run.error
+        told[count] = run.outputs[load]["text"][0]
+    assert "of 4 frames the model's VAE keeps 1 (1 + a multiple of 4); set 'count' to 1, or to 5." in told[4]
+    assert "further on" not in told[5]
 
 
 def test_the_loaded_clip_says_on_a_server_what_saving_will_change(server):

@@ -2,22 +2,26 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from fatezero_pack.fatezero.edit.fresh_noise import on_whole_cells
 from fatezero_pack.fatezero.edit.idle_settings import (
     idle_coupled_settings,
     idle_guidance,
     idle_latent_blend,
     idle_models,
     idle_settings,
+    small_mask,
 )
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
 from fatezero_pack.fatezero.edit.transformer.coupled_mask import MaskSettings
 from fatezero_pack.fatezero.edit.transformer.coupled_sampling import CoupledSettings, steps_of_models
 from fatezero_pack.fatezero.prompts.window import Window
+from fatezero_pack.fatezero.source.latent_cell import Cell
 from fatezero_pack.fatezero.voice import Voice
 from workflow_runs import WORKFLOWS
 
@@ -87,6 +91,11 @@ def test_settings_without_effect_are_told(changes, told):
     [
         (MaskSettings(), MASK, []),
         (MaskSettings(), 0 * MASK, ["! 'mask' is black everywhere; paint white"]),
+        (
+            MaskSettings(),
+            0.1 * MASK,
+            ["! 'mask' covers no cell of the latent by a tenth, so hardly anything is edited"],
+        ),
         (MaskSettings(), 0 * MASK + 1, ["! 'mask' is white everywhere, so it holds nothing back"]),
         (MaskSettings(WORDS), MASK, ["! 'mask' has no effect, since 'mask from' is words"]),
         (MaskSettings(WORDS, 0.8, "last third"), None, []),
@@ -146,3 +155,51 @@ def test_notes_stand_above_every_text_but_not_in_the_report():
 def test_a_limit_of_the_guidance_without_guidance_is_told():
     assert idle_guidance(1.0, 0.8) == ["! 'cfg until' has no effect, since 'cfg' is 1, which is no guidance"]
     assert not idle_guidance(1.0, 1.0) and not idle_guidance(4.0, 0.8)
+
+
+def drawn(*sides, white=1.0):
+    """A mask of 64x64 with a square of each side in a frame of its own, each in a cell of 8x8."""
+    mask = torch.zeros(len(sides), 64, 64)
+    for frame, side in zip(mask, sides):
+        frame[8 : 8 + side, 8 : 8 + side] = white
+    return mask
+
+
+def source(is_video=False):
+    return SimpleNamespace(trajectory=torch.zeros(3, 2, 4, 8, 8), cell=Cell(frames=4 if is_video else 1))
+
+
+NOTHING, HARDLY = (f"so {what} is edited; paint a larger or whiter place" for what in ("nothing", "hardly anything"))
+
+
+@pytest.mark.parametrize("preset", ["add", "replace", "attribute"])
+@pytest.mark.parametrize(
+    "mask, told",
+    [
+        (drawn(2), True),  # 4 of 64 pixels
+        (drawn(3), False),
+        (drawn(8, white=0.1), True),
+        (drawn(8, white=0.2), False),
+        (drawn(2, 2), True),
+        (drawn(0), False),  # is told to be black
+        (drawn(0, 3), False),
+    ],
+)
+def test_a_mask_too_small_or_too_faint_is_told(preset, mask, told):
+    settings = replace(PRESETS[preset], mask=mask, mask_from=INPUT_MASK)
+    notes = small_mask(settings, source())
+    expected = HARDLY if preset == "attribute" else NOTHING
+    assert [note.removeprefix("! 'mask' covers no cell of the latent by a tenth, ") for note in notes] == told * [
+        expected
+    ]
+    cells = on_whole_cells(settings, (8, 8)).mask
+    assert not settings.whole_cells or bool(cells.any()) == (not told and bool(mask.any())), "as the edit takes it"
+
+
+def test_a_mask_too_small_in_some_frames_is_told():
+    settings = replace(PRESETS["add"], mask=drawn(2, 0, 4))
+    (note,) = small_mask(settings, source())
+    assert note.startswith("! in 1 of the 2 frames where 'mask' has white it covers no cell of the latent by a tenth")
+    assert not small_mask(replace(settings, latent_window=None), source()), "the rest may change, too"
+    assert not small_mask(replace(settings, mask_from=WORDS), source())
+    assert not small_mask(replace(PRESETS["attribute"], mask_from=INPUT_MASK, mask=drawn(1)), source(is_video=True))

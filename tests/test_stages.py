@@ -17,6 +17,7 @@ from edit_cases import clip_latent, conditioning, inverted, inverted_noise, nega
 from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import FAST_RECONSTRUCTION, RECONSTRUCTION
+from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.voice import Voice
 from golden_unet import relative
 
@@ -94,3 +95,34 @@ def test_a_finished_run_leaves_nothing(source):
     start, sigmas = inverted_noise(model, source), source.sigmas.flip(0)
     first = custom(model, start, sigmas)
     assert torch.equal(custom(model, start, sigmas), first)
+
+
+def test_a_clip_without_noise_is_no_stage(source):
+    """Also what is near to it, such as a finished edit."""
+    model = blend_attention(small_model(), source, EDIT, SETTINGS["style"])
+    start, clip = inverted_noise(model, source), clip_latent()
+    lacks = "lacks the noise of the step that it starts at"
+    for step in range(1, STEPS):
+        with pytest.raises(Refusal, match=f"the sampler adds no noise, but its latent {lacks}"):
+            advanced(model, clip, step, STEPS)
+        advanced(model, start, step, STEPS)  # which begins from the clip at that level
+    with pytest.raises(Refusal, match=lacks):
+        advanced(model, 1.01 * clip, 1, STEPS)
+
+
+def test_a_latent_that_is_not_used_is_told(source):
+    """A sampler that adds noise starts from the inverted clip, whatever stood before it."""
+    texts = []
+    model = blend_attention(small_model(), source, EDIT, SETTINGS["style"], Voice("Attention Blend", texts.append))
+    start, conds = inverted_noise(model, source), (conditioning(EDIT.target), negative())
+
+    def noisy(latent):
+        arguments = model, "enable", 0, STEPS, 5.0, "euler", "normal", *conds, {"samples": latent}, 1, STEPS, "disable"
+        edit = nodes.KSamplerAdvanced().sample(*arguments)[0]["samples"]
+        return edit, "the edit starts from the inverted clip and not from the latent that it is given" in texts[-1]
+
+    edit, told = noisy(clip_latent())
+    assert not told
+    for latent, expected in ((start, False), (0 * start, False), (advanced(model, start, 0, 1), True)):
+        again, told = noisy(latent)
+        assert told == expected and relative(again, edit) < 1e-5

@@ -96,7 +96,12 @@ def test_samplercustomadvanced_makes_it_too(video_model, run, t5_prompt, blended
     assert difference(SamplerCustomAdvanced.execute(*wires).args[0]["samples"], by_node()) < 1e-5
 
 
-def test_stages_go_on_where_the_one_before_ended(video_model, run, t5_prompt, blended, by_node):
+def test_stages_go_on_where_the_one_before_ended(
+    video_model, run, video_latent, t5_prompt, blended, by_node, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(node, "show_text", lambda _, text: told.append(text))
+
     def stage(latent, first, last, noise="disable"):
         settings = noise, 7, STEPS, 1.0, "euler", "simple"
         wires = t5_prompt(TARGET), t5_prompt("snow"), {"samples": latent}
@@ -106,6 +111,15 @@ def test_stages_go_on_where_the_one_before_ended(video_model, run, t5_prompt, bl
     for noise in ("disable", "enable"):
         halfway = stage(inverted_noise(video_model, run), 0, 2, noise)
         assert difference(stage(halfway, 2, STEPS), by_node()) < 1e-5
+    assert "starts from the inverted clip and not from the latent" not in told[-1]
+    stage(halfway, 2, STEPS, "enable")
+    assert "the sampler adds noise, so the edit starts from the inverted clip and not from the latent" in told[-1]
+    for first in range(1, STEPS):
+        assert difference(stage(inverted_noise(video_model, run), first, STEPS), by_node()) < 1, "begins from the clip"
+        with refused("the sampler adds no noise, but its latent lacks the noise of the step that it starts at"):
+            stage(video_latent, first, STEPS)
+    with refused("the sampler adds no noise, but its latent lacks the noise of the step that it starts at"):
+        stage(by_node(), 1, STEPS)
 
 
 def test_less_denoise_starts_from_the_clip_at_that_level(video_model, run, t5_prompt, blended, sampled):
@@ -176,8 +190,12 @@ def test_what_does_not_fit_is_refused(video_model, run, video_latent, t5_prompt,
     model = blended()
     with refused("the sampler euler_ancestral adds random noise at every step"):
         sampled(model, sampler="euler_ancestral")
-    with refused("the sampler's latent has the shape"):
+    one = "but the clip of a video model was inverted, which is one latent of "
+    with refused(f"the sampler's latent has the shape .*{one}{video_latent.shape[1]} channels"):
         sampled(model, latent=video_latent[:, :4])
+    pictures = t5_prompt(TARGET), t5_prompt("snow"), {"samples": torch.ones(3, 4, 8, 8)}
+    with refused(f"the sampler's latent has the shape .3, 4, .*8, 8., {one}"):
+        KSampler().sample(model, 7, STEPS, 1.0, "euler", "simple", *pictures, 1.0)
     frames = 1 + family_of(video_model).frames_per_latent
     with refused(f"the sampler's latent has {frames} frames, the inverted clip {run.clip_frames}"):
         sampled(model, latent=video_latent[:, :, :2])

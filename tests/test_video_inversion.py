@@ -9,6 +9,7 @@ from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.edit.settings import (
     CACHE,
     FAST_RECONSTRUCTION,
+    FRESH_NOISE,
     INPUT_MASK,
     RECONSTRUCTION,
     WORDS,
@@ -301,6 +302,7 @@ def test_the_node_edits_with_presets_and_says_what_does_not_serve(
         ({"source_attention": CACHE}, "'keep attention' is cache"),
         ({"layers": "all but the finest (official code)"}, "'layers' leaves out the finest"),
         ({"preset": {"preset": "add"}, "mask": mask}, "'model' is a video model, for which there are no presets add"),
+        ({"mask_noise": FRESH_NOISE, **by_mask, "mask": mask}, "'noise inside the mask' is fresh, but a video model"),
         ({**by_mask, "mask": mask[2:]}, f"'mask' has {frames - 2} frames, but of the clip the model's VAE has kept"),
     ):
         with pytest.raises(Refusal, match=f"^Attention Blend Sampler: {said}"):

@@ -33,8 +33,9 @@ app.registerExtension({
       onExecuted?.apply(this, arguments);
       if (!output?.text) return;
       const text = translateReport(output.text.join("\n"));
-      const widget = this.widgets?.find((other) => other.name === NAME) ?? addReport(this, text);
-      widget.value = text;
+      const shown = this.widgets?.find((other) => other.name === NAME);
+      if (!shown && !text) return; // nothing to tell, this time
+      (shown ?? addReport(this, text)).value = text;
     };
   },
 });

@@ -89,7 +89,12 @@ def check_latent(latent_image: torch.Tensor, source) -> None:
     frames, channels, height, width = source.trajectory.shape[1:]
     is_clip = source.cell.is_video and latent_image.ndim == 5 and len(latent_image) == 1
     latents = frames_first(latent_image) if is_clip else latent_image
-    if (source.cell.is_video and not is_clip) or latents.ndim != 4 or latents.shape[1] != channels:
+    if source.cell.is_video and (not is_clip or latents.shape[1] != channels):
+        raise Refusal(
+            f"the sampler's latent has the shape {list(latent_image.shape)}, but the clip of a video model was "
+            f"inverted, which is one latent of {channels} channels; connect the latent of DDIM Invert."
+        )
+    if latents.ndim != 4 or latents.shape[1] != channels:
         raise Refusal(
             f"the sampler's latent has the shape {list(latent_image.shape)}, but a batch of "
             f"frames with {channels} channels was inverted; connect the latent of DDIM Invert."
@@ -107,16 +112,6 @@ def check_latent(latent_image: torch.Tensor, source) -> None:
         )
     if not bool(torch.isfinite(latent_image).all()):
         raise Refusal("the sampler's latent holds NaN or infinite values; connect the latent of DDIM Invert.")
-
-
-def check_start(latent_image: torch.Tensor, inverted: torch.Tensor) -> None:
-    """What a sampler without noise starts from, at the noisiest level, must be this source's inverted latent."""
-    inverted = inverted.to(latent_image)
-    if float((latent_image - inverted).norm()) > 0.5 * float(inverted.norm()):
-        raise Refusal(
-            "the sampler adds no noise, but its latent is not the inverted one (another run's, "
-            "or the clip itself); connect the latent of the DDIM Invert that 'inverted clip' comes from."
-        )
 
 
 def check_positive(guider, edit) -> None:
@@ -151,6 +146,11 @@ def _check_target(cond: dict, edit) -> None:
         )
     tokens = cond.get(TOKENS)
     if tokens is not None and tokens.ids != edit.target.ids:
+        if tokens.text == edit.target.text:
+            raise Refusal(
+                "the sampler's positive was made with another text encoder than 'edit'; connect the target "
+                "conditioning of the same Edit Prompts node."
+            )
         raise Refusal(
             f"the sampler's positive says \"{shortened(tokens.text)}\" but 'edit' goes to "
             f'"{shortened(edit.target.text)}"; connect the target conditioning of the same Edit Prompts node.'

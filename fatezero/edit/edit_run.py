@@ -28,7 +28,7 @@ from ..source.reconstruction import clean_samples
 from ..source.source_run import SourceRun
 from ..voice import Voice
 from .chunk_fusion import ChunkFusion, edit_mask
-from .edit_check import check_run, check_start, unknown_words
+from .edit_check import check_run, unknown_words
 from .fresh_noise import on_whole_cells, with_fresh_noise
 from .fusion import blend_denoised, cross_weights
 from .settings import BlendSettings, blends_latents, fitting_model, official_blend
@@ -36,6 +36,7 @@ from .source_attention import plan_source_attention
 from .source_branch import source_branch
 from .source_cache import SourceCache
 from .stages import UNKNOWN_STEPS, Stages, misses_steps
+from .start import check_stage, check_start, unused_latent
 from .step import Step, WordMapSum, fused_kinds
 from .strangers import added_nodes, what_changed
 
@@ -59,9 +60,12 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
         with voice.signing():
             check_run(guider, source, edit, settings, latent_image, sampler, sigmas, args, kwargs)
             fitting = on_whole_cells(fitting_model(settings, guider.model_patcher), latent_image.shape[-2:])
+            ends = source.trajectory[-1], source.trajectory[0]
+            notes = unused_latent(guider.model_patcher, noise, latent_image, *ends)
             noise, latent_image = starting_point(guider, source, noise, latent_image, sigmas)
             latent_image = freshened(guider, source, edit, fitting, latent_image, float(sigmas[0]))
             run = EditRun(guider, source, edit, fitting, voice)
+            run.notes += notes
             try:
                 run.install()
                 run.go_on(stages, noise, latent_image, float(sigmas[0]))
@@ -91,6 +95,9 @@ def starting_point(guider, source: SourceRun, noise, latent_image, sigmas) -> tu
     if not noise.any() and not untouched:
         if first >= float(source.sigmas[-1]) * 0.999:
             check_start(latent_image, inverted)
+        else:
+            given = model.process_latent_in(latent_image)
+            check_stage(given, source.latent_at(first), source.trajectory[0])
         return noise, latent_image
     start = source.latent_at(first)
     beyond = first - float(source.sigmas[-1])

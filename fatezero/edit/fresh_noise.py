@@ -15,10 +15,14 @@ from .settings import BlendSettings, reads_words
 
 
 def on_whole_cells(settings: BlendSettings, size: tuple[int, int]) -> BlendSettings:
-    """The settings with the person's mask on the latent's cells, (height, width), where they ask for whole ones."""
-    if settings.mask is None or not settings.whole_cells:
-        return settings
-    return replace(settings, mask=touched_cells(settings.mask, size))
+    """The settings with the person's mask as an edit takes it, see `drawn_mask`."""
+    return settings if settings.mask is None else replace(settings, mask=drawn_mask(settings.mask, settings, size))
+
+
+def drawn_mask(mask: torch.Tensor, settings: BlendSettings, size: tuple[int, int]) -> torch.Tensor:
+    """A person's mask [1 or n, H, W] as an edit takes it: on the latent's cells, (height, width), where whole ones are
+    asked for."""
+    return touched_cells(mask, size) if settings.whole_cells else mask
 
 
 def with_fresh_noise(

@@ -2,10 +2,18 @@
 
 import torch
 
+from ..masks.mask_pictures import TOUCHED, resize_mask
 from ..prompts.window import Window
+from ..source.source_run import SourceRun
+from .fresh_noise import drawn_mask
 from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK, BlendSettings, reads_words
 from .transformer.coupled_mask import MaskSettings
 from .transformer.coupled_sampling import CoupledSettings
+
+_NOTHING = "! 'mask' covers no cell of the latent by a tenth, so nothing is edited; paint a larger or whiter place"
+_HARDLY = (
+    "! 'mask' covers no cell of the latent by a tenth, so hardly anything is edited; paint a larger or whiter place"
+)
 
 
 def idle_settings(settings: BlendSettings, usual: BlendSettings) -> list[str]:
@@ -25,6 +33,27 @@ def idle_settings(settings: BlendSettings, usual: BlendSettings) -> list[str]:
     if settings.noise_seed and not settings.fresh_noise:
         notes.append("! 'fresh noise seed' has no effect, since 'noise inside the mask' is the clip's")
     return notes
+
+
+def small_mask(settings: BlendSettings, source: SourceRun) -> list[str]:
+    """Of a drawn mask of which little or nothing is left on the latent's cells, where that is all that is edited."""
+    if settings.mask is None or settings.mask_from not in (INPUT_MASK, WORDS_IN_MASK) or settings.latent_window is None:
+        return []
+    drawn = settings.mask.flatten(1).amax(dim=1)
+    if source.cell.is_video:  # a cell of whose pixels one is white is white
+        left = drawn
+    else:
+        size = (source.trajectory.shape[-2], source.trajectory.shape[-1])
+        left = resize_mask(drawn_mask(settings.mask, settings, size), size).flatten(1).amax(dim=1)
+    painted, small = int((drawn > 0).sum()), int(((drawn > 0) & (left <= TOUCHED)).sum())
+    if small == 0:
+        return []
+    if small < painted:
+        return [
+            f"! in {small} of the {painted} frames where 'mask' has white it covers no cell of the latent by a tenth, "
+            "and hardly anything is edited; paint a larger or whiter place"
+        ]
+    return [_NOTHING if settings.whole_cells else _HARDLY]
 
 
 def idle_latent_blend(is_on: bool, window: Window, usual: Window) -> list[str]:
@@ -51,6 +80,7 @@ def idle_coupled_settings(
     notes = _of_the_mask(where.mask_from, mask is not None)
     if where.mask_from in (INPUT_MASK, WORDS_IN_MASK):
         notes += _of_an_even(mask)
+        notes += [_HARDLY] if mask is not None and bool(mask.any() & (mask <= TOUCHED).all()) else []
     if where.mask_from == INPUT_MASK:
         usual = MaskSettings()
         changed = {"mask threshold": where.threshold != usual.threshold, "mask blocks": where.blocks != usual.blocks}

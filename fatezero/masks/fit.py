@@ -9,6 +9,7 @@ import torch
 from ..refusal import Refusal
 from ..video.clip import ClipFit
 from ..video.frames import place
+from .mask_pictures import is_stretched
 
 Boxes = list[list[tuple[int, int, int, int]]]  # of each frame: left, top, right and bottom edge in pixels
 
@@ -32,6 +33,17 @@ def fit_mask(mask: torch.Tensor, fit: ClipFit) -> torch.Tensor:
     if mask.shape[-1:-3:-1] == fit.where.target:
         return mask
     return place(mask.movedim(0, -1), fit.where).movedim(-1, 0)
+
+
+def stretch_notes(mask: torch.Tensor, fit: ClipFit) -> list[str]:
+    """What to tell of a mask [h, w] or [1 or n, h, w] that has neither the footage's aspect nor the frames' size."""
+    height, width = mask.shape[-2:]
+    if (width, height) == fit.where.target or not is_stretched(mask, fit.source_size):
+        return []
+    return [
+        f"! 'mask' is {width}x{height} but the footage {fit.source_size[0]}x{fit.source_size[1]}, so it is stretched; "
+        "draw it on a frame of the footage"
+    ]
 
 
 def fit_boxes(boxes: Any, is_on_footage: bool, fit: ClipFit) -> torch.Tensor:

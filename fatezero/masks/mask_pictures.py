@@ -10,6 +10,7 @@ from ..refusal import Refusal
 from .sliding import sliding_max, sliding_mean
 
 TOUCHED = 0.1  # share of a cell; less is the edge of a neighbour
+SAME_ASPECT = 0.03  # by how much two aspects may differ where sizes are rounded to a grid
 
 
 def checked_mask(mask: torch.Tensor, images: torch.Tensor, name: str) -> torch.Tensor:
@@ -47,6 +48,30 @@ def resize_mask(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     if all(old >= new for old, new in zip(mask.shape[-2:], size, strict=True)):
         return F.interpolate(mask[:, None].float(), size=size, mode="area")[:, 0]
     return F.interpolate(mask[:, None].float(), size=size, mode="bilinear", antialias=True)[:, 0]
+
+
+def is_stretched(mask: torch.Tensor, size: tuple[int, int]) -> bool:
+    """Whether it shows that a mask is brought to another aspect.
+
+    Args:
+        mask: [h, w] or [1 or n, h, w]; one that is even looks the same, however it is stretched.
+        size: (width, height) of what it is for, in pixels.
+    """
+    height, width = mask.shape[-2:]
+    aspects = width * size[1], height * size[0]
+    frames = mask.reshape(-1, height * width)
+    return 1 - min(aspects) / max(aspects) > SAME_ASPECT and not bool((frames == frames[:, :1]).all())
+
+
+def stretch_notes(mask: torch.Tensor, size: tuple[int, int]) -> list[str]:
+    """What to tell of a mask that is brought to a clip of another aspect; arguments as of `is_stretched`."""
+    if not is_stretched(mask, size):
+        return []
+    height, width = mask.shape[-2:]
+    return [
+        f"! 'mask' is {width}x{height} but the clip {size[0]}x{size[1]}, so it is stretched; draw it on a frame of the "
+        "clip, or use Fit Mask for one of the original footage"
+    ]
 
 
 def touched_cells(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

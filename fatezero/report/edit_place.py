@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from ..edit.fresh_noise import drawn_mask
 from ..edit.settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
 from ..masks.mask_pictures import overlay, resize_mask
 from ..masks.source_mask import clip_size, source_mask
@@ -93,7 +94,8 @@ def _mask(source: SourceRun, edit: PromptEdit, settings: BlendSettings, frames: 
         shown = replace(source, trajectory=source.trajectory[:, frames], word_maps=source.word_maps[:, frames])
         mask = source_mask(shown, edit, "", settings.threshold, None).cpu()
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK) and settings.mask is not None:
+        cells = (source.trajectory.shape[-2], source.trajectory.shape[-1])
         drawn = settings.mask.float().cpu()
-        drawn = drawn if drawn.ndim == 3 else drawn[None]
+        drawn = drawn_mask(drawn if drawn.ndim == 3 else drawn[None], settings, cells)
         mask = mask * resize_mask(drawn if len(drawn) == 1 else drawn[frames], (height, width))
     return mask

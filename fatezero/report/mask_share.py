@@ -2,6 +2,7 @@
 
 import torch
 
+from ..edit.fresh_noise import drawn_mask
 from ..edit.settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
 from ..edit.transformer.coupled_sampling import CoupledSettings
 from ..masks.mask_pictures import resize_mask
@@ -38,6 +39,8 @@ def used_mask_share(
         mask = torch.stack(masks).mean(dim=0)
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK) and settings.mask is not None:
         drawn = settings.mask.float().cpu()
+        if source is not None:
+            drawn = drawn_mask(drawn, settings, (source.trajectory.shape[-2], source.trajectory.shape[-1]))
         mask = mask * (drawn if mask.shape[-1] == 1 else resize_mask(drawn, (mask.shape[-2], mask.shape[-1])))
     return None if settings.mask_from == NO_MASK else mask.mean(dim=(1, 2))
 

@@ -35,14 +35,13 @@ def check_inversion(model, conditioning, samples) -> None:
 
 def check_text_encoder(model, conditioning) -> None:
     """Refuses a prompt for a video model that another text encoder than its own has read."""
-    embedding, options = conditioning[0]
-    tokens = options.get(TOKENS)
+    tokens = conditioning[0][1].get(TOKENS)
     if tokens is not None and not tokens.is_t5:
         raise Refusal(
             "'source conditioning' was made with a CLIP of Stable Diffusion; connect the model's own text encoder to "
             "Edit Prompts."
         )
-    check_text(model, embedding, "source conditioning")
+    check_text(model, conditioning, "source conditioning")
 
 
 def check_no_mask(latent: dict) -> None:

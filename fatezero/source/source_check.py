@@ -24,6 +24,11 @@ def check_model(model, source) -> None:
 def check_edit(edit, source) -> None:
     """The edit must start from the prompt that was inverted."""
     if source.tokens is not None and source.tokens.ids != edit.source.ids:
+        if source.tokens.text == edit.source.text:
+            raise Refusal(
+                "'edit' was made with another text encoder than the inverted prompt; use the Edit Prompts node whose "
+                "source conditioning DDIM Invert has."
+            )
         raise Refusal(
             f'\'edit\' starts from "{shortened(edit.source.text)}" but "{shortened(source.tokens.text)}" was inverted; '
             "use the source conditioning of the same Edit Prompts node for DDIM Invert."

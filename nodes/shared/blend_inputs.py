@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ...fatezero.compat import io
 from ...fatezero.edit.edit_check import check_settings, crowded_mask
-from ...fatezero.edit.idle_settings import idle_latent_blend, idle_settings
+from ...fatezero.edit.idle_settings import idle_latent_blend, idle_settings, small_mask
 from ...fatezero.edit.presets import PRESETS
 from ...fatezero.edit.settings import (
     AS_PRESET,
@@ -24,6 +24,8 @@ from ...fatezero.edit.settings import (
 )
 from ...fatezero.edit.source_attention import plan_source_attention
 from ...fatezero.edit.strangers import what_changed
+from ...fatezero.masks.mask_pictures import stretch_notes
+from ...fatezero.masks.source_mask import clip_size
 from ...fatezero.network.chunked_sampling import ChunkedRun
 from ...fatezero.prompts.window import Window
 from ...fatezero.refusal import Refusal, shortened
@@ -216,8 +218,9 @@ def read_settings(
     return settings
 
 
-def notes_on(settings: BlendSettings, preset: dict, edit) -> list[str]:
-    """What was set and has no effect, or not the one that is looked for; preset and edit: as of `read_settings`."""
+def notes_on(settings: BlendSettings, preset: dict, edit, source) -> list[str]:
+    """What was set and has no effect, or not the one that is looked for; preset, edit and source: as of
+    `read_settings`, and the settings that it gave."""
     usual = PRESETS[preset["preset"]]
     defaults = {item.id: item.default for item in _preset_inputs(usual)}
     usual_window, window = (
@@ -225,7 +228,9 @@ def notes_on(settings: BlendSettings, preset: dict, edit) -> list[str]:
     )
     is_on = settings.latent_window is not None
     idle = [*idle_settings(settings, usual), *idle_latent_blend(is_on, window, usual_window)]
-    return [*idle, *crowded_mask(edit, settings)]
+    drawn = settings.mask is not None and settings.mask_from in (INPUT_MASK, WORDS_IN_MASK)
+    stretched = stretch_notes(settings.mask, clip_size(source)) if drawn else []
+    return [*idle, *small_mask(settings, source), *stretched, *crowded_mask(edit, settings)]
 
 
 def price(model, source, edit, settings: BlendSettings) -> str:

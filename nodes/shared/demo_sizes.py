@@ -9,14 +9,15 @@ LOADER, DEFAULT = "FateZeroLoadDemoModel", "small"
 PARTS = {"MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "FZ_EDIT", "FZ_SOURCE"}  # what is of one of the two
 
 
-def refuse_mixed_sizes(graph: Graph | None) -> None:
+def refuse_mixed_sizes(graph: Graph | None, asking: str | None = None) -> None:
     """Refuses a graph in which a node that runs takes parts of both sizes.
 
     Args:
         graph: The prompt that runs, in ComfyUI's API format.
+        asking: The id of the node that asks, whose name stands before what it refuses.
 
     Raises:
-        Refusal: Names the node.
+        Refusal: Names the node, unless it is the one that asks.
     """
     import nodes  # ComfyUI's
 
@@ -27,6 +28,11 @@ def refuse_mixed_sizes(graph: Graph | None) -> None:
     for name in sorted(that_run(graph)):
         made = [_sizes(graph, other, known) for other in _makers(graph, graph[name])]
         if len(set().union(*made)) > 1 and all(len(sizes) < 2 for sizes in made):  # the first one where they meet
+            if name == asking:
+                raise Refusal(
+                    "parts of the small and of the large demo model are connected; connect model, clip and vae of one "
+                    "Load Demo Model."
+                )
             kind = graph[name].get("class_type", "")
             raise Refusal(
                 f"{nodes.NODE_DISPLAY_NAME_MAPPINGS.get(kind, kind)} takes parts of the small and of the large demo "

@@ -1,16 +1,18 @@
 """What a later node of the graph would refuse after the clip was inverted is refused before that; what saving will
-change of a clip is said when it is loaded.
+change of a clip, and what a video model will leave out of it, is said when it is loaded.
 
 ComfyUI lets a node look at its own widgets before a run, but not at nested ones, nor at another node's. Video Load and
 Edit Prompts run before every inversion, so they look ahead.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from ...fatezero.edit.edit_check import check_new_words
 from ...fatezero.edit.presets import PRESETS
 from ...fatezero.edit.settings import INPUT_MASK, WORDS_IN_MASK
+from ...fatezero.network.transformer.families import HUNYUAN, LTX, WAN, Family
 from ...fatezero.prompts.prompt_edit import PromptEdit
 from ...fatezero.prompts.word_fields import find_words
 from ...fatezero.refusal import Refusal
@@ -19,10 +21,15 @@ from ...fatezero.video.write import formats
 from ...fatezero.video.write_limits import changes
 
 EDIT_OUTPUT, SOURCE_OUTPUT = 2, 0  # of Edit Prompts
-FPS_OUTPUT, AUDIO_OUTPUT = 1, 2  # of Video Load
+IMAGES_OUTPUT, FPS_OUTPUT, AUDIO_OUTPUT = 0, 1, 2  # of Video Load
 SAVE = {"FateZeroVideoSave": "Video Save"}
 _BLENDS = {"FateZeroAttentionBlend": "Attention Blend", "FateZeroBlendSampler": "Attention Blend Sampler"}
 _WORDS = {"FateZeroAttentionMask": "Attention Mask", "FateZeroAttentionHeatMap": "Attention Heat-Map"}
+VIDEO_EDITOR = "FateZeroCoupledSampler"  # takes clips of video models alone
+WITH_LATENT = {VIDEO_EDITOR: "Coupled Edit Sampler", "FateZeroInvert": "DDIM Invert + Store Attention"}
+_ENCODERS = {"VAEEncode", "VAEEncodeTiled"}
+_DEMO = "FateZeroLoadDemoVideoModel"
+_FILES = {WAN: r"(?<![a-z])wan[\d ._-]", HUNYUAN: r"hunyuan[ _-]?video", LTX: r"ltxv?(?![a-z])"}
 WITH_NEW_WORDS = [name for name, settings in PRESETS.items() if settings.new_words_until]
 
 Graph = dict[str, dict[str, Any]]
@@ -84,6 +91,54 @@ def what_saving_changes(graph: Graph | None, node: str | None, clip: Clip) -> li
         audio = clip.audio if inputs.get("audio") == [str(node), AUDIO_OUTPUT] else None
         found += [f"{name}, further on: {note}" for note in changes(format, size, fps, audio)]
     return list(dict.fromkeys(found))
+
+
+def what_encoding_drops(graph: Graph | None, node: str | None, frames: int) -> list[str]:
+    """What the VAE of a video model will leave out of a clip, for each node further on that is given its latent.
+
+    Which model it is, is told by the name of its file, since nothing is loaded yet.
+
+    Args:
+        graph: The prompt that runs, in ComfyUI's API format.
+        node: The id of the running Video Load in it.
+        frames: How many it gives.
+    """
+    found: list[str] = []
+    for other in sorted(that_run(graph)) if graph and node is not None else []:
+        kind, inputs = graph[other].get("class_type", ""), graph[other].get("inputs", {})
+        encoder = _before(graph, inputs, "latent")
+        if kind not in WITH_LATENT or encoder.get("class_type") not in _ENCODERS:
+            continue
+        if encoder["inputs"].get("pixels") != [str(node), IMAGES_OUTPUT]:
+            continue
+        family = _family_of(graph, inputs) or (WAN if kind == VIDEO_EDITOR else None)
+        lost = (frames - 1) % family.frames_per_latent if family else 0
+        if lost:
+            kept, step = frames - lost, family.frames_per_latent
+            found.append(
+                f"{WITH_LATENT[kind]}, further on: of {frames} frames the model's VAE keeps {kept} (1 + a "
+                f"multiple of {step}); set 'count' to {kept}, or to {kept + step}."
+            )
+    return list(dict.fromkeys(found))
+
+
+def _family_of(graph: Graph, inputs: dict[str, Any]) -> Family | None:
+    """The family of video models that a node's model is of, as far as the nodes say that it comes from."""
+    for _ in graph:  # at most so many nodes stand before it
+        entry = _before(graph, inputs, "model")
+        inputs = entry.get("inputs", {})
+        if entry.get("class_type") == _DEMO:
+            return WAN
+        if not isinstance(inputs.get("model"), list):
+            names = " ".join(value for value in inputs.values() if isinstance(value, str)).lower()
+            return next((family for family, name in _FILES.items() if re.search(name, names)), None)
+    return None
+
+
+def _before(graph: Graph, inputs: dict[str, Any], name: str) -> dict[str, Any]:
+    """The node that an input's value comes from; empty for none."""
+    link = inputs.get(name)
+    return graph.get(str(link[0]), {}) if isinstance(link, list) else {}
 
 
 def _takes(graph: Graph, inputs: dict[str, Any], node: str) -> bool:

@@ -22,6 +22,11 @@ def check_prompts(edit: PromptEdit, source, positive, negative) -> None:
         embedding, options = conditioning[0]
         said = options.get(TOKENS)
         if said is not None and said.ids != tokens.ids:
+            if said.text == tokens.text:
+                raise Refusal(
+                    f"'{name}' was made with another text encoder than 'edit'; connect that conditioning of the same "
+                    "Edit Prompts node."
+                )
             raise Refusal(
                 f"'{name}' says \"{shortened(said.text)}\" where 'edit' says \"{shortened(tokens.text)}\"; connect "
                 "that conditioning of the same Edit Prompts node."
@@ -38,7 +43,7 @@ def check_embeddings(model, source, positive, negative) -> None:
     """Refuses CONDITIONINGs of another text encoder, and those of unlike length where the model reads them outside of
     its blocks."""
     for name, conditioning in (("source conditioning", source), ("positive", positive), ("negative", negative)):
-        check_text(model, conditioning[0][0], name)
+        check_text(model, conditioning, name)
     lengths = [conditioning[0][0].shape[1] for conditioning in (source, positive, negative)]
     if len(set(lengths)) > 1 and not reads_text_in_blocks(model):
         raise Refusal(

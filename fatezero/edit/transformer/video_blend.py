@@ -18,10 +18,10 @@ from ...source.latent_cell import as_video
 from ...source.source_run import SourceRun
 from ...voice import Voice
 from ..chunk_fusion import edit_mask
-from ..edit_check import check_start
 from ..fusion import blend_denoised, cross_weights
 from ..settings import INPUT_MASK, INVERSION, WORDS_IN_MASK, BlendSettings, blends_latents, reads_words
 from ..source_branch import Reconstruction
+from ..start import check_stage, check_start, unused_latent
 from .coupled_sampling import CoupledSettings, price
 from .source_row import SourceRow
 from .video_check import check_video_run, guidance_note, notes_without_effect
@@ -39,8 +39,10 @@ def blend_video_attention(
         guider = executor.class_obj
         with voice.signing():
             check_video_run(guider, source, edit, latent_image, sampler, sigmas, args, kwargs)
+            ends = as_video(source.trajectory[-1]), as_video(source.trajectory[0])
+            notes = unused_latent(guider.model_patcher, noise, latent_image, *ends)
             noise, latent_image = starting_point(guider, source, noise, latent_image, float(sigmas[0]))
-            voice.tell(_told(guider, source, settings, len(sigmas) - 1))
+            voice.tell("\n".join([_told(guider, source, settings, len(sigmas) - 1), *notes]))
             run = VideoBlendRun(guider, source, edit, settings)
             try:
                 run.install()
@@ -73,6 +75,8 @@ def starting_point(guider, source: SourceRun, noise, latent_image, sigma: float)
         if sigma < 0.999 * float(source.sigmas[-1]) and not torch.allclose(
             latent_image.float().cpu(), inverted, atol=1e-4
         ):
+            given, clean = model.process_latent_in(latent_image), as_video(source.trajectory[0])
+            check_stage((1 - sigma) * given, as_video(source.latent_at(sigma)), (1 - sigma) * clean)
             return noise, latent_image
         check_start(latent_image, inverted)
     start = as_video(source.latent_at(sigma))

@@ -28,11 +28,13 @@ def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: Blend
         raise Refusal(
             "'keep attention' is cache, but of a video model that would take gigabytes for each step; choose replay."
         )
-    if settings.new_words_until or settings.fresh_noise:
+    if settings.new_words_until:
         raise Refusal(
-            "'model' is a video model, for which there are no presets add and replace and no fresh noise; choose "
-            "another preset, or edit the clip with Coupled Edit Sampler."
+            "'model' is a video model, for which there are no presets add and replace; choose another preset, or edit "
+            "the clip with Coupled Edit Sampler."
         )
+    if settings.fresh_noise:
+        raise Refusal("'noise inside the mask' is fresh, but a video model begins with the clip's; choose that.")
     if not settings.finest_layers:
         raise Refusal("'layers' leaves out the finest, but a video model's are all alike; choose all.")
 

@@ -3,7 +3,7 @@
 import torch
 
 from ...refusal import Refusal
-from .families import text_width
+from .families import HUNYUAN, family_of, text_width
 
 SKIPPERS = "rel_l1_thresh"  # TeaCache's mark: it keeps its memory on the model itself
 LAZYCACHE = "lazycache"  # answers for a whole step, in which the clip's own row is then not asked
@@ -25,13 +25,18 @@ def check_video_latent(model, samples: torch.Tensor) -> None:
         raise Refusal("'latent' holds NaN or infinite values; encode the clip again.")
 
 
-def check_text(model, embedding: torch.Tensor, name: str) -> None:
-    """Refuses a prompt's encoding [1 or n, T, C] of another text encoder; name: of the input."""
+def check_text(model, conditioning, name: str) -> None:
+    """Refuses a prompt, a CONDITIONING, of another text encoder; name: of the input."""
+    embedding, options = conditioning[0]
     width = text_width(model)
     if width is not None and embedding.shape[-1] != width:
         raise Refusal(
             f"'{name}' has {embedding.shape[-1]} channels but 'model' reads {width}; use the model's own text encoder."
         )
+    pooled = options.get("pooled_output")
+    # T5, which Wan and LTX-Video read, pools nothing; HunyuanVideo has a CLIP beside its Llama.
+    if isinstance(pooled, torch.Tensor) and bool(pooled.any()) and family_of(model) is not HUNYUAN:
+        raise Refusal(f"'{name}' comes from a CLIP, but 'model' reads T5; use the model's own text encoder.")
 
 
 def check_options(model, name: str = "model") -> None:
