@@ -27,7 +27,8 @@ ON_BOTH, ON_SOURCE = "both branches", "the source's branch"  # whose uncondition
 TRUTH, UNCHANGED = "truth", "unchanged"  # no edit, but what the VAE makes of the true clip and of the source
 APART = ()  # key frames of a model that is not inflated: each frame looks at itself
 AS_IN_PAPER = " (as in the paper)"
-REPLACED = ("shape", "colour and shape", "pair of one colour", "pair of one shape", "crossing")  # kinds of edits
+BESIDE = ("pair of one colour", "pair of one shape", "crossing")  # kinds of edits beside another thing
+REPLACED = ("shape", "colour and shape", *BESIDE)
 # The presets' own mask, for latents alone.
 MASK_ALONE = {"mask_from": WORDS, "threshold": AUTOMATIC, "mask_self_attention": False, "latent_window": Window(0, 1)}
 
@@ -50,7 +51,8 @@ class Method:
     whether it is optimised as published; tuned: None for the demo model as it is; way TUNE_A_VIDEO
     inverts with the empty prompt and samples as any model; masked: FREE with the latent mask of the case's preset,
     where that has one; emphasis_acts_on: of a word to re-weight, as on Edit Prompts; given_place: the edit's true place
-    is the mask, for the preset add or replace; weights: another demo model's file; schedule: of inversion and edit;
+    is the mask, for the preset add or replace; advised: with preset replace where another thing stands beside, as the
+    nodes say; weights: another demo model's file; schedule: of inversion and edit;
     sampler: of the edit; guided: the steps with guidance, as of Window.
     """
 
@@ -74,6 +76,7 @@ class Method:
     masked: bool = False
     emphasis_acts_on: str = ATTENTION
     given_place: bool = False
+    advised: bool = False
     weights: str = ""
     schedule: str = OFFICIAL
     sampler: str = "euler"
@@ -89,6 +92,8 @@ class Method:
             name = self.preset or ("add" if case.kind == "addition" else "replace")
             place = {"mask_from": INPUT_MASK, "mask": case.edited_region().float(), "latent_window": Window(0, 1)}
             return replace(PRESETS[name], **place, **self.changes)
+        if self.advised and case.kind in BESIDE:
+            name = "replace"
         published = name + AS_IN_PAPER
         return replace(PRESETS[published if self.as_in_paper and published in PRESETS else name], **self.changes)
 
@@ -113,7 +118,11 @@ PUBLISHED_NULL_TEXT = replace(
 )
 IN_PAPER = Method("ours, presets as in the paper", as_in_paper=True)
 GIVEN_PLACE = Method("ours, given the place", given_place=True)
-BY_WORDS = Method("ours, preset replace with a mask of words", preset="replace", changes={"mask_from": WORDS})
+BY_WORDS = Method(
+    "ours, preset replace with a mask of words", preset="replace", changes={"mask_from": WORDS, "threshold": 0.3}
+)
+REPLACE = Method("ours, preset replace", preset="replace")
+ADVISED = Method("ours, as the nodes advise", advised=True)
 REWEIGHTED = Method("re-weight (Video-P2P)", preset="re-weight (Video-P2P)")
 MEANT = Method("ours, emphasis on the meaning", emphasis_acts_on=MEANING)
 
@@ -131,7 +140,19 @@ def first_table() -> list[Method]:
 def main_table() -> list[Method]:
     """Of the second list, as the paper's Table 1 and with the two baselines that the first list lacks."""
     baselines = [DDIM, DDIM_MASKED, *map(sdedit, (0.4, 0.6, 0.8)), PUBLISHED_NULL_TEXT]
-    return [AS_IT_WAS, *baselines, IN_PAPER, OURS, BY_WORDS, GIVEN_PLACE, REWEIGHTED, MEANT, AS_IT_SHOULD_BE]
+    return [
+        AS_IT_WAS,
+        *baselines,
+        IN_PAPER,
+        OURS,
+        ADVISED,
+        REPLACE,
+        BY_WORDS,
+        GIVEN_PLACE,
+        REWEIGHTED,
+        MEANT,
+        AS_IT_SHOULD_BE,
+    ]
 
 
 def applies(method: Method, case: Case) -> bool:
@@ -145,7 +166,7 @@ def applies(method: Method, case: Case) -> bool:
         return len(words[0]) == len(words[1]) and case.frames <= 8
     if method.masked:
         return PRESETS[case.preset].mask_from == WORDS
-    if method == BY_WORDS:
+    if method in (BY_WORDS, REPLACE):
         return case.kind in REPLACED
     return not method.given_place or case.kind in ("addition", *REPLACED)
 

@@ -8,11 +8,11 @@ from ..masks.latent_frames import of_kept_frames
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
 from ..network.unet.check import check_embedding, refuse_context_windows, require_unet
-from ..prompts.phrases import side_by_side
+from ..prompts.phrases import side_by_side, things_beside
 from ..refusal import Refusal, counted, shortened
 from ..source.latent_cell import frames_first
 from ..source.source_check import check_model
-from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
+from .settings import INPUT_MASK, NO_MASK, OUTLINE, WORDS, WORDS_IN_MASK, needs_words
 
 DETERMINISTIC = ("res_multistep", "res_multistep_cfg_pp")  # take a noise sampler that they never use
 # Options that say how much noise is added: for the whole run or as a schedule, at steps or within them (RES4LYF).
@@ -215,8 +215,10 @@ def check_settings(source, edit, settings) -> None:
         raise Refusal(f"'mask threshold' is {settings.threshold}; choose 0 to 1.")
     if settings.new_words_until > 0:
         check_new_words(edit, settings.mask_from, has_mask=settings.mask is not None)
-    if settings.mask_from in (WORDS, WORDS_IN_MASK) and not edit.source_mask_tokens:
-        also = " and 'latent blend'" if settings.latent_window is not None and settings.mask_from == WORDS else ""
+    if needs_words(settings) and not edit.source_mask_tokens:
+        also = (
+            " and 'latent blend'" if settings.latent_window is not None and settings.mask_from != WORDS_IN_MASK else ""
+        )
         raise Refusal(
             f"'mask from' is {settings.mask_from} but no word of the source prompt is replaced; "
             f"fill 'mask words' in Edit Prompts or switch 'mask from'{also} off."
@@ -239,7 +241,7 @@ def check_new_words(edit, mask_from: str, has_mask: bool) -> None:
             "the presets add and replace make new words appear, but the target prompt has none; write what is to "
             "appear into 'target prompt' of Edit Prompts, or choose remove to take a thing away."
         )
-    if not (edit.source_mask_tokens if mask_from == WORDS else has_mask and mask_from != NO_MASK):
+    if not (edit.source_mask_tokens if mask_from in (WORDS, OUTLINE) else has_mask and mask_from != NO_MASK):
         raise Refusal(
             f"the presets add and replace need to know where, but 'mask from' is {mask_from} and shows no place; "
             "connect a MASK to 'mask' that is white there, such as one painted on the clip's first frame, and choose "
@@ -256,6 +258,15 @@ def crowded_mask(edit, settings) -> list[str]:
         f"! {', '.join(things)} are seen together everywhere inside the mask; for things in different places make one "
         "edit after the other"
     ]
+
+
+def thing_beside(edit, settings) -> list[str]:
+    """What to tell where a thing changes beside another one: words for the one also act on the other."""
+    replaces = edit.source_mask_tokens and edit.target_mask_tokens
+    beside = things_beside(edit.source, edit.source_mask_tokens) if replaces else []
+    if not beside or settings.new_words_until > 0 or not needs_words(settings):
+        return []
+    return [f"beside what changes there is: {', '.join(beside)}; preset replace tells them apart more surely"]
 
 
 def check_mask(mask, source, mask_from: str) -> None:

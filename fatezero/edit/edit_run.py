@@ -31,6 +31,7 @@ from .chunk_fusion import ChunkFusion, edit_mask
 from .edit_check import check_run, unknown_words
 from .fresh_noise import on_whole_cells, with_fresh_noise
 from .fusion import blend_denoised, cross_weights
+from .outline_mask import on_outline
 from .settings import BlendSettings, blends_latents, fitting_model, official_blend
 from .source_attention import plan_source_attention
 from .source_branch import source_branch
@@ -59,7 +60,8 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
         guider = executor.class_obj
         with voice.signing():
             check_run(guider, source, edit, settings, latent_image, sampler, sigmas, args, kwargs)
-            fitting = on_whole_cells(fitting_model(settings, guider.model_patcher), latent_image.shape[-2:])
+            fitting = on_outline(fitting_model(settings, guider.model_patcher), source, edit)
+            fitting = on_whole_cells(fitting, latent_image.shape[-2:])
             ends = source.trajectory[-1], source.trajectory[0]
             notes = unused_latent(guider.model_patcher, noise, latent_image, *ends)
             noise, latent_image = starting_point(guider, source, noise, latent_image, sigmas)

@@ -6,7 +6,7 @@ from ..masks.mask_pictures import TOUCHED, resize_mask
 from ..prompts.window import Window
 from ..source.source_run import SourceRun
 from .fresh_noise import drawn_mask
-from .settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK, BlendSettings, reads_words
+from .settings import INPUT_MASK, NO_MASK, OUTLINE, WORDS, WORDS_IN_MASK, BlendSettings, needs_words
 from .transformer.coupled_mask import MaskSettings
 from .transformer.coupled_sampling import CoupledSettings
 
@@ -21,7 +21,7 @@ def idle_settings(settings: BlendSettings, usual: BlendSettings) -> list[str]:
     notes = _of_the_mask(settings.mask_from, settings.mask is not None)
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
         notes += _of_an_even(settings.mask)
-    if not reads_words(settings) and settings.threshold != usual.threshold:
+    if not needs_words(settings) and settings.threshold not in (usual.threshold, BlendSettings.threshold):
         notes.append(_without_words("mask threshold", settings.mask_from))
     if settings.mask_from != NO_MASK and settings.latent_window is None and not _frees_self_attention(settings):
         notes.append(
@@ -104,7 +104,7 @@ def idle_models(ranges: list[range], boundary: float) -> list[str]:
 
 
 def _of_the_mask(mask_from: str, has_mask: bool) -> list[str]:
-    if has_mask and mask_from in (NO_MASK, WORDS):
+    if has_mask and mask_from in (NO_MASK, WORDS, OUTLINE):
         return [
             f"! 'mask' has no effect, since 'mask from' is {mask_from}; choose mask input or words inside mask input"
         ]

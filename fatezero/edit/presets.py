@@ -2,16 +2,17 @@
 
 from ..masks.word_masks import AUTOMATIC
 from ..prompts.window import Window
-from .settings import INPUT_MASK, WORDS, BlendSettings
+from .settings import INPUT_MASK, OUTLINE, WORDS, BlendSettings
 
 # What won on benchmarks/quality (by "a visible edit, and nothing else touched"): latents outside the words' mask are
 # the source's in all steps, the mask finds its threshold by itself; an attribute keeps the source's structure
 # for longer than in the paper. Style's windows are the paper's, shape's and remove's too; background has none there,
 # and with longer ones the old ground shines through. A new shape follows one frame's, which flickers less.
-# A soft edge leaves more of the clip as it was around the thing; a new colour needs the mask's whole width.
+# To the edges: a new shape gets the old one's room and no more, so that the ground and what stands beside stay; a new
+# colour needs a little more, else the edge keeps the old one. A soft edge leaves more of the clip around the thing.
 # Add: nothing of the clip's own noise and words says what is new, so inside the mask both are put aside at first.
 # Replace: beside another thing of its colour or shape a thing hardly changes, since the words for both act on both; in
-# its place it is described alone. A drawn mask is surer than words, which do not always tell two things apart.
+# its place it is described alone.
 # FateZero, "as in the paper": main text (attribute fuses for t in [0.3T, T], shape in [0.5T, T]; here as fractions
 # 1 - t/T) and released configs; shape and remove keep the edit's own self-attention inside the words' mask. Its code
 # can blend latents too ("performance not so good in our case"), which a person may switch on.
@@ -25,15 +26,16 @@ PRESETS = {
     "attribute": BlendSettings(
         self_window=Window(0, 0.9),
         cross_window=Window(0, 0.8),
-        mask_from=WORDS,
+        mask_from=OUTLINE,
         threshold=AUTOMATIC,
         mask_self_attention=False,
+        edge_margin=1,
         latent_window=Window(0, 1),
     ),
     "shape": BlendSettings(
         self_window=Window(0, 0.5),
         cross_window=Window(0, 0.5),
-        mask_from=WORDS,
+        mask_from=OUTLINE,
         threshold=AUTOMATIC,
         latent_window=Window(0, 1),
         soft_edge=True,
@@ -60,7 +62,8 @@ PRESETS = {
     "replace": BlendSettings(
         self_window=Window(0, 0.5),
         cross_window=Window(0, 0.5),
-        mask_from=INPUT_MASK,
+        mask_from=OUTLINE,
+        threshold=AUTOMATIC,
         latent_window=Window(0, 1),
         follow_guide=True,
         new_words_until=0.5,

@@ -15,6 +15,7 @@ FAST_RECONSTRUCTION = "reconstruction without guidance"
 REPLAY, CACHE, AUTO_CACHE = "replay", "cache", "auto"
 AS_PRESET, CLIP_NOISE, FRESH_NOISE = "as the preset", "the clip's", "fresh"
 NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK = "off", "words", "mask input", "words inside mask input"
+OUTLINE = "words, to the edges"
 
 
 @readable
@@ -26,7 +27,8 @@ class BlendSettings:
         self_window: When the source's self-attention is used.
         cross_window: When the source's cross-attention is used.
         mask_from: Where self-attention and latents keep the edit's own: NO_MASK for nowhere, WORDS where the words are
-            seen, INPUT_MASK in `mask`, WORDS_IN_MASK in their product.
+            seen, OUTLINE from there on to the thing's edges (`outline_mask`), INPUT_MASK in `mask`, WORDS_IN_MASK in
+            the product of WORDS and INPUT_MASK.
         threshold: tau, 0..1, of the words' mask; 0 for an automatic one.
         mask: [1 or n, H, W] of 0..1.
         mask_self_attention: Whether self-attention keeps the edit's own inside the mask; else it is for latents
@@ -52,6 +54,7 @@ class BlendSettings:
         mask_phrases: Whether the mask of words is that of their whole phrases, away from the things beside them, as
             "red square" away from "red star".
         whole_cells: Whether a cell of the latent that `mask` touches belongs to it whole.
+        edge_margin: By how many cells of the latent a mask to the edges reaches beyond them.
         map_cells: To how many cells smaller word maps are brought before a mask is read from them; 1 leaves maps as
             they are, for parity with the official code on clips smaller than 512x512.
     """
@@ -76,6 +79,7 @@ class BlendSettings:
     whole_cells: bool = field(default=False, repr=False)
     soft_edge: bool = field(default=False, repr=False)
     mask_phrases: bool = field(default=False, repr=False)
+    edge_margin: int = field(default=0, repr=False)
 
 
 def fitting_model(settings: BlendSettings, model) -> BlendSettings:
@@ -99,5 +103,10 @@ def blends_latents(settings: BlendSettings, step: int, steps: int) -> bool:
 
 
 def reads_words(settings: BlendSettings) -> bool:
-    """Whether the mask follows the words' attention."""
+    """Whether the mask follows the words' attention from step to step."""
     return settings.mask_from in (WORDS, WORDS_IN_MASK)
+
+
+def needs_words(settings: BlendSettings) -> bool:
+    """Whether there is no mask without words of the source prompt."""
+    return reads_words(settings) or settings.mask_from == OUTLINE

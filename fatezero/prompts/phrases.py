@@ -43,6 +43,13 @@ def neighbour_tokens(prompt: PromptTokens, tokens: tuple[int, ...]) -> tuple[int
     return _joined(linked)
 
 
+def tokens_by_phrase(prompt: PromptTokens, tokens: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Some of a prompt's tokens, those of each phrase by themselves, then those in no phrase; in ascending order."""
+    shared = [tuple(sorted(set(tokens) & set(_joined([phrase])))) for phrase in _phrases(prompt)]
+    in_none = tuple(sorted(set(tokens).difference(*shared)))
+    return [part for part in (*shared, in_none) if part]
+
+
 def side_by_side(prompt: PromptTokens, tokens: tuple[int, ...]) -> list[str]:
     """The phrases that hold some of a prompt's tokens and stand beside another one that does, each text once."""
     for chain in _chains(_phrases(prompt), prompt.words):
@@ -50,6 +57,12 @@ def side_by_side(prompt: PromptTokens, tokens: tuple[int, ...]) -> list[str]:
         if len(things) > 1:
             return things
     return []
+
+
+def things_beside(prompt: PromptTokens, tokens: tuple[int, ...]) -> list[str]:
+    """The phrases of `neighbour_tokens`, each text once."""
+    beside = neighbour_tokens(prompt, tokens)
+    return list(dict.fromkeys(_text(phrase) for phrase in _phrases(prompt) if _share(phrase, beside)))
 
 
 def _phrases(prompt: PromptTokens) -> list[tuple[Word, ...]]:

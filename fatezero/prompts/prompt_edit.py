@@ -9,7 +9,7 @@ import torch
 from ..readable import readable
 from .alignment import AUTO, KEPT, NEW, Row, align
 from .edit_table import edit_table
-from .phrases import neighbour_tokens, phrase_tokens
+from .phrases import neighbour_tokens, phrase_tokens, tokens_by_phrase
 from .tokens import PromptTokens
 from .word_fields import ATTENTION, find_words, read_factors, read_windows
 
@@ -65,6 +65,15 @@ class PromptEdit:
         source = self.source, self.source_mask_tokens
         beside = neighbour_tokens(self.target, self.target_mask_tokens)
         return Place(phrase_tokens(*source), neighbour_tokens(*source)), Place(self.new_phrases, beside)
+
+    def source_things(self) -> list[tuple[Place, ...]]:
+        """Of each thing that the source's words to mask name: those words, and their whole phrase away from the things
+        beside it; of words in no phrase, these alone."""
+        things = []
+        for words in tokens_by_phrase(self.source, self.source_mask_tokens):
+            phrase = Place(phrase_tokens(self.source, words), neighbour_tokens(self.source, words))
+            things.append((Place(words), phrase) if phrase.tokens else (Place(words),))
+        return things
 
     @cached_property
     def new_phrases(self) -> tuple[int, ...]:

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from ..edit.fresh_noise import drawn_mask
-from ..edit.settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
+from ..edit.outline_mask import thing_room
+from ..edit.settings import INPUT_MASK, NO_MASK, OUTLINE, WORDS_IN_MASK, BlendSettings, needs_words, reads_words
 from ..masks.mask_pictures import overlay, resize_mask
 from ..masks.source_mask import clip_size, source_mask
 from ..prompts.prompt_edit import PromptEdit
@@ -32,7 +33,7 @@ def edit_place(
     Returns:
         IMAGE [1, H, frames·W, 3] of 0..1; None for an edit without a mask.
     """
-    if settings.mask_from == NO_MASK or (reads_words(settings) and not edit.source_mask_tokens):
+    if settings.mask_from == NO_MASK or (needs_words(settings) and not edit.source_mask_tokens):
         return None
     chosen = _spaced(source.frames, frames)
     width, height = clip_size(source)
@@ -90,8 +91,11 @@ def _mask(source: SourceRun, edit: PromptEdit, settings: BlendSettings, frames: 
     """The edit's mask [1 or n, H, W] of some frames, at the clip's size."""
     width, height = clip_size(source)
     mask = torch.ones(1, height, width)
+    shown = replace(source, trajectory=source.trajectory[:, frames], word_maps=source.word_maps[:, frames])
+    if settings.mask_from == OUTLINE:
+        cells = thing_room(shown, edit, settings)
+        return torch.nn.functional.interpolate(cells[:, None], size=(height, width))[:, 0]
     if reads_words(settings):
-        shown = replace(source, trajectory=source.trajectory[:, frames], word_maps=source.word_maps[:, frames])
         mask = source_mask(shown, edit, "", settings.threshold, None).cpu()
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK) and settings.mask is not None:
         cells = (source.trajectory.shape[-2], source.trajectory.shape[-1])

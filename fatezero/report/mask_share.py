@@ -3,7 +3,8 @@
 import torch
 
 from ..edit.fresh_noise import drawn_mask
-from ..edit.settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
+from ..edit.outline_mask import thing_room
+from ..edit.settings import INPUT_MASK, NO_MASK, OUTLINE, WORDS_IN_MASK, BlendSettings, needs_words, reads_words
 from ..edit.transformer.coupled_sampling import CoupledSettings
 from ..masks.mask_pictures import resize_mask
 from ..masks.word_masks import words_mask
@@ -29,9 +30,11 @@ def used_mask_share(
     if isinstance(settings, CoupledSettings):
         return None if settings.mask is None else settings.mask[0, 0].float().cpu().mean(dim=(1, 2))
     mask = torch.ones(1, 1, 1)
+    if needs_words(settings) and (source is None or edit is None):
+        return None
+    if settings.mask_from == OUTLINE:
+        mask = thing_room(source, edit, settings)
     if reads_words(settings):
-        if source is None or edit is None:
-            return None
         height, width = source.word_maps.shape[-2:]
         how = (height, width), settings.threshold, settings.map_cells
         place, _ = edit.places(settings.mask_phrases)

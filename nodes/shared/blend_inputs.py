@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ...fatezero.compat import io
-from ...fatezero.edit.edit_check import check_settings, crowded_mask
+from ...fatezero.edit.edit_check import check_settings, crowded_mask, thing_beside
 from ...fatezero.edit.idle_settings import idle_latent_blend, idle_settings, small_mask
 from ...fatezero.edit.presets import PRESETS
 from ...fatezero.edit.settings import (
@@ -16,6 +16,7 @@ from ...fatezero.edit.settings import (
     INPUT_MASK,
     INVERSION,
     NO_MASK,
+    OUTLINE,
     RECONSTRUCTION,
     REPLAY,
     WORDS,
@@ -140,10 +141,10 @@ def _preset_inputs(preset: BlendSettings) -> list:
         ),
         io.Combo.Input(
             "mask_from",
-            options=[NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK],
+            options=[NO_MASK, WORDS, OUTLINE, INPUT_MASK, WORDS_IN_MASK],
             default=preset.mask_from,
-            tooltip="Where to edit: off (no mask), where the words to mask are seen, your mask input, or "
-            "both. Outside, latents (with 'latent blend') and self-attention are the source's.",
+            tooltip="Where to edit: off (no mask), where the words to mask are seen, from there to the edges of the "
+            "thing in the picture, your mask input, or both. Outside, latents (with 'latent blend') and self-attention are the source's.",
         ),
         fraction(
             "mask_threshold",
@@ -230,7 +231,12 @@ def notes_on(settings: BlendSettings, preset: dict, edit, source) -> list[str]:
     idle = [*idle_settings(settings, usual), *idle_latent_blend(is_on, window, usual_window)]
     drawn = settings.mask is not None and settings.mask_from in (INPUT_MASK, WORDS_IN_MASK)
     stretched = stretch_notes(settings.mask, clip_size(source)) if drawn else []
-    return [*idle, *small_mask(settings, source), *stretched, *crowded_mask(edit, settings)]
+    crowd = (
+        crowded_mask(edit, settings)
+        if source.cell.is_video
+        else crowded_mask(edit, settings) + thing_beside(edit, settings)
+    )
+    return [*idle, *small_mask(settings, source), *stretched, *crowd]
 
 
 def price(model, source, edit, settings: BlendSettings) -> str:

@@ -19,7 +19,7 @@ from ...source.source_run import SourceRun
 from ...voice import Voice
 from ..chunk_fusion import edit_mask
 from ..fusion import blend_denoised, cross_weights
-from ..settings import INPUT_MASK, INVERSION, WORDS_IN_MASK, BlendSettings, blends_latents, reads_words
+from ..settings import INPUT_MASK, INVERSION, OUTLINE, WORDS, WORDS_IN_MASK, BlendSettings, blends_latents, reads_words
 from ..source_branch import Reconstruction
 from ..start import check_stage, check_start, unused_latent
 from .coupled_sampling import CoupledSettings, price
@@ -56,7 +56,10 @@ def blend_video_attention(
 
 
 def on_latent_frames(settings: BlendSettings, source: SourceRun) -> BlendSettings:
-    """The settings with the person's mask on the cells of the source's latent, one for each latent frame."""
+    """The settings with the person's mask on the cells of the source's latent, one for each latent frame, and with the
+    words' own mask for one to the edges, which was not measured on video models."""
+    if settings.mask_from == OUTLINE:
+        return replace(settings, mask_from=WORDS)
     if settings.mask is None or settings.mask_from not in (INPUT_MASK, WORDS_IN_MASK):
         return settings
     shape = as_video(source.trajectory[0]).shape
