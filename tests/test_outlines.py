@@ -1,0 +1,179 @@
+"""Masks that go from where words are seen to the edges in the picture, on drawn things."""
+
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from edit_cases import edited, inverted, prompt_edit, small_model
+from fatezero_pack.fatezero.edit.edit_check import thing_beside
+from fatezero_pack.fatezero.edit.outline_mask import geometric_mean, on_outline, thing_room
+from fatezero_pack.fatezero.edit.presets import PRESETS
+from fatezero_pack.fatezero.edit.settings import INPUT_MASK, OUTLINE, WORDS, BlendSettings
+from fatezero_pack.fatezero.masks import outlines
+from fatezero_pack.fatezero.masks.outlines import filled, outlined
+from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC, heat_mask
+from fatezero_pack.fatezero.report.edit_place import edit_place
+from fatezero_pack.fatezero.report.mask_share import used_mask_share
+
+SIDE = 32
+
+
+def disc(row: float, column: float, radius: float) -> torch.Tensor:
+    """A disc on SIDE x SIDE cells, 0 and 1."""
+    rows, columns = torch.meshgrid(torch.arange(SIDE) + 0.5, torch.arange(SIDE) + 0.5, indexing="ij")
+    return ((rows - row) ** 2 + (columns - column) ** 2 < radius**2).float()
+
+
+def picture(*things: torch.Tensor, frames: int = 1) -> torch.Tensor:
+    """A latent [frames, 4, SIDE, SIDE] of things of one colour on a ground with some grain."""
+    ground = 0.2 * torch.randn(frames, 4, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    covered = torch.stack(things).amax(dim=0)
+    return torch.lerp(ground, torch.tensor([2.0, -1.0, 1.0, 0.5]).view(4, 1, 1) + ground, covered)
+
+
+def seen(thing: torch.Tensor, strength: float = 1.0) -> torch.Tensor:
+    """The heat [1, SIDE, SIDE] of words that are seen where a thing is, and far around it, as attention shows it."""
+    blurred = F.avg_pool2d(F.max_pool2d(thing[None, None], 5, 1, 2), 9, 1, 4, count_include_pad=False)[0]
+    return strength * blurred / blurred.max()
+
+
+def overlap(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one * other).sum() / torch.maximum(one, other).sum())
+
+
+def test_a_mask_ends_at_the_thing_s_edge():
+    thing = disc(14, 17, 6)
+    own = overlap(heat_mask(seen(thing), AUTOMATIC)[0], thing)
+    found = outlined(seen(thing), picture(thing))[0]
+    assert own < 0.7 and overlap(found, thing) > 0.85
+    assert (found >= thing).float().mean() > 0.99  # cells that the thing touches belong to it
+
+
+@pytest.mark.parametrize("threshold", [AUTOMATIC, 0.5])
+def test_a_thing_beside_stays_out_although_it_has_the_same_colour(threshold):
+    thing, beside = disc(10, 9, 5), disc(20, 24, 5)
+    heat = torch.maximum(seen(thing), seen(beside, 0.55))
+    found = outlined(heat, picture(thing, beside), threshold)[0]
+    assert overlap(found, thing) > 0.8 and (found * beside).sum() == 0
+
+
+def test_all_things_that_the_words_name_are_found():
+    """As of "swans"."""
+    things = disc(10, 8, 5), disc(20, 24, 4)
+    found = outlined(torch.maximum(*map(seen, things)), picture(*things))[0]
+    assert overlap(found, sum(things)) > 0.8
+
+
+def test_where_the_picture_has_no_edges_the_words_own_mask_stays():
+    heat = seen(disc(16, 16, 6))
+    even = 0.01 * torch.randn(1, 4, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    found = outlined(heat, even)[0]
+    assert 0.25 <= overlap(found, heat_mask(heat, 0.5)[0])
+    assert not outlined(torch.zeros(1, SIDE, SIDE), even).any()
+    assert outlined(torch.ones(1, SIDE, SIDE), torch.zeros(1, 4, SIDE, SIDE), 0.5).all()
+
+
+def test_frames_are_found_alone_as_in_the_clip_and_random_numbers_stay_the_caller_s():
+    """A film's parts give the clip's masks; other packs draw from OpenCV's numbers, too."""
+    things = [disc(14, 10 + 5 * frame, 5) for frame in range(3)]
+    heat = torch.cat([seen(thing) for thing in things])
+    latent = torch.cat([picture(thing) for thing in things])
+
+    def drawn():
+        return cv2.randu(np.zeros((1, 8), np.uint8), 0, 255).tolist()
+
+    cv2.setRNGSeed(5)
+    undisturbed = drawn(), drawn()
+    cv2.setRNGSeed(5)
+    before, clip, after = drawn(), outlined(heat, latent), drawn()
+    assert (before, after) == undisturbed
+    for frame in range(3):
+        assert torch.equal(outlined(heat[frame : frame + 1], latent[frame : frame + 1])[0], clip[frame])
+
+
+def test_it_can_be_cancelled_between_frames(monkeypatch):
+    checks = []
+
+    def cancel():
+        checks.append(len(checks))
+        if len(checks) == 2:
+            raise InterruptedError
+
+    monkeypatch.setattr(outlines, "throw_exception_if_processing_interrupted", cancel)
+    with pytest.raises(InterruptedError):
+        outlined(seen(disc(16, 16, 6)).expand(4, -1, -1), picture(disc(16, 16, 6), frames=4))
+    assert len(checks) == 2
+
+
+def test_hulls_are_of_each_part_alone():
+    cross = torch.zeros(1, 9, 20)
+    cross[0, 4, 1:8] = cross[0, 1:8, 4] = 1
+    cross[0, 2:5, 15:18] = 1  # a square is its own hull
+    room = filled(cross)
+    assert torch.equal(room[0, :, 10:], cross[0, :, 10:])
+    assert room[0, 3, 3] == 1 and room[0, 1, 1] == 0 and room[0, :, 8:15].sum() == 0
+
+
+def test_a_mean_of_heats_needs_all_of_them():
+    heats = [torch.tensor([[[1.0, 0.5, 0.0]]]), torch.tensor([[[0.25, 0.5, 1.0]]])]
+    assert torch.allclose(geometric_mean(heats), torch.tensor([[[1.0, 1.0, 0.0]]]))
+    assert not geometric_mean([torch.zeros(1, 2, 2)]).any()
+
+
+def source_of(prompt: str, target: str, places: dict[str, torch.Tensor], *things: torch.Tensor):
+    """What is read of a source run, and an edit whose words are seen at places."""
+    edit = prompt_edit(prompt, target)
+    maps = torch.full((2, 1, edit.source.length, SIDE, SIDE), 1e-3)
+    for word in edit.source.words:
+        for token in word.indices if word.text in places else ():
+            maps[:, 0, token] += seen(places[word.text])
+    latent = picture(*things)
+    return SimpleNamespace(trajectory=torch.stack([latent, latent]), word_maps=maps), edit
+
+
+def test_every_changed_thing_has_its_own_room_and_what_stands_beside_has_none():
+    first, second, kept = disc(8, 8, 4), disc(23, 9, 4), disc(16, 24, 4)
+    places = {"jeep": first, "swan": 0.4 * second, "road": kept}
+    source, edit = source_of("a jeep, a swan, a road", "a car, a duck, a road", places, first, second, kept)
+    room = thing_room(source, edit, BlendSettings(mask_from=OUTLINE, threshold=AUTOMATIC))[0]
+    assert overlap(room, first + second) > 0.75 and (room * kept).sum() == 0
+    wider = thing_room(source, edit, BlendSettings(mask_from=OUTLINE, threshold=AUTOMATIC, edge_margin=1))[0]
+    assert torch.equal(wider, F.max_pool2d(room[None], 3, 1, 1)[0])
+
+
+def test_a_whole_phrase_tells_two_things_of_one_name_apart():
+    red, black = disc(16, 8, 5), disc(16, 24, 5)
+    places = {"jeep": torch.maximum(red, black), "red": red, "black": black}
+    source, edit = source_of("a red jeep and a black jeep", "a blue jeep and a black jeep", places, red, black)
+    room = thing_room(source, edit, BlendSettings(mask_from=OUTLINE, threshold=AUTOMATIC))[0]
+    assert overlap(room, red) > 0.65 and (room * red).sum() >= 0.98 * red.sum() and (room * black).sum() == 0
+
+
+def test_an_edit_to_the_edges_is_one_in_the_mask_that_is_shown():
+    """And its settings stay as they were given."""
+    model, edit = small_model(), prompt_edit()
+    source = inverted(model, edit)
+    settings = PRESETS["shape"]
+    assert settings.mask_from == OUTLINE
+    given = on_outline(settings, source, edit)
+    assert given.mask_from == INPUT_MASK and settings.mask is None and on_outline(given, source, edit) is given
+    assert given.mask.any() and not given.mask.all()
+    assert torch.equal(*(edited(model, source, edit, each) for each in (settings, given)))
+    share = used_mask_share(source, edit, settings)
+    assert torch.allclose(share, given.mask.mean(dim=(1, 2)))
+    strips = [edit_place(source, edit, each, model.model.latent_format, frames=1) for each in (settings, given)]
+    assert strips[0].shape == strips[1].shape
+
+
+def test_another_thing_beside_is_told_where_words_alone_make_the_mask():
+    pair = prompt_edit("a red jeep and a red swan on a road", "a blue jeep and a red swan on a road")
+    alone = prompt_edit("a red jeep on a road", "a blue jeep on a road")
+    gone = prompt_edit("a red jeep and a red swan", "a red swan")
+    assert "red swan" in thing_beside(pair, PRESETS["attribute"])[0]
+    assert "replace" in thing_beside(pair, BlendSettings(mask_from=WORDS))[0]
+    for edit, preset in ((pair, "replace"), (pair, "style"), (alone, "attribute"), (gone, "remove")):
+        assert thing_beside(edit, PRESETS[preset]) == []
