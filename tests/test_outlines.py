@@ -153,6 +153,14 @@ def test_a_whole_phrase_tells_two_things_of_one_name_apart():
     assert overlap(room, red) > 0.65 and (room * red).sum() >= 0.98 * red.sum() and (room * black).sum() == 0
 
 
+def test_what_the_thing_beside_is_called_takes_it_off_where_the_changed_word_is_seen_on_both():
+    jeep, swan = disc(16, 8, 5), disc(16, 24, 5)
+    places = {"red": torch.maximum(jeep, swan), "jeep": torch.maximum(jeep, 0.9 * swan), "swan": swan}
+    source, edit = source_of("a red jeep and a red swan", "a blue jeep and a red swan", places, jeep, swan)
+    room = thing_room(source, edit, BlendSettings(mask_from=OUTLINE, threshold=AUTOMATIC))[0]
+    assert overlap(room, jeep) > 0.65 and (room * swan).sum() == 0
+
+
 def test_an_edit_to_the_edges_is_one_in_the_mask_that_is_shown():
     """And its settings stay as they were given."""
     model, edit = small_model(), prompt_edit()
