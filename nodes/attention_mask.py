@@ -63,6 +63,13 @@ class AttentionMask(io.ComfyNode):
                     max=16,
                     tooltip="Averages each frame's mask with this many neighbours on both sides.",
                 ),
+                io.Boolean.Input(
+                    "to_the_edges",
+                    default=False,
+                    optional=True,
+                    tooltip="Goes on from where the words are seen to the edges of the things in the picture, as "
+                    "'mask from' words, to the edges does.",
+                ),
             ],
             outputs=[
                 io.Mask.Output(display_name="mask", tooltip="One mask per frame, of the clip's size."),
@@ -75,9 +82,9 @@ class AttentionMask(io.ComfyNode):
     @classmethod
     @checked
     def execute(
-        cls, source, words, threshold, when, step, grow, smooth_over_time, edit=None, images=None
+        cls, source, words, threshold, when, step, grow, smooth_over_time, edit=None, images=None, to_the_edges=False
     ) -> io.NodeOutput:
-        mask = source_mask(source, edit, words, threshold, step if when == ONE_STEP else None)
+        mask = source_mask(source, edit, words, threshold, step if when == ONE_STEP else None, to_the_edges)
         mask = mask[latent_frames(source)]
         mask = smooth_mask(grow_mask(mask, grow), smooth_over_time)
         if images is None:

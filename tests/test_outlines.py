@@ -1,5 +1,6 @@
 """Masks that go from where words are seen to the edges in the picture, on drawn things."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -10,11 +11,13 @@ import torch.nn.functional as F
 
 from edit_cases import edited, inverted, prompt_edit, small_model
 from fatezero_pack.fatezero.edit.edit_check import thing_beside
-from fatezero_pack.fatezero.edit.outline_mask import geometric_mean, on_outline, thing_room
+from fatezero_pack.fatezero.edit.outline_mask import on_outline, thing_room
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, OUTLINE, WORDS, BlendSettings
 from fatezero_pack.fatezero.masks import outlines
-from fatezero_pack.fatezero.masks.outlines import filled, outlined
+from fatezero_pack.fatezero.masks.mask_pictures import touched_cells
+from fatezero_pack.fatezero.masks.outlines import FINER, filled, geometric_mean
+from fatezero_pack.fatezero.masks.source_mask import source_mask
 from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC, heat_mask
 from fatezero_pack.fatezero.report.edit_place import edit_place
 from fatezero_pack.fatezero.report.mask_share import used_mask_share
@@ -43,6 +46,13 @@ def seen(thing: torch.Tensor, strength: float = 1.0) -> torch.Tensor:
 
 def overlap(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one * other).sum() / torch.maximum(one, other).sum())
+
+
+def outlined(heat: torch.Tensor, latent: torch.Tensor, *threshold: float) -> torch.Tensor:
+    """The cells that the outlined things touch."""
+    finer = outlines.outlined(heat, latent, *threshold)
+    assert finer.shape[-2:] == (FINER * SIDE, FINER * SIDE)
+    return touched_cells(finer, (SIDE, SIDE))
 
 
 def test_a_mask_ends_at_the_thing_s_edge():
@@ -185,3 +195,16 @@ def test_another_thing_beside_is_told_where_words_alone_make_the_mask():
     assert "replace" in thing_beside(pair, BlendSettings(mask_from=WORDS))[0]
     for edit, preset in ((pair, "replace"), (pair, "style"), (alone, "attribute"), (gone, "remove")):
         assert thing_beside(edit, PRESETS[preset]) == []
+
+
+def test_attention_mask_goes_to_the_edges_of_each_word_by_itself():
+    jeep, swan = disc(8, 8, 6), disc(23, 23, 6)
+    places = {"jeep": jeep, "swan": 0.3 * swan}
+    source, edit = source_of("a jeep and a swan on a road", "a car and a swan on a road", places, jeep, swan)
+    source = replace(inverted(small_model(), edit, torch.zeros(1, 4, SIDE, SIDE)), **vars(source))
+    rough, sharp = (source_mask(source, edit, "jeep, swan", AUTOMATIC, None, edges) for edges in (False, True))
+    shown = F.interpolate((jeep + swan)[None, None], scale_factor=8)[0]
+    assert sharp.shape == rough.shape == (1, 8 * SIDE, 8 * SIDE)
+    assert overlap(sharp, shown) > 0.7 and overlap(sharp, shown) > overlap(rough, shown) + 0.2
+    changed = source_mask(source, edit, "", AUTOMATIC, None, True)
+    assert overlap(changed, F.interpolate(jeep[None, None], scale_factor=8)[0]) > 0.7

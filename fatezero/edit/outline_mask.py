@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from ..masks.mask_pictures import grow_mask
-from ..masks.outlines import filled, outlined
-from ..masks.word_masks import words_heat
+from ..masks.mask_pictures import grow_mask, touched_cells
+from ..masks.outlines import filled, outlines_of_things
 from ..prompts.prompt_edit import PromptEdit
 from ..source.source_run import SourceRun
 from .settings import INPUT_MASK, OUTLINE, BlendSettings
@@ -34,16 +33,9 @@ def thing_room(source: SourceRun, edit: PromptEdit, settings: BlendSettings) -> 
     Returns:
         float32 [n, h, w] of 0 and 1, of the latent's size.
     """
-    latent, maps = source.trajectory[0], source.word_maps.mean(dim=0)
-    size = (latent.shape[-2], latent.shape[-1])
-    rooms = torch.zeros(len(latent), *size)
-    for places in edit.source_things():
-        heats = [words_heat(maps, place.tokens, size, settings.map_cells, place.without).cpu() for place in places]
-        rooms = torch.maximum(rooms, filled(outlined(geometric_mean(heats), latent, settings.threshold)))
+    outlines = outlines_of_things(
+        source.word_maps.mean(dim=0), source.trajectory[0], edit.source_things(), settings.threshold, settings.map_cells
+    )
+    size = (source.trajectory.shape[-2], source.trajectory.shape[-1])
+    rooms = torch.stack([filled(touched_cells(outline, size)) for outline in outlines]).amax(dim=0)
     return grow_mask(rooms, settings.edge_margin)
-
-
-def geometric_mean(heats: list[torch.Tensor]) -> torch.Tensor:
-    """Of heats [n, h, w] of 0..1, what all of them have; the maximum of each frame is 1 again, unless all is 0."""
-    mean = torch.stack(heats).log().mean(dim=0).exp()
-    return mean / mean.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(mean.dtype).tiny)

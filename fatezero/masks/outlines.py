@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from comfy.model_management import throw_exception_if_processing_interrupted
 
-from .mask_pictures import touched_cells
-from .word_masks import AUTOMATIC, automatic_thresholds
+from ..network.word_maps import OFFICIAL_CELLS
+from ..prompts.prompt_edit import Place
+from .word_masks import AUTOMATIC, automatic_thresholds, words_heat
 
 LOWEST = 0.5  # of automatic thresholds: of the hottest place's heat, the thing has more
 SURE = 0.7  # of the way from the threshold to the hottest place: from here on it is the thing
@@ -19,6 +20,39 @@ OUTSIDE = 0.5  # times the threshold: below, it is not
 FINER = 2  # times the latent's cells, between which edges run
 ROUNDS = 4  # in which the colours of thing and ground, and the cut between them, are found in turn
 FOUND, GROWN = 0.25, 1.6  # shares of the words' own mask: what covers less of it, or has more cells, is not the thing
+
+
+def outlines_of_things(
+    word_maps: torch.Tensor,
+    latent: torch.Tensor,
+    things: list[tuple[Place, ...]],
+    threshold: float = AUTOMATIC,
+    cells: int = OFFICIAL_CELLS,
+) -> torch.Tensor:
+    """The outline of each of several things.
+
+    Args:
+        word_maps: The source's, [n, T, h', w'].
+        latent: The clip's, [n, c, h, w].
+        things: Of each thing the places that its words have, of which it is where all are.
+        threshold: As of `outlined`.
+        cells: As of `words_heat`.
+
+    Returns:
+        float32 [things, n, FINER h, FINER w] of 0 and 1; with no things, one that is empty.
+    """
+    size = (latent.shape[-2], latent.shape[-1])
+    found = [torch.zeros(len(latent), FINER * size[0], FINER * size[1])] if not things else []
+    for places in things:
+        heats = [words_heat(word_maps, place.tokens, size, cells, place.without).cpu() for place in places]
+        found.append(outlined(geometric_mean(heats), latent, threshold))
+    return torch.stack(found)
+
+
+def geometric_mean(heats: list[torch.Tensor]) -> torch.Tensor:
+    """Of heats [n, h, w] of 0..1, what all of them have; the maximum of each frame is 1 again, unless all is 0."""
+    mean = torch.stack(heats).log().mean(dim=0).exp()
+    return mean / mean.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(mean.dtype).tiny)
 
 
 def outlined(heat: torch.Tensor, latent: torch.Tensor, threshold: float = AUTOMATIC) -> torch.Tensor:
@@ -34,9 +68,8 @@ def outlined(heat: torch.Tensor, latent: torch.Tensor, threshold: float = AUTOMA
         threshold: tau of the words' own mask, 0..1, or AUTOMATIC.
 
     Returns:
-        float32 [n, h, w] of 0 and 1; cells that the thing touches belong to it whole.
+        float32 [n, FINER h, FINER w] of 0 and 1.
     """
-    size = heat.shape[-2:]
     finer = {"scale_factor": FINER, "mode": "bilinear", "align_corners": False}
     heat = F.interpolate(heat.float().cpu()[:, None], **finer)[:, 0]
     automatic = threshold == AUTOMATIC
@@ -47,7 +80,7 @@ def outlined(heat: torch.Tensor, latent: torch.Tensor, threshold: float = AUTOMA
             thread.submit(_outlined_frame, *frame).result()
             for frame in zip(heat.numpy(), taus.flatten().tolist(), map(principal_colors, latent))
         ]
-    return touched_cells(torch.from_numpy(np.stack(masks)).float(), (size[0], size[1]))
+    return torch.from_numpy(np.stack(masks)).float()
 
 
 def principal_colors(latent: torch.Tensor) -> np.ndarray:

@@ -3,17 +3,23 @@
 import torch
 import torch.nn.functional as F
 
-from ..prompts.prompt_edit import PromptEdit
+from ..prompts.prompt_edit import Place, PromptEdit
 from ..prompts.tokens import PromptTokens
 from ..prompts.word_fields import find_words, split_list
 from ..refusal import Refusal, counted
 from ..source.source_check import check_edit
 from ..source.source_run import SourceRun
+from .outlines import outlines_of_things
 from .word_masks import heat_mask, words_heat
 
 
 def source_mask(
-    source: SourceRun, edit: PromptEdit | None, words: str, threshold: float, step: int | None
+    source: SourceRun,
+    edit: PromptEdit | None,
+    words: str,
+    threshold: float,
+    step: int | None,
+    to_the_edges: bool = False,
 ) -> torch.Tensor:
     """Where words of the source prompt are.
 
@@ -25,6 +31,7 @@ def source_mask(
         words: Words of the source prompt, separated by commas.
         threshold: tau of FateZero Eq. 6, see `heat_mask`.
         step: A denoising step (0 is the noisiest), or None for the average of all.
+        to_the_edges: Whether the mask goes on to the edges of the things in the picture, see `outlined`.
 
     Returns:
         float32 [n, H, W] of 0 and 1 at the clip's size.
@@ -33,10 +40,18 @@ def source_mask(
         Refusal: For words that the prompt does not have, and for a step out of range.
     """
     maps = maps_at(source, step)
+    size = clip_size(source)[::-1]
+    if to_the_edges:
+        things = outlines_of_things(maps, source.trajectory[0], _things(source, edit, words), threshold)
+        return (_interpolated(things.amax(dim=0), size) > 0.5).float()
     height, width = maps.shape[-2:]
     heat = words_heat(maps, _word_tokens(source, edit, words), (height, width))
-    heat = F.interpolate(heat[:, None], size=clip_size(source)[::-1], mode="bilinear", align_corners=False)[:, 0]
-    return heat_mask(heat, threshold)
+    return heat_mask(_interpolated(heat, size), threshold)
+
+
+def _interpolated(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """[n, h, w] at another size (height, width)."""
+    return F.interpolate(mask[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def clip_size(source: SourceRun) -> tuple[int, int]:
@@ -98,6 +113,13 @@ def source_prompt(source: SourceRun, edit: PromptEdit | None) -> PromptTokens:
             "use Edit Prompts."
         )
     return edit.source
+
+
+def _things(source: SourceRun, edit: PromptEdit | None, words: str) -> list[tuple[Place, ...]]:
+    """What the words named are places of, or the edit's words to mask."""
+    if split_list(words):
+        return [(Place(tuple(word)),) for word in find_words(source_prompt(source, edit), words)]
+    return edit.source_things() if _word_tokens(source, edit, words) and edit is not None else []
 
 
 def _word_tokens(source: SourceRun, edit: PromptEdit | None, words: str) -> list[int]:
