@@ -38,9 +38,10 @@ def picture(*things: torch.Tensor, frames: int = 1) -> torch.Tensor:
     return torch.lerp(ground, torch.tensor([2.0, -1.0, 1.0, 0.5]).view(4, 1, 1) + ground, covered)
 
 
-def seen(thing: torch.Tensor, strength: float = 1.0) -> torch.Tensor:
+def seen(thing: torch.Tensor, strength: float = 1.0, wider: int = 2) -> torch.Tensor:
     """The heat [1, SIDE, SIDE] of words that are seen where a thing is, and far around it, as attention shows it."""
-    blurred = F.avg_pool2d(F.max_pool2d(thing[None, None], 5, 1, 2), 9, 1, 4, count_include_pad=False)[0]
+    wide = F.max_pool2d(thing[None, None], 2 * wider + 1, 1, wider)
+    blurred = F.avg_pool2d(wide, 9, 1, 4, count_include_pad=False)[0]
     return strength * blurred / blurred.max()
 
 
@@ -140,7 +141,7 @@ def source_of(prompt: str, target: str, places: dict[str, torch.Tensor], *things
     maps = torch.full((2, 1, edit.source.length, SIDE, SIDE), 1e-3)
     for word in edit.source.words:
         for token in word.indices if word.text in places else ():
-            maps[:, 0, token] += seen(places[word.text])
+            maps[:, 0, token] += seen(places[word.text], wider=0)
     latent = picture(*things)
     return SimpleNamespace(trajectory=torch.stack([latent, latent]), word_maps=maps), edit
 
