@@ -137,11 +137,11 @@ def test_the_node_has_fresh_noise_for_every_preset_with_a_mask(source):
     assert chosen(source, **adding) == replace(ADD, source_attention=AUTO_CACHE, mask=MASK)
     assert chosen(source, **adding, mask_noise=CLIP_NOISE).fresh_noise == 0
     seeded = chosen(source, **drawn, mask_noise=CLIP_NOISE, fresh_noise_seed=7)
-    assert notes_on(seeded, drawn["preset"], EDIT) == [
+    assert notes_on(seeded, drawn["preset"], EDIT, source) == [
         "! 'fresh noise seed' has no effect, since 'noise inside the mask' is the clip's"
     ]
     empty = chosen(source, **{**adding, "mask": 0 * MASK})
-    assert notes_on(empty, adding["preset"], EDIT) == [
+    assert notes_on(empty, adding["preset"], EDIT, source) == [
         "! 'mask' is black everywhere; paint white where the edit belongs"
     ]
 

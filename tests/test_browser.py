@@ -237,6 +237,33 @@ def test_a_clip_that_cannot_be_read_says_so_in_the_node(page, page_server):
     assert shown_videos(page) == []
 
 
+def test_a_text_that_grows_has_room_and_one_that_is_gone_leaves_nothing(page):
+    """And a node that has nothing to tell gets no room for it."""
+    page.evaluate(LOAD, workflow("fatezero_video_edit_demo_color_edit"))
+    wait_for_text(page, "red_circle_on_grass.mp4")
+    page.evaluate(
+        """() => {
+            const node = LiteGraph.createNode('FateZeroComposite');
+            node.pos = [-3000, 0];
+            app.graph.add(node);
+        }"""
+    )
+    told = """([type, text]) => {
+        const node = app.graph.nodes.find(node => node.type === type);
+        node.onExecuted({text});
+        const widget = node.widgets.find(widget => widget.name === 'report');
+        return [node.size[0], parseInt(widget?.element.style.minHeight), widget?.value];
+    }"""
+    (width, low, _), (after, high, shown) = (
+        page.evaluate(told, ["FateZeroVideoLoad", ["a line"] * lines]) for lines in (1, 9)
+    )
+    assert after == width and high >= low + 15 and high >= 9 * 15 and shown.count("a line") == 9
+    assert page.evaluate(OVERLAPS) == []
+    assert page.evaluate(told, ["FateZeroComposite", []])[1:] == [None, None]
+    assert page.evaluate(told, ["FateZeroComposite", ["! 'mask' is stretched"]])[2] == "! 'mask' is stretched"
+    assert page.evaluate(told, ["FateZeroComposite", []])[2] == ""
+
+
 def test_an_error_is_read_where_it_appears(page, problems):
     opened = workflow("fatezero_video_edit_demo_color_edit")
     page.evaluate(LOAD, opened)

@@ -51,6 +51,19 @@ def test_adding_without_a_place_or_a_word(kind):
         look(kind, {**adding, "mask": ["9", 0]}, edit=prompt_edit("a red circle", "a red circle"))
 
 
+@pytest.mark.parametrize("kind", ["FateZeroAttentionBlend", "FateZeroBlendSampler"])
+def test_a_mask_of_words_where_none_is_replaced(kind):
+    """Such as with equal prompts, or words that were only added."""
+    same = prompt_edit("a red circle on grass", "a red circle on grass")
+    for edit in (same, prompt_edit("a circle on grass", "a circle on grass at night")):
+        with pytest.raises(Refusal, match="cannot run: 'mask from' is words but no word of the source prompt is repl"):
+            look(kind, {"preset": "attribute"}, edit=edit)
+        look(kind, {"preset": "style"}, edit=edit)
+        look(kind, {"preset": "attribute", "preset.mask_from": "off", "preset.latent_blend": False}, edit=edit)
+    look(kind, {"preset": ["9", 0]}, edit=same)  # over a wire, where nobody knows it yet
+    look(kind, {"preset": "attribute"})
+
+
 @pytest.mark.parametrize("kind", ["FateZeroAttentionMask", "FateZeroAttentionHeatMap"])
 @pytest.mark.parametrize("takes", [None, {"source": ["2", 1]}])
 def test_words_that_are_in_no_prompt(kind, takes):

@@ -265,6 +265,11 @@ TABLE = [
         [NULL_TEXT, LOAD, IN_KSAMPLER, SAMPLER],
     ),
     (lambda good: dict(edit=OTHER), "'edit' starts from", [MASK, HEAT_MAP, BLEND, SAMPLER]),
+    (
+        lambda good: dict(edit=replace(EDIT, source=replace(EDIT.source, ids=(7, *EDIT.source.ids[1:])))),
+        "'edit' was made with another text encoder than the inverted prompt",
+        [MASK, HEAT_MAP, BLEND, SAMPLER],
+    ),
     (lambda good: dict(run=longer_prompt(good.run)), "the inverted prompt has 154 tokens", [BLEND, SAMPLER]),
     # source/source_file.py
     (

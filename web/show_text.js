@@ -4,23 +4,35 @@ import { places, translateReport } from "./translate.js";
 const NAME = "report";
 const LINE_HEIGHT = 15;
 
-function addReport(node, text) {
-  const element = document.createElement("pre");
+// How high a text stands, up to 16 lines; longer ones are scrolled.
+function heightOf(text) {
   const lines = text.split("\n").reduce((count, line) => count + Math.ceil((places(line) || 1) / 50), 0);
-  const height = Math.min(lines, 16) * LINE_HEIGHT + 12;
-  element.style.cssText = `margin: 0; padding: 6px; box-sizing: border-box; min-height: ${height}px; overflow: auto;
+  return Math.min(lines, 16) * LINE_HEIGHT + 12;
+}
+
+function addReport(node) {
+  const element = document.createElement("pre");
+  element.style.cssText = `margin: 0; padding: 6px; box-sizing: border-box; overflow: auto;
     white-space: pre-wrap; user-select: text; font: 11px/${LINE_HEIGHT}px monospace;
     color: var(--input-text); background: var(--comfy-input-bg); border-radius: 4px;`;
   const widget = node.addDOMWidget(NAME, NAME, element, {
     getValue: () => element.textContent,
     setValue: (text) => (element.textContent = text),
-    getMinHeight: () => height + 20, // and the margins of a widget
+    getMinHeight: () => (parseInt(element.style.minHeight) || 0) + 20, // and the margins of a widget
     serialize: false, // not in the prompt,
   });
   widget.serialize = false; // nor in the saved workflow
-  const [width, needed] = node.computeSize();
-  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], needed)]);
   return widget;
+}
+
+// A later text may be longer, such as Video Load's when it has run: nothing of it stays below the edge.
+function show(node, widget, text) {
+  widget.value = text;
+  const height = heightOf(text), before = parseInt(widget.element.style.minHeight) || 0;
+  if (height <= before) return;
+  widget.element.style.minHeight = `${height}px`;
+  const [width, needed] = node.computeSize();
+  node.setSize([before ? node.size[0] : Math.max(node.size[0], width), Math.max(node.size[1], needed)]);
 }
 
 // Shows the text that our nodes report (ui.PreviewText) in the node itself; ComfyUI does so for its own nodes only.
@@ -35,7 +47,7 @@ app.registerExtension({
       const text = translateReport(output.text.join("\n"));
       const shown = this.widgets?.find((other) => other.name === NAME);
       if (!shown && !text) return; // nothing to tell, this time
-      (shown ?? addReport(this, text)).value = text;
+      show(this, shown ?? addReport(this), text);
     };
   },
 });

@@ -215,14 +215,7 @@ def check_settings(source, edit, settings) -> None:
         raise Refusal(f"'mask threshold' is {settings.threshold}; choose 0 to 1.")
     if settings.new_words_until > 0:
         check_new_words(edit, settings.mask_from, has_mask=settings.mask is not None)
-    if needs_words(settings) and not edit.source_mask_tokens:
-        also = (
-            " and 'latent blend'" if settings.latent_window is not None and settings.mask_from != WORDS_IN_MASK else ""
-        )
-        raise Refusal(
-            f"'mask from' is {settings.mask_from} but no word of the source prompt is replaced; "
-            f"fill 'mask words' in Edit Prompts or switch 'mask from'{also} off."
-        )
+    check_mask_words(edit, settings.mask_from, settings.latent_window is not None)
     if settings.latent_window is not None and settings.mask_from == NO_MASK:
         raise Refusal(
             "'latent blend' is on but 'mask from' is off, so that nothing could change; choose a "
@@ -232,6 +225,16 @@ def check_settings(source, edit, settings) -> None:
         raise Refusal("'noise inside the mask' is fresh but 'mask from' is off; choose a mask, or the clip's noise.")
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
         check_mask(settings.mask, source, settings.mask_from)
+
+
+def check_mask_words(edit, mask_from: str, blends: bool) -> None:
+    """A mask of words needs one that is replaced; blends: whether latents are blended, which needs a mask."""
+    if mask_from in (WORDS, OUTLINE, WORDS_IN_MASK) and not edit.source_mask_tokens:
+        also = " and 'latent blend'" if blends and mask_from != WORDS_IN_MASK else ""
+        raise Refusal(
+            f"'mask from' is {mask_from} but no word of the source prompt is replaced; "
+            f"fill 'mask words' in Edit Prompts or switch 'mask from'{also} off."
+        )
 
 
 def check_new_words(edit, mask_from: str, has_mask: bool) -> None:

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ...fatezero.edit.edit_check import check_new_words
+from ...fatezero.edit.edit_check import check_mask_words, check_new_words
 from ...fatezero.edit.presets import PRESETS
-from ...fatezero.edit.settings import INPUT_MASK, WORDS_IN_MASK
+from ...fatezero.edit.settings import INPUT_MASK, WORDS_IN_MASK, BlendSettings
 from ...fatezero.network.transformer.families import HUNYUAN, LTX, WAN, Family
 from ...fatezero.prompts.prompt_edit import PromptEdit
 from ...fatezero.prompts.word_fields import find_words
@@ -45,7 +45,8 @@ def look_ahead(graph: Graph | None, node: str | None, edit: PromptEdit) -> None:
 
     Raises:
         Refusal: A blend node adds or replaces something without a new word or a place, or takes its mask from the mask
-            input, which nothing is connected to; or a node that shows words names one that the source prompt lacks.
+            input, which nothing is connected to, or from words, of which none is replaced; or a node that shows words
+            names one that the source prompt lacks.
     """
     if not graph or node is None:
         return
@@ -53,12 +54,9 @@ def look_ahead(graph: Graph | None, node: str | None, edit: PromptEdit) -> None:
         kind, inputs = graph[other].get("class_type", ""), graph[other].get("inputs", {})
         if not _takes(graph, inputs, str(node)):
             continue
-        name, words = _BLENDS.get(kind) or _WORDS.get(kind), inputs.get("words")
+        name = _BLENDS.get(kind) or _WORDS.get(kind)
         try:
-            if kind in _BLENDS and inputs.get("preset") in WITH_NEW_WORDS:
-                check_new_words(edit, inputs.get("preset.mask_from", INPUT_MASK), has_mask="mask" in inputs)
-            if kind in _WORDS and isinstance(words, str):
-                find_words(edit.source, words)
+            _check_words(kind, inputs, edit)
         except Refusal as refusal:
             raise Refusal(f"{name}, further on, cannot run: {refusal}") from None
         mask_from = inputs.get("preset.mask_from")
@@ -67,6 +65,19 @@ def look_ahead(graph: Graph | None, node: str | None, edit: PromptEdit) -> None:
                 f"{name}, further on, has 'mask from' on {mask_from}, but nothing is connected to its 'mask'; "
                 "connect a MASK or choose words."
             )
+
+
+def _check_words(kind: str, inputs: dict[str, Any], edit: PromptEdit) -> None:
+    """Refuses what a node of a kind would refuse of an edit's words."""
+    preset, words = inputs.get("preset"), inputs.get("words")
+    if kind in _BLENDS and isinstance(preset, str):
+        usual = PRESETS.get(preset, BlendSettings())
+        mask_from = inputs.get("preset.mask_from", usual.mask_from)
+        if preset in WITH_NEW_WORDS:
+            check_new_words(edit, mask_from, has_mask="mask" in inputs)
+        check_mask_words(edit, mask_from, inputs.get("preset.latent_blend", usual.latent_window is not None))
+    if kind in _WORDS and isinstance(words, str):
+        find_words(edit.source, words)
 
 
 def what_saving_changes(graph: Graph | None, node: str | None, clip: Clip) -> list[str]:
