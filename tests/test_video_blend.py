@@ -12,6 +12,7 @@ from comfy_extras.nodes_custom_sampler import (
 )
 
 from fatezero_pack.fatezero.edit.settings import FAST_RECONSTRUCTION, INPUT_MASK
+from fatezero_pack.fatezero.edit.stages import UNKNOWN_STEPS
 from fatezero_pack.fatezero.network.transformer.families import family_of
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.refusal import Refusal
@@ -120,6 +121,29 @@ def test_stages_go_on_where_the_one_before_ended(
             stage(video_latent, first, STEPS)
     with refused("the sampler adds no noise, but its latent lacks the noise of the step that it starts at"):
         stage(by_node(), 1, STEPS)
+
+
+def test_a_source_drawn_again_goes_on_in_later_stages(video_model, run, t5_prompt, blended, by_node, monkeypatch):
+    """A stage that does not know it says so."""
+    told, options = [], {"attention_from": FAST_RECONSTRUCTION}
+    monkeypatch.setattr(node, "show_text", lambda _, text: told.append(text))
+
+    def stage(model, latent, first, last, noise="disable"):
+        settings = noise, 7, STEPS, 1.0, "euler", "simple"
+        wires = t5_prompt(TARGET), t5_prompt("snow"), {"samples": latent}
+        left = "disable" if last == STEPS else "enable"
+        return KSamplerAdvanced().sample(model, *settings, *wires, first, last, left)[0]["samples"]
+
+    model, start, expected = blended(**options), inverted_noise(video_model, run), by_node(**options)
+    for noise in ("disable", "enable"):
+        early = stage(model, start, 0, 1, noise)
+        middle = stage(model, early, 1, 3)
+        assert difference(stage(model, middle, 3, STEPS), expected) < 1e-5
+    assert difference(stage(model, middle, 3, STEPS), expected) < 1e-5, "the stages before from ComfyUI's cache"
+    assert not any(UNKNOWN_STEPS in text for text in told)
+    other = stage(blended(**options), middle, 3, STEPS)
+    assert UNKNOWN_STEPS in told[-1] and difference(other, expected) > 1e-5
+    assert difference(stage(model, start, 0, STEPS), expected) < 1e-5, "a new run begins with the noise"
 
 
 def test_less_denoise_starts_from_the_clip_at_that_level(video_model, run, t5_prompt, blended, sampled):

@@ -73,7 +73,7 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
                 run.go_on(stages, noise, latent_image, float(sigmas[0]))
                 samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
                 if float(sigmas[-1]) > float(source.sigmas[0]) * 1.001:
-                    stages.keep(float(sigmas[-1]), samples, run.target_words, run.branch)
+                    stages.keep(float(sigmas[-1]), samples, run.left_behind())
                 run.keep_attention()
             finally:
                 run.let_go()
@@ -193,10 +193,18 @@ class EditRun:
         """Takes up what an earlier stage has left, or tells that it is missing; noise, latent [n, c, h, w] and sigma
         are what the run starts with."""
         model = self.guider.model_patcher
-        if noise.any() or stages.go_on(sigma, latent, self.target_words, self.branch, model.load_device):
-            return
-        if misses_steps(model, self.source, self.settings, noise, latent, sigma):
+        end = None if noise.any() else stages.end_at(sigma, latent)
+        if end is not None:
+            words, of_branch = end.left
+            self.target_words.total = None if words is None else words.to(model.load_device)
+            self.branch.take_up(of_branch, model.load_device)
+        elif misses_steps(model, self.source, self.settings, noise, latent, sigma):
             self.notes.append(UNKNOWN_STEPS)
+
+    def left_behind(self):
+        """What a later stage goes on with, on the CPU: the target's words so far, and what the branch has left."""
+        total = self.target_words.total
+        return (None if total is None else total.cpu()), self.branch.left_behind()
 
     def let_go(self) -> None:
         """Forgets everything. The run and what it has hooked hold each other, and so the model, until Python's garbage

@@ -11,8 +11,6 @@ import torch
 
 from ..source.source_run import SourceRun
 from .settings import INVERSION, BlendSettings, reads_words
-from .source_branch import SourceBranch
-from .step import WordMapSum
 
 UNKNOWN_STEPS = (
     "this stage goes on from steps that this model did not make: what was seen in them (where the words are, the "
@@ -24,14 +22,13 @@ UNKNOWN_STEPS = (
 class StageEnd:
     """Where a stage has ended, on the CPU.
 
-    sigma: the level; latent: as the sampler gave it out, [n, c, h, w]; target_words: the sum of the target's word maps,
-    [n, T, h, w], or None; branch: what the source's branch goes on with.
+    sigma: the level; latent: as the sampler gave it out, [n, c, h, w] or a video model's [1, c, F, h, w]; left: what
+    the next stage goes on with.
     """
 
     sigma: float
     latent: torch.Tensor
-    target_words: torch.Tensor | None
-    branch: Any
+    left: Any
 
 
 class Stages:
@@ -40,30 +37,21 @@ class Stages:
     def __init__(self) -> None:
         self.end: StageEnd | None = None
 
-    def go_on(self, sigma: float, latent: torch.Tensor, target_words: WordMapSum, branch: SourceBranch, device) -> bool:
-        """Whether a run begins where the last stage ended; it then has what that one knew.
+    def end_at(self, sigma: float, latent: torch.Tensor) -> StageEnd | None:
+        """The last stage's end where a run begins there, else None.
 
         Args:
             sigma: The first level of the run.
-            latent: What the sampler is given, [n, c, h, w].
-            target_words: The run's.
-            branch: The run's.
-            device: Where the run computes.
+            latent: What the sampler is given, as of StageEnd.
         """
         end = self.end
         if end is None or abs(end.sigma - sigma) > 1e-4 * sigma or end.latent.shape != latent.shape:
-            return False
-        if not torch.allclose(latent.float().cpu(), end.latent, atol=1e-2):
-            return False
-        target_words.total = None if end.target_words is None else end.target_words.to(device)
-        branch.take_up(end.branch, device)
-        return True
+            return None
+        return end if torch.allclose(latent.float().cpu(), end.latent, atol=1e-2) else None
 
-    def keep(self, sigma: float, samples: torch.Tensor, target_words: WordMapSum, branch: SourceBranch) -> None:
-        """Remembers how a stage has ended: sigma: its last level; the rest as of `go_on`."""
-        total = target_words.total
-        words = None if total is None else total.cpu()
-        self.end = StageEnd(sigma, samples.float().cpu().clone(), words, branch.left_behind())
+    def keep(self, sigma: float, samples: torch.Tensor, left: Any) -> None:
+        """Remembers how a stage has ended: sigma: its last level; samples: its latent; left: as of StageEnd."""
+        self.end = StageEnd(sigma, samples.float().cpu().clone(), left)
 
 
 def misses_steps(model, source: SourceRun, settings: BlendSettings, noise, latent, sigma: float) -> bool:

@@ -21,6 +21,7 @@ from ..chunk_fusion import edit_mask
 from ..fusion import blend_denoised, cross_weights
 from ..settings import INPUT_MASK, INVERSION, OUTLINE, WORDS, WORDS_IN_MASK, BlendSettings, blends_latents, reads_words
 from ..source_branch import Reconstruction
+from ..stages import UNKNOWN_STEPS, Stages
 from ..start import check_stage, check_start, unused_latent
 from .coupled_sampling import CoupledSettings, price
 from .source_row import SourceRow
@@ -34,6 +35,7 @@ def blend_video_attention(
     `settings` as of `on_latent_frames`."""
     voice = voice or Voice()
     blended = model.clone()
+    stages = Stages()
 
     def outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
         guider = executor.class_obj
@@ -42,11 +44,15 @@ def blend_video_attention(
             ends = as_video(source.trajectory[-1]), as_video(source.trajectory[0])
             notes = unused_latent(guider.model_patcher, noise, latent_image, *ends)
             noise, latent_image = starting_point(guider, source, noise, latent_image, float(sigmas[0]))
-            voice.tell("\n".join([_told(guider, source, settings, len(sigmas) - 1), *notes]))
             run = VideoBlendRun(guider, source, edit, settings)
             try:
                 run.install()
-                return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+                notes += run.go_on(stages, noise, latent_image, float(sigmas[0]))
+                voice.tell("\n".join([_told(guider, source, settings, len(sigmas) - 1), *notes]))
+                samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+                if float(sigmas[-1]) > float(source.sigmas[0]) * 1.001 and run.drawn is not None:
+                    stages.keep(float(sigmas[-1]), samples, run.drawn.to("cpu"))
+                return samples
             finally:
                 run.let_go()
 
@@ -109,6 +115,22 @@ class VideoBlendRun:
         self.row.install(self.guider.model_patcher, options)
         wrap_run(options, WrappersMP.PREDICT_NOISE, EDIT, self.predict_noise)
         self.guider.conds[SOURCE] = convert_cond(self.source.conditioning)
+
+    def go_on(self, stages: Stages, noise: torch.Tensor, latent: torch.Tensor, sigma: float) -> list[str]:
+        """Takes up the source that an earlier stage has drawn; what to tell where the edit needs it and it is missing.
+
+        Args:
+            stages: Those of this MODEL.
+            noise, latent: What the run starts with, as of `starting_point`.
+            sigma: Its first level.
+        """
+        if self.settings.attention_from == INVERSION or noise.any():
+            return []
+        end = stages.end_at(sigma, latent)
+        if end is None:
+            return [UNKNOWN_STEPS]
+        self.drawn = end.left.to(self.guider.model_patcher.load_device)
+        return []
 
     def let_go(self) -> None:
         """Forgets everything, as of `EditRun.let_go`."""
