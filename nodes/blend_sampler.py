@@ -86,7 +86,7 @@ class AttentionBlendSampler(io.ComfyNode):
         notes = [*notes_on(settings, preset, edit, source), *idle_guidance(cfg, cfg_until)]
         if is_video:
             check_video_edit(model, source, edit, settings)
-            check_video_prompts(model, source, edit, positive, negative)
+            check_video_prompts(model, source, edit, positive, negative, cfg)
             settings = on_latent_frames(settings, source)
         voice = Voice(NODE, partial(show_text, cls), notes)
         samples = sample_edit(

@@ -10,6 +10,7 @@ from ..fatezero.edit.idle_settings import idle_coupled_settings, idle_models
 from ..fatezero.edit.settings import INPUT_MASK, WORDS
 from ..fatezero.edit.transformer.coupled_check import (
     check_embeddings,
+    check_given,
     check_levels,
     check_pair,
     check_prompts,
@@ -186,6 +187,7 @@ class CoupledEditSampler(io.ComfyNode):
         **options,
     ) -> io.NodeOutput:
         family, samples = _check(model, low_noise_model, edit, source, positive, negative, latent)
+        check_given(source, positive, negative if cfg != 1 else None)
         where = MaskSettings(mask_from, mask_threshold, mask_blocks)
         check_mask_from(where, edit, mask)
         sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps)

@@ -1,11 +1,15 @@
 """Coupled edits of video models beside what other nodes put on the model, and of the models' other kinds."""
 
+import types
+
+import comfy.ldm.modules.attention
 import comfy.ops
 import comfy.supported_models
 import pytest
 import torch
-from comfy_extras import nodes_easycache, nodes_slg
+from comfy_extras import nodes_easycache, nodes_nag, nodes_slg
 
+from fatezero_pack.fatezero.edit.transformer import source_row
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
@@ -95,6 +99,49 @@ def test_a_lora_works(edited, latent):
     assert torch.equal(edited(model, **FUSED), plain), "the next edit without it is as before"
 
 
+def test_nag_of_comfyui_reaches_no_video_model(edited):
+    """Its patch is one that Wan's blocks do not call, with or without an edit."""
+    model = wan()
+    guided = nodes_nag.NAGuidance.execute(model, 5.0, 0.5, 1.5).result[0]
+    assert torch.equal(edited(guided, **FUSED), edited(model, **FUSED))
+
+
+def nag_of_other_nodes(model, context, hands_on=True):
+    """NAG as KJNodes' WanVideoNAG has it: its text attention in the place of Wan's, with a negative prompt of its own.
+
+    hands_on: whether it gives ComfyUI's attention the transformer_options, as it did not always.
+    """
+    patched, network = model.clone(), model.get_model_object("diffusion_model")
+    negative = network.text_embedding(context)
+
+    def forward(self, x, context, transformer_options=None, **_):
+        given = {"transformer_options": transformer_options} if hands_on else {}
+
+        def attend(context):
+            wires = self.norm_q(self.q(x)), self.norm_k(self.k(context)), self.v(context)
+            return comfy.ldm.modules.attention.optimized_attention(*wires, heads=self.num_heads, **given)
+
+        return self.o(2 * attend(context) - attend(negative))
+
+    for index, block in enumerate(network.blocks):
+        place = f"diffusion_model.blocks.{index}.cross_attn.forward"
+        patched.add_object_patch(place, types.MethodType(forward, block.cross_attn))
+    return patched
+
+
+def test_nag_in_the_place_of_text_attention_works_or_is_refused(edited, latent, t5_tokens):
+    model, context = wan(), conditioning(t5_tokens("white snow"))[0][0]
+    plain, guided = edited(model, **FUSED), nag_of_other_nodes(model, context)
+    assert difference(edited(guided, SOURCE, **FUSED), latent) < 1e-5
+    fused = edited(guided, **FUSED)
+    assert difference(fused, plain) > 1e-3 and difference(edited(guided), fused) > 1e-3, "NAG acts, and so does fusion"
+    assert torch.equal(edited(model, **FUSED), plain), "the next edit without it is as before"
+    with pytest.raises(
+        Refusal, match="Coupled Edit Sampler: 'model' has attention that another node has put in the pl"
+    ):
+        edited(nag_of_other_nodes(model, context, hands_on=False), **FUSED)
+
+
 def test_rows_stay_on_one_card(edited):
     """MultiGPU CFG Split leaves clones of the model here; rows on them would not see the clip's row."""
     model, plain = wan(), wan()
@@ -102,41 +149,92 @@ def test_rows_stay_on_one_card(edited):
     assert torch.equal(edited(model, **FUSED), edited(plain, **FUSED))
 
 
-def as_vace():
-    """VACE's own blocks run beside those that we hook."""
-    return wan("vace", comfy.supported_models.WAN21_Vace, vace_layers=3, vace_in_dim=96)
+def kind(name, model_type, **changes):
+    """A model of one of Wan's kinds, made where ComfyUI knows it."""
+    return lambda: wan(model_type, getattr(comfy.supported_models, name), **changes)
 
 
-def as_fun_control():
-    """Wan Fun Control: the control clip comes in as further channels, and a first frame as a picture."""
-    return wan("i2v", comfy.supported_models.WAN21_FunControl2V, in_dim=48)
+CONTROL, FRAME = (1, 16, 3, 8, 10), (1, 16, 1, 8, 10)
+PICTURE = {"concat_latent_image": CONTROL}
+# Each kind's model, and the shapes of what its conditionings carry. VACE's own blocks run beside those that we hook;
+# Fun Control's control clip comes in as further channels; references and poses as further tokens of the clip.
+KINDS = {
+    "VACE": (kind("WAN21_Vace", "vace", vace_layers=3, vace_in_dim=96), {"vace_frames": (1, 32, 3, 8, 10)}),
+    "Fun Control": (kind("WAN21_FunControl2V", "i2v", in_dim=48), {"concat_latent_image": (1, 32, 3, 8, 10)}),
+    "Camera": (kind("WAN21_Camera", "camera", in_dim=32), {"camera_conditions": (1, 24, 3, 64, 80)}),
+    "Animate": (
+        kind("WAN22_Animate", "animate", in_dim=36, num_layers=5),
+        {**PICTURE, "pose_video_latent": (1, 16, 2, 8, 10)},
+    ),
+    "S2V": (
+        kind("WAN22_S2V", "s2v", audio_inject_layers=[0, 2], audio_dim=64),
+        {"audio_embed": (1, 25, 64, 12), "reference_latents": FRAME, "control_video": CONTROL},
+    ),
+    "SCAIL": (
+        kind("WAN21_SCAIL", "scail", in_dim=20),
+        {"reference_latents": FRAME, "pose_video_latent": (1, 16, 3, 4, 5)},
+    ),
+    "WanDancer": (kind("WAN22_WanDancer", "wandancer", in_dim=36, audio_inject_layers=[0, 2]), PICTURE),
+}
 
 
-def as_camera():
-    return wan("camera", comfy.supported_models.WAN21_Camera, in_dim=32)
+def given_of(shapes, seed):
+    """What conditionings of a kind carry, at random."""
+    given = {name: noise(*shape, seed=seed) for name, shape in shapes.items()}
+    for name in ("vace_frames", "reference_latents"):
+        if name in given:
+            given[name] = [given[name]]
+    return {**given, "vace_mask": [torch.ones(1, 64, 3, 8, 10)]} if "vace_frames" in given else given
 
 
-def vace(control):
-    return {"vace_frames": [torch.cat([control, control], 1)], "vace_mask": [torch.ones(1, 64, 3, 8, 10)]}
-
-
-def fun_control(control):
-    return {"concat_latent_image": torch.cat([control, control], 1)}
-
-
-def camera(control):
-    return {"camera_conditions": control.mean(1, keepdim=True).repeat(1, 24, 1, 8, 8)}
-
-
-@pytest.mark.parametrize("build, given", [(as_vace, vace), (as_fun_control, fun_control), (as_camera, camera)])
-def test_models_that_are_controlled_work(build, given, edited, latent):
-    model = build()
-    control = given(noise(1, 16, 3, 8, 10, seed=4))
+@pytest.mark.parametrize("name", KINDS)
+def test_models_that_are_controlled_work(name, edited, latent, monkeypatch):
+    """Run row by row they are as ComfyUI runs them, rows side by side."""
+    build, shapes = KINDS[name]
+    try:
+        model = build()
+    except AttributeError:
+        pytest.skip("this ComfyUI does not know it")
+    control = given_of(shapes, seed=4)
     assert difference(edited(model, SOURCE, control, **FUSED), latent) < 1e-5
-    free, fused = edited(model, TARGET, control), edited(model, TARGET, control, **FUSED)
+    free, fused = edited(model, TARGET, control, cfg=2.0), edited(model, TARGET, control, cfg=2.0, **FUSED)
     assert difference(free, latent) > 1e-3 and difference(fused, free) > 1e-3
-    other = edited(model, TARGET, given(noise(1, 16, 3, 8, 10, seed=5)))
-    assert difference(other, free) > 1e-4, "the control takes part"
+    assert difference(edited(model, TARGET, given_of(shapes, seed=5), cfg=2.0), free) > 1e-4, "the control takes part"
+    monkeypatch.setattr(source_row, "install", lambda *_: None)
+    assert difference(edited(model, TARGET, control, cfg=2.0), free) < 1e-5
+
+
+def test_humo_whose_sound_cannot_be_cut_is_refused_by_name(edited):
+    with pytest.raises(
+        Refusal, match="Coupled Edit Sampler: 'model' is a WAN21_HuMo, but this node edits with Wan 2.1"
+    ):
+        edited(kind("WAN21_HuMo", "humo")(), given={"audio_embed": noise(1, 3, 8, 5, 1280)})
+
+
+@pytest.mark.parametrize("left_out", ["source conditioning", "positive", "negative"])
+def test_a_first_frame_for_some_conditionings_only_is_refused(left_out, t5_tokens, latent):
+    """Each of them passes WanImageToVideo; of two nodes for three conditionings one is easily forgotten."""
+    model, source, target = wan("i2v", in_dim=36), t5_tokens(SOURCE), t5_tokens(TARGET)
+    names = ("source conditioning", "positive", "negative")
+    prompts = dict(zip(names, map(conditioning, (source, target, source))))
+    for name, prompt in prompts.items():
+        if name != left_out:
+            prompt[0][1]["concat_latent_image"] = noise(*CONTROL)
+    wires = model, make_prompt_edit(source, target), *prompts.values(), {"samples": latent}
+    settings = {
+        "steps": 2,
+        "scheduler": "simple",
+        "seed": 0,
+        "cross_until": 0.4,
+        "self_until": 0,
+        "skip": 0,
+        "drift": 0,
+    }
+    told = f"Coupled Edit Sampler: '{left_out}' was not given the picture, clip or sound that '.*' was; pass source"
+    with pytest.raises(Refusal, match=told):
+        CoupledEditSampler.execute(*wires, cfg=2.0, **settings)
+    if left_out == "negative":  # which is not used without guidance
+        CoupledEditSampler.execute(*wires, cfg=1.0, **settings)
 
 
 class AsGGUF(comfy.ops.manual_cast):

@@ -9,6 +9,20 @@ from ...prompts.prompt_edit import PromptEdit
 from ...refusal import Refusal, counted, shortened
 
 LOW_NOISE_MODEL = "low noise model"  # the input's name on the node
+# What Wan's nodes give a conditioning beside its prompt.
+GIVEN = (
+    "concat_latent_image",
+    "clip_vision_output",
+    "reference_latents",
+    "vace_frames",
+    "camera_conditions",
+    "control_video",
+    "reference_motion",
+    "pose_video_latent",
+    "face_video_pixels",
+    "audio_embed",
+    "context_latents",
+)
 AREA = "the Conditioning (Set Area / Set Mask) node"
 
 
@@ -50,6 +64,24 @@ def check_embeddings(model, source, positive, negative) -> None:
             f"'source prompt' has {lengths[0]} tokens, 'target prompt' {lengths[1]} and the negative one {lengths[2]}, "
             f"but VACE takes prompts of one length; shorten them to {min(lengths)} tokens."
         )
+
+
+def check_given(source, positive, negative) -> None:
+    """Refuses CONDITIONINGs of which some were given a picture, a clip or sound and others were not: the clip's own row
+    would then lack the first frame that the edit's has. negative: None where it is not used."""
+    conditionings = {"source conditioning": source, "positive": positive, "negative": negative}
+    given = {
+        name: {key for key in GIVEN if conditioning[0][1].get(key) is not None}
+        for name, conditioning in conditionings.items()
+        if conditioning is not None
+    }
+    for name, held in given.items():
+        other = next((other for other, theirs in given.items() if theirs - held), None)
+        if other is not None:
+            raise Refusal(
+                f"'{name}' was not given the picture, clip or sound that '{other}' was; pass source conditioning, "
+                "positive and negative all through the same kind of node, such as WanImageToVideo."
+            )
 
 
 def _check_plain(name: str, conditioning) -> None:

@@ -58,8 +58,8 @@ class SourceRow:
             conds, options[PADDING] = with_equal_text(conds)
         if not can_join(conds[-1], conds[:-1]):
             raise Refusal(
-                "'source conditioning' and 'positive' are not alike (areas, ControlNets or hooks); give both the same, "
-                "or take those nodes out."
+                "'source conditioning' and 'positive' are not alike (areas, ControlNets, hooks or frame rates); "
+                "give both the same, or take those nodes out."
             )
         wrap_run(options, WrappersMP.APPLY_MODEL, JOINED, partial(feed_row, source[0]["uuid"], self.fed))
         model_options = {**model_options, "transformer_options": options}

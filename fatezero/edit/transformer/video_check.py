@@ -8,7 +8,7 @@ from ...source.source_check import check_model
 from ...source.source_run import SourceRun
 from ..edit_check import check_course, check_latent, check_positive, check_sampler
 from ..settings import CACHE, RECONSTRUCTION, BlendSettings
-from .coupled_check import check_embeddings, check_prompts
+from .coupled_check import check_embeddings, check_given, check_prompts
 
 HIGH_GUIDANCE = 4.0  # from which a small Wan that we trained lost 10 dB of the background
 
@@ -39,9 +39,10 @@ def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: Blend
         raise Refusal("'layers' leaves out the finest, but a video model's are all alike; choose all.")
 
 
-def check_video_prompts(model, source: SourceRun, edit: PromptEdit, positive, negative) -> None:
+def check_video_prompts(model, source: SourceRun, edit: PromptEdit, positive, negative, cfg: float) -> None:
     """Refuses CONDITIONINGs that are not the edit's, or not for the whole clip."""
     check_prompts(edit, source.conditioning, positive, negative)
+    check_given(source.conditioning, positive, negative if cfg != 1 else None)
     check_embeddings(model, source.conditioning, positive, negative)
 
 
@@ -56,7 +57,8 @@ def check_video_run(guider, source: SourceRun, edit: PromptEdit, latent_image, s
     check_course(source, sigmas, args, kwargs)
     check_positive(guider, edit)
     prompts = guider.conds["positive"], guider.conds.get("negative") or guider.conds["positive"]
-    check_video_prompts(model, source, edit, *([[cond["cross_attn"], cond] for cond in conds] for conds in prompts))
+    positive, negative = ([[cond["cross_attn"], cond] for cond in conds] for conds in prompts)
+    check_video_prompts(model, source, edit, positive, negative, getattr(guider, "cfg", 1.0))
 
 
 def guidance_note(cfg: float) -> str | None:

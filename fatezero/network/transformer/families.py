@@ -42,7 +42,8 @@ def family_of(model) -> Family | None:
     """The family of a ModelPatcher's network, None for every other kind of model."""
     network = model.model.diffusion_model
     if isinstance(network, comfy.ldm.wan.model.WanModel):
-        return WAN
+        # HuMo's blocks hold the sound of all rows at once, which cannot be cut where we run them row by row.
+        return None if isinstance(network, comfy.ldm.wan.model.HumoWanModel) else WAN
     # LTX-2 also makes sound; its blocks attend six times.
     if type(network) is comfy.ldm.lightricks.model.LTXVModel:
         return LTX

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ...refusal import Refusal
 from ..option_keys import BLOCK, PADDING
 from .equal_text import text_tokens, with_padding, without_padding
 from .families import Family, attention_kinds, blocks_of
@@ -22,18 +23,34 @@ Attend = Callable[..., torch.Tensor]
 class BlockRun:
     """One row's way through one block: which attention comes next.
 
-    index: of the block; kinds: of its attention calls; row: the row's uuid; text: how many tokens are the prompt's.
+    index: of the block; kinds: of its attention calls; row: the row's uuid; text: how many tokens are the prompt's;
+    original: the block itself, without other nodes' replacements of it.
     """
 
     index: int
     kinds: tuple[str, ...]
     row: object
     text: int
+    original: Callable
     calls: int = field(default=0)
 
     def next_kind(self) -> str | None:
         self.calls += 1
         return self.kinds[self.calls - 1] if self.calls <= len(self.kinds) else None
+
+    def run(self, args: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """The block itself; another node may skip it.
+
+        Raises:
+            Refusal: Where its attention is not ComfyUI's, and passes us by.
+        """
+        output = self.original(args)
+        if self.calls < len(self.kinds):
+            raise Refusal(
+                "'model' has attention that another node has put in the place of ComfyUI's (an older NAG of KJNodes "
+                "does so), which an edit can neither read nor change; update that node, or remove it."
+            )
+        return output
 
 
 def install(options: Options, network, family: Family, is_source: Callable[[object], bool], attend: Attend) -> None:
@@ -81,19 +98,16 @@ class BlockHook:
         short = without_padding(row, padding, self.is_joint)
         for name in ("img", "txt") if self.is_joint and "txt" in short else ("img",):
             short[name] = short[name].clone()  # LTX-Video's and HunyuanVideo's blocks add in place
+        block = BlockRun(self.index, self.kinds, rows[place], text_tokens(short), extra["original_block"])
         short["transformer_options"] = {
             **short["transformer_options"],
             "uuids": [rows[place]],
             "cond_or_uncond": [options["cond_or_uncond"][place]],
-            BLOCK: BlockRun(self.index, self.kinds, rows[place], text_tokens(short)),
+            BLOCK: block,
         }
-        run = extra["original_block"] if self.previous is None else self._previous(extra)
-        return with_padding(run(short), row, padding)
-
-    def _previous(self, extra: dict[str, Any]) -> Callable:
-        previous = self.previous
-        assert previous is not None
-        return lambda args: previous(args, extra)
+        if self.previous is None:
+            return with_padding(block.run(short), row, padding)
+        return with_padding(self.previous(short, {**extra, "original_block": block.run}), row, padding)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def require_unet(model) -> None:
     elif not hasattr(diffusion_model, "input_blocks") or not hasattr(diffusion_model, "middle_block"):
         raise Refusal(
             f"'model' is a {type(model.model).__name__}, but these nodes edit with SD 1.x, SD 2.x, SDXL, Wan 2.1, Wan "
-            "2.2 and LTX-Video; load one of those."
+            "2.2, LTX-Video and HunyuanVideo; load one of those."
         )
     else:
         _check_blocks(diffusion_model)
