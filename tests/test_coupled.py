@@ -65,14 +65,28 @@ def latent(model):
 def edit(model, latent, t5_tokens):
     """edit(target, cfg=..., settings=...) is the edited latent."""
 
-    def run(target=TARGET, cfg=1.0, patched=None, seed=5, **settings):
+    def run(target=TARGET, cfg=1.0, patched=None, seed=5, words=None, **settings):
         source, aimed = t5_tokens(SOURCE), t5_tokens(target)
         settings = CoupledSettings(**settings)
-        guider = CoupledGuider(patched or model, make_prompt_edit(source, aimed), settings, STEPS)
+        guider = CoupledGuider(patched or model, make_prompt_edit(source, aimed, **words or {}), settings, STEPS)
         guider.set_prompts(conditioning(source), conditioning(aimed), conditioning(t5_tokens("snow")), cfg)
         (run,) = steps_of_models(sigmas(model), settings.skip, None)
         sampler = CoupledSampler(guider, CoupledProgress(torch.Generator().manual_seed(seed)), run)
         return guider.sample(torch.zeros_like(latent), latent, sampler, sigmas(model), disable_pbar=True, seed=seed)
+
+    return run
+
+
+@pytest.fixture
+def stored(model, latent, t5_tokens):
+    """stored(words, cross, own): the edited latent by maps that are kept, fused and multiplied."""
+
+    def run(words, cross=True, own=False):
+        source, target = t5_tokens(SOURCE), t5_tokens(TARGET)
+        guider = comfy.samplers.CFGGuider(model.clone())
+        guider.set_conds(conditioning(target), conditioning(source))
+        by_maps = StoredMaps(make_prompt_edit(source, target, **words), cross, own, seed=5)
+        return guider.sample(torch.zeros_like(latent), latent, by_maps, sigmas(model), disable_pbar=True, seed=0)
 
     return run
 
@@ -145,14 +159,17 @@ def test_without_fusion_it_is_flow_edit(model, edit, latent, t5_tokens):
 
 
 @pytest.mark.parametrize("cross, own", [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
-def test_fusion_equals_stored_maps(model, edit, latent, t5_tokens, cross, own):
-    source, target = t5_tokens(SOURCE), t5_tokens(TARGET)
-    guider = comfy.samplers.CFGGuider(model.clone())
-    guider.set_conds(conditioning(target), conditioning(source))
-    by_maps = StoredMaps(make_prompt_edit(source, target), bool(cross), bool(own), seed=5)
-    stored = guider.sample(torch.zeros_like(latent), latent, by_maps, sigmas(model), disable_pbar=True, seed=0)
-    assert difference(edit(cross_until=cross, self_until=own), stored) < 1e-5
-    assert difference(edit(cross_until=0.0), stored) > 1e-3
+def test_fusion_equals_stored_maps(edit, stored, cross, own):
+    expected = stored({}, bool(cross), bool(own))
+    assert difference(edit(cross_until=cross, self_until=own), expected) < 1e-5
+    assert difference(edit(cross_until=0.0), expected) > 1e-3
+
+
+@pytest.mark.parametrize("words", [{"emphasis": "square:3, grass:-1"}, {"windows": "square:0.4, green:0.2-0.7"}])
+def test_emphasis_and_windows_of_words_equal_stored_maps(edit, stored, words):
+    expected = stored(words)
+    assert difference(edit(words=words, cross_until=1.0), expected) < 1e-5
+    assert difference(edit(cross_until=1.0), expected) > 1e-3
 
 
 def test_a_mask_holds_the_clip_outside(edit, latent):

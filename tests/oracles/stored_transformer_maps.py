@@ -12,12 +12,13 @@ class StoredMaps(comfy.samplers.Sampler):
 
     def __init__(self, edit, fuse_cross, fuse_self, seed):
         self.edit, self.kinds, self.seed = edit, {0: fuse_self, 1: fuse_cross}, seed
-        self.maps, self.calls, self.storing = {}, 0, True
+        self.maps, self.calls, self.storing, self.step, self.counted = {}, 0, True, 0, 1
 
     def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, *rest, **named):
         clip, edited, generator = latent_image, latent_image.clone(), torch.Generator().manual_seed(self.seed)
         extra_args["model_options"]["transformer_options"]["optimized_attention_override"] = self.attention
-        for sigma, following in zip(sigmas[:-1], sigmas[1:]):
+        for step, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:])):
+            self.step, self.counted = step, len(sigmas)  # the paper's code counts steps + 1
             noised = (1 - sigma) * clip + sigma * torch.randn(clip.shape, generator=generator)
             velocities = []
             for self.storing, name, x in ((True, "negative", noised), (False, "positive", edited + noised - clip)):
@@ -42,9 +43,12 @@ class StoredMaps(comfy.samplers.Sampler):
         return (maps @ values).transpose(1, 2).flatten(2)
 
     def aligned(self, source, own):
-        """Prompt-to-prompt's replacement or refinement, with emphasis 1."""
-        taken = self.edit.from_source
-        return (source @ self.edit.mapper) * taken + own * (1 - taken)
+        """Prompt-to-prompt's replacement or refinement, and re-weighting, of each word in its window of the steps."""
+        taken, here = self.edit.from_source, torch.ones(own.shape[-1])
+        for tokens, start, end in self.edit.windows:
+            here[list(tokens)] = float(int(start * self.counted) <= self.step < int(end * self.counted))
+        fused = self.edit.emphasis * ((source @ self.edit.mapper) * taken + own * (1 - taken))
+        return here * fused + (1 - here) * own
 
 
 def softmax_maps(query, key, heads, mask):
