@@ -68,7 +68,7 @@ def install(options: Options, network, family: Family, is_source: Callable[[obje
     blocks = replaced.setdefault("dit", {})
     for index, (place, block) in enumerate(blocks_of(network, family)):
         kinds = attention_kinds(family, block)
-        blocks[place] = BlockHook(index, kinds, family.is_joint, is_source, blocks.get(place))
+        blocks[place] = BlockHook(index, kinds, family, is_source, blocks.get(place))
     previous = options.get("optimized_attention_override")
     options["optimized_attention_override"] = AttentionHook(attend, family.is_joint, previous)
 
@@ -79,7 +79,7 @@ class BlockHook:
 
     index: int
     kinds: tuple[str, ...]
-    is_joint: bool
+    family: Family
     is_source: Callable[[object], bool]
     previous: Callable | None
 
@@ -95,9 +95,10 @@ class BlockHook:
         rows = options["uuids"]
         row = {name: _part(value, place, len(rows), len(args["img"])) for name, value in args.items()}
         padding = options.get(PADDING, {}).get(rows[place], 0)
-        short = without_padding(row, padding, self.is_joint)
-        for name in ("img", "txt") if self.is_joint and "txt" in short else ("img",):
-            short[name] = short[name].clone()  # LTX-Video's and HunyuanVideo's blocks add in place
+        short = without_padding(row, padding, self.family.is_joint)
+        if self.family.adds_in_place:  # a part of a tensor that another row's part lies in
+            for name in {"img", "txt"} & short.keys() if self.family.is_joint else {"img"}:
+                short[name] = short[name].clone()
         block = BlockRun(self.index, self.kinds, rows[place], text_tokens(short), extra["original_block"])
         short["transformer_options"] = {
             **short["transformer_options"],
