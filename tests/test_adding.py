@@ -19,6 +19,7 @@ from fatezero_pack.fatezero.edit.settings import (
     FRESH_NOISE,
     INPUT_MASK,
     NO_MASK,
+    OUTLINE,
     WORDS,
     BlendSettings,
 )
@@ -185,7 +186,7 @@ def test_what_cannot_be_added_is_refused(source, changes, edit, words):
 
 
 SWAP = prompt_edit("a red jeep and a red cow on a road", "a red truck and a red cow on a road")
-REPLACE = replace(PRESETS["replace"], mask=MASK)
+REPLACE = replace(PRESETS["replace"], mask_from=INPUT_MASK, mask=MASK)
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +215,8 @@ def test_in_the_mask_the_whole_phrase_is_seen(two_things, monkeypatch):
     assert [word.text for word in SWAP.target.words if word.indices[0] in SWAP.new_phrases] == ["red", "truck"]
 
 
-def test_replacing_may_take_its_place_from_words(two_things):
-    settings = replace(REPLACE, mask=None, mask_from=WORDS)
+@pytest.mark.parametrize("mask_from", [WORDS, OUTLINE])
+def test_replacing_may_take_its_place_from_words(two_things, mask_from):
+    settings = replace(REPLACE, mask=None, mask_from=mask_from)
     check_settings(two_things, SWAP, settings)
     assert bool(torch.isfinite(edited(small_model(), two_things, SWAP, settings)).all())

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_model
 
 from edit_cases import clip_latent, conditioning, inverted, negative, prompt_edit, small_model
 from fatezero_pack.demo.model import WEIGHTS, load_clip, read_config
-from fatezero_pack.fatezero.edit.settings import INPUT_MASK, NO_MASK, WORDS, BlendSettings
+from fatezero_pack.fatezero.edit.settings import INPUT_MASK, NO_MASK, OUTLINE, WORDS, BlendSettings
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.report import lpips_distance as lpips_module
 from fatezero_pack.fatezero.report.clip_embeddings import (
@@ -149,11 +149,12 @@ def test_in_refine_mode_new_words_are_free():
 def test_empty_and_full_masks_are_told_by_frame(run):
     source, edit = run
     by_words = replace(SHORT, mask_from=WORDS, threshold=1.0)
-    sentences = explain(measure(*clips(0.4)), edit, source, by_words, 7.5)
-    assert sentences == [
-        "The mask is empty in every frame, where nothing new can appear; lower 'mask threshold' (1), "
-        "or name in 'mask words' of Edit Prompts what the clip shows more plainly."
-    ]
+    for settings in (by_words, replace(by_words, mask_from=OUTLINE)):
+        sentences = explain(measure(*clips(0.4)), edit, source, settings, 7.5)
+        assert sentences == [
+            "The mask is empty in every frame, where nothing new can appear; lower 'mask threshold' (1), "
+            "or name in 'mask words' of Edit Prompts what the clip shows more plainly."
+        ]
     (sentence,) = explain(measure(*clips(0.4)), edit, source, replace(by_words, threshold=1e-3), 7.5)
     assert (
         sentence.startswith("The mask covers every frame nearly whole") and "raise 'mask threshold' (0.001)" in sentence

@@ -49,6 +49,9 @@ def test_adding_without_a_place_or_a_word(kind):
     look(kind, {**adding, "mask": ["9", 0]})
     with pytest.raises(Refusal, match="further on, cannot run: the presets add and replace make new words appear"):
         look(kind, {**adding, "mask": ["9", 0]}, edit=prompt_edit("a red circle", "a red circle"))
+    with pytest.raises(Refusal, match="'mask from' is mask input and shows no place"):
+        look(kind, {"preset": "add"})  # a graph that leaves 'mask from' as the preset has it
+    look(kind, {"preset": "replace"})
 
 
 @pytest.mark.parametrize("kind", ["FateZeroAttentionBlend", "FateZeroBlendSampler"])

@@ -11,6 +11,7 @@ from fatezero_pack.fatezero.edit.settings import (
     FAST_RECONSTRUCTION,
     FRESH_NOISE,
     INPUT_MASK,
+    OUTLINE,
     RECONSTRUCTION,
     WORDS,
     BlendSettings,
@@ -291,6 +292,10 @@ def test_the_node_edits_with_presets_and_says_what_does_not_serve(
     for preset, said in (("shape", "does not follow one frame here"), ("shape (as in the paper)", "FateZero's code")):
         blend(video_model, runs(), prompt, TARGET, clip, preset={"preset": preset, "latent_blend": True})
         assert said in told[-1]
+    to_the_edges = "does not go on to the edges"
+    for mask_from, is_told in ((OUTLINE, True), (WORDS, False)):
+        blend(video_model, runs(), prompt, TARGET, clip, preset={"preset": "attribute", "mask_from": mask_from})
+        assert (to_the_edges in told[-1]) == is_told
     frames = runs().clip_frames
     mask = torch.ones(frames, 64, 80)
     by_mask = {"preset": {"preset": "attribute", "mask_from": INPUT_MASK}, "mask": mask}

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from ..edit.settings import NO_MASK, BlendSettings, reads_words
+from ..edit.settings import NO_MASK, BlendSettings, needs_words
 from ..edit.transformer.coupled_sampling import CoupledSettings
 from ..masks.word_masks import AUTOMATIC
 from ..prompts.alignment import KEPT, SWAP
@@ -201,7 +201,7 @@ def _threshold(settings: Settings) -> float | None:
     """tau of a mask of words, None for other masks."""
     if isinstance(settings, CoupledSettings):
         return settings.threshold
-    return settings.threshold if reads_words(settings) else None
+    return settings.threshold if needs_words(settings) else None
 
 
 def _threshold_advice(threshold: float) -> tuple[str, str]:

@@ -25,6 +25,7 @@ from ...fatezero.edit.settings import (
 )
 from ...fatezero.edit.source_attention import plan_source_attention
 from ...fatezero.edit.strangers import what_changed
+from ...fatezero.edit.transformer.video_check import notes_without_effect
 from ...fatezero.masks.mask_pictures import stretch_notes
 from ...fatezero.masks.source_mask import clip_size
 from ...fatezero.network.chunked_sampling import ChunkedRun
@@ -144,7 +145,8 @@ def _preset_inputs(preset: BlendSettings) -> list:
             options=[NO_MASK, WORDS, OUTLINE, INPUT_MASK, WORDS_IN_MASK],
             default=preset.mask_from,
             tooltip="Where to edit: off (no mask), where the words to mask are seen, from there to the edges of the "
-            "thing in the picture, your mask input, or both. Outside, latents (with 'latent blend') and self-attention are the source's.",
+            "thing in the picture, your mask input, or where words and mask input agree. Outside, latents (with "
+            "'latent blend') and self-attention are the source's.",
         ),
         fraction(
             "mask_threshold",
@@ -231,12 +233,8 @@ def notes_on(settings: BlendSettings, preset: dict, edit, source) -> list[str]:
     idle = [*idle_settings(settings, usual), *idle_latent_blend(is_on, window, usual_window)]
     drawn = settings.mask is not None and settings.mask_from in (INPUT_MASK, WORDS_IN_MASK)
     stretched = stretch_notes(settings.mask, clip_size(source)) if drawn else []
-    crowd = (
-        crowded_mask(edit, settings)
-        if source.cell.is_video
-        else crowded_mask(edit, settings) + thing_beside(edit, settings)
-    )
-    return [*idle, *small_mask(settings, source), *stretched, *crowd]
+    by_model = notes_without_effect(settings) if source.cell.is_video else thing_beside(edit, settings)
+    return [*idle, *small_mask(settings, source), *stretched, *crowded_mask(edit, settings), *by_model]
 
 
 def price(model, source, edit, settings: BlendSettings) -> str:

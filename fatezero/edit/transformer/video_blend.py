@@ -25,7 +25,7 @@ from ..stages import UNKNOWN_STEPS, Stages
 from ..start import check_stage, check_start, unused_latent
 from .coupled_sampling import CoupledSettings, price
 from .source_row import SourceRow
-from .video_check import check_video_run, guidance_note, notes_without_effect
+from .video_check import check_video_run, guidance_note
 
 
 def blend_video_attention(
@@ -48,7 +48,7 @@ def blend_video_attention(
             try:
                 run.install()
                 notes += run.go_on(stages, noise, latent_image, float(sigmas[0]))
-                voice.tell("\n".join([_told(guider, source, settings, len(sigmas) - 1), *notes]))
+                voice.tell("\n".join([_told(guider, source, len(sigmas) - 1), *notes]))
                 samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
                 if float(sigmas[-1]) > float(source.sigmas[0]) * 1.001 and run.drawn is not None:
                     stages.keep(float(sigmas[-1]), samples, run.drawn.to("cpu"))
@@ -92,12 +92,12 @@ def starting_point(guider, source: SourceRun, noise, latent_image, sigma: float)
     return start.to(noise), model.process_latent_out(start).to(latent_image)
 
 
-def _told(guider, source: SourceRun, settings: BlendSettings, steps: int) -> str:
-    """What a run takes, and what of its settings does not serve a video model."""
+def _told(guider, source: SourceRun, steps: int) -> str:
+    """What a run takes, and whether its guidance is too high for a video model."""
     cfg = getattr(guider, "cfg", 1.0)
     shape = as_video(source.trajectory[0]).shape
     rows = price(guider.model_patcher, shape, CoupledSettings(), steps, cfg)
-    return "\n".join(filter(None, [rows, guidance_note(cfg), *notes_without_effect(settings)]))
+    return "\n".join(filter(None, [rows, guidance_note(cfg)]))
 
 
 class VideoBlendRun:

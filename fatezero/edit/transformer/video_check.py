@@ -7,7 +7,7 @@ from ...refusal import Refusal
 from ...source.source_check import check_model
 from ...source.source_run import SourceRun
 from ..edit_check import check_course, check_latent, check_positive, check_sampler
-from ..settings import CACHE, RECONSTRUCTION, BlendSettings
+from ..settings import CACHE, OUTLINE, RECONSTRUCTION, BlendSettings
 from .coupled_check import check_embeddings, check_given, check_prompts
 
 HIGH_GUIDANCE = 4.0  # from which a small Wan that we trained lost 10 dB of the background
@@ -69,8 +69,14 @@ def guidance_note(cfg: float) -> str | None:
 
 
 def notes_without_effect(settings: BlendSettings) -> list[str]:
-    """What presets bring along for UNets and a video model has no part in, in words."""
+    """What presets bring along for UNets and a video model has no part in, in words; settings: as they were chosen,
+    before `video_blend.on_latent_frames`."""
     notes = []
+    if settings.mask_from == OUTLINE:
+        notes.append(
+            "the mask is where the words are seen here and does not go on to the edges, which was not measured on "
+            "video models"
+        )
     if settings.follow_guide:
         notes.append("the new shape does not follow one frame here, since a video model sees the whole clip at once")
     if settings.official_latents and settings.latent_window is not None:
