@@ -61,7 +61,7 @@ def test_no_template_has_a_setting_without_effect(file):
 @pytest.mark.parametrize(
     "changes, told",
     [
-        ({"mask": MASK}, ["! 'mask' has no effect, since 'mask from' is words; choose mask input or words inside"]),
+        ({"mask": MASK}, ["! 'mask' has no effect, since 'mask from' is words, to the edges; choose mask"]),
         ({"mask": MASK, "mask_from": NO_MASK}, ["! 'mask' has no effect, since 'mask from' is off"]),
         ({"mask": MASK, "mask_from": INPUT_MASK}, []),
         ({"mask": 0 * MASK, "mask_from": INPUT_MASK}, ["! 'mask' is black everywhere; paint white"]),
@@ -73,11 +73,11 @@ def test_no_template_has_a_setting_without_effect(file):
         ),
         ({"threshold": 0.4}, []),
         ({"threshold": 0.4, "mask_from": NO_MASK}, ["! 'mask threshold' has no effect, since 'mask from' is off"]),
-        ({"latent_window": None}, ["! 'mask from' words has no effect; switch 'latent blend' on"]),
+        ({"latent_window": None}, ["! 'mask from' words, to the edges has no effect; switch"]),
         ({"latent_window": None, "mask_self_attention": True}, []),
         (
             {"latent_window": None, "mask_self_attention": True, "self_window": Window(0, 0)},
-            ["! 'mask from' words has no effect"],
+            ["! 'mask from' words, to the edges has no effect"],
         ),
     ],
 )
