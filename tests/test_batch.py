@@ -10,6 +10,7 @@ import pytest
 from tools.batch.__main__ import _workflow
 from tools.batch.graph import Graph, filled
 from tools.batch.join import Sound, join_videos
+from tools.batch.measured import with_report
 from tools.batch.on_ray import shares
 from tools.batch.parts import Part, Splitting, cut, graph_of_part
 from tools.batch.results import Result, about, is_done, keep
@@ -119,8 +120,16 @@ def test_rows_come_from_csv_and_jsonl(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8", newline="")
     assert read_table(tmp_path / name) == [
         Row("one", {"clip": "a.mp4", "target prompt": "a cat, asleep"}),
-        Row("2", {"clip": "b.mp4", "target prompt": "a dog"}),
+        Row("002", {"clip": "b.mp4", "target prompt": "a dog"}),
     ]
+
+
+def test_a_table_that_grows_keeps_the_names_of_its_rows(tmp_path):
+    names = []
+    for count in (9, 10, 100):
+        (tmp_path / "a.csv").write_text("clip\n" + "a.mp4\n" * count, encoding="utf-8")
+        names.append([row.name for row in read_table(tmp_path / "a.csv")][:9])
+    assert names[0] == names[1] == names[2]
 
 
 @pytest.mark.parametrize(
@@ -268,7 +277,7 @@ def test_a_result_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_the_summary_tells_each_row_and_no_html_of_a_prompt_runs(tmp_path):
-    keep(Result({"Edited.mp4": b""}, numbers={"psnr": 31.5}, seconds=2.0), tmp_path / "one", "k")
+    keep(Result({"Edited.mp4": b""}, {"Edit Report": "31.5 dB <b>"}, {"psnr": 31.5}, 2.0), tmp_path / "one", "k")
     jobs = [
         Job(Row("one", {"prompt": "<script>alert(1)</script>"}), tmp_path / "one"),
         Job(Row("two", {"prompt": "b"}), tmp_path / "two"),
@@ -280,6 +289,7 @@ def test_the_summary_tells_each_row_and_no_html_of_a_prompt_runs(tmp_path):
     assert lines[1:] == ["one,done,2.0,,<script>alert(1)</script>,31.5", "two,failed,,no file,b,", "three,not run,,,,"]
     page = (tmp_path / "index.html").read_text("utf-8")
     assert "<script>" not in page and "one/Edited.mp4" in page and "1 of 3 edits" in page
+    assert "<figcaption>Edited.mp4</figcaption>" in page and "<pre>31.5 dB &lt;b&gt;</pre>" in page
 
 
 def test_tasks_that_share_an_inversion_stay_together(tmp_path):
@@ -301,3 +311,42 @@ def test_each_shot_has_a_key_frame_of_its_own(prompt, tmp_path):
 @pytest.mark.parametrize("name", ["sd15_video_p2p", "fatezero_video_edit_sd15_video_p2p"])
 def test_a_template_is_found_by_the_name_it_had_in_0_1_0_too(name):
     assert any(node["type"] == "FateZeroNullText" for node in _workflow(name)["nodes"])
+
+
+def edit_of_a_clip(prompt):
+    """The fixture's workflow with the nodes of an edit between loading and saving."""
+    prompt["6"] = node("VAEEncode", "VAE Encode", pixels=["1", 0])
+    prompt["7"] = node("FateZeroInvert", "DDIM Invert", latent=["6", 0])
+    prompt["3"]["inputs"] |= {"source": ["7", 1], "edit": ["8", 1]}
+    prompt["9"] = node("VAEDecode", "VAE Decode", samples=["3", 0])
+    return prompt
+
+
+def test_a_workflow_without_a_report_is_given_one(prompt):
+    definitions = {**DEFINITIONS, "FateZeroEditReport": {"display_name": "Edit Report"}}
+    measured = with_report(edit_of_a_clip(prompt), definitions)
+    assert measured.pop("report") == node(
+        "FateZeroEditReport",
+        "Edit Report",
+        before=["1", 0],
+        after=["9", 0],
+        source=["7", 1],
+        made_by=["3", 0],
+        edit=["8", 1],
+    )
+    assert measured == prompt
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda prompt: prompt["6"]["inputs"].update(pixels=["10", 0]),  # scaled between: another size
+        lambda prompt: prompt.update(r=node("FateZeroEditReport", "Mine")),
+        lambda prompt: prompt.pop("2"),  # perhaps a video model, which has fewer frames
+        lambda prompt: prompt.update(l=node("FateZeroVideoLoad", "Another")),
+    ],
+)
+def test_no_report_is_given_where_it_might_fail_or_is(prompt, change):
+    definitions = {**DEFINITIONS, "FateZeroEditReport": {"display_name": "Edit Report"}}
+    change(edit_of_a_clip(prompt))
+    assert with_report(prompt, definitions) == prompt

@@ -13,8 +13,11 @@ PAGE, TABLE = "index.html", "summary.csv"
 DONE, FAILED, LEFT = "done", "failed", "not run"
 STYLE = """body { font: 16px system-ui, sans-serif; margin: 2em; background: #111; color: #ddd }
 article { border-top: 1px solid #444; padding: 1em 0 } h2 { margin: 0 0 .3em; font-size: 1.1em }
-video, img { height: 240px; margin-right: 8px; background: #000 } .failed { color: #f88 } dl { margin: .5em 0 }
+video, img { height: 240px; background: #000; display: block } .failed { color: #f88 } dl { margin: .5em 0 }
+figure { display: inline-block; margin: 0 8px 0 0 } figcaption { color: #999; font-size: .9em }
 dt { float: left; clear: left; width: 12em; color: #999 } dd { margin-left: 12em } pre { white-space: pre-wrap }"""
+# The clip and its edit are compared while they run side by side.
+PLAY = "for (const video of this.closest('article').querySelectorAll('video')) { video.currentTime = 0; video.play() }"
 
 
 def write_summary(out: Path, jobs: list[Job], failures: dict[str, str]) -> None:
@@ -66,17 +69,26 @@ def _article(out: Path, job: Job, done: dict, failure: str | None) -> str:
         f"<dt>{html.escape(str(key))}</dt><dd>{html.escape(str(value))}</dd>" for key, value in facts.items()
     )
     problem = f'<p class="failed">{html.escape(failure)}</p>' if failure else ""
+    play = f'<button onclick="{PLAY}">play together</button>' if len(shown) > 1 and "<video" in shown[0] else ""
     return (
         f"<article><h2>{html.escape(job.row.name)}: {state(done, failure)}</h2>{problem}"
-        f"<div>{''.join(shown)}</div><dl>{terms}</dl></article>"
+        f"<div>{''.join(shown)}</div>{play}<dl>{terms}</dl>{_reports(done.get('texts', {}))}</article>"
     )
+
+
+def _reports(texts: dict[str, str]) -> str:
+    """What the nodes have said, folded away."""
+    told = "".join(f"<h3>{html.escape(node)}</h3><pre>{html.escape(text)}</pre>" for node, text in texts.items())
+    return f"<details><summary>what the nodes said</summary>{told}</details>" if told else ""
 
 
 def _shown(path: str, name: str) -> str:
     source, title = quote(Path(path).as_posix()), html.escape(name, quote=True)
     if path.lower().endswith((".png", ".gif", ".webp", ".jpg", ".jpeg")):
-        return f'<img src="{source}" title="{title}" alt="{title}">'
-    return f'<video src="{source}" title="{title}" controls loop muted></video>'
+        picture = f'<img src="{source}" alt="{title}" loading="lazy">'
+    else:
+        picture = f'<video src="{source}" title="{title}" controls loop muted preload="metadata"></video>'
+    return f"<figure>{picture}<figcaption>{title}</figcaption></figure>"
 
 
 def _replace(path: Path, text: str) -> None:

@@ -35,7 +35,7 @@ def read_table(path: Path) -> list[Row]:
     except (OSError, UnicodeDecodeError) as error:
         raise BatchError(f"{path} cannot be read ({error}); expected a .csv or .jsonl file in UTF-8.") from None
     records = _read_jsonl(text, path) if path.suffix.lower() == ".jsonl" else _read_csv(text, path)
-    rows = [_row(record, number, len(records)) for number, record in enumerate(records, 1)]
+    rows = [_row(record, number) for number, record in enumerate(records, 1)]
     if not rows:
         raise BatchError(f"{path} has no rows; expected one for each edit.")
     seen: dict[str, int] = {}
@@ -76,10 +76,10 @@ def _read_jsonl(text: str, path: Path) -> list[dict]:
     return records
 
 
-def _row(record: dict, number: int, count: int) -> Row:
+def _row(record: dict, number: int) -> Row:
     fields = {str(column).strip(): value for column, value in record.items() if value not in ("", None)}
     name = str(next((fields.pop(key) for key in list(fields) if key.casefold() == NAME), "")).strip()
-    name = name or str(number).zfill(len(str(count)))
+    name = name or f"{number:03d}"  # whatever the number of rows, so that a table that grows finds its results again
     if not re.fullmatch(r"[^\\/:*?\"<>|\x00-\x1f]{1,100}", name) or name.startswith(".") or name.endswith((".", " ")):
         raise BatchError(f"Row {number} is named {name!r}, which cannot name a folder; use letters and digits.")
     return Row(name, fields)

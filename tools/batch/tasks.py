@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from .graph import Graph, filled
+from .measured import with_report
 from .parts import Part, Splitting, cut, graph_of_part
 from .results import is_done
 from .table import BatchError, Row
@@ -62,7 +63,9 @@ def make_job(row: Row, prompt: dict, definitions: dict, here: Path, out: Path, s
         whole = _task(graph, folder)
         parts = cut(graph, splitting)
         if parts is None:
-            return Job(row, folder, graph, whole.key, (whole,))
+            # The key is that of the workflow as it was given: what earlier versions have made stays done.
+            measured = replace(whole, graph=replace(graph, prompt=with_report(graph.prompt, definitions)))
+            return Job(row, folder, graph, whole.key, (measured,))
         places = [out / PARTS / row.name / f"{number:05d}" for number in range(len(parts))]
         tasks = (_task(graph_of_part(graph, part), place, part) for part, place in zip(parts, places))
         return Job(row, folder, graph, _digest([whole.key, parts[0].count, len(parts)]), tuple(tasks))
