@@ -35,5 +35,5 @@ def test_places_take_what_they_have_got_in_the_guide(at_once):
 def test_few_at_once_are_all(monkeypatch):
     queries, _, _ = moving_clip(2, 50)
     expected = nearest(queries[0], queries[1])
-    monkeypatch.setattr(correspondence, "QUERIES_AT_ONCE", 7)
+    monkeypatch.setattr(correspondence, "SIMILARITIES_AT_ONCE", 7 * 50)
     assert torch.equal(nearest(queries[0], queries[1]), expected)

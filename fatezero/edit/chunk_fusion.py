@@ -14,7 +14,7 @@ from ..prompts.prompt_edit import PromptEdit
 from ..refusal import Refusal
 from .correspondence import follow_guide
 from .edit_check import check_target_length
-from .fusion import fuse_cross, fuse_self, see_alone
+from .fusion import CrossWeights, FusedLayer, attended_together, fuse_cross, fuse_self, see_alone
 from .settings import INPUT_MASK, INVERSION, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
 from .source_cache import CachedAttention
 from .step import Step, average
@@ -58,6 +58,7 @@ class ChunkFusion:
         self.word_maps: list[torch.Tensor] = []
         self.target_word_maps: list[torch.Tensor] = []
         self.masks: dict[tuple[int, int], torch.Tensor | None] = {}
+        self.cross: CrossWeights | None = None
 
     def attend(self, layer, query, key, value, extra, previous):
         """The hook of every attention layer; see `install_hooks`."""
@@ -70,20 +71,21 @@ class ChunkFusion:
         if self.step.positive.isdisjoint(rows):
             return attention(query, key, value) if previous is None else previous(query, key, value, extra)
 
-        count = len(rows)
-        whole = None if previous is None else previous(query, key, value, extra).chunk(count)
-        outputs = []
-        for index, (uuid, *edit_qkv) in enumerate(zip(rows, *(part.chunk(count) for part in (query, key, value)))):
-            fused = self.edit_layer(layer, edit_qkv, extra, attention) if uuid in self.step.positive else None
-            if fused is None:
-                outputs.append(attention(*edit_qkv) if whole is None else whole[index])
-            elif whole is None:
-                outputs.append(fused)
-            else:  # another node's attention stays, moved by what fusion changes
-                outputs.append(whole[index] + fused - attention(*edit_qkv))
+        whole = None if previous is None else previous(query, key, value, extra)
+        by_row = list(zip(*(part.chunk(len(rows)) for part in (query, key, value))))
+        edited = [index for index, uuid in enumerate(rows) if uuid in self.step.positive]
+        fused = {index: self.edit_layer(layer, by_row[index], extra, attention) for index in edited}
+        fused = {index: row for index, row in fused.items() if row is not None}
+        if whole is None:
+            output = attended_together(attention, (query, key, value), by_row, fused, in_place=layer.kind == SELF)
+        else:  # another node's attention stays, moved by what fusion changes
+            parts = list(whole.chunk(len(rows)))
+            for index, row in fused.items():
+                parts[index] = parts[index] + row.alone(attention) - attention(*by_row[index])
+            output = torch.cat(parts)
         if not self.reads.isdisjoint(rows) and self.step.positive.issubset(rows):
             self.queries_keys.pop(layer, None)  # read and fused in the same call: nobody will ask again
-        return torch.cat(outputs)
+        return output
 
     def read_layer(self, layer, query, key, extra):
         """Keeps the source's queries and keys (and in a reconstruction its word maps) as they pass."""
@@ -128,8 +130,8 @@ class ChunkFusion:
         return layer.kind in self.step.kinds and (self.settings.finest_layers or downsampling(extra) > 1)
 
     def edit_layer(self, layer, edit_qkv, extra, attention):
-        """One conditional row's attention, fused and with the new words in their place; None where the edit keeps its
-        own."""
+        """One conditional row's attention, a FusedLayer with the new words in their place; None where the edit keeps
+        its own."""
         fused = self.fuse_layer(layer, edit_qkv, extra, attention)
         if layer.kind != CROSS or not self.step.new_words_alone:
             return fused
@@ -137,11 +139,12 @@ class ChunkFusion:
         place = self.place(layer_size(extra, query.shape[1]), query.device)
         if place is None:
             return fused
-        fused = attention(*edit_qkv) if fused is None else fused
-        return see_alone(attention, edit_qkv, fused, self.edit.new_phrases, place.flatten(1))
+        fused = fused or FusedLayer(tuple(edit_qkv))
+        alone = partial(see_alone, attention, edit_qkv, tokens=self.edit.new_phrases, mask=place.flatten(1))
+        return FusedLayer(fused.qkv, lambda seen: alone(fused=fused.finished(seen)))
 
     def fuse_layer(self, layer, edit_qkv, extra, attention):
-        """One conditional row's fused attention, or None where the edit keeps its own."""
+        """One conditional row's fused attention, a FusedLayer, or None where the edit keeps its own."""
         query, key, _ = edit_qkv
         source_qk = self.source_query_key(layer, extra, query.device)
         if self.settings.latent_window is not None and reads_words(self.settings) and layer in self.mask_layers.layers:
@@ -155,7 +158,9 @@ class ChunkFusion:
             )
         if layer.kind == CROSS:
             check_target_length(key.shape[1], self.edit)
-            return fuse_cross(attention, edit_qkv, source_qk, *self.step.cross)
+            if self.cross is None:
+                self.cross = self.step.cross.like(query)  # once for all layers
+            return fuse_cross(attention, edit_qkv, source_qk, *self.cross)
         if layer.kind == TEMPORAL:  # of all places at once; the official code has no mask here
             return fuse_self(attention, edit_qkv, source_qk, None)
         masked = self.settings.mask_self_attention
@@ -181,13 +186,18 @@ class ChunkFusion:
     def place(self, size, device):
         """Where the chunk's frames keep the edit's own, [b, height, width] of 0..1, or None for nowhere."""
         if size not in self.masks:
-            if self.step.source_words is not None:
-                words = self.step.source_words[list(self.active.frames)]
-            else:
-                words = average(self.word_maps) if self.word_maps else None
-            mask = edit_mask(self.settings, self.edit, size, self.active.frames, device, words)
-            self.masks[size] = mask if mask is not None and bool(mask.any()) else None
+            known = self.step.places.get(size)
+            self.masks[size] = self.seen_place(size, device) if known is None else known.of(self.active)
         return self.masks[size]
+
+    def seen_place(self, size, device):
+        """As `place`, of a mask that is not known before the step's layers run."""
+        if self.step.source_words is not None:
+            words = self.step.source_words[self.active.chunk.index]
+        else:
+            words = average(self.word_maps) if self.word_maps else None
+        mask = edit_mask(self.settings, self.edit, size, self.active.frames, device, words)
+        return mask if mask is not None and bool(mask.any()) else None
 
 
 def edit_mask(
@@ -229,6 +239,7 @@ def edit_mask(
         parts.append(softened(words) if soft else words)
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
         assert settings.mask is not None
-        given = settings.mask if len(settings.mask) == 1 else settings.mask[list(frames)]
+        is_whole = len(settings.mask) == 1 or list(frames) == list(range(len(settings.mask)))
+        given = settings.mask if is_whole else settings.mask[list(frames)]
         parts.append(resize_mask(given.to(device), size).expand(len(frames), *size))
     return reduce(torch.mul, parts)

@@ -9,7 +9,7 @@ import torch
 from ..network.attention_layers import Layer
 from ..network.frame_chunks import ActiveChunk
 
-QUERIES_AT_ONCE = 1024  # a similarity for each of them and each place of the key frame is in memory
+SIMILARITIES_AT_ONCE = 1 << 23  # 32 MB: of that many pairs of a query and a place of the key frame
 
 
 def follow_guide(
@@ -35,9 +35,10 @@ def follow_guide(
         query, value = source_query[place], output[place]
         if not active.is_last:
             active.carried[name] = query.clone(), value.clone()
-    return torch.stack(
-        [own if index == place else value[nearest(source_query[index], query)] for index, own in enumerate(output)]
-    )
+    followed = value[nearest(source_query.flatten(0, 1), query)].unflatten(0, output.shape[:2])
+    if place is not None:
+        followed[place] = value
+    return followed
 
 
 def nearest(query: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
@@ -54,4 +55,5 @@ def nearest(query: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     tensor([1, 0])
     """
     directions = torch.nn.functional.normalize(others.float(), dim=-1).T
-    return torch.cat([(part.float() @ directions).argmax(dim=-1) for part in query.split(QUERIES_AT_ONCE)])
+    at_once = max(1, SIMILARITIES_AT_ONCE // len(others))
+    return torch.cat([(part.float() @ directions).argmax(dim=-1) for part in query.split(at_once)])

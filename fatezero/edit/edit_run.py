@@ -12,7 +12,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import convert_cond
 
-from ..network.attention_layers import TEMPORAL
+from ..network.attention_layers import SELF, TEMPORAL
 from ..network.chunked_sampling import ChunkedRun
 from ..network.frame_chunks import ActiveChunk
 from ..network.hooks import has_hooks, register_hooks
@@ -32,6 +32,7 @@ from .edit_check import check_run, unknown_words
 from .fresh_noise import on_whole_cells, with_fresh_noise
 from .fusion import blend_denoised, cross_weights
 from .outline_mask import on_outline
+from .places import Places
 from .settings import BlendSettings, blends_latents, fitting_model, official_blend
 from .source_attention import plan_source_attention
 from .source_branch import source_branch
@@ -162,6 +163,7 @@ class EditRun:
         self.chunks = ChunkedRun(model, self.evaluate_chunk, self.plan.demand.read_bytes, self.tell)
         (height, width), kept = source.trajectory.shape[-2:], source.word_maps.shape[-2:]
         self.mask_layers = mask_layers(model.model.diffusion_model, height, width, kept)
+        self.places = Places(model.model.diffusion_model, (height, width), source.frames, edit, settings)
         self.target_words = WordMapSum()
         self.added = added_nodes(model, source)
         self.notes = what_changed(model, source) + [note for note in (unknown_words(guider),) if note]
@@ -246,14 +248,18 @@ class EditRun:
         self.target_words.of_step = None
         if self.cache is not None and self.branch.reads_at(index):
             self.cache.begin(x.device)
+        kinds = fused_kinds(self.edit, settings, index, steps)
+        new_words_alone = Window(0, settings.new_words_until).contains(index, steps)
+        is_masked = new_words_alone or SELF in kinds
         return Step(
             index,
             sigma,
-            fused_kinds(self.edit, settings, index, steps),
+            kinds,
             cross,
             frozenset(cond["uuid"] for cond in self.guider.conds["positive"]),
             self.branch.word_maps,
-            Window(0, settings.new_words_until).contains(index, steps),
+            new_words_alone,
+            self.places.at_step(x.device, self.branch.word_maps) if is_masked else {},
         )
 
     def calc_cond_batch(self, executor, *args, **kwargs):
@@ -377,7 +383,8 @@ class EditRun:
         `edit_mask`."""
         size = (x.shape[-2], x.shape[-1])
         where = size, range(len(x)), x.device
-        mask = edit_mask(self.settings, self.edit, *where, source_words, target_words, self.settings.soft_edge)
+        settings = self.places.at_size(size, x.device)
+        mask = edit_mask(settings, self.edit, *where, source_words, target_words, settings.soft_edge)
         if mask is None:
             return denoised
         if official_blend(self.settings):  # the latent z before the step, taken for the one after it

@@ -6,7 +6,7 @@ fused layer is at most two calls of the ordinary attention.
 
 from collections.abc import Callable
 from functools import reduce
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -28,6 +28,67 @@ class CrossWeights(NamedTuple):
     from_source: torch.Tensor
     own: torch.Tensor | None
 
+    def like(self, values: torch.Tensor) -> "CrossWeights":
+        """The same in the type and on the device of other values."""
+        return CrossWeights(self.from_source.to(values), None if self.own is None else self.own.to(values))
+
+
+class FusedLayer(NamedTuple):
+    """A fused layer in two halves, so that the first can share a call of the attention with other rows.
+
+    qkv: what the edit's row attends with, None where that is of no use; finish: makes the layer's output of what comes
+    out (of None where there is no qkv), None where that is it.
+    """
+
+    qkv: QKV | None
+    finish: Callable[[Any], torch.Tensor] | None = None
+
+    def alone(self, attention: Attention) -> torch.Tensor:
+        """The layer's output, in calls of its own."""
+        return self.finished(None if self.qkv is None else attention(*self.qkv))
+
+    def finished(self, seen: torch.Tensor | None) -> torch.Tensor:
+        """The layer's output; seen: what the attention gives for `qkv`."""
+        if self.finish is not None:
+            return self.finish(seen)
+        assert seen is not None
+        return seen
+
+
+def attended_together(
+    attention: Attention, qkv: QKV, by_row: list[QKV], fused: dict[int, FusedLayer], in_place: bool
+) -> torch.Tensor:
+    """The output of a layer of which some rows are fused, in one call of the attention and what these need besides.
+
+    Args:
+        attention: The ordinary attention.
+        qkv: Query, key and value of the layer, [rows·n, tokens, C].
+        by_row: Their rows, as views.
+        fused: The fused ones of these.
+        in_place: Whether a fused row's query and key may be written over those of the layer, which has made them for
+            this call alone; else they are copied together.
+
+    Returns:
+        [rows·n, tokens, C].
+    """
+    parts = []
+    for place, whole in enumerate(qkv):
+        rows = [row[place] for row in by_row]
+        changed = {index: layer.qkv[place] for index, layer in fused.items() if layer.qkv is not None}
+        changed = {index: part for index, part in changed.items() if part is not rows[index]}
+        if in_place:
+            for index, part in changed.items():
+                rows[index].copy_(part)
+        elif changed:
+            whole = torch.cat([changed.get(index, row) for index, row in enumerate(rows)])
+        parts.append(whole)
+    output = attention(*parts)
+    outputs = output.chunk(len(by_row))
+    for index, layer in fused.items():
+        if layer.finish is not None:
+            outputs[index].copy_(layer.finish(None if layer.qkv is None else outputs[index]))
+    return output
+
 
 def cross_weights(
     edit: "PromptEdit", window: Window, step: int, steps: int, device: torch.device | str = "cpu"
@@ -48,21 +109,30 @@ def cross_weights(
     Returns:
         The weights; None when the edit keeps all of its own.
     """
+    if not fuses_cross(edit, window, step, steps):
+        return None
     target_length = edit.mapper.shape[1]
     active = torch.full((target_length,), float(window.contains(step, steps + 1)))
     for tokens, start, end in edit.windows:
         active[list(tokens)] = float(Window(start, end).contains(step, steps + 1))
-    if not active.any():
-        return None
     weight = active * edit.attention_emphasis
     from_source = edit.mapper * (weight * edit.from_source)
     own = weight * (1 - edit.from_source) + (1 - active)
     return CrossWeights(from_source.to(device), own.to(device) if own.any() else None)
 
 
+def fuses_cross(edit: "PromptEdit", window: Window, step: int, steps: int) -> bool:
+    """Whether a denoising step takes anything of the source's cross-attention; arguments as of `cross_weights`.
+
+    No tensor is made: this is asked again and again."""
+    by_token = {token: Window(start, end) for tokens, start, end in edit.windows for token in tokens}
+    windows = set(by_token.values()) | ({window} if len(by_token) < edit.mapper.shape[1] else set())
+    return any(each.contains(step, steps + 1) for each in windows)
+
+
 def fuse_cross(
     attention: Attention, edit_qkv: QKV, source_qk: QK, from_source: torch.Tensor, own: torch.Tensor | None
-) -> torch.Tensor:
+) -> FusedLayer:
     """Fused cross-attention: Attn(Q_s, K_s, P' V_e) + Attn(Q_e, K_e, own V_e).
 
     Args:
@@ -74,17 +144,19 @@ def fuse_cross(
         own: Of `cross_weights`, [T_target], or None.
 
     Returns:
-        [n, q, C].
+        Of which comes [n, q, C].
     """
     query, key, value = edit_qkv
-    source_query, source_key = source_qk
     target_length = from_source.shape[1]
-    source_value = from_source.to(value) @ value[:, :target_length]
-    fused = attention(source_query, source_key, source_value)
-    if own is not None:
-        own = own.repeat(value.shape[1] // target_length)[:, None].to(value)
-        fused = fused + attention(query, key, value * own)
-    return fused
+
+    def from_the_source() -> torch.Tensor:
+        return attention(*source_qk, from_source.to(value) @ value[:, :target_length])
+
+    if own is None:
+        return FusedLayer(None, lambda _: from_the_source())
+    repeats = value.shape[1] // target_length
+    own = (own if repeats == 1 else own.repeat(repeats))[:, None].to(value)
+    return FusedLayer((query, key, value * own), lambda seen: from_the_source() + seen)
 
 
 def fuse_joint(
@@ -166,7 +238,7 @@ def fuse_self(
     source_qk: QK,
     mask: torch.Tensor | None,
     follow: Callable[[torch.Tensor], torch.Tensor] | None = None,
-) -> torch.Tensor:
+) -> FusedLayer:
     """Blended self-attention (FateZero Eq. 7): M Attn(Q_e, K_e, V_e) + (1 - M) Attn(Q_s, K_s, V_e).
 
     Args:
@@ -177,20 +249,23 @@ def fuse_self(
         follow: What becomes of the edit's own output [n, q, C] where it stays; None leaves it.
 
     Returns:
-        [n, q, C].
+        Of which comes [n, q, C].
 
     >>> edit, source = torch.tensor([[[1.0], [2.0]]]), torch.tensor([[[5.0], [6.0]]])
-    >>> fuse_self(lambda query, key, value: query, (edit, edit, edit), (source, source), torch.tensor([[1.0, 0.5]]))
+    >>> attention = lambda query, key, value: query
+    >>> fuse_self(attention, (edit, edit, edit), (source, source), torch.tensor([[1.0, 0.5]])).alone(attention)
     tensor([[[1.],
              [4.]]])
     """
-    query, key, value = edit_qkv
-    from_source = attention(*source_qk, value)
+    from_source = (*source_qk, edit_qkv[2])
     if mask is None:
-        return from_source
-    own = attention(query, key, value)
-    own = own if follow is None else follow(own)
-    return torch.lerp(from_source, own, mask[..., None].to(from_source))
+        return FusedLayer(from_source)
+
+    def blended(own: torch.Tensor) -> torch.Tensor:
+        own = own if follow is None else follow(own)
+        return torch.lerp(attention(*from_source), own, mask[..., None].to(own))
+
+    return FusedLayer(edit_qkv, blended)
 
 
 def blend_denoised(

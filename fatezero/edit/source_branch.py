@@ -135,8 +135,8 @@ class InversionBranch(EncodedSource):
 
     def fed_to(self, call: ModelCall) -> torch.Tensor:
         """What the source's rows of a chunk are fed, [b, c, h, w]."""
-        assert self.fed is not None
-        return self.fed[list(call.frames)]
+        assert self.fed is not None and call.active is not None
+        return self.fed[call.active.chunk.index]
 
     def put_word_maps(self, active: ActiveChunk, maps: list[torch.Tensor]) -> None:
         """Nothing: the inversion has stored them."""
@@ -208,7 +208,8 @@ class ReconstructionBranch(EncodedSource):
         frames = call.frames
         negative = conds_of_frames(self.negative, frames)
         apart = call.within(call.active.apart(SOURCE))
-        denoised, unconditional = apart.of_rows([self.conds(frames), negative], self.level.latent[list(frames)]).run()
+        latent = self.level.latent[call.active.chunk.index]
+        denoised, unconditional = apart.of_rows([self.conds(frames), negative], latent).run()
         if negative is not None:
             denoised = unconditional + self.scale * (denoised - unconditional)
         call.active.put(denoised, self.level.denoised)

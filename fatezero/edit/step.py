@@ -1,14 +1,19 @@
 """What is fused at one denoising step, and the word maps that build up over the steps."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..network.attention_layers import CROSS, SELF, TEMPORAL
 from ..network.frame_chunks import ActiveChunk
 from ..prompts.prompt_edit import PromptEdit
-from .fusion import CrossWeights, cross_weights
+from .fusion import CrossWeights, fuses_cross
 from .settings import BlendSettings
+
+if TYPE_CHECKING:
+    from .places import Place
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,8 @@ class Step:
         source_words: The source's word maps, [n, T, h, w]; None where no mask follows words, or where the source's rows
             show them as they pass.
         new_words_alone: Whether cross-attention inside the mask sees the phrases of the new words alone.
+        places: By (height, width), where the clip's frames keep the edit's own, as far as it is known before the layers
+            run.
     """
 
     index: int
@@ -33,12 +40,13 @@ class Step:
     positive: frozenset
     source_words: torch.Tensor | None
     new_words_alone: bool = False
+    places: "Mapping[tuple[int, int], Place]" = field(default_factory=dict)
 
 
 def fused_kinds(edit: PromptEdit, settings: BlendSettings, step: int, steps: int) -> frozenset[str]:
     """Which attention, of SELF, CROSS and TEMPORAL, is fused at a denoising step; 0 is the noisiest."""
     kinds = {SELF} if settings.self_window.contains(step, steps) else set()
-    if cross_weights(edit, settings.cross_window, step, steps) is not None:
+    if fuses_cross(edit, settings.cross_window, step, steps):
         kinds.add(CROSS)
     if settings.temporal_window.contains(step, steps):
         kinds.add(TEMPORAL)

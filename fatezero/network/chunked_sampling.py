@@ -95,6 +95,7 @@ class ChunkedRun:
         self.tuned = model.get_attachment(TUNED)
         self.layers = sum(depth for _, depth in transformer_depths(self.model.diffusion_model))
         self.at_once: int | None = None
+        self.plans: dict[tuple[int, int], ChunkPlan] = {}  # on the device, by frames of the clip and at once
         self.until_short: str | None = None  # how the clip went through the model until memory ran out, in words
 
     def install(self, guider) -> None:
@@ -171,7 +172,9 @@ class ChunkedRun:
         """The clip's denoised latents under each conditioning, chunk by chunk."""
         assert self.at_once is not None
         x = call.x
-        first = ActiveChunk(self.plan(len(x), self.at_once).to(x.device).chunks, 0, len(x), {})
+        size = len(x), self.at_once
+        plan = self.plans[size] = self.plans.get(size) or self.plan(*size).to(x.device)
+        first = ActiveChunk(plan.chunks, 0, len(x), {})
         if len(first.chunks) == 1:
             return self.evaluate_chunk(call.of_chunk(first))
         results = [torch.empty_like(x) for _ in call.conds]

@@ -6,6 +6,7 @@ exists in which every frame finds its key frames.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 
@@ -31,6 +32,11 @@ class FrameChunk:
     pool: tuple[int, ...]
     keys: torch.Tensor
     carry: torch.Tensor | None = None
+
+    @cached_property
+    def index(self) -> torch.Tensor:
+        """`frames` as an index, int64, on the device of the other indices; made once, since a GPU waits for it."""
+        return torch.tensor(self.frames, device=self.keys.device)
 
     def to(self, device: torch.device) -> "FrameChunk":
         """The same with its indices on a device."""
@@ -87,7 +93,7 @@ class ActiveChunk:
         if clip is None:
             clip = part.new_empty(self.clip_frames, *part.shape[1:])
         own_count = self.chunk.own_count
-        clip[torch.tensor(self.frames[:own_count], device=clip.device)] = part[:own_count]
+        clip[self.chunk.index[:own_count].to(clip.device)] = part[:own_count]
         return clip
 
 

@@ -47,7 +47,7 @@ class ModelCall:
         """The same call for one chunk of its clip."""
         if len(active.chunks) == 1:
             return self.within(active)
-        frames = torch.tensor(active.frames, device=self.x.device)
+        frames = active.chunk.index.to(self.x.device)
         conds = [conds_of_frames(cond, active.frames) for cond in self.conds]
         return replace(self.within(active), conds=conds, x=self.x[frames], timestep=self.timestep[frames])
 

@@ -255,7 +255,7 @@ class WordMapCapture:
         self.layers = []
         denoised = call.run()
         if self.layers and call.active is not None:
-            maps = torch.stack(self.layers).mean(dim=0)[:, : self.tokens].cpu()
+            maps = torch.stack(self.layers).mean(dim=0)[:, : self.tokens]
             self.maps = call.active.put(maps, self.maps)
         return denoised
 
@@ -263,7 +263,7 @@ class WordMapCapture:
         """The word maps of the latest evaluation, once."""
         maps, self.maps = self.maps, None
         assert maps is not None
-        return maps
+        return maps.cpu()
 
     def attend(self, layer, query, key, value, extra, previous):
         assert self.mask_layers is not None

@@ -63,5 +63,5 @@ class RowFusion:
             return fuse_joint(masked, edit_qkv, source.query_key, lengths, self.cross, self.fuse_self, self.own)
         if kind == CROSS:
             assert self.cross is not None
-            return fuse_cross(masked, edit_qkv, source.query_key, *self.cross)
-        return fuse_self(masked, edit_qkv, source.query_key, self.own)
+            return fuse_cross(masked, edit_qkv, source.query_key, *self.cross).alone(masked)
+        return fuse_self(masked, edit_qkv, source.query_key, self.own).alone(masked)
