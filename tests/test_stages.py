@@ -81,12 +81,12 @@ def test_another_models_steps_are_told(source):
         custom(second, latent, at)
         return texts[-1]
 
-    missing = "steps that this model did not make"
-    assert missing in second_stage("attribute") and missing in second_stage("shape, from a fast reconstruction")
+    missing, by_words = "steps that this model did not make", "word swap (Video-P2P)"
+    assert missing in second_stage(by_words) and missing in second_stage("shape, from a fast reconstruction")
     assert missing not in second_stage("style")
     begun = small_model().model.process_latent_out(source.latent_at(float(low[0])))
-    assert missing not in second_stage("attribute", begun)  # begins here, from the clip
-    assert missing not in second_stage("attribute", start, sigmas)
+    assert missing not in second_stage(by_words, begun)  # begins here, from the clip
+    assert missing not in second_stage(by_words, start, sigmas)
 
 
 def test_a_finished_run_leaves_nothing(source):
