@@ -18,6 +18,7 @@ LOWEST = 0.5  # of automatic thresholds: of the hottest place's heat, the thing 
 SURE = 0.7  # of the way from the threshold to the hottest place: from here on it is the thing
 OUTSIDE = 0.5  # times the threshold: below, it is not
 FINER = 2  # times the latent's cells, between which edges run
+COLORS = 5  # of thing and ground each, as GrabCut has them; fewer places have no such colours
 ROUNDS = 4  # in which the colours of thing and ground, and the cut between them, are found in turn
 FOUND, GROWN = 0.25, 1.6  # shares of the words' own mask: what covers less of it, or has more cells, is not the thing
 
@@ -70,8 +71,7 @@ def outlined(heat: torch.Tensor, latent: torch.Tensor, threshold: float = AUTOMA
     Returns:
         float32 [n, FINER h, FINER w] of 0 and 1.
     """
-    finer = {"scale_factor": FINER, "mode": "bilinear", "align_corners": False}
-    heat = F.interpolate(heat.float().cpu()[:, None], **finer)[:, 0]
+    heat = F.interpolate(heat.float().cpu()[:, None], scale_factor=FINER, mode="bilinear", align_corners=False)[:, 0]
     automatic = threshold == AUTOMATIC
     taus = automatic_thresholds(heat).clamp_min(LOWEST) if automatic else torch.full((len(heat), 1, 1), threshold)
     # In a thread of its own, since OpenCV draws its random numbers from the thread's: a caller's stay as they were.
@@ -103,12 +103,13 @@ def _outlined_frame(heat: np.ndarray, tau: float, picture: np.ndarray) -> np.nda
     throw_exception_if_processing_interrupted()
     own = heat > tau
     sure, ground = heat > tau + SURE * (1 - tau), heat < OUTSIDE * tau
-    if not own.any() or not ground.any():
+    if min(own.sum(), ground.sum()) < COLORS:
         return own
     guess = np.where(own, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     guess[sure], guess[ground] = cv2.GC_FGD, cv2.GC_BGD
     cv2.setRNGSeed(0)
-    cv2.grabCut(picture, guess, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
+    models = np.zeros((1, 13 * COLORS)), np.zeros((1, 13 * COLORS))
+    cv2.grabCut(picture, guess, (0, 0, 1, 1), *models, ROUNDS, cv2.GC_INIT_WITH_MASK)  # of a rectangle nothing is read
     thing = (guess == cv2.GC_FGD) | (guess == cv2.GC_PR_FGD)
     thing = _parts_with(sure, thing)
     is_found = (thing & own).sum() > FOUND * own.sum() and thing.sum() < GROWN * own.sum()

@@ -69,7 +69,7 @@ class PromptEdit:
     def source_things(self) -> list[tuple[Place, ...]]:
         """Of each thing that the source's words to mask name: those words, and their whole phrase away from the things
         beside it; of words in no phrase, these alone."""
-        things = []
+        things: list[tuple[Place, ...]] = []
         for words in tokens_by_phrase(self.source, self.source_mask_tokens):
             phrase = Place(phrase_tokens(self.source, words), neighbour_tokens(self.source, words))
             things.append((Place(words), phrase) if phrase.tokens else (Place(words),))

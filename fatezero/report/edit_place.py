@@ -93,8 +93,8 @@ def _mask(source: SourceRun, edit: PromptEdit, settings: BlendSettings, frames: 
     mask = torch.ones(1, height, width)
     shown = replace(source, trajectory=source.trajectory[:, frames], word_maps=source.word_maps[:, frames])
     if settings.mask_from == OUTLINE:
-        cells = thing_room(shown, edit, settings)
-        return torch.nn.functional.interpolate(cells[:, None], size=(height, width))[:, 0]
+        room = thing_room(shown, edit, settings)
+        return torch.nn.functional.interpolate(room[:, None], size=(height, width))[:, 0]
     if reads_words(settings):
         mask = source_mask(shown, edit, "", settings.threshold, None).cpu()
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK) and settings.mask is not None:

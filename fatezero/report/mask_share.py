@@ -30,11 +30,12 @@ def used_mask_share(
     if isinstance(settings, CoupledSettings):
         return None if settings.mask is None else settings.mask[0, 0].float().cpu().mean(dim=(1, 2))
     mask = torch.ones(1, 1, 1)
-    if needs_words(settings) and (source is None or edit is None):
-        return None
-    if settings.mask_from == OUTLINE:
+    if source is None or edit is None:
+        if needs_words(settings):
+            return None
+    elif settings.mask_from == OUTLINE:
         mask = thing_room(source, edit, settings)
-    if reads_words(settings):
+    elif reads_words(settings):
         height, width = source.word_maps.shape[-2:]
         how = (height, width), settings.threshold, settings.map_cells
         place, _ = edit.places(settings.mask_phrases)
