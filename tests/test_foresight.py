@@ -59,8 +59,13 @@ def test_a_mask_of_words_where_none_is_replaced(kind):
     """Such as with equal prompts, or words that were only added."""
     same = prompt_edit("a red circle on grass", "a red circle on grass")
     for edit in (same, prompt_edit("a circle on grass", "a circle on grass at night")):
-        with pytest.raises(Refusal, match="cannot run: 'mask from' is words but no word of the source prompt is repl"):
-            look(kind, {"preset": "attribute"}, edit=edit)
+        for inputs, mask_from in (
+            ({"preset": "attribute"}, "words, to the edges"),
+            ({"preset": "remove"}, "words"),
+            ({"preset": "attribute", "preset.mask_from": "words"}, "words"),
+        ):
+            with pytest.raises(Refusal, match=f"cannot run: 'mask from' is {mask_from} but no word of the source"):
+                look(kind, inputs, edit=edit)
         look(kind, {"preset": "style"}, edit=edit)
         look(kind, {"preset": "attribute", "preset.mask_from": "off", "preset.latent_blend": False}, edit=edit)
     look(kind, {"preset": ["9", 0]}, edit=same)  # over a wire, where nobody knows it yet
