@@ -8,6 +8,7 @@ import runpy
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from pathlib import Path
 
@@ -141,6 +142,7 @@ def fresh(tmp_path, monkeypatch):
         "STAMP": ".venv/stamp",
         "LOG": ".run/install.log",
         "SCRATCH": ".run/pip",
+        "ENTRANCE": ".run/install.lock",
     }.items():
         monkeypatch.setattr(environment, name, tmp_path / place)
     monkeypatch.setattr(environment, "interpreter", lambda venv: Path(sys.executable))
@@ -164,6 +166,32 @@ def test_an_install_is_made_once(steps):
     assert steps == ["venv", "install"]  # cut short before: made again
     environment.environment()
     assert steps == ["venv", "install"]
+
+
+def test_two_that_install_at_once_wait_for_each_other(steps):
+    """The second would clear what the first has half installed; a process that dies lets the next one in."""
+    holds = f"""
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {str(PACK)!r})
+from tools import environment
+environment.ENTRANCE = Path({str(environment.ENTRANCE)!r})
+with environment._alone():
+    print("inside", flush=True)
+    time.sleep(600)
+"""
+    environment.STAMP.write_text(environment.INSTALLING)
+    with subprocess.Popen([sys.executable, "-c", holds], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.readline() == b"inside\n"
+            waiting = threading.Thread(target=environment.environment)
+            waiting.start()
+            waiting.join(1)
+            assert waiting.is_alive() and steps == []
+        finally:
+            other.kill()
+    waiting.join(30)
+    assert not waiting.is_alive() and steps == ["venv", "install"]
 
 
 def test_new_pins_are_installed_into_the_existing_environment(steps):

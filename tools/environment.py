@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +23,7 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "fatezero-stamp.txt"
 INSTALLING = "installing"
 LOG = ROOT / ".run" / "install.log"
+ENTRANCE = ROOT / ".run" / "install.lock"  # locked by the process that installs
 SCRATCH = ROOT / ".run" / "pip"  # the system's temporary folder is a small RAM disk on many machines
 # Bytes that .venv takes, with pip's downloads and cache beside it while it installs; only Linux' torch brings CUDA.
 ROOM = 12e9 if sys.platform == "linux" else 4e9
@@ -51,6 +53,11 @@ class InstallError(RuntimeError):
 
 def environment():
     """The interpreter of .venv, after installing what tools/environment.lock pins when that is not there yet."""
+    with _alone():
+        return _environment()
+
+
+def _environment():
     python = interpreter(VENV)
     wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
     stamp = STAMP.read_text() if STAMP.exists() else ""
@@ -76,6 +83,11 @@ def environment():
 
 def comfyui(version):
     """The folder of an unpacked ComfyUI, one of the versions in COMFYUI; needs `environment` first, for its pip."""
+    with _alone():
+        return _comfyui(version)
+
+
+def _comfyui(version):
     folder = ROOT / ".comfyui" / version
     if folder.is_dir():
         return folder
@@ -139,6 +151,43 @@ def _check_room():
             f"{free / 1e9:.1f} GB are free on the disk of {ROOT}, and installing torch and ComfyUI "
             f"takes {ROOM / 1e9:.0f} GB; free some space or move this folder to a larger disk."
         )
+
+
+@contextmanager
+def _alone():
+    """Waits until no other dev.py installs into this folder, which would clear what is half installed.
+
+    The system lets go of the file's lock when its process ends, however that ends.
+    """
+    ENTRANCE.parent.mkdir(parents=True, exist_ok=True)
+    with open(ENTRANCE, "a+b") as entrance:
+        if not _taken(entrance, wait=False):
+            with Stage("Waiting for another dev.py, which installs"):
+                _taken(entrance, wait=True)
+        yield
+
+
+def _taken(file, wait):
+    """Locks an open file for this process until it is closed; False where another has it, unless we wait."""
+    if os.name == "nt":
+        import msvcrt
+
+        while True:
+            try:
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+                return True
+            except OSError:
+                if not wait:
+                    return False
+                time.sleep(1)
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        return True
+    except BlockingIOError:
+        return False
 
 
 @contextmanager
