@@ -14,12 +14,14 @@ from benchmarks.quality.cases import HARD_LIST, HELD_OUT, TUNING, load_cases
 from benchmarks.quality.intervals import excludes_zero, in_words, interval
 from benchmarks.quality.located import Place, overlap, places
 from benchmarks.quality.methods import (
+    ADVISED,
     BY_WORDS,
     DDIM_MASKED,
     GIVEN_PLACE,
     MEANT,
     OURS,
     PUBLISHED_NULL_TEXT,
+    REPLACE,
     REWEIGHTED,
     applies,
     main_table,
@@ -185,6 +187,8 @@ def test_rows_have_the_cases_that_they_can_have():
     assert [applies(DDIM_MASKED, case) for case in (swap, style)] == [True, False]
     assert [applies(GIVEN_PLACE, case) for case in (swap, pair, addition, style)] == [True, True, True, False]
     assert [applies(BY_WORDS, case) for case in (swap, pair, addition)] == [True, True, False]
+    assert [applies(REPLACE, case) for case in (swap, pair, addition)] == [True, True, False]
+    assert ADVISED.settings(pair) == REPLACE.settings(pair) and ADVISED.settings(swap) == OURS.settings(swap)
     assert GIVEN_PLACE.settings(addition).fresh_noise == 1 and GIVEN_PLACE.settings(pair).fresh_noise == 0
     assert [method for method in main_table() if applies(method, word)] == [OURS, REWEIGHTED, MEANT]
     assert word.emphasis == "sketch:3" and swap.emphasis == ""

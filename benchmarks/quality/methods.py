@@ -10,6 +10,7 @@ from fatezero_pack.fatezero.edit.settings import (
     RECONSTRUCTION,
     WORDS,
     BlendSettings,
+    needs_words,
 )
 from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC
 from fatezero_pack.fatezero.prompts.window import Window
@@ -85,7 +86,7 @@ class Method:
     def settings(self, case: Case) -> BlendSettings:
         """How the edit is fused."""
         if self.way == FREE:
-            masks = MASK_ALONE if self.masked and PRESETS[case.preset].mask_from == WORDS else {}
+            masks = MASK_ALONE if self.masked and needs_words(PRESETS[case.preset]) else {}
             return BlendSettings(self_window=Window(0, 0), cross_window=Window(0, 0), **masks)
         name = self.preset or case.preset
         if self.given_place:
@@ -165,7 +166,7 @@ def applies(method: Method, case: Case) -> bool:
         words = case.source_prompt.split(), case.target_prompt.split()
         return len(words[0]) == len(words[1]) and case.frames <= 8
     if method.masked:
-        return PRESETS[case.preset].mask_from == WORDS
+        return needs_words(PRESETS[case.preset])
     if method in (BY_WORDS, REPLACE):
         return case.kind in REPLACED
     return not method.given_place or case.kind in ("addition", *REPLACED)
@@ -284,7 +285,7 @@ SWEPT_MASKS = {
 
 def preset_sweep(preset: str) -> list[Method]:
     """The settings that a preset was chosen from, and the paper's own; masks only where the edit has a changed word."""
-    masks = SWEPT_MASKS if PRESETS[preset].mask_from == WORDS else {"no mask": {}}
+    masks = SWEPT_MASKS if needs_words(PRESETS[preset]) else {"no mask": {}}
     swept = [
         replace(windows(*ends, **changes), name=f"self {ends[0]}, cross {ends[1]}, {mask}")
         for mask, changes in masks.items()
