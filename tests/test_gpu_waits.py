@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from edit_cases import prompt_edit
 from fatezero_pack.fatezero.edit.fusion import cross_weights, fuse_cross, fuse_self, see_alone
-from fatezero_pack.fatezero.edit.places import Place
+from fatezero_pack.fatezero.edit.places import ClipMask
 from fatezero_pack.fatezero.network.frame_chunks import ActiveChunk, plan_chunks
 from fatezero_pack.fatezero.network.model_call import ModelCall
 from fatezero_pack.fatezero.network.unet.inflation import gather_chunk
@@ -115,7 +115,7 @@ def test_key_frames(key_frames):
 def test_what_a_chunk_takes_of_the_clip_and_gives_back(key_frames):
     plan, clip = plan_chunks(key_frames, FRAMES, 4, 3).to(GPU), on_gpu(FRAMES, 4, 8, 8)
     call = ModelCall(None, None, [], clip, on_gpu(FRAMES), {"transformer_options": {}})
-    place = Place(on_gpu(FRAMES, 8, 8), (True,) * FRAMES)
+    place = ClipMask(on_gpu(FRAMES, 8, 8), (True,) * FRAMES)
 
     def evaluate():
         first = ActiveChunk(plan.chunks, 0, FRAMES, {})

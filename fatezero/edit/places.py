@@ -17,7 +17,7 @@ from .settings import NO_MASK, BlendSettings, reads_words
 
 
 @dataclass(frozen=True)
-class Place:
+class ClipMask:
     """A mask of the clip, [n, height, width] of 0..1, and for each frame whether anything is in it."""
 
     mask: torch.Tensor
@@ -44,7 +44,7 @@ class Places:
         areas = {area for layer, area, _ in layer_areas(diffusion_model, *size) if layer.kind in kinds}
         self.sizes = set() if settings.mask_from == NO_MASK else areas
         self.fitted: dict[tuple[int, int], BlendSettings] = {}
-        self.known: dict[tuple[int, int], Place] = {}
+        self.known: dict[tuple[int, int], ClipMask] = {}
 
     def at_size(self, size: tuple[int, int], device: torch.device) -> BlendSettings:
         """The run's settings with the person's mask resized and on the device: it is sent there once."""
@@ -54,7 +54,7 @@ class Places:
             self.fitted[size] = replace(self.settings, mask=resize_mask(self.settings.mask, size).to(device))
         return self.fitted[size]
 
-    def at_step(self, device: torch.device, source_words: torch.Tensor | None) -> dict[tuple[int, int], Place]:
+    def at_step(self, device: torch.device, source_words: torch.Tensor | None) -> dict[tuple[int, int], ClipMask]:
         """The masks of a step by their sizes, of those that are known before its layers run.
 
         source_words: the source's word maps of the clip at this step, [n, T, h, w], where they are known.
@@ -71,9 +71,9 @@ class Places:
         return self.known
 
 
-def with_filled(masks: dict[tuple[int, int], torch.Tensor]) -> dict[tuple[int, int], Place]:
+def with_filled(masks: dict[tuple[int, int], torch.Tensor]) -> dict[tuple[int, int], ClipMask]:
     """Masks [n, height, width] as Places, whose frames are looked at together: a GPU waits once."""
     if not masks:
         return {}
     filled = torch.stack([mask.flatten(1).any(dim=1) for mask in masks.values()]).tolist()
-    return {size: Place(mask, tuple(row)) for (size, mask), row in zip(masks.items(), filled)}
+    return {size: ClipMask(mask, tuple(row)) for (size, mask), row in zip(masks.items(), filled)}

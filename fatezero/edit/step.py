@@ -13,7 +13,7 @@ from .fusion import CrossWeights, fuses_cross
 from .settings import BlendSettings
 
 if TYPE_CHECKING:
-    from .places import Place
+    from .places import ClipMask
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Step:
     positive: frozenset
     source_words: torch.Tensor | None
     new_words_alone: bool = False
-    places: "Mapping[tuple[int, int], Place]" = field(default_factory=dict)
+    places: "Mapping[tuple[int, int], ClipMask]" = field(default_factory=dict)
 
 
 def fused_kinds(edit: PromptEdit, settings: BlendSettings, step: int, steps: int) -> frozenset[str]:
