@@ -85,6 +85,8 @@ def test_where_the_picture_has_no_edges_the_words_own_mask_stays():
     found = outlined(heat, even)[0]
     assert 0.25 <= overlap(found, heat_mask(heat, 0.5)[0])
     assert not outlined(torch.zeros(1, SIDE, SIDE), even).any()
+    overflowed = torch.full((1, 4, SIDE, SIDE), torch.inf, dtype=torch.float16)
+    assert torch.equal(outlined(heat, overflowed)[0], outlined(heat, torch.zeros(1, 4, SIDE, SIDE))[0])
     assert outlined(torch.ones(1, SIDE, SIDE), torch.zeros(1, 4, SIDE, SIDE), 0.5).all()
 
 

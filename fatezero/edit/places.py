@@ -72,7 +72,7 @@ class Places:
 
 
 def with_filled(masks: dict[tuple[int, int], torch.Tensor]) -> dict[tuple[int, int], ClipMask]:
-    """Masks [n, height, width] as Places, whose frames are looked at together: a GPU waits once."""
+    """Masks [n, height, width] as ClipMasks, whose frames are looked at together: a GPU waits once."""
     if not masks:
         return {}
     filled = torch.stack([mask.flatten(1).any(dim=1) for mask in masks.values()]).tolist()

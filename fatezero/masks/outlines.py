@@ -85,11 +85,12 @@ def outlined(heat: torch.Tensor, latent: torch.Tensor, threshold: float = AUTOMA
 
 def principal_colors(latent: torch.Tensor) -> np.ndarray:
     """One frame's latent [c, h, w] as a picture, uint8 [FINER h, FINER w, 3], of its three principal components."""
-    values = latent.float().cpu().movedim(0, -1)
+    latent = latent.float().cpu().nan_to_num(posinf=0, neginf=0)  # a clip that overflowed has no colours, and no edges
+    values = latent.movedim(0, -1)
     mean = values.mean(dim=(0, 1))
     flat = (values - mean).flatten(0, 1)
     axes = torch.linalg.eigh(flat.T @ flat).eigenvectors[:, -3:]
-    finer = F.interpolate(latent.float().cpu()[None], scale_factor=FINER, mode="bicubic")[0].movedim(0, -1)
+    finer = F.interpolate(latent[None], scale_factor=FINER, mode="bicubic")[0].movedim(0, -1)
     colors = ((finer - mean) @ axes).numpy()
     low, high = (np.quantile(colors, share, axis=(0, 1)) for share in (0.005, 0.995))
     scale = 255 / max(float((high - low).max()), 1e-6)
