@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.quality import figure_tables, measures, report, split, split_report
-from benchmarks.quality.cases import HARD_LIST, HELD_OUT, TUNING, load_cases
+from benchmarks.quality.cases import HARD_LIST, HELD_OUT, THIRD_LIST, TUNING, load_cases
 from benchmarks.quality.intervals import excludes_zero, in_words, interval
 from benchmarks.quality.located import Place, overlap, places
 from benchmarks.quality.methods import (
@@ -34,22 +34,38 @@ from fatezero_pack.demo.pixel_judge import color_labels
 from fatezero_pack.demo.world import Scene, Thing, render, thing_mask
 
 CASES = load_cases(HARD_LIST)
-FIXED = "e75382b4c7e92c006faca476658761f37ad6ee637d5a880d5278d4d1e4c3f48d"
+FIXED = {
+    HARD_LIST: "e75382b4c7e92c006faca476658761f37ad6ee637d5a880d5278d4d1e4c3f48d",
+    THIRD_LIST: "a5ab537773df8a0f0cd32cef9f880e183f1165d01284596a50c609212245e476",
+}
 BY_NAME = {case.name: case for case in CASES}
 EDITS = [case for case in CASES if not case.word]
 
 
-def test_the_list_is_fixed():
+@pytest.mark.parametrize("path", FIXED)
+def test_the_list_is_fixed(path):
     """It was committed before any of its edits was run; another list is another file."""
-    assert hashlib.sha256(HARD_LIST.read_bytes()).hexdigest() == FIXED
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == FIXED[path]
 
 
-def test_halves_are_alike():
-    assert len(BY_NAME) == len(CASES) == 104
-    for kind in {case.kind for case in CASES}:
-        halves = [case.half for case in CASES if case.kind == kind]
+@pytest.mark.parametrize("path, count", [(HARD_LIST, 104), (THIRD_LIST, 56)])
+def test_halves_are_alike(path, count):
+    cases = load_cases(path)
+    assert len({case.name for case in cases}) == len(cases) == count
+    for kind in {case.kind for case in cases}:
+        halves = [case.half for case in cases if case.kind == kind]
         assert halves.count(TUNING) == halves.count(HELD_OUT) > 0
+
+
+def test_lengths_of_clips():
     assert {case.frames for case in CASES} == {8, 24, 48}
+    assert {case.frames for case in load_cases(THIRD_LIST)} == {8}
+
+
+def test_lists_share_no_edit():
+    """A choice made on one list says nothing of itself on another only if no edit is in both."""
+    scenes = [(case.source, case.target) for path in FIXED for case in load_cases(path) if not case.word]
+    assert len(set(scenes)) == len(scenes)
 
 
 @pytest.mark.parametrize("detail", [1, 2])
@@ -201,8 +217,8 @@ def test_null_text_is_as_published():
 
 
 def test_a_model_has_its_own_size_and_its_own_clips(tmp_path):
-    assert {case.height for case in split.cases_of(TUNING, WEIGHTS, 4)} == {128, 160}
-    assert {case.frames for case in split.cases_of(TUNING, WEIGHTS, 4)} == {4, 8, 24, 48}
+    assert {case.height for case in split.cases_of(HARD_LIST, TUNING, WEIGHTS, 4)} == {128, 160}
+    assert {case.frames for case in split.cases_of(HARD_LIST, TUNING, WEIGHTS, 4)} == {4, 8, 24, 48}
     other = tmp_path / "other.safetensors"
     other.write_bytes(b"weights")
     case = BY_NAME["shape_1a"]

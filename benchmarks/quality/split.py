@@ -1,4 +1,4 @@
-"""Runs of the second list, half by half, on any demo model: `python dev.py quality --split choosing`."""
+"""Runs of the second and third list, half by half, on any demo model: `python dev.py quality --split choosing`."""
 
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -8,16 +8,21 @@ from fatezero_pack.demo import world
 from fatezero_pack.demo.model import WEIGHTS, read_config
 
 from . import split_report
-from .cases import HARD_LIST, HELD_OUT, TUNING, Case, load_cases
+from .cases import HARD_LIST, HELD_OUT, THIRD_LIST, TUNING, Case, load_cases
 from .methods import ABLATIONS, Method, applies, main_table
 from .runs import make_clips
 
-HALVES = {"choosing": TUNING, "held-out": HELD_OUT}
+HALVES = {
+    "choosing": (HARD_LIST, TUNING),
+    "held-out": (HARD_LIST, HELD_OUT),
+    "third choosing": (THIRD_LIST, TUNING),
+    "third held-out": (THIRD_LIST, HELD_OUT),
+}
 SHORT = 8  # frames of a clip that --frames may shorten; longer ones, and things on paths, stay as they are
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("--split", choices=HALVES, help="a half of the second list, instead of the first list")
+    parser.add_argument("--split", choices=HALVES, help="a half of a later list, instead of the first list")
     parser.add_argument("--model", type=Path, default=WEIGHTS, metavar="FILE", help="another demo model's weights")
     parser.add_argument("--frames", type=int, default=SHORT, metavar="N", help=f"frames of clips of {SHORT}")
     for name, default, help in (
@@ -32,7 +37,7 @@ def add_arguments(parser) -> None:
 
 def run(options) -> None:
     """Makes the clips that are not there yet, and writes the half's section of RESULTS.md and of splits.json."""
-    cases = cases_of(HALVES[options.split], options.model, options.frames)
+    cases = cases_of(*HALVES[options.split], options.model, options.frames)
     chosen = [case for case in cases if fits(case.kind, options.kinds)]
     table = [method for method in main_table() if fits(method.name, options.rows)]
     ablations = {title: methods for title, methods in ABLATIONS.items() if fits(title, options.ablations)}
@@ -50,10 +55,10 @@ def fits(name: str, patterns: list[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
-def cases_of(half: str, model: Path, frames: int) -> list[Case]:
-    """The half's cases in the size of the model's pictures."""
+def cases_of(path: Path, half: str, model: Path, frames: int) -> list[Case]:
+    """The cases of a list's half in the size of the model's pictures."""
     detail = read_config(model)["image_size"] // world.SIZE
-    return [shortened(case, frames).at_detail(detail) for case in load_cases(HARD_LIST) if case.half == half]
+    return [shortened(case, frames).at_detail(detail) for case in load_cases(path) if case.half == half]
 
 
 def shortened(case: Case, frames: int) -> Case:

@@ -1,4 +1,4 @@
-"""The report of a half of the second list: figures into splits.json, tables into RESULTS.md."""
+"""The report of a half of the second or third list: figures into splits.json, tables into RESULTS.md."""
 
 import json
 from datetime import date
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.cost.report import machine, machine_in_words
 
-from .cases import HARD_LIST, Case, load_cases
+from .cases import HARD_LIST, THIRD_LIST, Case, load_cases
 from .figure_tables import COLUMNS, Figures, as_table, by_kind, column, differences, differences_within, glossary, means
 from .intervals import in_words, interval
 from .methods import ABLATIONS, DDIM_MASKED, GUIDANCE, OURS, STEPS, Method, main_table
@@ -59,8 +59,9 @@ def write_stored() -> None:
 
 def text_of(section: dict) -> str:
     """The section of RESULTS.md, from what splits.json holds of it."""
-    kinds = {case.name: case.kind for case in load_cases(HARD_LIST)}
-    edits = {case.name: section["cases"][case.name] for case in load_cases(HARD_LIST) if case.name in section["cases"]}
+    cases = load_cases(HARD_LIST) + load_cases(THIRD_LIST)
+    kinds = {case.name: case.kind for case in cases}
+    edits = {case.name: section["cases"][case.name] for case in cases if case.name in section["cases"]}
     reweighted = {case: rows for case, rows in edits.items() if kinds[case] == "re-weighting"}
     figures = {case: rows for case, rows in edits.items() if case not in reweighted}
     made = {row for rows in figures.values() for row in rows}
@@ -83,7 +84,7 @@ def text_of(section: dict) -> str:
         text += ["", f"{COLUMNS[measure][0]} by kind:", "", by_kind(figures, rows, kinds, measure)]
     if reweighted:
         text += ["", "Words re-weighted:", "", reweighting(reweighted)]
-    presets = {case.name: case.preset for case in load_cases(HARD_LIST)}
+    presets = {case.name: case.preset for case in cases}
     if any(set(pair) <= made for pair in PRICE):
         title = "Is fusion worth its price? Against the latent mask alone, and the paper's Fig. 9, preset by preset:"
         text += ["", title, "", differences_within(figures, presets, PRICE, shown)]
