@@ -3,7 +3,8 @@
 from functools import partial
 
 from ..fatezero.compat import io, schema, show_text
-from ..fatezero.edit.idle_settings import idle_guidance
+from ..fatezero.edit.idle_settings import guided_unlike_papers, idle_guidance
+from ..fatezero.edit.presets import CFG_UNTIL
 from ..fatezero.edit.sampling import sample_edit
 from ..fatezero.edit.transformer.video_blend import on_latent_frames
 from ..fatezero.edit.transformer.video_check import check_video_edit, check_video_prompts
@@ -56,15 +57,15 @@ class AttentionBlendSampler(io.ComfyNode):
                 *blend_inputs(),
                 io.Float.Input(
                     "cfg_until",
-                    default=1.0,
+                    default=CFG_UNTIL,
                     min=0.0,
                     max=1.0,
                     step=0.01,
                     round=0.001,
                     optional=True,
                     advanced=True,
-                    tooltip="Share of the steps until which 'cfg' guides. The steps after it run without the negative "
-                    "prompt, in about two thirds of the time.",
+                    tooltip="Share of the steps until which 'cfg' guides; the papers: 1. The steps after it run without "
+                    "the negative prompt, in about two thirds of the time, and edits flicker less.",
                 ),
                 *noise_inputs(),
             ],
@@ -75,6 +76,7 @@ class AttentionBlendSampler(io.ComfyNode):
     @classmethod
     @checked
     def execute(
+        # Files made before 'cfg until' was there, which do not name it, mean guidance in every step.
         cls, model, source, edit, positive, negative, cfg, preset=None, cfg_until=1.0, **options
     ) -> io.NodeOutput:
         if cls.hidden is not None:
@@ -83,7 +85,8 @@ class AttentionBlendSampler(io.ComfyNode):
         if not is_video:
             _check_unet(model, source, positive, negative)
         settings = read_settings(source, edit, preset, **options)
-        notes = [*notes_on(settings, preset, edit, source), *idle_guidance(cfg, cfg_until)]
+        guidance = [*idle_guidance(cfg, cfg_until), *guided_unlike_papers(preset["preset"], cfg, cfg_until)]
+        notes = [*notes_on(settings, preset, edit, source), *guidance]
         if is_video:
             check_video_edit(model, source, edit, settings)
             check_video_prompts(model, source, edit, positive, negative, cfg)

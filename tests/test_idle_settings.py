@@ -9,6 +9,7 @@ import torch
 
 from fatezero_pack.fatezero.edit.fresh_noise import on_whole_cells
 from fatezero_pack.fatezero.edit.idle_settings import (
+    guided_unlike_papers,
     idle_coupled_settings,
     idle_guidance,
     idle_latent_blend,
@@ -16,7 +17,7 @@ from fatezero_pack.fatezero.edit.idle_settings import (
     idle_settings,
     small_mask,
 )
-from fatezero_pack.fatezero.edit.presets import PRESETS
+from fatezero_pack.fatezero.edit.presets import CFG_UNTIL, PRESETS
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
 from fatezero_pack.fatezero.edit.transformer.coupled_mask import MaskSettings
 from fatezero_pack.fatezero.edit.transformer.coupled_sampling import CoupledSettings, steps_of_models
@@ -153,8 +154,15 @@ def test_notes_stand_above_every_text_but_not_in_the_report():
 
 
 def test_a_limit_of_the_guidance_without_guidance_is_told():
-    assert idle_guidance(1.0, 0.8) == ["! 'cfg until' has no effect, since 'cfg' is 1, which is no guidance"]
-    assert not idle_guidance(1.0, 1.0) and not idle_guidance(4.0, 0.8)
+    assert idle_guidance(1.0, 0.5) == ["! 'cfg until' has no effect, since 'cfg' is 1, which is no guidance"]
+    assert not idle_guidance(1.0, 1.0) and not idle_guidance(1.0, CFG_UNTIL) and not idle_guidance(4.0, 0.5)
+
+
+def test_guidance_that_ends_earlier_than_in_a_paper_is_told():
+    for preset in ("attribute (as in the paper)", "word swap (Video-P2P)"):
+        assert "'cfg until' is 0.8" in guided_unlike_papers(preset, 7.5, 0.8)[0]
+        assert not guided_unlike_papers(preset, 7.5, 1.0) and not guided_unlike_papers(preset, 1.0, 0.8)
+    assert not guided_unlike_papers("attribute", 7.5, 0.8)
 
 
 def drawn(*sides, white=1.0):

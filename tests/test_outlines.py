@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from edit_cases import edited, inverted, prompt_edit, small_model
-from fatezero_pack.fatezero.edit.edit_check import thing_beside
+from fatezero_pack.fatezero.edit.edit_check import new_shape, thing_beside
 from fatezero_pack.fatezero.edit.outline_mask import on_outline, thing_room
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, OUTLINE, WORDS, BlendSettings
@@ -198,6 +198,19 @@ def test_another_thing_beside_is_told_where_words_alone_make_the_mask():
     assert "replace" in thing_beside(pair, BlendSettings(mask_from=WORDS))[0]
     for edit, preset in ((pair, "replace"), (pair, "style"), (alone, "attribute"), (gone, "remove")):
         assert thing_beside(edit, PRESETS[preset]) == []
+
+
+def test_for_a_new_shape_replace_is_named():
+    swan = prompt_edit("a red jeep on a road", "a red swan on a road")
+    gone = prompt_edit("a red jeep and a red swan", "a red swan")
+    assert "replace" in new_shape("shape", swan, PRESETS["shape"])[0]
+    for preset, edit, settings in (
+        ("attribute", swan, PRESETS["attribute"]),
+        ("replace", swan, PRESETS["replace"]),
+        ("shape", gone, PRESETS["shape"]),
+        ("shape", swan, replace(PRESETS["shape"], mask_from=INPUT_MASK)),
+    ):
+        assert new_shape(preset, edit, settings) == []
 
 
 def test_attention_mask_goes_to_the_edges_of_each_word_by_itself():

@@ -17,6 +17,7 @@ from benchmarks.quality.methods import (
     ADVISED,
     BY_WORDS,
     DDIM_MASKED,
+    EVERY_STEP,
     GIVEN_PLACE,
     MEANT,
     OURS,
@@ -26,6 +27,7 @@ from benchmarks.quality.methods import (
     applies,
     main_table,
 )
+from benchmarks.quality.redrawn import redrawn
 from benchmarks.quality.runs import clip_path
 from benchmarks.quality.steadiness import steadiness
 from benchmarks.quality.strength import monotone, strength, without
@@ -204,10 +206,24 @@ def test_rows_have_the_cases_that_they_can_have():
     assert [applies(GIVEN_PLACE, case) for case in (swap, pair, addition, style)] == [True, True, True, False]
     assert [applies(BY_WORDS, case) for case in (swap, pair, addition)] == [True, True, False]
     assert [applies(REPLACE, case) for case in (swap, pair, addition)] == [True, True, False]
-    assert ADVISED.settings(pair) == REPLACE.settings(pair) and ADVISED.settings(swap) == OURS.settings(swap)
+    for case in (pair, swap):
+        assert ADVISED.settings(case) == REPLACE.settings(case) != OURS.settings(case)
+    assert ADVISED.settings(style) == OURS.settings(style)
+    assert repr(ADVISED.settings(addition)) == repr(GIVEN_PLACE.settings(addition))  # the node asks for a mask
     assert GIVEN_PLACE.settings(addition).fresh_noise == 1 and GIVEN_PLACE.settings(pair).fresh_noise == 0
-    assert [method for method in main_table() if applies(method, word)] == [OURS, REWEIGHTED, MEANT]
+    assert [method for method in main_table() if applies(method, word)] == [EVERY_STEP, OURS, REWEIGHTED, MEANT]
     assert word.emphasis == "sketch:3" and swap.emphasis == ""
+
+
+def test_another_drawing_of_the_prompt_keeps_what_the_edit_keeps():
+    """And what the prompt does not say is drawn anew: size and turn of a new shape, the texture of a new ground."""
+    shape, ground, colour = (BY_NAME[f"{name}_1a"] for name in ("shape", "background", "colour"))
+    assert redrawn(colour) == colour.target
+    assert redrawn(ground) == replace(ground.target, ground_seed=redrawn(ground).ground_seed) != ground.target
+    new, true = redrawn(shape).things[0], shape.target.things[0]
+    assert new == replace(true, r=new.r, angle=new.angle) != true and 0.9 <= new.r / true.r <= 1.1
+    pair = BY_NAME["pair_of_one_shape_2a"]
+    assert redrawn(pair).things[1] == pair.target.things[1] and redrawn(pair) == redrawn(pair)
 
 
 def test_null_text_is_as_published():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from benchmarks.quality.editor import Editor
-from benchmarks.quality.methods import FREE, OURS
+from benchmarks.quality.methods import EVERY_STEP, FREE
 from benchmarks.studies.fast_by_kind import CASES, DRAWN, every_case, verdict
 from benchmarks.studies.rows import spread, study_cases
 from benchmarks.studies.source_reuse import reuse
@@ -19,12 +19,12 @@ def test_rows_are_those_that_enter_the_network():
     """Per frame and step one of the inversion and two of guided sampling; one more where the source's attention is
     read; what another method has paid counts too."""
     editor, case = Editor(), replace(study_cases()[0], frames=FRAMES)
-    _, plain = editor.make(case, replace(OURS, way=FREE, steps=STEPS))
-    _, fused = editor.make(case, replace(OURS, preset="background", steps=STEPS))  # fuses half of the steps
+    _, plain = editor.make(case, replace(EVERY_STEP, way=FREE, steps=STEPS))
+    _, fused = editor.make(case, replace(EVERY_STEP, preset="background", steps=STEPS))  # fuses half of the steps
     assert plain.rows == FRAMES * STEPS * (1 + 2)
     assert fused.rows == plain.rows + FRAMES * STEPS // 2
     assert fused.seconds > 0
-    _, guided = editor.make(case, replace(OURS, way=FREE, steps=STEPS, guided=(0.0, 0.5)))
+    _, guided = editor.make(case, replace(EVERY_STEP, way=FREE, steps=STEPS, guided=(0.0, 0.5)))
     assert guided.rows == plain.rows - FRAMES * STEPS // 2, "the negative's rows of the second half do not run"
 
 

@@ -24,7 +24,8 @@ from fatezero_pack.fatezero.tuning.tune import tune
 from fatezero_pack.fatezero.tuning.tuned_state import TunedState, tuned_model
 
 from .cases import Case
-from .methods import ON_BOTH, SDEDIT, TRUTH, TUNE_A_VIDEO, UNCHANGED, Method
+from .methods import ON_BOTH, REDRAWN, SDEDIT, TRUTH, TUNE_A_VIDEO, UNCHANGED, Method
+from .redrawn import redrawn
 
 SEED = 0  # of SDEdit's noise
 
@@ -69,8 +70,9 @@ class Editor:
     def make(self, case: Case, method: Method) -> tuple[torch.Tensor, Price]:
         """The edited clip as an IMAGE [n, H, W, 3] of 0..1, and its price from latent to latent."""
         with torch.inference_mode():
-            if method.way in (TRUTH, UNCHANGED):
-                clip = case.clip(case.target if method.way == TRUTH else case.source)
+            if method.way in (TRUTH, REDRAWN, UNCHANGED):
+                scene = {TRUTH: case.target, UNCHANGED: case.source}.get(method.way) or redrawn(case)
+                clip = case.clip(scene)
                 return self.vae.decode(self.vae.encode(clip)), Price()
             self.begin(case)
             before = self.spent()

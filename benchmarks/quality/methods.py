@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from fatezero_pack.fatezero.edit.presets import PRESETS
+from fatezero_pack.fatezero.edit.presets import CFG_UNTIL, PRESETS
 from fatezero_pack.fatezero.edit.settings import (
     FAST_RECONSTRUCTION,
     INPUT_MASK,
@@ -22,14 +22,16 @@ from .cases import Case
 
 STEPS = 10  # few, so that the whole list runs within hours; an ablation says what 20 and 50 change
 GUIDANCE = 4.0  # as there; the papers' 7.5 suits Stable Diffusion
+GUIDED = (0.0, CFG_UNTIL)  # the steps with guidance, as on a new Attention Blend Sampler
 FUSED, FREE, SDEDIT = "fused", "inversion and new prompt", "SDEdit"
 TUNE_A_VIDEO = "inversion with the empty prompt, then plain sampling"
 ON_BOTH, ON_SOURCE = "both branches", "the source's branch"  # whose unconditional embedding null text replaces
-TRUTH, UNCHANGED = "truth", "unchanged"  # no edit, but what the VAE makes of the true clip and of the source
+# No edit, but what the VAE makes of the true clip, of another drawing of its prompt, and of the source.
+TRUTH, REDRAWN, UNCHANGED = "truth", "redrawn", "unchanged"
 APART = ()  # key frames of a model that is not inflated: each frame looks at itself
 AS_IN_PAPER = " (as in the paper)"
-BESIDE = ("pair of one colour", "pair of one shape", "crossing")  # kinds of edits beside another thing
-REPLACED = ("shape", "colour and shape", *BESIDE)
+# Kinds of edits that preset replace is for: a new shape, and what changes beside another thing.
+REPLACED = ("shape", "colour and shape", "pair of one colour", "pair of one shape", "crossing")
 # The presets' own mask, for latents alone.
 MASK_ALONE = {"mask_from": WORDS, "threshold": AUTOMATIC, "mask_self_attention": False, "latent_window": Window(0, 1)}
 
@@ -52,8 +54,8 @@ class Method:
     whether it is optimised as published; tuned: None for the demo model as it is; way TUNE_A_VIDEO
     inverts with the empty prompt and samples as any model; masked: FREE with the latent mask of the case's preset,
     where that has one; emphasis_acts_on: of a word to re-weight, as on Edit Prompts; given_place: the edit's true place
-    is the mask, for the preset add or replace; advised: with preset replace where another thing stands beside, as the
-    nodes say; weights: another demo model's file; schedule: of inversion and edit;
+    is the mask, for the preset add or replace; advised: as the nodes say, with preset replace for new shapes and beside
+    another thing, and with add and its mask where a thing is added; weights: another demo model's file; schedule: of inversion and edit;
     sampler: of the edit; guided: the steps with guidance, as of Window.
     """
 
@@ -89,23 +91,27 @@ class Method:
             masks = MASK_ALONE if self.masked and needs_words(PRESETS[case.preset]) else {}
             return BlendSettings(self_window=Window(0, 0), cross_window=Window(0, 0), **masks)
         name = self.preset or case.preset
-        if self.given_place:
+        if self.given_place or (self.advised and case.kind == "addition"):
             name = self.preset or ("add" if case.kind == "addition" else "replace")
             place = {"mask_from": INPUT_MASK, "mask": case.edited_region().float(), "latent_window": Window(0, 1)}
             return replace(PRESETS[name], **place, **self.changes)
-        if self.advised and case.kind in BESIDE:
+        if self.advised and case.kind in REPLACED:
             name = "replace"
         published = name + AS_IN_PAPER
         return replace(PRESETS[published if self.as_in_paper and published in PRESETS else name], **self.changes)
 
 
-OURS = Method("ours")
-AS_IT_WAS, AS_IT_SHOULD_BE = (
+OURS = Method("ours", guided=GUIDED)
+# Guidance 4 in every step, as ours had it until 2026-11-27; the ablations were run with it.
+EVERY_STEP = Method("ours, guided in every step")
+AS_IT_WAS, AS_IT_MAY_BE, AS_IT_SHOULD_BE = (
     Method("clip unchanged (through the VAE)", UNCHANGED),
+    Method("another drawing of the target prompt (through the VAE)", REDRAWN),
     Method("truth (through the VAE)", TRUTH),
 )
 DDIM = Method("DDIM inversion + new prompt", FREE, key_frames=APART)
 DDIM_MASKED = Method("DDIM inversion + new prompt + latent mask", FREE, masked=True)
+DDIM_MASKED_UNTIL = replace(DDIM_MASKED, name=f"{DDIM_MASKED.name}, cfg until {CFG_UNTIL}", guided=GUIDED)
 # Null text from the source's prompt and with one inner step, which guides the edit away from that prompt.
 QUICK_NULL_TEXT = Method(
     "prompt-to-prompt + null text, frame by frame",
@@ -118,12 +124,12 @@ PUBLISHED_NULL_TEXT = replace(
     QUICK_NULL_TEXT, name="prompt-to-prompt + null text as published, frame by frame", published_null_text=True
 )
 IN_PAPER = Method("ours, presets as in the paper", as_in_paper=True)
-GIVEN_PLACE = Method("ours, given the place", given_place=True)
+GIVEN_PLACE = replace(OURS, name="ours, given the place", given_place=True)
 BY_WORDS = Method(
     "ours, preset replace with a mask of words", preset="replace", changes={"mask_from": WORDS, "threshold": 0.3}
 )
-REPLACE = Method("ours, preset replace", preset="replace")
-ADVISED = Method("ours, as the nodes advise", advised=True)
+REPLACE = replace(OURS, name="ours, preset replace", preset="replace")
+ADVISED = replace(OURS, name="ours, as the nodes advise", advised=True)
 REWEIGHTED = Method("re-weight (Video-P2P)", preset="re-weight (Video-P2P)")
 MEANT = Method("ours, emphasis on the meaning", emphasis_acts_on=MEANING)
 
@@ -140,11 +146,12 @@ def first_table() -> list[Method]:
 
 def main_table() -> list[Method]:
     """Of the second list, as the paper's Table 1 and with the two baselines that the first list lacks."""
-    baselines = [DDIM, DDIM_MASKED, *map(sdedit, (0.4, 0.6, 0.8)), PUBLISHED_NULL_TEXT]
+    baselines = [DDIM, DDIM_MASKED, DDIM_MASKED_UNTIL, *map(sdedit, (0.4, 0.6, 0.8)), PUBLISHED_NULL_TEXT]
     return [
         AS_IT_WAS,
         *baselines,
         IN_PAPER,
+        EVERY_STEP,
         OURS,
         ADVISED,
         REPLACE,
@@ -152,6 +159,7 @@ def main_table() -> list[Method]:
         GIVEN_PLACE,
         REWEIGHTED,
         MEANT,
+        AS_IT_MAY_BE,
         AS_IT_SHOULD_BE,
     ]
 
@@ -161,7 +169,7 @@ def applies(method: Method, case: Case) -> bool:
     swapped in short clips; a latent mask needs a preset with one; a place is given where a thing is added or
     replaced; words may mark it where one is replaced."""
     if case.word or method in (REWEIGHTED, MEANT):
-        return bool(case.word) and method in (OURS, REWEIGHTED, MEANT)
+        return bool(case.word) and method in (EVERY_STEP, OURS, REWEIGHTED, MEANT)
     if method.published_null_text:
         words = case.source_prompt.split(), case.target_prompt.split()
         return len(words[0]) == len(words[1]) and case.frames <= 8
@@ -193,25 +201,25 @@ def video_p2p(preset: str | None = None, guidance: float = GUIDANCE) -> list[Met
 MASKED = {"mask_from": WORDS, "threshold": AUTOMATIC}
 ABLATIONS = {
     "Source attention from (the paper's Fig. 8)": [
-        replace(OURS, name="inversion: ours"),
-        replace(OURS, name="guided reconstruction", changes={"attention_from": RECONSTRUCTION}),
-        replace(OURS, name="reconstruction without guidance", changes={"attention_from": FAST_RECONSTRUCTION}),
+        replace(EVERY_STEP, name="inversion: ours"),
+        replace(EVERY_STEP, name="guided reconstruction", changes={"attention_from": RECONSTRUCTION}),
+        replace(EVERY_STEP, name="reconstruction without guidance", changes={"attention_from": FAST_RECONSTRUCTION}),
     ],
     "Decoupled guidance (Video-P2P 3.2), our presets": video_p2p(),
     "Decoupled guidance, preset word swap (Video-P2P), guidance 7.5": video_p2p("word swap (Video-P2P)", 7.5),
     "Self-attention (the paper's Fig. 9)": [
-        replace(OURS, name="not fused", changes={"self_window": Window(0, 0)}),
-        replace(OURS, name="fused everywhere", changes={"mask_self_attention": False}),
-        replace(OURS, name="fused outside the words' mask", changes=MASKED),
+        replace(EVERY_STEP, name="not fused", changes={"self_window": Window(0, 0)}),
+        replace(EVERY_STEP, name="fused everywhere", changes={"mask_self_attention": False}),
+        replace(EVERY_STEP, name="fused outside the words' mask", changes=MASKED),
     ],
     "Key frames": [
-        replace(OURS, name="none: frames apart", key_frames=APART),
-        replace(OURS, name="current + middle: ours"),
-        replace(OURS, name="middle (released configs)", key_frames=("middle",)),
-        replace(OURS, name="first (Video-P2P)", key_frames=("first",)),
-        replace(OURS, name="current + first", key_frames=("current", "first")),
-        replace(OURS, name="previous + first (Tune-A-Video)", key_frames=("-1", "first")),
-        replace(OURS, name="all", key_frames=("all",)),
+        replace(EVERY_STEP, name="none: frames apart", key_frames=APART),
+        replace(EVERY_STEP, name="current + middle: ours"),
+        replace(EVERY_STEP, name="middle (released configs)", key_frames=("middle",)),
+        replace(EVERY_STEP, name="first (Video-P2P)", key_frames=("first",)),
+        replace(EVERY_STEP, name="current + first", key_frames=("current", "first")),
+        replace(EVERY_STEP, name="previous + first (Tune-A-Video)", key_frames=("-1", "first")),
+        replace(EVERY_STEP, name="all", key_frames=("all",)),
     ],
     "Key frames where nothing else ties frames together: SDEdit 0.8, noise of its own for each": [
         untied(APART, "none: frames apart"),
@@ -220,30 +228,30 @@ ABLATIONS = {
         untied(("all",), "all"),
     ],
     "Norms": [
-        replace(OURS, name="per frame: ours"),
-        replace(OURS, name="across frames (official 3-D UNet)", normalise_across_frames=True),
+        replace(EVERY_STEP, name="per frame: ours"),
+        replace(EVERY_STEP, name="across frames (official 3-D UNet)", normalise_across_frames=True),
     ],
     "Inversion": [
-        replace(OURS, name="target label: ours"),
-        replace(OURS, name="current label (as the paper prints)", label="current"),
-        *(replace(OURS, name=f"target label, refinement {count}", refinement=count) for count in (1, 2, 3)),
+        replace(EVERY_STEP, name="target label: ours"),
+        replace(EVERY_STEP, name="current label (as the paper prints)", label="current"),
+        *(replace(EVERY_STEP, name=f"target label, refinement {count}", refinement=count) for count in (1, 2, 3)),
     ],
     "Layers": [
-        replace(OURS, name="all: ours"),
-        replace(OURS, name="all but the finest (official code)", changes={"finest_layers": False}),
+        replace(EVERY_STEP, name="all: ours"),
+        replace(EVERY_STEP, name="all but the finest (official code)", changes={"finest_layers": False}),
     ],
     "Words": [
-        replace(OURS, name="auto: ours"),
-        replace(OURS, name="swap", alignment="swap"),
-        replace(OURS, name="refine", alignment="refine"),
+        replace(EVERY_STEP, name="auto: ours"),
+        replace(EVERY_STEP, name="swap", alignment="swap"),
+        replace(EVERY_STEP, name="refine", alignment="refine"),
     ],
-    "Steps": [replace(OURS, name=f"{steps} steps", steps=steps) for steps in (10, 20, 50)],
+    "Steps": [replace(EVERY_STEP, name=f"{steps} steps", steps=steps) for steps in (10, 20, 50)],
     "Latents outside the words' mask, where the preset has one": [
-        replace(OURS, name="left to the edit", changes={"latent_window": None}),
-        replace(OURS, name="the source's in all steps: ours"),
-        replace(OURS, name="the source's from 20 to 80 % (FateZero)", changes={"latent_window": Window(0.2, 0.8)}),
+        replace(EVERY_STEP, name="left to the edit", changes={"latent_window": None}),
+        replace(EVERY_STEP, name="the source's in all steps: ours"),
+        replace(EVERY_STEP, name="the source's from 20 to 80 % (FateZero)", changes={"latent_window": Window(0.2, 0.8)}),
     ],
-    "Guidance": [replace(OURS, name=f"guidance {guidance}", guidance=guidance) for guidance in (2.0, 4.0, 7.5)],
+    "Guidance": [replace(EVERY_STEP, name=f"guidance {guidance}", guidance=guidance) for guidance in (2.0, 4.0, 7.5)],
 }
 WINDOWS, THRESHOLDS = (0.0, 0.4, 0.8, 1.0), (AUTOMATIC, 0.3, 0.5, 0.7, 0.9)
 

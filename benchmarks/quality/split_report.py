@@ -9,7 +9,7 @@ from benchmarks.cost.report import machine, machine_in_words
 from .cases import HARD_LIST, THIRD_LIST, Case, load_cases
 from .figure_tables import COLUMNS, Figures, as_table, by_kind, column, differences, differences_within, glossary, means
 from .intervals import in_words, interval
-from .methods import ABLATIONS, DDIM_MASKED, GUIDANCE, OURS, STEPS, Method, main_table
+from .methods import ABLATIONS, DDIM_MASKED, EVERY_STEP, GUIDANCE, OURS, STEPS, Method, main_table
 from .report import replace_section, without_nan
 from .runs import read_figures
 from .strength import monotone
@@ -29,7 +29,7 @@ SHOWN = (
     "area_change",
     "outline_change",
 )
-PRICE = [(OURS.name, DDIM_MASKED.name), ("fused outside the words' mask", "fused everywhere")]
+PRICE = [(EVERY_STEP.name, DDIM_MASKED.name), ("fused outside the words' mask", "fused everywhere")]
 BY_KIND = ("located", "psnr_inside", "psnr_outside")
 
 
@@ -90,7 +90,7 @@ def text_of(section: dict) -> str:
         text += ["", title, "", differences_within(figures, presets, PRICE, shown)]
     for title, methods in ABLATIONS.items():
         names = [method.name for method in methods if method.name in made]
-        ours = next((name for name in names if name.endswith(": ours")), OURS.name)
+        ours = next((name for name in names if name.endswith(": ours")), EVERY_STEP.name)
         pairs = [(name, ours) for name in names if name != ours]
         if pairs:
             text += ["", f"**{title}**", "", differences(figures, pairs, shown)]

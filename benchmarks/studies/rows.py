@@ -18,7 +18,7 @@ from ..cost.report import machine, machine_in_words
 from ..quality.cases import HARD_LIST, TUNING, Case, load_cases
 from ..quality.figure_tables import Figures, as_table, column, differences, means
 from ..quality.intervals import in_words, interval
-from ..quality.methods import DDIM, OURS, Method, sdedit
+from ..quality.methods import DDIM, EVERY_STEP, Method, sdedit
 from ..quality.report import replace_section, without_nan
 from ..quality.runs import make_clips, read_figures
 from ..quality.split import fits
@@ -32,7 +32,7 @@ SHOWN = ("located", "success", "psnr_inside", "psnr_outside", "perceptual", "fli
 
 def ours(steps: int, name: str = "", **changes) -> Method:
     """Ours in so many steps, with something changed."""
-    return replace(OURS, name=f"{steps} steps" + (f", {name}" if name else ""), steps=steps, **changes)
+    return replace(EVERY_STEP, name=f"{steps} steps" + (f", {name}" if name else ""), steps=steps, **changes)
 
 
 REFERENCES = [ours(50), ours(20)]

@@ -17,7 +17,7 @@ from fatezero_pack.fatezero.source.source_run import TARGET_LABEL, UNI_INV
 from ..quality.cases import Case
 from ..quality.editor import Editor
 from ..quality.intervals import in_words, interval
-from ..quality.methods import OURS
+from ..quality.methods import EVERY_STEP
 from .rows import spread, study_cases
 from .samplers import psnr
 
@@ -27,7 +27,7 @@ SAMPLERS = ("euler", "dpmpp_2m")
 def decibels(editor: Editor, case: Case, steps: int, label: str) -> dict[tuple[str, str], float]:
     """{(label, sampler): PSNR of the clip that comes back}."""
     editor.begin(case)
-    method = replace(OURS, steps=steps, label=label)
+    method = replace(EVERY_STEP, steps=steps, label=label)
     model = editor.unet(method)
     source, before, found = editor.invert(method, model), editor.vae.decode(editor.latent), {}
     for sampler in SAMPLERS:

@@ -272,6 +272,14 @@ def thing_beside(edit, settings) -> list[str]:
     return [f"beside what changes there is: {', '.join(beside)}; preset replace tells them apart more surely"]
 
 
+def new_shape(preset: str, edit, settings) -> list[str]:
+    """What to tell of preset shape, where it has a thing's words to mask."""
+    replaces = edit.source_mask_tokens and edit.target_mask_tokens
+    if preset != "shape" or not replaces or not needs_words(settings):
+        return []
+    return ["preset replace draws a new shape more surely than shape"]
+
+
 def check_mask(mask, source, mask_from: str) -> None:
     """A MASK for the source: [1 or n, H, W] of any size, finite, 0..1."""
     if mask is None:

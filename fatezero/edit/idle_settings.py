@@ -6,6 +6,7 @@ from ..masks.mask_pictures import TOUCHED, resize_mask
 from ..prompts.window import Window
 from ..source.source_run import SourceRun
 from .fresh_noise import drawn_mask
+from .presets import AS_PUBLISHED, CFG_UNTIL
 from .settings import INPUT_MASK, NO_MASK, OUTLINE, WORDS, WORDS_IN_MASK, BlendSettings, needs_words
 from .transformer.coupled_mask import MaskSettings
 from .transformer.coupled_sampling import CoupledSettings
@@ -68,9 +69,16 @@ def idle_latent_blend(is_on: bool, window: Window, usual: Window) -> list[str]:
 
 def idle_guidance(cfg: float, cfg_until: float) -> list[str]:
     """Of Attention Blend Sampler, whose 'cfg' is 1 without guidance."""
-    if cfg != 1 or cfg_until == 1:
+    if cfg != 1 or cfg_until in (1, CFG_UNTIL):
         return []
     return ["! 'cfg until' has no effect, since 'cfg' is 1, which is no guidance"]
+
+
+def guided_unlike_papers(preset: str, cfg: float, cfg_until: float) -> list[str]:
+    """What to tell where a preset has a paper's values, and guidance ends early, which the papers' does not."""
+    if cfg == 1 or cfg_until == 1 or preset not in AS_PUBLISHED:
+        return []
+    return [f"'cfg until' is {cfg_until:g}, but the papers guide in every step; set it to 1 for their results"]
 
 
 def idle_coupled_settings(

@@ -4,6 +4,10 @@ from ..masks.word_masks import AUTOMATIC
 from ..prompts.window import Window
 from .settings import INPUT_MASK, OUTLINE, WORDS, BlendSettings
 
+# The share of the steps with guidance on a new node. The last steps draw edges and grain; guidance there brightens and
+# unsettles them (benchmarks/quality), and they cost a third more with it.
+CFG_UNTIL = 0.8
+
 # What won on benchmarks/quality (by "a visible edit, and nothing else touched"): latents outside the words' mask are
 # the source's in all steps, the mask finds its threshold by itself; an attribute keeps the source's structure
 # for longer than in the paper. Style's windows are the paper's, shape's and remove's too; background has none there,
@@ -104,3 +108,4 @@ PRESETS = {
         self_window=Window(0, 0), cross_window=Window(0, 0.8), temporal_window=Window(0, 0.7)
     ),
 }
+AS_PUBLISHED = frozenset(name for name in PRESETS if name.endswith(")"))  # those with a paper's values name it

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ...fatezero.compat import io
-from ...fatezero.edit.edit_check import check_settings, crowded_mask, thing_beside
+from ...fatezero.edit.edit_check import check_settings, crowded_mask, new_shape, thing_beside
 from ...fatezero.edit.idle_settings import idle_latent_blend, idle_settings, small_mask
 from ...fatezero.edit.presets import PRESETS
 from ...fatezero.edit.settings import (
@@ -233,7 +233,10 @@ def notes_on(settings: BlendSettings, preset: dict, edit, source) -> list[str]:
     idle = [*idle_settings(settings, usual), *idle_latent_blend(is_on, window, usual_window)]
     drawn = settings.mask is not None and settings.mask_from in (INPUT_MASK, WORDS_IN_MASK)
     stretched = stretch_notes(settings.mask, clip_size(source)) if drawn else []
-    by_model = notes_without_effect(settings) if source.cell.is_video else thing_beside(edit, settings)
+    if source.cell.is_video:
+        by_model = notes_without_effect(settings)
+    else:
+        by_model = thing_beside(edit, settings) or new_shape(preset["preset"], edit, settings)
     return [*idle, *small_mask(settings, source), *stretched, *crowded_mask(edit, settings), *by_model]
 
 
