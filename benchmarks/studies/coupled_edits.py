@@ -137,7 +137,7 @@ def main() -> None:
         with torch.inference_mode():
             for settings in groups_of(options.half, options.groups).values():
                 make(editor, cases, settings, kept, title)
-    replace_section(PAGE, "coupled edits", text_of(kept, str(DEFAULT), SETTINGS), WRITER)
+    replace_section(PAGE, "coupled edits", text_of(without_nan(kept), str(DEFAULT), SETTINGS), WRITER)
 
 
 if __name__ == "__main__":
