@@ -10,6 +10,7 @@ from ..fatezero.edit.transformer.video_blend import on_latent_frames
 from ..fatezero.edit.transformer.video_check import check_video_edit, check_video_prompts
 from ..fatezero.network.other_nodes import refuse_merging
 from ..fatezero.network.transformer.families import family_of
+from ..fatezero.network.transformer.two_models import refuse_second
 from ..fatezero.network.unet.check import check_embedding, require_unet
 from ..fatezero.prompts.window import Window
 from ..fatezero.source.source_check import check_model
@@ -19,6 +20,7 @@ from .shared.checked import checked
 from .shared.demo_sizes import refuse_mixed_sizes
 from .shared.made_by import mark
 from .shared.place_preview import preview_callback
+from .shared.two_models import inverted_low_noise_model_input
 from .shared.wire_types import PromptEditType, SourceRunType
 
 NODE = "Attention Blend Sampler"
@@ -68,6 +70,7 @@ class AttentionBlendSampler(io.ComfyNode):
                     "the negative prompt, in about two thirds of the time, and edits flicker less.",
                 ),
                 *noise_inputs(),
+                inverted_low_noise_model_input(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited clip, for VAE Decode.")],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
@@ -77,18 +80,19 @@ class AttentionBlendSampler(io.ComfyNode):
     @checked
     def execute(
         # Files made before 'cfg until' was there, which do not name it, mean guidance in every step.
-        cls, model, source, edit, positive, negative, cfg, preset=None, cfg_until=1.0, **options
+        cls, model, source, edit, positive, negative, cfg, preset=None, cfg_until=1.0, low_noise_model=None, **options
     ) -> io.NodeOutput:
         if cls.hidden is not None:
             refuse_mixed_sizes(cls.hidden.prompt, cls.hidden.unique_id)
         is_video = family_of(model) is not None
         if not is_video:
             _check_unet(model, source, positive, negative)
+            refuse_second(low_noise_model)
         settings = read_settings(source, edit, preset, **options)
         guidance = [*idle_guidance(cfg, cfg_until), *guided_unlike_papers(preset["preset"], cfg, cfg_until)]
         notes = [*notes_on(settings, preset, edit, source), *guidance]
         if is_video:
-            check_video_edit(model, source, edit, settings)
+            check_video_edit(model, source, edit, settings, low_noise_model)
             check_video_prompts(model, source, edit, positive, negative, cfg)
             settings = on_latent_frames(settings, source)
         voice = Voice(NODE, partial(show_text, cls), notes)
@@ -103,6 +107,7 @@ class AttentionBlendSampler(io.ComfyNode):
             callback=preview_callback(model, source, edit, settings),
             voice=voice,
             guided=Window(0.0, cfg_until),
+            low_noise_model=low_noise_model,
         )
         return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice)})
 

@@ -23,7 +23,6 @@ from ..fatezero.edit.transformer.coupled_sampling import (
     CoupledSampler,
     CoupledSettings,
     price,
-    steps_of_models,
 )
 from ..fatezero.edit.transformer.video_check import guidance_note
 from ..fatezero.masks.clip_look import SIGMA
@@ -31,7 +30,7 @@ from ..fatezero.masks.mask_pictures import stretch_notes
 from ..fatezero.network.trained_size import size_note
 from ..fatezero.network.transformer.check import check_options, check_video_latent, refuse_lazycache
 from ..fatezero.network.transformer.families import Family, require_family
-from ..fatezero.network.transformer.two_models import pair_note
+from ..fatezero.network.transformer.two_models import pair_note, steps_of_models
 from ..fatezero.network.transformer.word_maps import ALL, PARTS
 from ..fatezero.refusal import Refusal
 from ..fatezero.report.edit_place import FRAMES, coupled_place
@@ -40,6 +39,7 @@ from .shared.blend_inputs import SEARCHED_FOR
 from .shared.checked import checked
 from .shared.made_by import mark
 from .shared.place_preview import callback_beside, show_picture
+from .shared.two_models import boundary_input, low_noise_model_input
 from .shared.wire_types import PromptEditType
 
 NODE = "Coupled Edit Sampler"
@@ -114,22 +114,8 @@ class CoupledEditSampler(io.ComfyNode):
                     tooltip="Where the clip may change (white), one for all frames or one each. Its edge moves in "
                     "steps of the model's cells (8, 16 or 32 pixels, 4 or 8 frames); Composite Outside Mask is exact.",
                 ),
-                io.Model.Input(
-                    "low_noise_model",
-                    optional=True,
-                    tooltip="Wan 2.2 14B's second model; 'model' is then the one for high noise.",
-                ),
-                io.Float.Input(
-                    "boundary",
-                    default=0.875,
-                    min=0.0,
-                    max=1.0,
-                    step=0.005,
-                    round=0.001,
-                    optional=True,
-                    tooltip="The sigma below which 'low noise model' goes on: 0.875 for text to video, 0.9 for image "
-                    "to video. Not used without it.",
-                ),
+                low_noise_model_input(),
+                boundary_input(),
                 io.Combo.Input(
                     "mask_from",
                     options=list(MASKS),

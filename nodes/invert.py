@@ -8,11 +8,13 @@ import folder_paths
 import latent_preview
 
 from ..fatezero.compat import io, schema, show_text, ui
+from ..fatezero.edit.idle_settings import idle_models
 from ..fatezero.masks.source_mask import clip_size
 from ..fatezero.network.chunked_sampling import APPROXIMATELY, ChunkedRun
 from ..fatezero.network.model_identity import Unrecognised
 from ..fatezero.network.trained_size import size_note
 from ..fatezero.network.transformer.families import family_of
+from ..fatezero.network.transformer.two_models import pair_note
 from ..fatezero.network.without_guidance import without_guidance
 from ..fatezero.refusal import Refusal
 from ..fatezero.source.digest import inversion_digest
@@ -29,6 +31,7 @@ from ..fatezero.voice import Voice
 from .shared.checked import checked
 from .shared.demo_sizes import refuse_mixed_sizes
 from .shared.reuse import REUSE
+from .shared.two_models import boundary_input, low_noise_model_input
 from .shared.whole_range import without_whole_range
 from .shared.wire_types import SourceRunType
 
@@ -129,6 +132,8 @@ class Invert(io.ComfyNode):
                     "until it is done.",
                 ),
                 io.Boolean.Input("reuse", default=True, optional=True, advanced=True, tooltip=REUSE),
+                low_noise_model_input(),
+                boundary_input(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The inverted noise; the sampler must add none."),
@@ -153,17 +158,22 @@ class Invert(io.ComfyNode):
         report_error=False,
         resume=False,
         reuse=True,
+        low_noise_model=None,
+        boundary=0.875,
     ) -> io.NodeOutput:
         samples, source = latent["samples"], without_whole_range(source)
         if cls.hidden is not None:
             refuse_mixed_sizes(cls.hidden.prompt, cls.hidden.unique_id)
-        check_inversion(model, source, samples)
+        check_inversion(model, source, samples, low_noise_model)
         check_no_mask(latent)
         model = without_guidance(model)
         is_video = family_of(model) is not None
         sigmas, label = inversion_sigmas(model, schedule, steps), LABELS[evaluate_at]
         label = UNI_INV if is_video and label == TARGET_LABEL else label
         settings = {"sigmas": sigmas, "label": label, "refinement": refinement}
+        if low_noise_model is not None:
+            low_noise_model = without_guidance(low_noise_model)
+            settings |= {"low_noise_model": low_noise_model, "boundary": boundary}
         callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
         unfinished = _unfinished(model, source, samples, settings) if resume else None
         chunks = WHOLE_CLIP if is_video else ChunkedRun(model).describe(samples.shape)
@@ -180,13 +190,16 @@ class Invert(io.ComfyNode):
         kept, note = made_once(reuse, digest, source, make)
         run = kept.run
         if report_error and "error" not in kept.details:
-            kept = kept.with_details(error=reconstruction_error(model, run, reconstruct(model, run, callback=callback)))
+            drawn = reconstruct(model, run, callback=callback, low_noise_model=low_noise_model)
+            kept = kept.with_details(error=reconstruction_error(model, run, drawn))
         if unfinished is not None:
             unfinished.remove()
         noise = {key: value for key, value in latent.items() if key not in ("noise_mask", "batch_index")}
         noise["samples"] = inverted_noise(model, run)
         shortfall = noise_shortfall(model, sigmas)
         warnings = [size_note(model, *clip_size(run)), shortfall and f"! {shortfall}"]
+        if low_noise_model is not None:
+            warnings += [pair_note(model, low_noise_model), *idle_models(run.stages, boundary)]
         report = _report(kept, warnings, note, report_error)
         if is_video:
             report += f"\n{ONLY_BLEND}"

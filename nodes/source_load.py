@@ -11,10 +11,11 @@ from ..fatezero.network.unet.check import require_unet
 from ..fatezero.refusal import Refusal, shortened
 from ..fatezero.source.reconstruction import inverted_noise
 from ..fatezero.source.resume import FOLDER as UNFINISHED
-from ..fatezero.source.source_check import check_model
+from ..fatezero.source.source_check import check_models
 from ..fatezero.source.source_file import read_source
 from .shared.checked import checked
 from .shared.input_file import files_inside, input_path, is_inside
+from .shared.two_models import inverted_low_noise_model_input
 from .shared.wire_types import SourceRunType
 
 NODE = "Load Inverted Clip"
@@ -40,6 +41,7 @@ class LoadSourceRun(io.ComfyNode):
                     tooltip="A file of Save Inverted Clip, in the folder fatezero of ComfyUI's output folder "
                     "or in the input folder.",
                 ),
+                inverted_low_noise_model_input(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The inverted noise; the sampler must add none."),
@@ -64,14 +66,14 @@ class LoadSourceRun(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(cls, model, file) -> io.NodeOutput:
+    def execute(cls, model, file, low_noise_model=None) -> io.NodeOutput:
         if family_of(model) is None:
             require_unet(model)
         path = input_path(file)
         if path is None:
             raise Refusal(_missing(file))
         source = read_source(path)
-        check_model(model, source)
+        check_models(model, low_noise_model, source)
         report = f"{source.summary()}\nloaded from {file}"
         noise = {"samples": inverted_noise(model, source)}
         return io.NodeOutput(noise, source, source.sigmas.flip(0), report, ui=ui.PreviewText(report))

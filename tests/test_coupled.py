@@ -16,14 +16,13 @@ from fatezero_pack.fatezero.edit.transformer.coupled_sampling import (
     CoupledSampler,
     CoupledSettings,
     price,
-    steps_of_models,
 )
 from fatezero_pack.fatezero.edit.transformer.row_fusion import RowFusion
 from fatezero_pack.fatezero.masks.clip_look import look_for_words
 from fatezero_pack.fatezero.masks.latent_frames import mask_to_latent
 from fatezero_pack.fatezero.network.option_keys import TOKENS
 from fatezero_pack.fatezero.network.transformer.families import family_of
-from fatezero_pack.fatezero.network.transformer.two_models import pair_note, refuse_half
+from fatezero_pack.fatezero.network.transformer.two_models import pair_note, refuse_half, steps_of_models
 from fatezero_pack.fatezero.network.transformer.word_maps import (
     ALL,
     FIRST,
@@ -42,7 +41,7 @@ from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
 from fatezero_pack.nodes.edit_prompts import EditPrompts
 from fatezero_pack.nodes.edit_report import EditReport
 from oracles.stored_transformer_maps import StoredMaps
-from tiny_video_models import WIDTH, conditioning, ltx, text_encoder, wan
+from tiny_video_models import WIDTH, conditioning, ltx, text_encoder, two_wans, wan
 
 STEPS = 4
 SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
@@ -289,9 +288,7 @@ def test_edit_prompts_and_the_node_edit_with_wans_own_text_encoder(tmp_path):
 
 def test_a_second_model_goes_on_below_the_boundary(t5_tokens):
     """Wan 2.2 14B: with one model twice the edit is that of the model alone; an end of its own is another's."""
-    first, other = wan(), wan()
-    for parameter in other.model.diffusion_model.parameters():
-        parameter.data = parameter.data * 1.1
+    first, other = two_wans()
     latent = torch.randn(1, 16, 3, 8, 10, generator=torch.Generator().manual_seed(4))
 
     def edited(second, **changes):
@@ -557,7 +554,7 @@ def test_edit_report_knows_the_settings(model, latent, t5_tokens):
 
 def test_one_of_two_models_is_told_by_its_file():
     """Wan 2.2 14B's are built alike; of what was not loaded from a file nobody knows."""
-    high, low, other = wan(), wan(), wan()
+    (high, low), other = two_wans(), wan()
     for half, name in ((high, "wan2.2_t2v_high_noise_14B_fp8.safetensors"), (low, "wan2.2_t2v_low_noise_14B.gguf")):
         half.cached_patcher_init = (None, (f"/models/{name}", {}))
     told = [pair_note(*pair) for pair in ((high, None), (low, None), (low, high), (high, low), (other, None))]
@@ -566,8 +563,11 @@ def test_one_of_two_models_is_told_by_its_file():
         "one, too"
     )
     assert "low_noise_14B.gguf, one of" in told[1] and told[2].endswith("; swap them") and told[3:] == [None, None]
+    assert pair_note(high, other).startswith("! 'low noise model' is the same as 'model'; connect the other one")
     refuse_half(other)
-    with pytest.raises(Refusal, match="'model' is wan2.2_t2v_high_noise_14B_fp8.safetensors, one of .* takes both"):
+    with pytest.raises(
+        Refusal, match="'model' is wan2.2_t2v_high_noise_14B_fp8.safetensors, one of .*; connect the one for high"
+    ):
         refuse_half(high)
 
 

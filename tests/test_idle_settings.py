@@ -20,7 +20,8 @@ from fatezero_pack.fatezero.edit.idle_settings import (
 from fatezero_pack.fatezero.edit.presets import CFG_UNTIL, PRESETS
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
 from fatezero_pack.fatezero.edit.transformer.coupled_mask import MaskSettings
-from fatezero_pack.fatezero.edit.transformer.coupled_sampling import CoupledSettings, steps_of_models
+from fatezero_pack.fatezero.edit.transformer.coupled_sampling import CoupledSettings
+from fatezero_pack.fatezero.network.transformer.two_models import steps_of_models
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.latent_cell import Cell
 from fatezero_pack.fatezero.voice import Voice

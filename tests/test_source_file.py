@@ -24,15 +24,9 @@ from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.inversion import invert
 from fatezero_pack.fatezero.source.schedule import OFFICIAL, inversion_sigmas
+from fatezero_pack.fatezero.source.source_document import NEWEST_VERSION
 from fatezero_pack.fatezero.source.source_file import read_source, write_source
-from fatezero_pack.fatezero.source.source_run import (
-    CURRENT_LABEL,
-    UNI_INV,
-    UNI_VERSION,
-    VIDEO_VERSION,
-    NullText,
-    SourceRun,
-)
+from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, UNI_INV, VIDEO_VERSION, NullText, SourceRun
 from fatezero_pack.nodes.invert import Invert
 from fatezero_pack.nodes.source_load import LoadSourceRun
 from fatezero_pack.nodes.source_save import SaveSourceRun
@@ -437,7 +431,7 @@ def test_a_newer_version(path):
     data = open(path, "rb").read()
     open(path, "wb").write(with_document(put("version", VIDEO_VERSION))(data))
     assert "its 'cell' is wrong" in check_refused(path), "a video model's run says what a cell holds"
-    open(path, "wb").write(with_document(put("version", UNI_VERSION + 1))(data))
+    open(path, "wb").write(with_document(put("version", NEWEST_VERSION + 1))(data))
     assert "a newer FateZero wrote it" in check_refused(path) and "update" in check_refused(path)
 
 

@@ -1,5 +1,7 @@
 """The whole path of an inverted clip of a video model, with the demo video model on a real server."""
 
+import re
+
 import pytest
 from safetensors.torch import load_file
 
@@ -118,3 +120,46 @@ def test_words_hold_the_rest_and_what_does_not_serve_is_said(server):
     run = server.run(prompt)
     told = "Attention Blend Sampler: 'attention from' is reconstruction, which a video model does not have"
     assert run.status == "error" and run.error["exception_message"].startswith(told), run.error
+
+
+def test_two_models_invert_and_edit_as_one_after_the_other(either_server):
+    """As Wan 2.2 14B is run: each model has a part of the steps, under two KSamplers (Advanced) or in our sampler."""
+    prompt = graph()
+    del prompt["heat"], prompt["report"]
+    less = {"model1": ["model", 0], "model2": ["model", 0], "multiplier": 0.03}
+    prompt["low"] = {"class_type": "ModelMergeSubtract", "inputs": less}
+    both = {"low_noise_model": ["low", 0]}
+    prompt["invert"]["inputs"] |= {**both, "schedule": "simple", "boundary": 0.8}
+    prompt["edit"]["inputs"] |= both
+    run = completed(either_server, prompt)
+    (told,) = run.outputs["invert"]["text"]
+    change = 12 - int(
+        re.search("two models: the one for low noise takes ([0-9]+) steps, below sigma 0.8$", told, re.M)[1]
+    )
+    assert 2 < change < 9
+    expected = saved(either_server, run, "save")
+
+    name = run.outputs["load"]["text"][0].split("\n")[0]
+    loaded = {"file": f"{name} [output]", "model": ["model", 0], **both}
+    prompt["load"] = {"class_type": "FateZeroLoadSource", "inputs": loaded}
+    others = "positive", "negative", "cfg"
+    blend = {name: wire for name, wire in prompt["edit"]["inputs"].items() if name not in others}
+    prompt["blend"] = {"class_type": "FateZeroAttentionBlend", "inputs": {**blend, "source": ["load", 1]}}
+    stage = {"positive": ["prompts", 1], "negative": ["negative", 0], "cfg": 1.0, "steps": 12, "sampler_name": "euler"}
+    stage |= {"scheduler": "simple", "noise_seed": 3}
+    first = {"model": ["blend", 0], "latent_image": ["load", 0], "add_noise": "enable", "start_at_step": 0}
+    first |= {"end_at_step": change, "return_with_leftover_noise": "enable"}
+    second = {"model": ["blend", 1], "latent_image": ["first", 0], "add_noise": "disable", "start_at_step": change}
+    second |= {"end_at_step": 10000, "return_with_leftover_noise": "disable"}
+    prompt["first"] = {"class_type": "KSamplerAdvanced", "inputs": {**stage, **first}}
+    prompt["edit"] = {"class_type": "KSamplerAdvanced", "inputs": {**stage, **second}}
+    again = saved(either_server, completed(either_server, prompt), "save")
+    assert (again - expected).abs().max() < 1e-3 * expected.abs().max()
+
+    prompt["first"]["inputs"]["end_at_step"] = prompt["edit"]["inputs"]["start_at_step"] = change + 2
+    refused = either_server.run(prompt)
+    where = (
+        f"begin at sigma 0.8, which is step {change} of 12 ('end_at_step' and 'start_at_step' of KSampler (Advanced))"
+    )
+    message = refused.error["exception_message"]
+    assert refused.status == "error" and message.startswith("Attention Blend: 'model' makes steps") and where in message

@@ -25,6 +25,7 @@ from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from fatezero_pack.fatezero.source.source_file import write_source
+from fatezero_pack.fatezero.source.video_inversion import invert_video
 from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.attention_mask import AVERAGE, AttentionMask
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
@@ -35,7 +36,7 @@ from fatezero_pack.nodes.null_text import OPTIMIZED, NullTextOptimization
 from fatezero_pack.nodes.source_load import LoadSourceRun
 from fatezero_pack.nodes.source_save import SaveSourceRun
 from golden_unet import patcher
-from tiny_video_models import wan
+from tiny_video_models import WIDTH, two_wans, wan
 
 NODES = asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
 NAMES = {node: node.define_schema().display_name for node in NODES}
@@ -112,7 +113,7 @@ def null_text(given):
 
 
 def load_source(given):
-    return LoadSourceRun.execute(given.model, given.file)
+    return LoadSourceRun.execute(given.model, given.file, given.low_noise_model)
 
 
 def save_source(given):
@@ -210,6 +211,7 @@ def with_patch(model):
     return model
 
 
+PAIR = "fatezero/pair.safetensors [output]"
 OTHER = prompt_edit("a dog in the snow", "a cat in the snow")
 SAMPLING = [INFLATE, INVERT, NULL_TEXT, LOAD, BLEND, SAMPLER]
 # What is changed, what is then said, and the nodes that can reach the check.
@@ -271,6 +273,26 @@ TABLE = [
         [MASK, HEAT_MAP, BLEND, SAMPLER],
     ),
     (lambda good: dict(run=longer_prompt(good.run)), "the inverted prompt has 154 tokens", [BLEND, SAMPLER]),
+    (
+        lambda good: dict(low_noise_model=good.model),
+        "'low noise model' is connected, but the source was inverted with one model",
+        [LOAD],
+    ),
+    (
+        lambda good: dict(file=PAIR, model=good.pair[0]),
+        "the source was inverted with two models, but 'low noise model' is not connected",
+        [LOAD],
+    ),
+    (
+        lambda good: dict(file=PAIR, model=good.pair[1], low_noise_model=good.pair[0]),
+        "'model' is the one that the source was inverted with for low noise",
+        [LOAD],
+    ),
+    (
+        lambda good: dict(file=PAIR, model=good.pair[0], low_noise_model=good.pair[0]),
+        "'low noise model' is not the one",
+        [LOAD],
+    ),
     # source/source_file.py
     (
         lambda good: dict(run=replace(good.run, trajectory=good.run.trajectory * float("nan"))),
@@ -311,8 +333,15 @@ def good(tmp_path_factory):
     (output / "fatezero").mkdir()
     write_source(str(output / "fatezero" / "run.safetensors"), run)
     (output / "fatezero" / "text.safetensors").write_text("text")
+    pair = two_wans()
+    text = [[torch.randn(1, 8, WIDTH, generator=torch.Generator().manual_seed(1)), {}]]
+    levels = {"sigmas": torch.tensor([0.0, 0.5, 1.0]), "low_noise_model": pair[1], "boundary": 0.7}
+    video = invert_video(pair[0], text, torch.ones(1, 16, 1, 4, 4), **levels, disable_pbar=True)
+    write_source(str(output / "fatezero" / "pair.safetensors"), video)
     return SimpleNamespace(
         output=output,
+        pair=pair,
+        low_noise_model=None,
         model=model,
         run=run,
         edit=EDIT,

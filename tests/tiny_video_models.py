@@ -45,6 +45,14 @@ def wan(model_type="t2v", kind=None, stored=torch.float32, operations=None, **ch
     return patcher(kind(config), stored, operations)
 
 
+def two_wans():
+    """Wan 2.2 14B's form: two models of unlike weights."""
+    high, low = wan(), wan()
+    for parameter in low.model.diffusion_model.parameters():
+        parameter.data = parameter.data * 1.1
+    return high, low
+
+
 def wan_5b():
     """Wan 2.2 5B's form: 48 channels of latent, cells of 16 pixels."""
     return wan(kind=comfy.supported_models.WAN22_T2V, in_dim=48, out_dim=48)

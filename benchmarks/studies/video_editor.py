@@ -16,12 +16,12 @@ from fatezero_pack.fatezero.edit.transformer.coupled_sampling import (
     CoupledProgress,
     CoupledSampler,
     CoupledSettings,
-    steps_of_models,
 )
 from fatezero_pack.fatezero.edit.transformer.video_blend import on_latent_frames
 from fatezero_pack.fatezero.network.option_keys import SOURCE as ROW
 from fatezero_pack.fatezero.network.option_keys import TOKENS
 from fatezero_pack.fatezero.network.transformer.families import family_of
+from fatezero_pack.fatezero.network.transformer.two_models import steps_of_models
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.prompts.window import Window

@@ -6,12 +6,12 @@ import torch
 
 from ..prompts.prompt_edit import PromptEdit
 from ..prompts.window import ALWAYS, Window
-from ..source.reconstruction import denoise
+from ..source.reconstruction import denoise_by
 from ..source.source_run import SourceRun
 from ..voice import Voice
 from .edit_run import blend_attention
 from .settings import BlendSettings
-from .transformer.video_blend import blend_video_attention
+from .transformer.video_blend import blend_video_models
 
 
 class WindowedGuider(comfy.samplers.CFGGuider):
@@ -45,6 +45,7 @@ def sample_edit(
     voice: Voice | None = None,
     sampler: str = "euler",
     guided: Window = ALWAYS,
+    low_noise_model=None,
 ) -> torch.Tensor:
     """The edited latent as a VAE takes it, [n, c, h, w] or a video model's [1, c, F, h, w]: Attention Blend with the
     inversion's sigmas.
@@ -62,9 +63,14 @@ def sample_edit(
         voice: Tells the price of the run, and signs its refusals.
         sampler: The name of one of ComfyUI's.
         guided: The steps with guidance.
+        low_noise_model: The second of two models that the source was inverted with, or None.
     """
-    blend = blend_video_attention if source.cell.is_video else blend_attention
-    guider = WindowedGuider(blend(model, source, edit, settings, voice), source, guided)
-    guider.set_conds(positive, negative)
-    guider.set_cfg(cfg)
-    return denoise(guider, source, comfy.samplers.ksampler(sampler), callback, disable_pbar)
+    if source.cell.is_video:
+        blended = blend_video_models(model, low_noise_model, source, edit, settings, voice)
+    else:
+        blended = [blend_attention(model, source, edit, settings, voice)]
+    guiders = [WindowedGuider(each, source, guided) for each in blended]
+    for guider in guiders:
+        guider.set_conds(positive, negative)
+        guider.set_cfg(cfg)
+    return denoise_by(guiders, source, comfy.samplers.ksampler(sampler), callback, disable_pbar)

@@ -7,6 +7,7 @@ import torch
 
 from ..network.chunked_sampling import APPROXIMATELY, ChunkedRun
 from ..network.model_identity import Unrecognised, content_parts
+from ..network.transformer.two_models import LOW_NOISE_MODEL
 from ..network.unet.inflation import Inflation
 from ..network.without_guidance import without_guidance
 from ..prompts.tokens import PromptTokens
@@ -14,12 +15,22 @@ from .source_run import SourceRun
 
 
 def inversion_digest(
-    model, conditioning, latent: torch.Tensor, *, sigmas: torch.Tensor, label: str, refinement: int, chunks: str = ""
+    model,
+    conditioning,
+    latent: torch.Tensor,
+    *,
+    sigmas: torch.Tensor,
+    label: str,
+    refinement: int,
+    low_noise_model=None,
+    boundary: float = 0.0,
+    chunks: str = "",
 ) -> str:
     """A text that is the same for two inversions only where they give the same result.
 
     Args:
         model, conditioning, latent, sigmas, label, refinement: As for `invert`.
+        low_noise_model, boundary: As for `invert_video`.
         chunks: How the clip goes through the model, in words; counts only where the result is not quite that of the
             clip at once.
 
@@ -28,6 +39,8 @@ def inversion_digest(
     """
     digest = hashlib.sha256(b"FateZero inversion 4;")
     _add(digest, [*content_parts(model), latent, sigmas, label, refinement], "'model'")
+    if low_noise_model is not None:
+        _add(digest, [*content_parts(low_noise_model), boundary], f"'{LOW_NOISE_MODEL}'")
     if APPROXIMATELY in chunks:
         _add(digest, chunks, "'model'")
     _add_conditioning(digest, conditioning, "'source conditioning'")

@@ -198,11 +198,11 @@ class Recording:
     Args:
         clean: The latent at sigmas[0], [n, c, h, w].
         steps: N of the inversion.
-        capture: Where the word maps of each step come from.
+        capture: Where the word maps of each step come from; None until one is set.
         unfinished: Where the steps lie on disk, if they do; those found count as made.
     """
 
-    def __init__(self, clean: torch.Tensor, steps: int, capture: "Capture", unfinished=None):
+    def __init__(self, clean: torch.Tensor, steps: int, capture: "Capture | None", unfinished=None):
         self.trajectory = torch.empty(steps + 1, *clean.shape)
         self.trajectory[0] = clean
         self.word_maps: list[torch.Tensor] = []
@@ -218,6 +218,7 @@ class Recording:
 
     def add(self, latent: torch.Tensor) -> None:
         """Takes the latent after a step, and the step's word maps."""
+        assert self.capture is not None
         self.word_maps.append(self.capture.take())
         step = len(self.word_maps)
         self.trajectory[step] = latent

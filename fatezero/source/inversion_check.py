@@ -4,7 +4,7 @@ from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
 from ..network.transformer.check import check_options, check_text, check_video_latent
 from ..network.transformer.families import family_of, require_family
-from ..network.transformer.two_models import refuse_half
+from ..network.transformer.two_models import LOW_NOISE_MODEL, check_kinds, refuse_half, refuse_second
 from ..network.unet.check import (
     check_embedding,
     prediction_type,
@@ -15,16 +15,21 @@ from ..network.unet.check import (
 from ..refusal import Refusal
 
 
-def check_inversion(model, conditioning, samples) -> None:
-    """Refuses a clip that cannot be inverted."""
+def check_inversion(model, conditioning, samples, low_noise_model=None) -> None:
+    """Refuses a clip that cannot be inverted; low_noise_model: the second of two ModelPatchers, None for one."""
     if family_of(model) is not None:
         require_family(model)
-        refuse_half(model)
+        if low_noise_model is None:
+            refuse_half(model)
+        else:
+            check_kinds(model, low_noise_model)
+            check_options(low_noise_model, LOW_NOISE_MODEL)
         check_video_latent(model, samples)
         check_options(model)
         check_prompt(conditioning)
         return check_text_encoder(model, conditioning)
     require_unet(model)
+    refuse_second(low_noise_model)
     refuse_merging(model)
     prediction_type(model)
     require_clip_latent(model, samples)

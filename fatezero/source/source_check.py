@@ -21,6 +21,43 @@ def check_model(model, source) -> None:
         )
 
 
+def check_models(model, low_noise_model, source) -> None:
+    """The models must be those of the inversion; low_noise_model: ModelPatcher, or None for none."""
+    if source.low_noise is None:
+        if low_noise_model is not None:
+            raise Refusal(
+                "'low noise model' is connected, but the source was inverted with one model; disconnect it, or invert "
+                "the clip with both."
+            )
+        return check_model(model, source)
+    if low_noise_model is None:
+        raise Refusal(
+            "the source was inverted with two models, but 'low noise model' is not connected; connect the model for "
+            "low noise."
+        )
+    known = source.fingerprint, source.low_noise.fingerprint
+    fits, fits_swapped = (
+        [has_fingerprint(each, its) for each, its in zip(pair, known)]
+        for pair in ((model, low_noise_model), (low_noise_model, model))
+    )
+    if all(fits_swapped) and not all(fits):
+        raise Refusal(
+            "'model' is the one that the source was inverted with for low noise; swap it with 'low noise model'."
+        )
+    check_model(model, source)
+    check_low_noise_model(low_noise_model, source)
+    return None
+
+
+def check_low_noise_model(low_noise_model, source) -> None:
+    """The model for low noise must be the one of the inversion."""
+    if not has_fingerprint(low_noise_model, source.low_noise.fingerprint):
+        raise Refusal(
+            "'low noise model' is not the one the source was inverted with (another checkpoint, other LoRAs or another "
+            "model sampling); connect that model, or invert again with this one."
+        )
+
+
 def check_edit(edit, source) -> None:
     """The edit must start from the prompt that was inverted."""
     if source.tokens is not None and source.tokens.ids != edit.source.ids:

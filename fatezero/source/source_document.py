@@ -14,10 +14,25 @@ from ..prompts.tokens import CHUNK_LENGTH, PromptTokens, Word
 from ..tensor_file import LARGEST, DefectiveFile, Layout
 from .axes import match_axes
 from .latent_cell import Cell
-from .source_run import CURRENT_LABEL, TARGET_LABEL, UNI_INV, UNI_VERSION, VERSION, VIDEO_VERSION
+from .source_run import (
+    CURRENT_LABEL,
+    PAIR_VERSION,
+    TARGET_LABEL,
+    UNI_INV,
+    UNI_VERSION,
+    VERSION,
+    VIDEO_VERSION,
+    LowNoiseModel,
+)
 
 FORMAT = "FateZero source run"
-LABELS = {VERSION: (TARGET_LABEL, CURRENT_LABEL), VIDEO_VERSION: (UNI_INV, CURRENT_LABEL), UNI_VERSION: (UNI_INV,)}
+LABELS = {
+    VERSION: (TARGET_LABEL, CURRENT_LABEL),
+    VIDEO_VERSION: (UNI_INV, CURRENT_LABEL),
+    UNI_VERSION: (UNI_INV,),
+    PAIR_VERSION: (UNI_INV, CURRENT_LABEL),
+}
+NEWEST_VERSION = max(LABELS)
 
 # The tensors by name, and their axes: N steps, n frames, latents of c channels, h high and w wide; T tokens of C values
 # in the prompt's encoding, T' of them mapped, in maps h' high and w' wide; U tokens of the null text.
@@ -47,9 +62,9 @@ def check_document(document: dict, layout: dict[str, Layout]) -> None:
     if document.get("format") != FORMAT:
         raise DefectiveFile("it is not an inverted clip")
     version = entry(document, "version", int)
-    if version > UNI_VERSION:
+    if version > NEWEST_VERSION:
         raise DefectiveFile(
-            f"a newer FateZero wrote it (version {version}, this one knows {UNI_VERSION}), so "
+            f"a newer FateZero wrote it (version {version}, this one knows {NEWEST_VERSION}), so "
             "that it needs an update of the pack"
         )
     if version < 1:
@@ -62,6 +77,7 @@ def check_document(document: dict, layout: dict[str, Layout]) -> None:
     read_inflation(document)
     read_made_with(document)
     read_cell(document)
+    read_low_noise(document)
     _check_options(document, "conditioning", "conditioning")
     if document.get("null_text") is not None:  # files of before there was any have no such entry
         null_text = entry(document, "null_text", dict)
@@ -171,12 +187,25 @@ def read_made_with(document: dict) -> dict[str, str] | None:
 
 
 def read_cell(document: dict) -> Cell:
-    if document["version"] != VIDEO_VERSION:
+    if document["version"] not in (VIDEO_VERSION, PAIR_VERSION):
         return Cell()
     saved = entry(document, "cell", list)
     if len(saved) != 2 or not all(type(size) is int and 1 <= size <= 1024 for size in saved) or saved[1] == 1:
         raise DefectiveFile("its 'cell' is wrong")
     return Cell(*saved)
+
+
+def low_noise_document(low_noise: LowNoiseModel) -> dict:
+    return {"fingerprint": low_noise.fingerprint, "boundary": low_noise.boundary}
+
+
+def read_low_noise(document: dict) -> LowNoiseModel | None:
+    if document["version"] != PAIR_VERSION:
+        return None
+    saved = entry(document, "low_noise", dict)
+    if not 0 <= entry(saved, "boundary", float) <= 1:
+        raise DefectiveFile("its 'low_noise' is wrong")
+    return LowNoiseModel(entry(saved, "fingerprint", str), saved["boundary"])
 
 
 def tokens_document(tokens: PromptTokens | None) -> dict | None:

@@ -18,8 +18,10 @@ from .source_document import (
     check_values,
     inflation_document,
     is_plain,
+    low_noise_document,
     read_cell,
     read_inflation,
+    read_low_noise,
     read_made_with,
     read_tokens,
     tokens_document,
@@ -74,6 +76,8 @@ def _document(source: SourceRun, tensors: dict[str, torch.Tensor]) -> dict:
     }
     if source.cell.is_video:
         document["cell"] = [source.cell.pixels, source.cell.frames]
+    if source.low_noise is not None:
+        document["low_noise"] = low_noise_document(source.low_noise)
     if source.made_with is not None:
         document["made_with"] = source.made_with
     return {**document, **dict(zip(SIZES, (source.steps, *source.trajectory.shape[1:])))}
@@ -131,6 +135,7 @@ def _source_run(document: dict, tensors: dict[str, torch.Tensor]) -> SourceRun:
         null_text=_null_text(document.get("null_text"), tensors),
         made_with=read_made_with(document),
         cell=read_cell(document),
+        low_noise=read_low_noise(document),
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ..network.transformer.two_models import steps_of_models
 from ..network.unet.inflation import Inflation
 from ..prompts.tokens import PromptTokens
 from ..readable import readable
@@ -14,7 +15,8 @@ from .schedule import at_position, rescaled, schedule_position
 from .tensor_list import TensorList
 
 TARGET_LABEL, CURRENT_LABEL, UNI_INV = "target", "current", "uni"
-VERSION, VIDEO_VERSION, UNI_VERSION = 1, 2, 3  # of runs of UNets, of video models, of UNets by Uni-Inv; files say it
+# Of runs of UNets, of video models, of UNets by Uni-Inv, of two video models; files say it.
+VERSION, VIDEO_VERSION, UNI_VERSION, PAIR_VERSION = 1, 2, 3, 4
 
 
 @readable
@@ -30,6 +32,14 @@ class NullText:
     embeddings: torch.Tensor
     guidance: float
     options: dict = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class LowNoiseModel:
+    """The second of two models that a clip was inverted with: its fingerprint, and below which sigma it is asked."""
+
+    fingerprint: str
+    boundary: float
 
 
 @readable
@@ -49,6 +59,7 @@ class SourceRun(TensorList):
     prompt's CONDITIONING; tokens: its PromptTokens, or None when it was not made by Edit Prompts; null_text: from
     Null-Text Optimization, or None; made_with: the nodes that had patched the model, as of `nodes_on`, or None where a
     file of version 0.1.0 does not say; cell: what a cell of the latents holds. Of a video model n counts latent frames.
+    low_noise: the second of two models, or None; fingerprint and made_with are then of the one for high noise.
     """
 
     sigmas: torch.Tensor
@@ -64,6 +75,7 @@ class SourceRun(TensorList):
     null_text: NullText | None = None
     made_with: dict[str, str] | None = None
     cell: Cell = Cell()
+    low_noise: LowNoiseModel | None = None
     cache: AttentionCache = field(default_factory=AttentionCache, repr=False)
 
     def __post_init__(self):
@@ -83,6 +95,11 @@ class SourceRun(TensorList):
     def clip_frames(self) -> int:
         """Frames of the clip, where `frames` counts those of the latent."""
         return self.cell.clip_frames(self.frames)
+
+    @property
+    def stages(self) -> list[range]:
+        """Which denoising steps (0 is the noisiest) each model makes: all, or those for high and those for low."""
+        return steps_of_models(self.sigmas.flip(0), 0.0, None if self.low_noise is None else self.low_noise.boundary)
 
     def step_at(self, sigma: float) -> int:
         """Which denoising step (0 is the noisiest) a sigma belongs to."""
@@ -133,6 +150,9 @@ class SourceRun(TensorList):
             lines.append(f"evaluated at the {self.label} label")
         if self.refinement:
             lines.append(f"refinement {self.refinement}")
+        if self.low_noise is not None:
+            of_low, below = len(self.stages[1]), self.low_noise.boundary
+            lines.append(f"two models: the one for low noise takes {counted(of_low, 'step')}, below sigma {below:g}")
         if self.null_text is not None:
             embeddings = (
                 "one embedding per step"

@@ -15,12 +15,13 @@ from ..network.model_identity import fingerprint
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import nodes_on
 from ..network.transformer.families import blocks_of, head_count, require_family
+from ..network.transformer.two_models import steps_of_models
 from ..network.transformer.word_maps import ALL, ReadingGuider, WordMapReader, blocks_in, token_grid
 from ..network.without_guidance import without_guidance
 from .inversion import Recording
 from .latent_cell import Cell, as_video, frames_first
 from .resume import UnfinishedInversion
-from .source_run import UNI_INV, VIDEO_VERSION, SourceRun
+from .source_run import PAIR_VERSION, UNI_INV, VIDEO_VERSION, LowNoiseModel, SourceRun
 
 WHOLE_CLIP = "the whole clip goes through the model at once"
 
@@ -72,9 +73,9 @@ class AscendingSampler(comfy.samplers.Sampler):
     ComfyUI's own form of a sampler scales the latent by 1 - sigma at the end, which is 0 here.
     """
 
-    def __init__(self, step: FlowStep, reader: WordMapReader, finished: torch.Tensor):
-        """finished: the latents after the steps made before, [steps, F, c, h, w]."""
-        self.step, self.reader, self.finished = step, reader, finished
+    def __init__(self, step: FlowStep, reader: WordMapReader, finished: torch.Tensor, end: int):
+        """finished: the latents after the steps made before, [steps, F, c, h, w]; end: the step to stop before."""
+        self.step, self.reader, self.finished, self.end = step, reader, finished, end
 
     def sample(
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
@@ -91,7 +92,7 @@ class AscendingSampler(comfy.samplers.Sampler):
             x = as_video(self.finished[-1]).to(latent_image)
             before = as_video(self.finished[-2]).to(x) if begun > 1 else latent_image
             velocity = (x - before) / (levels[begun] - levels[begun - 1])
-        for i in trange(begun, steps, initial=begun, total=steps, disable=disable_pbar):
+        for i in trange(begun, self.end, initial=begun, total=steps, disable=disable_pbar):
             following, velocity = self.step(model, x, levels[i], levels[i + 1], velocity)
             denoised, x = x - levels[i] * velocity, following
             if callback is not None:
@@ -111,20 +112,22 @@ def invert_video(
     disable_pbar: bool = False,
     unfinished: UnfinishedInversion | None = None,
     tell: Callable[[str], None] | None = None,
+    low_noise_model=None,
+    boundary: float = 0.0,
 ) -> SourceRun:
     """Inverts a clip with a video model; arguments and result as of `inversion.invert`, but for
 
     Args:
         latent: [1, c, F, h, w].
         label: As of FlowStep.
+        low_noise_model: Makes the steps below the boundary, the first ones here; None where there is one model.
+        boundary: A sigma. A step belongs to the model that makes it on the way down.
     """
     model, family = without_guidance(model), require_family(model)
+    low_noise_model = None if low_noise_model is None else without_guidance(low_noise_model)
     tokens = conditioning[0][1].get(TOKENS)
-    blocks = blocks_in(ALL, len(blocks_of(model.model.diffusion_model, family)))
-    kept = None if tokens is None else tokens.end + 1
-    reader = WordMapReader(token_grid(model, latent.shape), head_count(model), blocks, kept)
-    clean = frames_first(model.model.process_latent_in(latent.float().cpu()))
-    recording = Recording(clean, len(sigmas) - 1, reader, unfinished)
+    steps, clean = len(sigmas) - 1, frames_first(model.model.process_latent_in(latent.float().cpu()))
+    recording = Recording(clean, steps, None, unfinished)
     if tell is not None:
         tell(WHOLE_CLIP)
 
@@ -133,12 +136,17 @@ def invert_video(
             callback(step, denoised, x, total)
         recording.add(frames_first(x))
 
-    smallest = float(model.get_model_object("model_sampling").sigma_min)
-    sampler = AscendingSampler(FlowStep(label, refinement, smallest), reader, recording.finished)
-    guider = ReadingGuider(model, reader)
-    guider.inner_set_conds({"positive": conditioning})
-    no_noise = torch.zeros_like(latent)
-    guider.sample(no_noise, latent, sampler, sigmas, callback=after_step, disable_pbar=disable_pbar, seed=0)
+    stages = steps_of_models(sigmas.flip(0), 0.0, None if low_noise_model is None else boundary)
+    for climbing, its_steps in reversed(list(zip((model, low_noise_model), stages))):
+        end = steps - its_steps.start
+        if len(recording.finished) < end:
+            reader = recording.capture = _reader(climbing, latent.shape, None if tokens is None else tokens.end + 1)
+            smallest = float(climbing.get_model_object("model_sampling").sigma_min)
+            sampler = AscendingSampler(FlowStep(label, refinement, smallest), reader, recording.finished, end)
+            guider = ReadingGuider(climbing, reader)
+            guider.inner_set_conds({"positive": conditioning})
+            run = {"callback": after_step, "disable_pbar": disable_pbar, "seed": 0}
+            guider.sample(torch.zeros_like(latent), latent, sampler, sigmas, **run)
     return SourceRun(
         sigmas=sigmas,
         trajectory=recording.trajectory,
@@ -149,7 +157,14 @@ def invert_video(
         tokens=tokens,
         inflation=None,
         fingerprint=fingerprint(model),
-        version=VIDEO_VERSION,
+        version=VIDEO_VERSION if low_noise_model is None else PAIR_VERSION,
         made_with=nodes_on(model),
         cell=Cell(model.model.latent_format.spacial_downscale_ratio, family.frames_per_latent),
+        low_noise=None if low_noise_model is None else LowNoiseModel(fingerprint(low_noise_model), boundary),
     )
+
+
+def _reader(model, shape: torch.Size, tokens: int | None) -> WordMapReader:
+    """Reads where a clip's latent [1, c, F, h, w] looks at so many tokens of its prompt, in all of a model's blocks."""
+    blocks = blocks_in(ALL, len(blocks_of(model.model.diffusion_model, require_family(model))))
+    return WordMapReader(token_grid(model, shape), head_count(model), blocks, tokens)

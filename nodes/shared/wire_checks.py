@@ -15,8 +15,8 @@ from ...fatezero.prompts.prompt_edit import PromptEdit
 from ...fatezero.prompts.tokens import PromptTokens
 from ...fatezero.refusal import Refusal
 from ...fatezero.source.axes import match_axes
-from ...fatezero.source.source_document import TENSORS
-from ...fatezero.source.source_run import UNI_VERSION, NullText, SourceRun
+from ...fatezero.source.source_document import NEWEST_VERSION, TENSORS
+from ...fatezero.source.source_run import NullText, SourceRun
 from ...fatezero.video.clip import ClipFit
 from ...fatezero.video.frames import check_images
 
@@ -102,7 +102,7 @@ def check_source(value: Any, name: str) -> None:
     connect = "DDIM Invert or Load Inverted Clip"
     if not isinstance(value, SourceRun):
         raise _wrong_type(value, name, connect)
-    _check_version(value, name, UNI_VERSION)
+    _check_version(value, name, NEWEST_VERSION)
     parts = {part: getattr(value, part, None) for part in ("sigmas", "trajectory", "word_maps")}
     if not _fit(parts, TENSORS, {}):
         raise Refusal(f"'{name}' does not hold a latent and a word map for each of its steps; connect {connect}.")

@@ -4,11 +4,11 @@ import torch
 
 from ...network.option_keys import TOKENS
 from ...network.transformer.check import check_options, check_text, refuse_lazycache
-from ...network.transformer.families import reads_text_in_blocks, require_family
+from ...network.transformer.families import reads_text_in_blocks
+from ...network.transformer.two_models import LOW_NOISE_MODEL, check_kinds
 from ...prompts.prompt_edit import PromptEdit
 from ...refusal import Refusal, counted, shortened
 
-LOW_NOISE_MODEL = "low noise model"  # the input's name on the node
 # What Wan's nodes give a conditioning beside its prompt.
 GIVEN = (
     "concat_latent_image",
@@ -115,12 +115,7 @@ def check_steps(steps: int, skip: float) -> None:
 
 
 def check_pair(model, low_noise_model) -> None:
-    """Refuses a second model that cannot carry on what the first one began."""
-    formats = [type(each.model.latent_format) for each in (model, low_noise_model)]
-    if require_family(model) is not require_family(low_noise_model, LOW_NOISE_MODEL) or formats[0] is not formats[1]:
-        raise Refusal(
-            f"'{LOW_NOISE_MODEL}' is a {type(low_noise_model.model).__name__}, 'model' a {type(model.model).__name__}; "
-            "connect the two models of one Wan 2.2, or nothing."
-        )
+    """Refuses a second model that cannot carry on what the first one began, or whose steps cannot be followed."""
+    check_kinds(model, low_noise_model)
     check_options(low_noise_model, LOW_NOISE_MODEL)
     refuse_lazycache(low_noise_model, LOW_NOISE_MODEL)

@@ -128,28 +128,6 @@ class CoupledSampler(comfy.samplers.Sampler):
         return edited
 
 
-def steps_of_models(sigmas: torch.Tensor, skip: float, boundary: float | None) -> list[range]:
-    """Which steps of a schedule which model takes: those of the model for high noise, those of the one for low noise.
-
-    Args:
-        sigmas: The schedule, falling, [steps + 1].
-        skip: Share of the first steps that are left out.
-        boundary: The sigma below which the model for low noise goes on; None where there is one model.
-
-    Returns:
-        One range, or two, of which either may be empty.
-
-    >>> steps_of_models(torch.tensor([1.0, 0.9, 0.8, 0.5, 0.0]), 0.25, 0.875)
-    [range(1, 2), range(2, 4)]
-    """
-    steps = len(sigmas) - 1
-    first = round(skip * steps)
-    if boundary is None:
-        return [range(first, steps)]
-    change = max(first, int((sigmas[:-1] >= boundary).sum()))
-    return [range(first, change), range(change, steps)]
-
-
 def price(model, shape: torch.Size, settings: CoupledSettings, steps: int, cfg: float) -> str:
     """What a run takes, in words, before it starts.
 

@@ -12,6 +12,7 @@ from comfy.sampler_helpers import convert_cond
 
 from ...masks.latent_frames import mask_to_latent
 from ...network.option_keys import EDIT, SOURCE, wrap_run
+from ...network.transformer.two_models import LOW_NOISE_MODEL
 from ...network.transformer.word_maps import token_grid
 from ...prompts.prompt_edit import PromptEdit
 from ...source.latent_cell import as_video
@@ -28,19 +29,27 @@ from .source_row import SourceRow
 from .video_check import check_video_run, guidance_note
 
 
-def blend_video_attention(
-    model, source: SourceRun, edit: PromptEdit, settings: BlendSettings, voice: Voice | None = None
+def blend_video_models(
+    model, low_noise_model, source: SourceRun, edit: PromptEdit, settings: BlendSettings, voice: Voice | None = None
+) -> list:
+    """Clones of a source's one or two video models that fuse attention whenever they are sampled, and know of each
+    other's steps; arguments as of `edit_run.blend_attention`, `settings` as of `on_latent_frames`; low_noise_model:
+    ModelPatcher, None where there is one model."""
+    run = source, edit, settings, voice or Voice(), Stages()
+    models = {None: model} if low_noise_model is None else {"model": model, LOW_NOISE_MODEL: low_noise_model}
+    return [_blended(each, name, *run) for name, each in models.items()]
+
+
+def _blended(
+    model, name: str | None, source: SourceRun, edit: PromptEdit, settings: BlendSettings, voice: Voice, stages: Stages
 ):
-    """A clone of a video model that fuses attention whenever it is sampled; arguments as of `edit_run.blend_attention`,
-    `settings` as of `on_latent_frames`."""
-    voice = voice or Voice()
+    """One of them; name: its input's, of two."""
     blended = model.clone()
-    stages = Stages()
 
     def outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
         guider = executor.class_obj
         with voice.signing():
-            check_video_run(guider, source, edit, latent_image, sampler, sigmas, args, kwargs)
+            check_video_run(guider, source, edit, latent_image, sampler, sigmas, args, kwargs, name)
             ends = as_video(source.trajectory[-1]), as_video(source.trajectory[0])
             notes = unused_latent(guider.model_patcher, noise, latent_image, *ends)
             noise, latent_image = starting_point(guider, source, noise, latent_image, float(sigmas[0]))
@@ -48,7 +57,8 @@ def blend_video_attention(
             try:
                 run.install()
                 notes += run.go_on(stages, noise, latent_image, float(sigmas[0]))
-                voice.tell("\n".join([_told(guider, source, len(sigmas) - 1), *notes]))
+                told = [] if name is None else [f"steps of '{name}':"]
+                voice.tell("\n".join([*told, _told(guider, source, len(sigmas) - 1), *notes]))
                 samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
                 if float(sigmas[-1]) > float(source.sigmas[0]) * 1.001 and run.drawn is not None:
                     stages.keep(float(sigmas[-1]), samples, run.drawn.to("cpu"))
@@ -104,7 +114,7 @@ class VideoBlendRun:
     """One sampling run of an edit, in which the source's row goes beside the edit's."""
 
     def __init__(self, guider, source: SourceRun, edit: PromptEdit, settings: BlendSettings):
-        """Arguments as of `blend_video_attention`; guider: the run's."""
+        """Arguments as of `blend_video_models`; guider: the run's."""
         self.guider, self.source, self.edit, self.settings = guider, source, edit, settings
         self.row = SourceRow()
         self.drawn: Reconstruction | None = None  # the source drawn again, where its attention comes from there

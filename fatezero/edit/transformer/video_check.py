@@ -2,23 +2,27 @@
 
 from ...network.transformer.check import check_options, refuse_lazycache
 from ...network.transformer.families import require_family
+from ...network.transformer.two_models import LOW_NOISE_MODEL
 from ...prompts.prompt_edit import PromptEdit
 from ...refusal import Refusal
-from ...source.source_check import check_model
+from ...source.source_check import check_low_noise_model, check_model, check_models
 from ...source.source_run import SourceRun
 from ..edit_check import check_course, check_latent, check_positive, check_sampler
 from ..settings import CACHE, OUTLINE, RECONSTRUCTION, BlendSettings
 from .coupled_check import check_embeddings, check_given, check_prompts
 
+SAME_LEVEL = 1e-4  # sigmas that differ by less are one
 HIGH_GUIDANCE = 4.0  # from which a small Wan that we trained lost 10 dB of the background
 
 
-def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: BlendSettings) -> None:
-    """Refuses what does not fit together, and settings that only UNets know."""
+def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: BlendSettings, low_noise_model=None) -> None:
+    """Refuses what does not fit together, and settings that only UNets know; low_noise_model: the second of two."""
     require_family(model)
-    check_options(model)
-    refuse_lazycache(model)
-    check_model(model, source)
+    check_models(model, low_noise_model, source)
+    for each, name in ((model, "model"), (low_noise_model, LOW_NOISE_MODEL)):
+        if each is not None:
+            check_options(each, name)
+            refuse_lazycache(each, name)
     if settings.attention_from == RECONSTRUCTION:
         raise Refusal(
             f"'attention from' is {RECONSTRUCTION}, which a video model does not have; choose inversion or "
@@ -46,12 +50,20 @@ def check_video_prompts(model, source: SourceRun, edit: PromptEdit, positive, ne
     check_embeddings(model, source.conditioning, positive, negative)
 
 
-def check_video_run(guider, source: SourceRun, edit: PromptEdit, latent_image, sampler, sigmas, args, kwargs) -> None:
-    """Refuses a sampling run that cannot be an edit of a source; arguments as of `edit_check.check_run`."""
+def check_video_run(
+    guider, source: SourceRun, edit: PromptEdit, latent_image, sampler, sigmas, args, kwargs, name: str | None = None
+) -> None:
+    """Refuses a sampling run that cannot be an edit of a source; arguments as of `edit_check.check_run`; name: of two
+    models the input's of the one that runs."""
     model = guider.model_patcher
     check_options(model)
     refuse_lazycache(model)
-    check_model(model, source)
+    if name == LOW_NOISE_MODEL:
+        check_low_noise_model(model, source)
+    else:
+        check_model(model, source)
+    if name is not None:
+        check_stage_of_model(source, sigmas, name)
     check_sampler(sampler)
     check_latent(latent_image, source)
     check_course(source, sigmas, args, kwargs)
@@ -59,6 +71,25 @@ def check_video_run(guider, source: SourceRun, edit: PromptEdit, latent_image, s
     prompts = guider.conds["positive"], guider.conds.get("negative") or guider.conds["positive"]
     positive, negative = ([[cond["cross_attn"], cond] for cond in conds] for conds in prompts)
     check_video_prompts(model, source, edit, positive, negative, getattr(guider, "cfg", 1.0))
+
+
+def check_stage_of_model(source: SourceRun, sigmas, name: str) -> None:
+    """Refuses steps of one of two models that the other one made at the inversion.
+
+    Args:
+        source: Inverted with two models.
+        sigmas: The run's levels, falling.
+        name: The model's input, "model" or LOW_NOISE_MODEL.
+    """
+    assert source.low_noise is not None
+    boundary, levels = source.low_noise.boundary, sigmas[:-1].cpu()
+    wrong = levels > boundary + SAME_LEVEL if name == LOW_NOISE_MODEL else levels < boundary - SAME_LEVEL
+    if bool(wrong.any()):
+        raise Refusal(
+            f"'{name}' makes steps that the other model made at the inversion; let 'model' end and 'low noise model' "
+            f"begin at sigma {boundary:g}, which is step {source.stages[0].stop} of {source.steps} ('end_at_step' and "
+            "'start_at_step' of KSampler (Advanced)), or set 'boundary' of DDIM Invert as you sample."
+        )
 
 
 def guidance_note(cfg: float) -> str | None:

@@ -6,9 +6,54 @@ They are built alike; the names of their files tell them apart, where ComfyUI ke
 from pathlib import PurePath
 from typing import Any
 
-from ...refusal import Refusal
+import torch
 
+from ...refusal import Refusal
+from ..model_identity import fingerprint
+from .families import require_family
+
+LOW_NOISE_MODEL = "low noise model"  # the input's name on the nodes
 HIGH_NOISE, LOW_NOISE = "high_noise", "low_noise"  # in the names of their files
+
+
+def steps_of_models(sigmas: torch.Tensor, skip: float, boundary: float | None) -> list[range]:
+    """Which steps of a schedule which model takes: those of the model for high noise, those of the one for low noise.
+
+    Args:
+        sigmas: The schedule, falling, [steps + 1].
+        skip: Share of the first steps that are left out.
+        boundary: The sigma below which the model for low noise goes on; None where there is one model.
+
+    Returns:
+        One range, or two, of which either may be empty.
+
+    >>> steps_of_models(torch.tensor([1.0, 0.9, 0.8, 0.5, 0.0]), 0.25, 0.875)
+    [range(1, 2), range(2, 4)]
+    """
+    steps = len(sigmas) - 1
+    first = round(skip * steps)
+    if boundary is None:
+        return [range(first, steps)]
+    change = max(first, int((sigmas[:-1] >= boundary).sum()))
+    return [range(first, change), range(change, steps)]
+
+
+def check_kinds(model, low_noise_model) -> None:
+    """Refuses a second ModelPatcher that cannot carry on what the first one began."""
+    formats = [type(each.model.latent_format) for each in (model, low_noise_model)]
+    if require_family(model) is not require_family(low_noise_model, LOW_NOISE_MODEL) or formats[0] is not formats[1]:
+        raise Refusal(
+            f"'{LOW_NOISE_MODEL}' is a {type(low_noise_model.model).__name__}, 'model' a {type(model.model).__name__}; "
+            "connect the two models of one Wan 2.2, or nothing."
+        )
+
+
+def refuse_second(low_noise_model) -> None:
+    """Refuses a second ModelPatcher beside a UNet; None for none."""
+    if low_noise_model is not None:
+        raise Refusal(
+            "'low noise model' is for the second of Wan 2.2 14B's two models, but 'model' has no second; disconnect it."
+        )
 
 
 def refuse_half(model) -> None:
@@ -16,21 +61,23 @@ def refuse_half(model) -> None:
     name, half = _file(model)
     if half is not None:
         raise Refusal(
-            f"'model' is {name}, one of Wan 2.2 14B's two models, but an inversion goes through all noise levels; edit "
-            "with Coupled Edit Sampler, which takes both."
+            f"'model' is {name}, one of Wan 2.2 14B's two models, but an inversion goes through all noise levels; "
+            "connect the one for high noise to 'model' and the other to 'low noise model'."
         )
 
 
 def pair_note(model, low_noise_model) -> str | None:
     """What to say of models that do not make a whole; low_noise_model: ModelPatcher, or None where there is one."""
     name, half = _file(model)
-    if half is None:
-        return None
     if low_noise_model is None:
+        if half is None:
+            return None
         return f"! 'model' is {name}, one of Wan 2.2 14B's two models; connect the other one, too"
     other, other_half = _file(low_noise_model)
     if (half, other_half) == (LOW_NOISE, HIGH_NOISE):
         return f"! 'model' is {name} and 'low noise model' {other}; swap them"
+    if fingerprint(model) == fingerprint(low_noise_model):
+        return "! 'low noise model' is the same as 'model'; connect the other one of Wan 2.2 14B's two models"
     return None
 
 
