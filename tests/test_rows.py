@@ -1,12 +1,14 @@
 """What an edit costs in rows of the UNet, and the study that draws quality against them."""
 
+from collections import Counter
 from dataclasses import replace
 
 import torch
 
+from benchmarks.quality.cases import HARD_LIST, HELD_OUT, LIST, load_cases
 from benchmarks.quality.editor import Editor
 from benchmarks.quality.methods import EVERY_STEP, FREE
-from benchmarks.studies.fast_by_kind import CASES, DRAWN, every_case, verdict
+from benchmarks.studies.fast_by_kind import IN_DOUBT, NUMBERS, every_case, verdict
 from benchmarks.studies.rows import spread, study_cases
 from benchmarks.studies.source_reuse import reuse
 from edit_cases import conditioning, inverted, negative, prompt_edit, small_model
@@ -37,9 +39,13 @@ def test_a_part_of_the_cases_has_as_many_kinds_as_it_can():
 
 def test_edits_are_drawn_for_each_preset():
     cases = every_case()
-    assert [case.preset for case in cases] == [*DRAWN] * CASES, "in turn, so that a run cut short has some of each"
+    assert Counter(case.preset for case in cases) == {name: last - first + 1 for name, (first, last) in NUMBERS.items()}
+    first_rounds = [case.preset for case in cases[: 2 * len(IN_DOUBT)]]
+    assert sorted(first_rounds) == sorted(2 * IN_DOUBT), "in turn, so that a run cut short has some of each"
     assert {case.weight for case in cases if case.preset == "enhance"} == {-1.0, 3.0}
     assert cases == every_case()
+    held_out = [case.source for path in (LIST, HARD_LIST) for case in load_cases(path) if case.half == HELD_OUT]
+    assert not [case.name for case in cases if case.source in held_out]
 
 
 def test_fast_holds_only_where_a_loss_is_excluded():
