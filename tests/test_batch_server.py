@@ -12,10 +12,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
+from processes import ended, until
 from tools.batch.__main__ import main
+from tools.lifeline import Lifeline
 from tools.workflow_prompt import prompt_from_workflow
 
 PACK = Path(__file__).resolve().parent.parent
@@ -73,6 +76,29 @@ def test_rows_share_an_inversion_fail_alone_and_are_not_run_again(server, tmp_pa
     assert "2 of 4 edits are done" in capsys.readouterr().out
 
 
+def test_a_batch_that_is_killed_leaves_no_server_and_goes_on(tmp_path):
+    colors = ("blue", "pink", "white")
+    rows = [{"name": color, "target prompt": f"a {color} circle on green grass", "count": 2} for color in colors]
+    path, out = table(tmp_path / "table", *rows), tmp_path / "out"
+    arguments = [str(path), "--workflow", "fatezero_video_edit_demo_color_edit", "--out", str(out)]
+    arguments += ["--comfyui", os.environ["COMFYUI_PATH"]]
+    as_dev = "import sys; from tools import commands; commands._run_module(sys.executable, sys.argv[1:])"
+    command = [sys.executable, "-c", as_dev, "tools.batch", *arguments]
+    with subprocess.Popen(command, cwd=PACK) as batch:
+        started = []
+        try:
+            assert until(lambda: list(out.glob("*/row.json")), patience=600)
+            started = psutil.Process(batch.pid).children(recursive=True)
+        finally:
+            batch.kill()
+    assert len(started) >= 2 and until(lambda: all(map(ended, started))), "the command's own process and ComfyUI's"
+    done = {file: file.stat().st_mtime_ns for file in out.glob("*/row.json")}
+    assert 0 < len(done) < len(colors), "it was in the middle"
+    assert main(arguments) == 0
+    assert [states(out)[color][0] for color in colors] == ["done"] * 3
+    assert all(file.stat().st_mtime_ns == written for file, written in done.items()), "what was done stays"
+
+
 def pictures(folder):
     return np.stack([np.asarray(Image.open(file), np.int16) for file in sorted(folder.iterdir())])
 
@@ -117,10 +143,12 @@ def test_two_workers_on_ray_of_which_one_is_killed_lose_nothing(server, tmp_path
     killer.start()
     comfyui = ["--comfyui", os.environ["COMFYUI_PATH"]]
     # In a process of its own: Ray changes how its process waits for children.
-    command = [sys.executable, "-m", "tools.batch", *arguments, *comfyui, "--ray", "--workers", "2"]
-    ended = subprocess.run([*command, "--out", str(tmp_path / "ray")], cwd=PACK, capture_output=True, text=True)
+    batch = ["-m", "tools.batch", *arguments, *comfyui, "--ray", "--workers", "2", "--out", tmp_path / "ray"]
+    with Lifeline() as lifeline:
+        command = lifeline.command(sys.executable, *batch)
+        told = subprocess.run(command, cwd=PACK, capture_output=True, text=True)
     killer.join()
-    assert ended.returncode == 1, ended.stderr
+    assert told.returncode == 1, told.stderr
     found = states(tmp_path / "ray")
     assert [found[color][0] for color in colors] == ["done"] * 4 and found["lost"][0] == "failed"
     assert main([*arguments, "--comfyui", server.url, "--out", str(tmp_path / "one")]) == 1

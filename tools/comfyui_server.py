@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from .comfyui_client import ComfyUIClient, ServerError
+from .lifeline import Lifeline
 
 ACCELERATOR = (
     "import torch; print(torch.accelerator.is_available() if hasattr(torch, 'accelerator') "
@@ -17,7 +18,8 @@ ACCELERATOR = (
 
 
 class ComfyUIServer(ComfyUIClient):
-    """One ComfyUI process with its own base directory; a context manager that leaves no process behind.
+    """One ComfyUI process with its own base directory; a context manager that leaves no process behind, nor does
+    one that is killed.
 
     comfyui    folder with ComfyUI's main.py
     python     interpreter that has ComfyUI's requirements
@@ -28,10 +30,10 @@ class ComfyUIServer(ComfyUIClient):
     """
 
     def __init__(self, comfyui, python, base, packs, arguments=(), port=0):
-        self.comfyui, self.python, self.base = Path(comfyui), os.path.abspath(python), Path(base).resolve()
+        self.comfyui, self.python, self.base = Path(comfyui).resolve(), os.path.abspath(python), Path(base).resolve()
         self.packs, self.arguments, self.port = packs, arguments, port
         self.log = self.base / "server.log"
-        self.process = None
+        self.process = self.lifeline = None
         self.seconds_to_start = 0.0
 
     def __enter__(self):
@@ -62,21 +64,22 @@ class ComfyUIServer(ComfyUIClient):
             self.port = probe.getsockname()[1]
         for name, folder in self.packs.items():
             link_folder(Path(folder), self.base / "custom_nodes" / name)
-        command = [
+        self.lifeline = Lifeline()
+        command = self.lifeline.command(
             self.python,
-            str(self.comfyui / "main.py"),
+            self.comfyui / "main.py",
             "--listen",
             "127.0.0.1",
             "--port",
-            str(self.port),
+            self.port,
             "--base-directory",
-            str(self.base),
+            self.base,
             "--database-url",
             "sqlite:///:memory:",
             "--disable-api-nodes",
             "--disable-auto-launch",
             *self.arguments,
-        ]
+        )
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
@@ -102,6 +105,8 @@ class ComfyUIServer(ComfyUIClient):
 
     def stop(self):
         """Ends the process and waits until it is gone."""
+        if self.lifeline:
+            self.lifeline.close()
         if self.process is None:
             return
         try:

@@ -17,6 +17,7 @@ from .comfyui_client import ServerError
 from .comfyui_server import ComfyUIServer, device_arguments
 from .environment import NEWEST, OLDEST, ROOT, InstallError, comfyui, environment, interpreter
 from .import_guard import guard_against
+from .lifeline import Lifeline
 from .terminal import Stage
 from .workflow_prompt import prompt_from_workflow
 
@@ -208,17 +209,19 @@ def _run_all(*modules):
 def _run_module(python, arguments, variables=None):
     """Runs `python -m` in this folder, with further environment variables; returns its exit status."""
     variables = {name: str(value) for name, value in (variables or {}).items()}
-    process = subprocess.Popen([str(python), "-m", *arguments], cwd=ROOT, env={**os.environ, **variables})
-    try:
-        return process.wait()
-    except SystemExit:  # a signal to us alone; Ctrl-C has reached the child by itself
-        process.send_signal(signal.SIGINT)
-        raise
-    finally:
+    with Lifeline() as lifeline:
+        command = lifeline.command(python, "-m", *arguments)
+        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **variables})
         try:
-            process.wait(timeout=60)  # it is stopping what it started
+            return process.wait()
+        except SystemExit:  # a signal to us alone; Ctrl-C has reached the child by itself
+            process.send_signal(signal.SIGINT)
+            raise
         finally:
-            process.kill()
+            try:
+                process.wait(timeout=60)  # it is stopping what it started
+            finally:
+                process.kill()
 
 
 class Progress:

@@ -15,6 +15,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from .lifeline import Lifeline
 from .terminal import Stage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -204,9 +205,10 @@ def _scratch():
 def _pip(what, *arguments):
     """Runs .venv's pip into the log, showing what it is busy with. InstallError when it fails."""
     with Stage(what) as stage:
-        with open(LOG, "wb", buffering=0) as log:
+        with open(LOG, "wb", buffering=0) as log, Lifeline() as lifeline:
+            pip = ("-m", "pip", "--no-input", "--disable-pip-version-check")
             process = subprocess.Popen(
-                [str(interpreter(VENV)), "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments],
+                lifeline.command(interpreter(VENV), *pip, *arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

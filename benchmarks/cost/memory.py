@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from tools.lifeline import Lifeline
+
 from .sizes import Size
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,13 +30,14 @@ def peaks_apart(size: Size, works: list[str]) -> dict[str, dict[str, int]]:
     """The peak of each work, one after the other in a fresh process: bytes of RAM and VRAM beyond the loaded model, and
     what the cache of the source's attention holds afterwards."""
     question = json.dumps({"size": asdict(size), "works": works})
-    answer = subprocess.run(
-        [sys.executable, "-m", "benchmarks.cost.memory", question],
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        env={**os.environ, **GIVE_BACK},
-    )
+    with Lifeline() as lifeline:
+        answer = subprocess.run(
+            lifeline.command(sys.executable, "-m", "benchmarks.cost.memory", question),
+            cwd=ROOT,
+            text=True,
+            capture_output=True,
+            env={**os.environ, **GIVE_BACK},
+        )
     if answer.returncode:
         raise RuntimeError(f"The measurement of {size} stopped:\n{answer.stderr[-4000:]}")
     return json.loads(answer.stdout.splitlines()[-1])

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from benchmarks.cost.memory import GIVE_BACK, ROOT, peak_memory, resting_memory
+from tools.lifeline import Lifeline
 
 from .cases import load_cases
 from .methods import TRUTH, UNCHANGED, Method, first_table
@@ -27,13 +28,14 @@ def peaks(methods: list[Method], processes: int) -> dict[str, int]:
 
 def peak_apart(number: int, method: Method) -> int:
     """Of the main table's method of that number, in a fresh process."""
-    answer = subprocess.run(
-        [sys.executable, "-m", "benchmarks.quality.memory", str(number)],
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        env={**os.environ, **GIVE_BACK, "OMP_NUM_THREADS": "1"},
-    )
+    with Lifeline() as lifeline:
+        answer = subprocess.run(
+            lifeline.command(sys.executable, "-m", "benchmarks.quality.memory", number),
+            cwd=ROOT,
+            text=True,
+            capture_output=True,
+            env={**os.environ, **GIVE_BACK, "OMP_NUM_THREADS": "1"},
+        )
     if answer.returncode:
         raise RuntimeError(f"The measurement of {method.name} stopped:\n{answer.stderr[-4000:]}")
     return int(answer.stdout.splitlines()[-1])

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import torch
 
+from tools.lifeline import end_with_parent
+
 from . import measures
 from .cases import Case
 from .editor import Editor
@@ -61,7 +63,7 @@ def make_clips(pairs: list[tuple[Case, Method]], processes: int) -> None:
     if not missing:
         return
     jobs = sorted((list(of_case.values()) for of_case in missing.values()), key=_work, reverse=True)
-    with ProcessPoolExecutor(min(processes, len(jobs)), get_context("spawn"), _single_thread) as pool:
+    with ProcessPoolExecutor(min(processes, len(jobs)), get_context("spawn"), _begin) as pool:
         for job in as_completed([pool.submit(_make_case, job) for job in jobs]):
             name, made = job.result()
             done += made
@@ -108,8 +110,9 @@ def _digest(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
-def _single_thread() -> None:
-    """A process for each core is faster than threads on so small a model."""
+def _begin() -> None:
+    """A process for each core, with one thread, is faster than threads on so small a model."""
+    end_with_parent()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 

@@ -18,6 +18,7 @@ import psutil
 
 from fatezero_pack.demo.clips import CLIPS, write_mp4
 from fatezero_pack.demo.world import caption, render, video
+from tools.lifeline import Lifeline
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIP, WORKFLOW, PART, STEPS = "red_circle_on_grass", "fatezero_video_edit_demo_color_edit", 50, 2
@@ -74,8 +75,9 @@ def edit_film(frames: int, folder: Path) -> dict[str, float]:
             writer = csv.writer(file)
             writer.writerow(["clip", "source prompt", "target prompt", "count", "steps"])
             writer.writerow([clip.name, prompt, prompt.replace("red", "blue"), 0, STEPS])
-    command = [sys.executable, "dev.py", "batch", str(table), "--workflow", WORKFLOW, "--frames", str(PART)]
-    return greatest_sizes([*command, "--out", str(folder / "out")], folder / "sizes.json")
+    with Lifeline() as lifeline:
+        command = lifeline.command(sys.executable, "dev.py", "batch", table, "--workflow", WORKFLOW, "--frames", PART)
+        return greatest_sizes([*command, "--out", str(folder / "out")], folder / "sizes.json")
 
 
 def main():

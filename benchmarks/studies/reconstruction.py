@@ -27,6 +27,7 @@ from fatezero_pack.fatezero.null_text.optimization import (
 from fatezero_pack.fatezero.report import metrics
 from fatezero_pack.fatezero.source.reconstruction import clean_samples, reconstruct
 from oracles.published_null_text import published_null_text
+from tools.lifeline import Lifeline
 
 from ..cost.memory import GIVE_BACK, ROOT, peak_memory, resting_memory
 from ..quality.cases import load_cases
@@ -164,9 +165,10 @@ def one_way(way: str, frames: int, steps: int, early_stop: float) -> dict:
 def apart(way: str, options, early_stop: float) -> dict:
     """`one_way` in a process of its own."""
     arguments = ["--frames", str(options.frames), "--steps", str(options.steps), "--early-stop", str(early_stop)]
-    command = [sys.executable, "-m", "benchmarks.studies.reconstruction", "--only", way, *arguments]
     environment = {**os.environ, **GIVE_BACK}
-    found = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+    with Lifeline() as lifeline:
+        command = lifeline.command(sys.executable, "-m", "benchmarks.studies.reconstruction", "--only", way, *arguments)
+        found = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
     return json.loads(found.splitlines()[-1])
 
 

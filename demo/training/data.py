@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from tools.lifeline import end_with_parent
+
 from ..world import COLORS, SHAPES, caption, random_scene, random_thing, render, thing_mask
 from .networks import DEVICE, LATENT_SCALE, as_input, autocast, token_ids
 
@@ -120,7 +122,7 @@ def in_processes(work, count, portion, processes, seed):
         yield from itertools.starmap(work, tasks)
         return
     cv2.setNumThreads(1)  # its threads would not be there in a forked process, which would wait for them for ever
-    with multiprocessing.get_context("fork").Pool(processes) as pool:
+    with multiprocessing.get_context("fork").Pool(processes, end_with_parent) as pool:
         for waiting in [pool.apply_async(work, task) for task in tasks]:
             yield waiting.get()
 
