@@ -31,7 +31,9 @@ def table(folder, *rows):
     folder.mkdir(exist_ok=True)
     shutil.copy(CLIPS / "red_circle_on_grass.mp4", folder / "clip.mp4")
     path = folder / "edits.jsonl"
-    lines = ({"clip": "clip.mp4", "source prompt": CIRCLE, "count": 4, "steps": 2, **row} for row in rows)
+    lines = (
+        {"clip": "clip.mp4", "source prompt": CIRCLE, "size": "small", "count": 4, "steps": 2, **row} for row in rows
+    )
     path.write_text("\n".join(map(json.dumps, lines)))
     return path
 
@@ -118,16 +120,17 @@ def test_parts_give_the_same_frames_as_the_whole(server, tmp_path):
     assert not (tmp_path / "parts/.parts").exists()
 
 
-def killed_once(out, name="row.json"):
-    """Kills a worker's process as soon as the first row is done."""
+def killed_once(out, left, name="row.json"):
+    """Kills a worker's process as soon as the first row is done; puts what it has started into `left`."""
     deadline = time.monotonic() + 600
     while not list(out.glob(f"*/{name}")) and time.monotonic() < deadline:
         time.sleep(0.2)
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if (process / "cmdline").read_bytes().startswith(b"ray::Worker"):
+                left += psutil.Process(int(process.name)).children(recursive=True)
                 return os.kill(int(process.name), signal.SIGKILL)
-        except OSError:
+        except (OSError, psutil.Error):
             continue
     raise AssertionError("no worker was found")
 
@@ -139,7 +142,8 @@ def test_two_workers_on_ray_of_which_one_is_killed_lose_nothing(server, tmp_path
     rows = [{"name": color, "target prompt": f"a {color} circle on green grass", "count": 2} for color in colors]
     path = table(tmp_path / "table", *rows, {"name": "lost", "clip": "nowhere.mp4"})
     arguments = [str(path), "--workflow", "fatezero_video_edit_demo_color_edit"]
-    killer = threading.Thread(target=killed_once, args=(tmp_path / "ray",))
+    left: list[psutil.Process] = []
+    killer = threading.Thread(target=killed_once, args=(tmp_path / "ray", left))
     killer.start()
     comfyui = ["--comfyui", os.environ["COMFYUI_PATH"]]
     # In a process of its own: Ray changes how its process waits for children.
@@ -148,6 +152,7 @@ def test_two_workers_on_ray_of_which_one_is_killed_lose_nothing(server, tmp_path
         command = lifeline.command(sys.executable, *batch)
         told = subprocess.run(command, cwd=PACK, capture_output=True, text=True)
     killer.join()
+    assert left and all(map(ended, left)), "the worker's ComfyUI went with it"
     assert told.returncode == 1, told.stderr
     found = states(tmp_path / "ray")
     assert [found[color][0] for color in colors] == ["done"] * 4 and found["lost"][0] == "failed"

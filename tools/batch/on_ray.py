@@ -62,9 +62,7 @@ class RayWorkers:
         self.address, self.count = address, workers
 
     def __enter__(self):
-        # Where a worker is killed, its ComfyUI must go too. On a running cluster that is its owner's choice.
-        reaped = {"kill_child_processes_on_worker_exit_with_raylet_subreaper": True}
-        local = {} if self.address else {"_system_config": reaped, "include_dashboard": False}
+        local = {} if self.address else {"include_dashboard": False}
         far = {"runtime_env": {"working_dir": str(ROOT), "excludes": LEFT_AT_HOME}} if self.address else {}
         self.ray.init(self.address, log_to_driver=False, **local, **far)
         resources = self.ray.cluster_resources()
