@@ -8,7 +8,7 @@ import torch
 from benchmarks.quality.cases import HARD_LIST, HELD_OUT, LIST, load_cases
 from benchmarks.quality.editor import Editor
 from benchmarks.quality.methods import EVERY_STEP, FREE
-from benchmarks.studies.fast_by_kind import IN_DOUBT, NUMBERS, every_case, verdict
+from benchmarks.studies.fast_by_kind import IN_DOUBT, NUMBERS, by_preset, every_case, verdict
 from benchmarks.studies.rows import spread, study_cases
 from benchmarks.studies.source_reuse import reuse
 from edit_cases import conditioning, inverted, negative, prompt_edit, small_model
@@ -74,3 +74,11 @@ def test_the_node_guides_until_a_share_of_the_steps():
     guided, unguided, half = edited(5.0), edited(1.0), edited(5.0, cfg_until=0.5)
     assert torch.equal(edited(5.0, cfg_until=1.0), guided) and torch.equal(edited(5.0, cfg_until=0.0), unguided)
     assert not torch.allclose(half, guided, atol=1e-3) and not torch.allclose(half, unguided, atol=1e-3)
+
+
+def test_edits_with_masks_of_before_stand_apart():
+    figures = {name: {} for name in ("fast_style_1", "fast_shape_34", "fast_shape_35")}
+    groups = by_preset(figures)
+    assert [*groups["shape"]] == ["fast_shape_35"] and [*groups["style"]] == ["fast_style_1"]
+    assert [*groups["all"]] == ["fast_shape_35", "fast_style_1"]
+    assert [*groups["shape, mask of words"]] == ["fast_shape_34"]

@@ -41,7 +41,8 @@ DRAWN = {
     "enhance": ["re-weighting"],
 }
 # preset: which of its clips are measured, first and last. The first 34 came first, and were seen; those of attribute,
-# shape and replace are left out, since they had other masks than the presets now have. In doubt: what comes first.
+# shape and replace had other masks than the presets now have, and stand in lines of their own. In doubt: what comes
+# first.
 NUMBERS = {
     "attribute": (35, 134),
     "shape": (35, 134),
@@ -52,6 +53,7 @@ NUMBERS = {
     "add": (1, 68),
     "enhance": (1, 68),
 }
+BEFORE = {"attribute": "mask of words", "shape": "mask of words", "replace": "given the place"}
 IN_DOUBT = ("attribute", "shape", "style", "background", "replace")
 LONG, FAST = ours(20), fast(10)
 # The loss that a person would hardly see: of points, dB and levels.
@@ -98,11 +100,10 @@ def for_case(method: Method, case: Case) -> Method:
 
 
 def read_all(cases: list[Case], known: Figures) -> Figures:
-    """What is there of all figures, or was `known`; "strength" is turned over where a word is made weaker."""
-    found: Figures = {}
+    """What was `known`, and is there of all else; "strength" is turned over where a word is made weaker."""
+    found = dict(known)
     for case in cases:
         if case.name in known:
-            found[case.name] = known[case.name]
             continue
         for method in (LONG, FAST):
             figures = read_figures(case, for_case(method, case))
@@ -120,12 +121,14 @@ def already_known() -> Figures:
 
 
 def by_preset(figures: Figures) -> dict[str, Figures]:
-    """{preset: the figures of its edits}, and those of all."""
-    each = {
-        preset: {name: methods for name, methods in figures.items() if name.startswith(f"fast_{preset}_")}
-        for preset in DRAWN
-    }
-    return {**each, "all": figures}
+    """{preset, and with which mask where that was another: the figures of its edits}, and those of all of today's."""
+    each: dict[str, Figures] = {preset: {} for preset in DRAWN}
+    before: dict[str, Figures] = {f"{preset}, {mask}": {} for preset, mask in BEFORE.items()}
+    for name, methods in figures.items():
+        _, preset, number = name.split("_")
+        old = int(number) < NUMBERS[preset][0]
+        (before[f"{preset}, {BEFORE[preset]}"] if old else each[preset])[name] = methods
+    return {**each, "all": {name: of for group in each.values() for name, of in group.items()}, **before}
 
 
 def verdict(differences: dict[str, list[float]]) -> str:
@@ -150,7 +153,7 @@ def text_of(section: dict) -> str:
     losses = ", ".join(f"{HEADINGS[name]} {loss:g}" for name, loss in LOSS.items())
     intro = (
         f"`python -m {WRITER}`, {section['date']}, on: {machine_in_words(section['machine'])}. "
-        f"{len(section['cases'])} clips of {FRAMES} frames, drawn for this and on which nothing was chosen; small "
+        f"{len(section['cases'])} clips so far of {FRAMES} frames, drawn for this and on which nothing was chosen; small "
         f"demo model. Each line: *{FAST.name}* minus {LONG.name}, ± the 95 % interval of the mean over edits; bold "
         f"where it excludes zero. *Holds*: the interval excludes a loss of more than {losses}. "
         "Where no edit of n differs, 3 in n still may. Strength: of a word by 3, and by -1 turned over. "
