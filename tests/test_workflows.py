@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from fatezero_pack.demo.model import WEIGHTS, read_config
 from fatezero_pack.demo.pixel_judge import judge_color, judge_ground
+from fatezero_pack.fatezero.edit.presets import AS_PUBLISHED, CFG_UNTIL
 from workflow_runs import WORKFLOWS, check_color_demo, completed, nodes, of_the_circle, read_clip, shipped, shortened
 
 NAMES = sorted(file.stem for file in WORKFLOWS.glob("*.json"))
@@ -203,6 +204,16 @@ def test_the_image_demo_changes_the_picture(server):
     )
     assert before.shape == after.shape == (128, 128, 3)
     assert np.abs(before - after).mean() > 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_workflow_guides_as_its_preset_does(server, name):
+    """In every step with a paper's values and on video models, where it was not measured; else as a new node does."""
+    prompt = shipped(server, name)
+    for sampler in nodes(prompt, "FateZeroBlendSampler"):
+        inputs = prompt[sampler]["inputs"]
+        in_every_step = inputs["preset"] in AS_PUBLISHED or "transformer" in name or "_wan_" in name
+        assert inputs["cfg_until"] == (1 if in_every_step else CFG_UNTIL), name
 
 
 @pytest.mark.parametrize("name", P2P)
