@@ -16,7 +16,9 @@ import nodes
 from edit_cases import clip_latent, conditioning, inverted, inverted_noise, negative, prompt_edit, small_model
 from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.presets import PRESETS
+from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.edit.settings import FAST_RECONSTRUCTION, RECONSTRUCTION
+from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.voice import Voice
 from golden_unet import relative
@@ -43,11 +45,11 @@ def custom(model, latent, sigmas, sampler="euler"):
     return SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, {"samples": latent}).result[0]["samples"]
 
 
-def advanced(model, latent, start, end):
+def advanced(model, latent, start, end, cfg=5.0):
     """KSampler Advanced from a step to another, noise left over."""
     leftover = "enable" if end < STEPS else "disable"
     conds = conditioning(EDIT.target), negative()
-    arguments = (model, "disable", 0, STEPS, 5.0, "euler", "normal", *conds, {"samples": latent}, start, end, leftover)
+    arguments = (model, "disable", 0, STEPS, cfg, "euler", "normal", *conds, {"samples": latent}, start, end, leftover)
     return nodes.KSamplerAdvanced().sample(*arguments)[0]["samples"]
 
 
@@ -64,6 +66,18 @@ def test_stages_are_one_run(name, source):
     assert relative(custom(model, middle, low), whole) < 1e-5  # the first stage from ComfyUI's cache
     again = advanced(model, advanced(model, advanced(model, start, 0, 1), 1, 2), 2, STEPS)
     assert relative(again, advanced(model, start, 0, STEPS)) < 1e-5
+
+
+def test_a_last_stage_without_guidance_is_cfg_until(source):
+    """As the help page tells who edits with KSampler (Advanced)."""
+    blended, start = (
+        blend_attention(small_model(), source, EDIT, PRESETS["attribute"]),
+        inverted_noise(small_model(), source),
+    )
+    staged = advanced(blended, advanced(blended, start, 0, 2), 2, STEPS, cfg=1.0)
+    conds = conditioning(EDIT.target), negative()
+    limited = sample_edit(small_model(), source, EDIT, PRESETS["attribute"], *conds, 5.0, guided=Window(0, 2 / STEPS))
+    assert relative(staged, limited) < 1e-5 < relative(advanced(blended, start, 0, STEPS), limited)
 
 
 def test_another_models_steps_are_told(source):
