@@ -19,7 +19,7 @@ from fatezero_pack.fatezero.edit.transformer import source_row
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
-from tiny_video_models import conditioning, wan
+from tiny_video_models import conditioning, ltx, wan
 
 SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
 FUSED = {"cross_until": 1.0, "self_until": 1.0}
@@ -38,7 +38,7 @@ def difference(a, b):
 def edited(t5_tokens, latent):
     """edited(model, target, given, **settings): the edited latent; given: what every conditioning carries as well."""
 
-    def run(model, target=TARGET, given=None, **settings):
+    def run(model, target=TARGET, given=None, latent=latent, **settings):
         source, aimed = t5_tokens(SOURCE), t5_tokens(target)
         prompts = [conditioning(each) for each in (source, aimed, source)]
         for prompt in prompts:
@@ -80,6 +80,16 @@ def test_skip_layer_guidance_works(edited, latent):
     plain = edited(model, cfg=2.0, **FUSED)
     assert torch.isfinite(guided(3.0)).all() and difference(guided(3.0), plain) > 1e-4
     assert torch.equal(edited(model, cfg=2.0, **FUSED), plain)
+
+
+def test_a_block_that_another_node_skips_is_skipped_in_every_row(edited):
+    """Of LTX-Video too, whose other rows run within the source's last attention: here there is none."""
+    model, clip = ltx(), 3 * torch.nn.functional.avg_pool3d(noise(1, 128, 3, 8, 10), 3, 1, 1)
+    skipping = model.clone()
+    skipping.set_model_patch_replace(lambda args, _: {"img": args["img"]}, "dit", "double_block", 1)
+    settings = {"latent": clip, **FUSED}
+    assert difference(edited(skipping, SOURCE, **settings), clip) < 1e-5
+    assert difference(edited(skipping, **settings), edited(model, **settings)) > 1e-4
 
 
 def test_a_lora_works(edited, latent):

@@ -18,6 +18,13 @@ def test_an_edit_holds_what_guided_sampling_holds_and_two_layers_at_most(clip):
 
 
 @SIZES
+def test_beyond_a_row_of_plain_sampling_it_holds_two_layers_at_most(clip):
+    """As ComfyUI samples where memory is short, its rows one by one; to a tenth, since prompts count too."""
+    beyond = peak(clip, 2, coupled(tokens=clip.text)) - peak(clip, 1)
+    assert 1 < round(beyond / clip.attention_bytes, 1) <= 2
+
+
+@SIZES
 def test_fusing_all_attention_takes_hardly_more_work_than_as_many_rows(clip):
     """So its time is that of ComfyUI's own sampler, as benchmarks/studies/coupled_time.py measures on a short clip."""
     edit, plain = work(clip, 2, coupled(tokens=clip.text)), work(clip, 2)

@@ -58,7 +58,7 @@ def wan_5b():
     return wan(kind=comfy.supported_models.WAN22_T2V, in_dim=48, out_dim=48)
 
 
-def ltx():
+def ltx(**changes):
     config = {
         "image_model": "ltxv",
         "in_channels": 128,
@@ -67,6 +67,7 @@ def ltx():
         "num_attention_heads": 3,
         "caption_channels": WIDTH,
         "num_layers": 3,
+        **changes,
     }
     return patcher(comfy.supported_models.LTXV(config))
 

@@ -1,11 +1,12 @@
 """How long a step of a coupled edit takes beside one of the model's own sampler with as many rows.
 
-Run with ComfyUI's Python and COMFYUI_PATH set: `python -m benchmarks.studies.coupled_time [--blocks 2]`.
-A Wan of random weights, as wide as Wan 2.1 1.3B. Both are run in turns in one process; the table has the medians of the
-process's own time, and their ratio. benchmarks/RESULTS.md has what it showed.
+Run with ComfyUI's Python and COMFYUI_PATH set: `python -m benchmarks.studies.coupled_time [--model ltx] [--blocks 2]`.
+A Wan of random weights, as wide as Wan 2.1 1.3B, or an LTX-Video as wide as 2B. Both ways are run in turns in one
+process; the table has the medians of the process's own time, and their ratio. benchmarks/RESULTS.md has what it showed.
 """
 
 import argparse
+import math
 import statistics
 import time
 
@@ -18,9 +19,10 @@ from fatezero_pack.fatezero.edit.transformer.coupled_sampling import (
     CoupledSampler,
     CoupledSettings,
 )
+from fatezero_pack.fatezero.network.transformer.families import patch_size
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import PromptTokens, Word
-from fatezero_pack.tests.tiny_video_models import conditioning, wan
+from fatezero_pack.tests.tiny_video_models import conditioning, ltx, wan
 
 SIGMAS = torch.tensor([0.9, 0.8, 0.7])
 EDITS = {
@@ -60,22 +62,29 @@ def seconds(run, *given) -> float:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--model", choices=("wan", "ltx"), default="wan", help="as wide as Wan 2.1 1.3B or LTX-Video 2B"
+    )
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--latent", type=int, nargs=3, default=(5, 16, 24), help="frames, rows and columns")
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     with torch.inference_mode():
-        model = wan(dim=1536, ffn_dim=8960, num_heads=12, num_layers=options.blocks)
-        latent = torch.randn(1, 16, *options.latent, generator=torch.Generator().manual_seed(0))
+        if options.model == "wan":
+            model = wan(dim=1536, ffn_dim=8960, num_heads=12, num_layers=options.blocks)
+        else:
+            heads = {"num_attention_heads": 32, "attention_head_dim": 64, "cross_attention_dim": 2048}
+            model = ltx(**heads, num_layers=options.blocks)
+        channels = model.model.latent_format.latent_channels
+        latent = torch.randn(1, channels, *options.latent, generator=torch.Generator().manual_seed(0))
         plain(model, latent)  # the first call of all loads and allocates
         taken: dict[str, list[float]] = {"plain, 2 rows": [], **{name: [] for name in EDITS}}
         for _ in range(options.runs):
             taken["plain, 2 rows"].append(seconds(plain, model, latent))
             for name, settings in EDITS.items():
                 taken[name].append(seconds(coupled, model, latent, settings))
-    print(
-        f"{options.blocks} blocks, {latent[0, 0].numel() // 4} tokens, {options.runs} runs of {len(SIGMAS) - 1} steps\n"
-    )
+    tokens, steps = latent[0, 0].numel() // math.prod(patch_size(model)), len(SIGMAS) - 1
+    print(f"{options.blocks} blocks, {tokens} tokens, {options.runs} runs of {steps} steps\n")
     print("| | seconds | beside plain |\n|---|---|---|")
     base = statistics.median(taken["plain, 2 rows"])
     for name, runs in taken.items():

@@ -25,20 +25,21 @@ class Family:
         blocks: Where the model keeps its blocks, in their order, and what ComfyUI's replacements of them are called.
         frames_per_latent: How many frames a latent frame holds, but the first, which holds one.
         is_joint: Whether prompt and clip go through a block together, after the prompt has attended to itself.
-        adds_in_place: Whether a block changes the tensors that it is given.
+        nests_rows: Whether the other rows run within the last attention of the source's row, and not after its block:
+            for blocks that hold less there than what the source has shown.
     """
 
     name: str
     blocks: tuple[tuple[str, str], ...]
     frames_per_latent: int
     is_joint: bool = False
-    adds_in_place: bool = False
+    nests_rows: bool = False
 
 
 WAN = Family("Wan", (("blocks", "double_block"),), 4)
-LTX = Family("LTX-Video", (("transformer_blocks", "double_block"),), 8, adds_in_place=True)
+LTX = Family("LTX-Video", (("transformer_blocks", "double_block"),), 8, nests_rows=True)
 HUNYUAN_BLOCKS = (("double_blocks", "double_block"), ("single_blocks", "single_block"))
-HUNYUAN = Family("HunyuanVideo", HUNYUAN_BLOCKS, 4, is_joint=True, adds_in_place=True)
+HUNYUAN = Family("HunyuanVideo", HUNYUAN_BLOCKS, 4, is_joint=True)
 
 
 def family_of(model) -> Family | None:

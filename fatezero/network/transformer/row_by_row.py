@@ -5,6 +5,7 @@ A row is one clip under one conditioning. At the length of a clip, rows in seque
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,8 @@ class BlockRun:
     """One row's way through one block: which attention comes next.
 
     index: of the block; kinds: of its attention calls; row: the row's uuid; text: how many tokens are the prompt's;
-    original: the block itself, without other nodes' replacements of it.
+    original: the block itself, without other nodes' replacements of it; meanwhile: what runs within the last attention,
+    when all that the other rows read has been shown and the block's widest layers are still to come.
     """
 
     index: int
@@ -32,11 +34,17 @@ class BlockRun:
     row: object
     text: int
     original: Callable
+    meanwhile: Callable[[], None] | None = None
     calls: int = field(default=0)
 
     def next_kind(self) -> str | None:
         self.calls += 1
         return self.kinds[self.calls - 1] if self.calls <= len(self.kinds) else None
+
+    def attends_last(self) -> None:
+        """Runs what waits for the last attention, in it."""
+        if self.meanwhile is not None and self.calls == len(self.kinds):
+            self.meanwhile()
 
     def run(self, args: dict[str, Any]) -> dict[str, torch.Tensor]:
         """The block itself; another node may skip it.
@@ -85,21 +93,32 @@ class BlockHook:
 
     def __call__(self, args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
         rows = args["transformer_options"]["uuids"]
-        order = sorted(range(len(rows)), key=lambda place: not self.is_source(rows[place]))
-        outputs = {place: self._row(args, extra, place) for place in order}
-        return {name: torch.cat([outputs[place][name] for place in range(len(rows))]) for name in outputs[0]}
+        given = [
+            {name: _part(value, place, len(rows), len(args["img"])) for name, value in args.items()}
+            for place in range(len(rows))
+        ]
+        outputs: dict[int, dict[str, torch.Tensor]] = {}
 
-    def _row(self, args: dict[str, Any], extra: dict[str, Any], place: int) -> dict[str, torch.Tensor]:
-        """One row through the block."""
-        options = args["transformer_options"]
+        def run(places: list[int], meanwhile: Callable[[], None] | None = None) -> None:
+            for place in places:
+                if place not in outputs:
+                    outputs[place] = self._row(given[place], extra, place, meanwhile)
+
+        source = [place for place in range(len(rows)) if self.is_source(rows[place])]
+        others = [place for place in range(len(rows)) if place not in source]
+        run(source, partial(run, others) if self.family.nests_rows and len(source) == 1 else None)
+        run(others)
+        return {name: _joined(args[name], name, given, outputs) for name in outputs[0]}
+
+    def _row(
+        self, row: dict[str, Any], extra: dict[str, Any], place: int, meanwhile: Callable[[], None] | None
+    ) -> dict[str, torch.Tensor]:
+        """One row through the block; meanwhile: as of BlockRun."""
+        options = row["transformer_options"]
         rows = options["uuids"]
-        row = {name: _part(value, place, len(rows), len(args["img"])) for name, value in args.items()}
         padding = options.get(PADDING, {}).get(rows[place], 0)
         short = without_padding(row, padding, self.family.is_joint)
-        if self.family.adds_in_place:  # a part of a tensor that another row's part lies in
-            for name in {"img", "txt"} & short.keys() if self.family.is_joint else {"img"}:
-                short[name] = short[name].clone()
-        block = BlockRun(self.index, self.kinds, rows[place], text_tokens(short), extra["original_block"])
+        block = BlockRun(self.index, self.kinds, rows[place], text_tokens(short), extra["original_block"], meanwhile)
         short["transformer_options"] = {
             **short["transformer_options"],
             "uuids": [rows[place]],
@@ -121,6 +140,8 @@ class AttentionHook:
 
     def __call__(self, function, query, key, value, heads, mask=None, *args, **named):
         def attention(query, key, value, mask=None):
+            if kind is not None:
+                block.attends_last()
             given = (query, key, value, heads, mask, *args)
             return function(*given, **named) if self.previous is None else self.previous(function, *given, **named)
 
@@ -165,7 +186,17 @@ class RowsTogether:
 def _part(value: Any, place: int, rows: int, batch: int) -> Any:
     """A row's part of what a block is given: tensors with an entry for each of the batch are cut."""
     if isinstance(value, torch.Tensor) and value.ndim and len(value) == batch and rows > 1:
-        return value.chunk(rows)[place]
+        size = batch // rows
+        return value[place * size : (place + 1) * size]
     if isinstance(value, (tuple, list)):
         return type(value)(_part(item, place, rows, batch) for item in value)
     return value
+
+
+def _joined(
+    whole: torch.Tensor, name: str, given: list[dict[str, Any]], outputs: dict[int, dict[str, torch.Tensor]]
+) -> torch.Tensor:
+    """What a block gives out for all rows: `whole`, what it was given, where it has changed each row's part of that."""
+    if all(outputs[place][name] is row[name] for place, row in enumerate(given)):
+        return whole
+    return torch.cat([outputs[place][name] for place in range(len(given))])
