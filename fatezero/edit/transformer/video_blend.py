@@ -73,7 +73,7 @@ def _blended(
 
 def on_latent_frames(settings: BlendSettings, source: SourceRun) -> BlendSettings:
     """The settings with the person's mask on the cells of the source's latent, one for each latent frame, and with the
-    words' own mask for one to the edges, which was not measured on video models."""
+    words' own mask for one to the edges, which did not win on the demo video model (benchmarks/RESULTS.md)."""
     if settings.mask_from == OUTLINE:
         return replace(settings, mask_from=WORDS)
     if settings.mask is None or settings.mask_from not in (INPUT_MASK, WORDS_IN_MASK):

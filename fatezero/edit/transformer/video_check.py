@@ -105,8 +105,8 @@ def notes_without_effect(settings: BlendSettings) -> list[str]:
     notes = []
     if settings.mask_from == OUTLINE:
         notes.append(
-            "the mask is where the words are seen here and does not go on to the edges, which was not measured on "
-            "video models"
+            "the mask is where the words are seen here and does not go on to the edges, which won nothing at low "
+            "guidance on our small video model"
         )
     if settings.follow_guide:
         notes.append("the new shape does not follow one frame here, since a video model sees the whole clip at once")
