@@ -1,7 +1,7 @@
 """Draw the clips and the picture that the example workflows edit: python -m demo.clips
 
-Each clip is a scene of `world.py` in motion; `clips.json` says what it shows. The files are plain yuv420p H.264, which
-browsers play too.
+Each clip is a scene of `world.py` in motion; `clips.json` says what it shows. Those of 256x256 pixels are for the
+larger demo model. The files are plain yuv420p H.264, which browsers play too.
 """
 
 import json
@@ -23,6 +23,13 @@ CLIPS = {
         10,
         128,
         128,
+    ),
+    "red_circle_on_grass_large": (
+        Scene("grass", (Thing("red", "circle", 0.48, 0.52, 0.22),), ground_seed=3),
+        8,
+        10,
+        256,
+        256,
     ),
     "blue_square_on_snow": (
         Scene("snow", (Thing("blue", "square", 0.5, 0.5, 0.22, 0.1),), ground_seed=5),

@@ -162,8 +162,8 @@ def test_the_template_browser_finds_every_template_by(page, words):
 def test_the_preview_follows_the_chosen_clip_and_frames(page):
     page.evaluate(LOAD, workflow("fatezero_video_edit_demo_color_edit"))
     look_at(page, "FateZeroVideoLoad")
-    wait_for_text(page, "red_circle_on_grass.mp4")
-    page.wait_for_function("() => document.querySelector('video')?.videoWidth === 128")
+    wait_for_text(page, "red_circle_on_grass_large.mp4")
+    page.wait_for_function("() => document.querySelector('video')?.videoWidth === 256")
     first = shown_videos(page)
     choose(page, "file", "demo/blue_square_on_snow.mp4")
     wait_for_text(page, "8 frames (0 to 7) of blue_square_on_snow.mp4\n128x128 -> 128x128, 0 % cut")
@@ -229,7 +229,7 @@ def test_a_picture_can_be_dropped_on_the_node(page):
 def test_a_clip_that_cannot_be_read_says_so_in_the_node(page, page_server):
     (page_server.base / "input" / "broken.mp4").write_bytes(b"no film")
     page.evaluate(LOAD, workflow("fatezero_video_edit_demo_color_edit"))
-    wait_for_text(page, "red_circle_on_grass.mp4")
+    wait_for_text(page, "red_circle_on_grass_large.mp4")
     choose(page, "file", "broken.mp4")
     wait_for_text(page, "Video Load: broken.mp4 is not a video or picture that can be read")
     look_at(page, "FateZeroVideoLoad")
@@ -240,7 +240,7 @@ def test_a_clip_that_cannot_be_read_says_so_in_the_node(page, page_server):
 def test_a_text_that_grows_has_room_and_one_that_is_gone_leaves_nothing(page):
     """And a node that has nothing to tell gets no room for it."""
     page.evaluate(LOAD, workflow("fatezero_video_edit_demo_color_edit"))
-    wait_for_text(page, "red_circle_on_grass.mp4")
+    wait_for_text(page, "red_circle_on_grass_large.mp4")
     page.evaluate(
         """() => {
             const node = LiteGraph.createNode('FateZeroComposite');

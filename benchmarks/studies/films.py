@@ -73,8 +73,8 @@ def edit_film(frames: int, folder: Path) -> dict[str, float]:
         prompt = draw_film(clip, frames)
         with table.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["clip", "source prompt", "target prompt", "count", "steps"])
-            writer.writerow([clip.name, prompt, prompt.replace("red", "blue"), 0, STEPS])
+            writer.writerow(["clip", "source prompt", "target prompt", "size", "count", "steps"])
+            writer.writerow([clip.name, prompt, prompt.replace("red", "blue"), "small", 0, STEPS])
     with Lifeline() as lifeline:
         command = lifeline.command(sys.executable, "dev.py", "batch", table, "--workflow", WORKFLOW, "--frames", PART)
         return greatest_sizes([*command, "--out", str(folder / "out")], folder / "sizes.json")

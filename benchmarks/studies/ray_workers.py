@@ -70,7 +70,16 @@ class Rows:
             clip = self.folder / f"{self.drawn}.mp4"
             write_mp4(clip, [render(moment, 128, 128) for moment in video(source, FRAMES, self.drawn)])
             prompts = {"source prompt": caption(source), "target prompt": caption(target)}
-            lines.append({"name": str(self.drawn), "clip": clip.name, "count": FRAMES, "steps": STEPS, **prompts})
+            lines.append(
+                {
+                    "name": str(self.drawn),
+                    "clip": clip.name,
+                    "size": "small",
+                    "count": FRAMES,
+                    "steps": STEPS,
+                    **prompts,
+                }
+            )
         table = self.folder / "edits.jsonl"
         table.write_text("\n".join(map(json.dumps, lines)))
         out = self.folder / "out"
