@@ -153,9 +153,9 @@ def text_of(section: dict) -> str:
     losses = ", ".join(f"{HEADINGS[name]} {loss:g}" for name, loss in LOSS.items())
     intro = (
         f"`python -m {WRITER}`, {section['date']}, on: {machine_in_words(section['machine'])}. "
-        f"{len(section['cases'])} clips so far of {FRAMES} frames, drawn for this and on which nothing was chosen; small "
-        f"demo model. Each line: *{FAST.name}* minus {LONG.name}, ± the 95 % interval of the mean over edits; bold "
-        f"where it excludes zero. *Holds*: the interval excludes a loss of more than {losses}. "
+        f"{len(section['cases'])} clips so far of {FRAMES} frames, drawn for this and on which nothing was chosen; "
+        f"small demo model. Each line: *{FAST.name}* minus {LONG.name}, ± the 95 % interval of the mean over edits; "
+        f"bold where it excludes zero. *Holds*: the interval excludes a loss of more than {losses}. "
         "Where no edit of n differs, 3 in n still may. Strength: of a word by 3, and by -1 turned over. "
         "*Add* is given the place."
     )
