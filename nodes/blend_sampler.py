@@ -79,8 +79,17 @@ class AttentionBlendSampler(io.ComfyNode):
     @classmethod
     @checked
     def execute(
-        # Files made before 'cfg until' was there, which do not name it, mean guidance in every step.
-        cls, model, source, edit, positive, negative, cfg, preset=None, cfg_until=1.0, low_noise_model=None, **options
+        cls,
+        model,
+        source,
+        edit,
+        positive,
+        negative,
+        cfg,
+        preset=None,
+        cfg_until=1.0,  # what files from before this input mean, which do not name it
+        low_noise_model=None,
+        **options,
     ) -> io.NodeOutput:
         if cls.hidden is not None:
             refuse_mixed_sizes(cls.hidden.prompt, cls.hidden.unique_id)

@@ -249,7 +249,9 @@ ABLATIONS = {
     "Latents outside the words' mask, where the preset has one": [
         replace(EVERY_STEP, name="left to the edit", changes={"latent_window": None}),
         replace(EVERY_STEP, name="the source's in all steps: ours"),
-        replace(EVERY_STEP, name="the source's from 20 to 80 % (FateZero)", changes={"latent_window": Window(0.2, 0.8)}),
+        replace(
+            EVERY_STEP, name="the source's from 20 to 80 % (FateZero)", changes={"latent_window": Window(0.2, 0.8)}
+        ),
     ],
     "Guidance": [replace(EVERY_STEP, name=f"guidance {guidance}", guidance=guidance) for guidance in (2.0, 4.0, 7.5)],
 }
