@@ -66,8 +66,8 @@ class AttentionBlendSampler(io.ComfyNode):
                     round=0.001,
                     optional=True,
                     advanced=True,
-                    tooltip="Share of the steps until which 'cfg' guides; the papers: 1. The steps after it run without "
-                    "the negative prompt, in about two thirds of the time, and edits flicker less.",
+                    tooltip="Share of the steps until which 'cfg' guides; the papers: 1. The steps after it run "
+                    "without the negative prompt, in about two thirds of the time, and edits flicker less.",
                 ),
                 *noise_inputs(),
                 inverted_low_noise_model_input(),

@@ -1,8 +1,8 @@
 """`python -m benchmarks.quality.draw_third_cases`: draws the third list of edits, third_cases.json, from one seed.
 
 Written before any edit of the list was run; it never changes. It has the kinds that failed most in the second list, new
-shapes, pairs, crossings and new grounds, because that list's halves had been run many times: a choice made now needs edits that
-nobody has seen, and so does the figure that judges it.
+shapes, pairs, crossings and new grounds, because that list's halves had been run many times: a choice made now needs
+edits that nobody has seen, and so does the figure that judges it.
 """
 
 import json
