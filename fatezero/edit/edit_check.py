@@ -277,7 +277,7 @@ def new_shape(preset: str, edit, settings) -> list[str]:
     replaces = edit.source_mask_tokens and edit.target_mask_tokens
     if preset != "shape" or not replaces or not needs_words(settings):
         return []
-    return ["preset replace draws a new shape more surely than shape"]
+    return ["where the old shape stays, try preset replace"]
 
 
 def check_mask(mask, source, mask_from: str) -> None:
