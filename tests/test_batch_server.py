@@ -163,10 +163,11 @@ def test_two_workers_on_ray_of_which_one_is_killed_lose_nothing(server, tmp_path
 
 
 def equal_pictures(first, second):
+    """But for rounding, where a film's coder may turn one level into a few in some places."""
     from workflow_runs import read_clip
 
     (a, _), (b, _) = read_clip(first), read_clip(second)
-    return a.shape == b.shape and np.abs(a.astype(int) - b).max() <= 2
+    return a.shape == b.shape and np.abs(a.astype(int) - b).mean() < 0.1
 
 
 def test_a_workflow_exported_for_the_api_runs_too(server, tmp_path):

@@ -500,7 +500,7 @@ def test_the_blend_nodes_tell_how_an_edit_was_made(run):
     preset = {"preset": "style", "self_until": 0.9}
     target = conditioning(edit.target)
     (latent,) = AttentionBlendSampler.execute(model, source, edit, target, negative(), 3.0, preset).args
-    (blended,) = AttentionBlend.execute(model, source, edit, preset).args
+    blended, _ = AttentionBlend.execute(model, source, edit, preset).args
     assert isinstance(blended, ModelPatcher) and not any("made_by" in key for key in model.model_options)
     for made_by in (latent, blended, blended.clone()):
         report, plot = EditReport.execute(*clips(0.02), made_by=made_by, edit=edit).args

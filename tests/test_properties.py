@@ -233,7 +233,7 @@ def test_sampler_node_is_blend_and_samplercustomadvanced(model, source):
     preset = {"preset": "shape", "latent_blend": True, "mask_threshold": 0.9}
     prompts = conditioning(EDIT.target), negative()
     (ours,) = AttentionBlendSampler.execute(model, source, EDIT, *prompts, 5.0, preset, source_attention=REPLAY).result
-    (blended,) = AttentionBlend.execute(model, source, EDIT, preset, source_attention=REPLAY).result
+    blended, _ = AttentionBlend.execute(model, source, EDIT, preset, source_attention=REPLAY).result
     (guider,) = custom_sampler.CFGGuider.execute(blended, *prompts, 5.0).result
     theirs, _ = custom_sampler.SamplerCustomAdvanced.execute(
         *custom_sampler.DisableNoise.execute().result,

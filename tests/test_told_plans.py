@@ -88,7 +88,7 @@ def run_blend_sampler(model):
 
 def run_attention_blend(model):
     source = inverted(sampled_in_chunks(normalised(), 100), EDIT, clip_latent(FRAMES), steps=2)
-    (blended,) = attention_blend.AttentionBlend.execute(model, source, EDIT, {"preset": "style"}).result
+    blended, _ = attention_blend.AttentionBlend.execute(model, source, EDIT, {"preset": "style"}).result
     sampled(blended, source, EDIT)
     return blended
 
@@ -138,7 +138,7 @@ def test_the_plan_is_told_anew_where_memory_has_changed_since_the_node(shown, fr
     source = inverted(sampled_in_chunks(normalised(), 100), EDIT, clip_latent(FRAMES), steps=2)
     model, seen = watched(normalised())
     free_frames(1e6)
-    (blended,) = attention_blend.AttentionBlend.execute(model, source, EDIT, {"preset": "style"}).result
+    blended, _ = attention_blend.AttentionBlend.execute(model, source, EDIT, {"preset": "style"}).result
     free_frames(3.5)
     sampled(blended, source, EDIT)
     assert [cut(text) for text in shown] == [(1, FRAMES), seen[0]] and seen[0][0] > 1
@@ -158,7 +158,7 @@ def test_reports_tell_how_it_ran(shown):
         report, _ = EditReport.execute(clip, clip, made_by=run(model)).result
         assert "how the edit ran: Time: up to " in report and "memory ran out on the way" in report
     source = inverted(sampled_in_chunks(normalised(), 100), EDIT, clip_latent(FRAMES), steps=2)
-    (blended,) = attention_blend.AttentionBlend.execute(normalised(), source, EDIT, {"preset": "style"}).result
+    blended, _ = attention_blend.AttentionBlend.execute(normalised(), source, EDIT, {"preset": "style"}).result
     report, _ = EditReport.execute(clip, clip, made_by=blended).result
     assert "memory ran out" not in report
 
@@ -188,7 +188,7 @@ def test_the_node_that_samples_signs():
     sampler = blend_sampler.AttentionBlendSampler
     with pytest.raises(ValueError, match="^Attention Blend Sampler: the sampler's positive says "):
         sampler.execute(model, source, EDIT, other, negative(), 5.0, {"preset": "style"})
-    (blended,) = attention_blend.AttentionBlend.execute(model, source, EDIT, {"preset": "style"}).result
+    blended, _ = attention_blend.AttentionBlend.execute(model, source, EDIT, {"preset": "style"}).result
     with pytest.raises(ValueError, match="^Attention Blend: the sampler's positive says "):
         sampled(blended, source, EDIT, positive=other)
 
