@@ -30,17 +30,32 @@ def peaks_apart(size: Size, works: list[str]) -> dict[str, dict[str, int]]:
     """The peak of each work, one after the other in a fresh process: bytes of RAM and VRAM beyond the loaded model, and
     what the cache of the source's attention holds afterwards."""
     question = json.dumps({"size": asdict(size), "works": works})
+    return json.loads(answer_apart("benchmarks.cost.memory", question, str(size)))
+
+
+def answer_apart(module: str, question: str, subject: str, **variables: str) -> str:
+    """The last line that a module prints in a fresh process, where freed memory is given back at once.
+
+    Args:
+        module: What runs, such as "benchmarks.cost.memory".
+        question: Its argument.
+        subject: What is measured, for the error.
+        variables: Of the process's environment.
+
+    Raises:
+        RuntimeError: The module stopped; with the end of what it wrote to stderr.
+    """
     with Lifeline() as lifeline:
         answer = subprocess.run(
-            lifeline.command(sys.executable, "-m", "benchmarks.cost.memory", question),
+            lifeline.command(sys.executable, "-m", module, question),
             cwd=ROOT,
             text=True,
             capture_output=True,
-            env={**os.environ, **GIVE_BACK},
+            env={**os.environ, **GIVE_BACK, **variables},
         )
     if answer.returncode:
-        raise RuntimeError(f"The measurement of {size} stopped:\n{answer.stderr[-4000:]}")
-    return json.loads(answer.stdout.splitlines()[-1])
+        raise RuntimeError(f"The measurement of {subject} stopped:\n{answer.stderr[-4000:]}")
+    return answer.stdout.splitlines()[-1]
 
 
 def peaks(size: Size, works: list[str]) -> dict[str, dict[str, int]]:

@@ -9,6 +9,7 @@ Places are fractions of the frame, so the scenes hold in pictures of any size.
 import json
 import math
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -44,12 +45,17 @@ FIRST_LIST = ("colour", "shape", "colour and shape", "background", "style", "rem
 
 
 def main():
-    rng = np.random.default_rng(SEED)
+    write_list(HARD_LIST, SEED, KINDS)
+
+
+def write_list(path: Path, seed: int, kinds: dict[str, int], prefix: str = "") -> None:
+    """Draws a list from a seed and writes it; kinds: how many cases of each half; prefix: of the cases' names."""
+    rng = np.random.default_rng(seed)
     cases = []
-    for kind, count in KINDS.items():
+    for kind, count in kinds.items():
         for number in range(count):
             for half in (TUNING, HELD_OUT):
-                name = f"{kind.replace(' ', '_')}_{number + 1}{'a' if half == TUNING else 'b'}"
+                name = f"{prefix}{kind.replace(' ', '_')}_{number + 1}{'a' if half == TUNING else 'b'}"
                 cases += [
                     {"name": name, "kind": kind, "half": half, "seed": int(rng.integers(1000)), **entry}
                     for entry in draw_entries(rng, kind, number)
@@ -57,8 +63,8 @@ def main():
     for case in cases:
         if "weight" in case:
             case["name"] += f"_at_{case['weight']:g}"
-    HARD_LIST.write_text(json.dumps({"seed": SEED, "cases": cases}, indent=1) + "\n", encoding="utf-8")
-    print(f"{len(cases)} cases: {HARD_LIST}")
+    path.write_text(json.dumps({"seed": seed, "cases": cases}, indent=1) + "\n", encoding="utf-8")
+    print(f"{len(cases)} cases: {path}")
 
 
 def draw_entries(rng, kind: str, number: int) -> list[dict]:

@@ -5,12 +5,8 @@ shapes, pairs, crossings and new grounds, because that list's halves had been ru
 edits that nobody has seen, and so does the figure that judges it.
 """
 
-import json
-
-import numpy as np
-
-from .cases import HELD_OUT, THIRD_LIST, TUNING
-from .draw_hard_cases import draw_entries
+from .cases import THIRD_LIST
+from .draw_hard_cases import write_list
 
 SEED = 20261128
 # kind: how many cases of each half
@@ -25,16 +21,7 @@ KINDS = {
 
 
 def main():
-    rng = np.random.default_rng(SEED)
-    cases = []
-    for kind, count in KINDS.items():
-        for number in range(count):
-            for half in (TUNING, HELD_OUT):
-                name = f"third_{kind.replace(' ', '_')}_{number + 1}{'a' if half == TUNING else 'b'}"
-                (entry,) = draw_entries(rng, kind, number)
-                cases.append({"name": name, "kind": kind, "half": half, "seed": int(rng.integers(1000)), **entry})
-    THIRD_LIST.write_text(json.dumps({"seed": SEED, "cases": cases}, indent=1) + "\n", encoding="utf-8")
-    print(f"{len(cases)} cases: {THIRD_LIST}")
+    write_list(THIRD_LIST, SEED, KINDS, "third_")
 
 
 if __name__ == "__main__":

@@ -3,14 +3,11 @@
 `python -m benchmarks.quality.memory NUMBER` measures a method of the main table.
 """
 
-import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from benchmarks.cost.memory import GIVE_BACK, ROOT, peak_memory, resting_memory
-from tools.lifeline import Lifeline
+from benchmarks.cost.memory import answer_apart, peak_memory, resting_memory
 
 from .cases import load_cases
 from .methods import TRUTH, UNCHANGED, Method, first_table
@@ -28,17 +25,7 @@ def peaks(methods: list[Method], processes: int) -> dict[str, int]:
 
 def peak_apart(number: int, method: Method) -> int:
     """Of the main table's method of that number, in a fresh process."""
-    with Lifeline() as lifeline:
-        answer = subprocess.run(
-            lifeline.command(sys.executable, "-m", "benchmarks.quality.memory", number),
-            cwd=ROOT,
-            text=True,
-            capture_output=True,
-            env={**os.environ, **GIVE_BACK, "OMP_NUM_THREADS": "1"},
-        )
-    if answer.returncode:
-        raise RuntimeError(f"The measurement of {method.name} stopped:\n{answer.stderr[-4000:]}")
-    return int(answer.stdout.splitlines()[-1])
+    return int(answer_apart("benchmarks.quality.memory", str(number), method.name, OMP_NUM_THREADS="1"))
 
 
 def peak(method: Method) -> int:
