@@ -1,6 +1,7 @@
 """The edits that are judged: scenes whose edited clip can be drawn as well.
 
-draw_cases made the first list, cases.json, draw_hard_cases the second, hard_cases.json, draw_third_cases the third.
+draw_cases made the first list, cases.json, draw_hard_cases the second, hard_cases.json, draw_later_cases the
+third and the fourth.
 """
 
 import json
@@ -12,8 +13,8 @@ import torch
 
 from fatezero_pack.demo import world
 
-LIST, HARD_LIST, THIRD_LIST = (
-    Path(__file__).parent / name for name in ("cases.json", "hard_cases.json", "third_cases.json")
+LIST, HARD_LIST, THIRD_LIST, FOURTH_LIST = (
+    Path(__file__).parent / name for name in ("cases.json", "hard_cases.json", "third_cases.json", "fourth_cases.json")
 )
 TUNING, HELD_OUT = "tuning", "held out"  # what settings are chosen on, and what only the final table shows
 

@@ -1,4 +1,4 @@
-"""Runs of the second and third list, half by half, on any demo model: `python dev.py quality --split choosing`."""
+"""Runs of the second and later lists, half by half, on any demo model: `python dev.py quality --split choosing`."""
 
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -8,7 +8,7 @@ from fatezero_pack.demo import world
 from fatezero_pack.demo.model import WEIGHTS, read_config
 
 from . import split_report
-from .cases import HARD_LIST, HELD_OUT, THIRD_LIST, TUNING, Case, load_cases
+from .cases import FOURTH_LIST, HARD_LIST, HELD_OUT, THIRD_LIST, TUNING, Case, load_cases
 from .methods import ABLATIONS, Method, applies, main_table
 from .runs import make_clips
 
@@ -17,6 +17,8 @@ HALVES = {
     "held-out": (HARD_LIST, HELD_OUT),
     "third choosing": (THIRD_LIST, TUNING),
     "third held-out": (THIRD_LIST, HELD_OUT),
+    "fourth choosing": (FOURTH_LIST, TUNING),
+    "fourth held-out": (FOURTH_LIST, HELD_OUT),
 }
 SHORT = 8  # frames of a clip that --frames may shorten; longer ones, and things on paths, stay as they are
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.cost.report import machine, machine_in_words
 
-from .cases import HARD_LIST, THIRD_LIST, Case, load_cases
+from .cases import FOURTH_LIST, HARD_LIST, THIRD_LIST, Case, load_cases
 from .figure_tables import COLUMNS, Figures, as_table, by_kind, column, differences, differences_within, glossary, means
 from .intervals import in_words, interval
 from .methods import ABLATIONS, DDIM_MASKED, EVERY_STEP, GUIDANCE, OURS, STEPS, Method, main_table
@@ -59,7 +59,7 @@ def write_stored() -> None:
 
 def text_of(section: dict) -> str:
     """The section of RESULTS.md, from what splits.json holds of it."""
-    cases = load_cases(HARD_LIST) + load_cases(THIRD_LIST)
+    cases = [case for path in (HARD_LIST, THIRD_LIST, FOURTH_LIST) for case in load_cases(path)]
     kinds = {case.name: case.kind for case in cases}
     edits = {case.name: section["cases"][case.name] for case in cases if case.name in section["cases"]}
     reweighted = {case: rows for case, rows in edits.items() if kinds[case] == "re-weighting"}
