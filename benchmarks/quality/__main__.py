@@ -1,8 +1,7 @@
 """`python -m benchmarks.quality`: makes and measures the edits and writes the report.
 
 --split choosing or held-out runs a half of the second list, which the results stand on, with "third" or "fourth"
-before it one of a later list; without it the first list runs,
-for regressions.
+before it one of a later list; without it the first list runs, for regressions.
 """
 
 import argparse
