@@ -11,7 +11,7 @@ from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.transformer.two_models import refuse_second
 from ..fatezero.network.unet.check import require_unet
 from ..fatezero.voice import Voice
-from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, noise_inputs, notes_on, price, read_settings
+from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, noise_inputs, notes_on, price, read_settings, taken_preset
 from .shared.checked import checked
 from .shared.made_by import mark
 from .shared.place_preview import show_place
@@ -60,8 +60,9 @@ class AttentionBlend(io.ComfyNode):
             require_unet(model)
             refuse_second(low_noise_model)
             refuse_merging(model)
+        preset, taken = taken_preset(source, edit, preset, options.get("mask"))
         settings = read_settings(source, edit, preset, **options)
-        voice = Voice(NODE, partial(show_text, cls), notes_on(settings, preset, edit, source))
+        voice = Voice(NODE, partial(show_text, cls), [*taken, *notes_on(settings, preset, edit, source)])
         if is_video:
             check_video_edit(model, source, edit, settings, low_noise_model)
             settings = on_latent_frames(settings, source)

@@ -15,7 +15,7 @@ from ..fatezero.network.unet.check import check_embedding, require_unet
 from ..fatezero.prompts.window import Window
 from ..fatezero.source.source_check import check_model
 from ..fatezero.voice import Voice
-from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, noise_inputs, notes_on, read_settings
+from .shared.blend_inputs import SEARCHED_FOR, blend_inputs, noise_inputs, notes_on, read_settings, taken_preset
 from .shared.checked import checked
 from .shared.demo_sizes import refuse_mixed_sizes
 from .shared.made_by import mark
@@ -97,9 +97,10 @@ class AttentionBlendSampler(io.ComfyNode):
         if not is_video:
             _check_unet(model, source, positive, negative)
             refuse_second(low_noise_model)
+        preset, taken = taken_preset(source, edit, preset, options.get("mask"))
         settings = read_settings(source, edit, preset, **options)
         guidance = [*idle_guidance(cfg, cfg_until), *guided_unlike_papers(preset["preset"], cfg, cfg_until)]
-        notes = [*notes_on(settings, preset, edit, source), *guidance]
+        notes = [*taken, *notes_on(settings, preset, edit, source), *guidance]
         if is_video:
             check_video_edit(model, source, edit, settings, low_noise_model)
             check_video_prompts(model, source, edit, positive, negative, cfg)

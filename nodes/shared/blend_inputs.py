@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from ...fatezero.compat import io
+from ...fatezero.edit.automatic import AUTOMATIC, automatic_preset, changes_in_words, lacks_place
 from ...fatezero.edit.edit_check import check_settings, crowded_mask, new_shape, thing_beside
 from ...fatezero.edit.idle_settings import idle_latent_blend, idle_settings, small_mask
 from ...fatezero.edit.presets import PRESETS
@@ -34,6 +35,8 @@ from ...fatezero.refusal import Refusal, shortened
 from ...fatezero.source.source_check import check_edit
 
 SEARCHED_FOR = ["video prompt edit", "edit video", "change prompt", "v2v", "video to video", "vid2vid", "video edit"]
+# What the templates of video models have: background, with the words' places until 0.4 and no source self-attention.
+ON_VIDEO_MODELS = {"preset": "background", "self_until": 0.0, "cross_until": 0.4}
 ALL_LAYERS, OFFICIAL_LAYERS = "all", "all but the finest (official code)"
 
 
@@ -42,10 +45,13 @@ def blend_inputs() -> list:
     return [
         io.DynamicCombo.Input(
             "preset",
-            options=[io.DynamicCombo.Option(name, _preset_inputs(preset)) for name, preset in PRESETS.items()],
-            tooltip="Settings for a kind of edit; every value stays visible below and can be changed. "
-            "Those of Video-P2P go with 'attention from' reconstruction; the help page says what they need in "
-            "Edit Prompts.",
+            options=[
+                io.DynamicCombo.Option(AUTOMATIC, []),
+                *(io.DynamicCombo.Option(name, _preset_inputs(preset)) for name, preset in PRESETS.items()),
+            ],
+            tooltip="Settings for a kind of edit. automatic finds the kind in the prompts and says which it took; the "
+            "others show every value, to be changed. Those of Video-P2P go with 'attention from' reconstruction; the "
+            "help page says what they need in Edit Prompts.",
         ),
         io.Combo.Input(
             "layers",
@@ -184,6 +190,21 @@ def _preset_inputs(preset: BlendSettings) -> list:
     return inputs
 
 
+def taken_preset(source, edit, preset: dict | None, mask=None) -> tuple[dict | None, list[str]]:
+    """In place of *automatic* the preset that it takes, with its values, and what to tell of it; others as they are."""
+    if (preset or {}).get("preset") != AUTOMATIC:
+        return preset, []
+    place = {} if mask is None else {"mask_from": INPUT_MASK, "latent_blend": True, "latent_from": 0}
+    if source.cell.is_video:
+        return {**ON_VIDEO_MODELS, **place}, [f"preset automatic is {ON_VIDEO_MODELS['preset']} on every video model"]
+    name = automatic_preset(edit, mask is not None)
+    changes = changes_in_words(edit)
+    because = f'for "{changes}"' if changes else "since no word changes"
+    lost = ", ".join(lacks_place(edit, mask is not None))
+    notes = [f"! \"{lost}\" has no place; connect a MASK to 'mask' that is white there"] if lost else []
+    return {"preset": name, **place}, [f"preset automatic is {name} here, {because}", *notes]
+
+
 def read_settings(
     source,
     edit,
@@ -198,7 +219,7 @@ def read_settings(
     """The checked BlendSettings of what a person chose; errors as `check_settings` and `check_edit`."""
     name = (preset or {}).get("preset")
     if name not in PRESETS:
-        raise Refusal(f"'preset' is {shortened(name)}; choose one of {', '.join(PRESETS)}.")
+        raise Refusal(f"'preset' is {shortened(name)}; choose one of {', '.join([AUTOMATIC, *PRESETS])}.")
     values = {item.id: preset.get(item.id, item.default) for item in _preset_inputs(PRESETS[name])}
     settings = replace(
         PRESETS[name],

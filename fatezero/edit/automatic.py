@@ -1,0 +1,69 @@
+"""Preset *automatic*: which preset an edit asks for, by its words and by whether a place is given."""
+
+from ..prompts.edit_kind import ADDED, GROUND, LOOK, POSE, PROPERTY, REMOVED, THING, changes_of
+from ..prompts.phrases import things_beside
+from ..prompts.prompt_edit import PromptEdit
+from .presets import PRESETS
+from .settings import needs_words
+
+AUTOMATIC = "automatic"
+
+# For one kind of change alone. A new thing takes replace, which draws it more surely than shape (benchmarks/quality).
+_ALONE = {
+    LOOK: "style",
+    GROUND: "background",
+    PROPERTY: "attribute",
+    THING: "replace",
+    POSE: "shape",
+    ADDED: "add",
+    REMOVED: "remove",
+}
+_OF_THINGS = {PROPERTY, THING, POSE, REMOVED}
+
+
+def automatic_preset(edit: PromptEdit, has_mask: bool) -> str:
+    """The preset for an edit of a picture model.
+
+    Several changes at once take the preset that has room for all of them. So does what has no place: a new thing
+    without a mask, or a change for which no word of the source can be masked.
+
+    Args:
+        edit: The aligned prompts.
+        has_mask: Whether a mask says where to edit.
+
+    Returns:
+        One of PRESETS, none of a paper's.
+    """
+    changes = changes_of(edit)
+    name = _preset_of_kinds({change.kind for change in changes}, len(changes))
+    if name == "attribute" and len(changes) == 1 and things_beside(edit.source, edit.source_mask_tokens):
+        name = "replace"  # else the words for the one act on the other, too
+    if name == "replace" and not edit.target_mask_tokens:
+        name = "shape"  # no new word could be seen in its place
+    has_place = has_mask or bool(edit.source_mask_tokens)
+    if has_place and (has_mask or name != "add"):
+        return name
+    without_place = needs_words(PRESETS[name]) or name == "add"
+    return {"attribute": "style"}.get(name, "background") if without_place else name
+
+
+def _preset_of_kinds(kinds: set[str], changes: int) -> str:
+    if not kinds:
+        return "enhance"
+    if kinds == {THING} and changes > 1:  # which replace would draw in one place
+        return "shape"
+    if len(kinds) == 1:
+        return _ALONE[kinds.pop()]
+    if kinds <= _OF_THINGS:
+        return "shape"
+    return "style" if kinds == {LOOK, PROPERTY} else "background"
+
+
+def lacks_place(edit: PromptEdit, has_mask: bool) -> list[str]:
+    """The new things that have no place, since there is no mask: no preset puts them where they belong."""
+    return [] if has_mask else [change.after for change in changes_of(edit) if change.kind == ADDED]
+
+
+def changes_in_words(edit: PromptEdit) -> str:
+    """What changes, such as "red circle -> blue star"; empty where no word does."""
+    return ", ".join(map(str, changes_of(edit)))

@@ -1,0 +1,135 @@
+"""What kind of edit two prompts ask for, and the preset that *automatic* takes for it."""
+
+import pytest
+import torch
+
+from benchmarks.quality.cases import FOURTH_LIST, HARD_LIST, LIST, THIRD_LIST, load_cases
+from edit_cases import clip_latent, conditioning, inverted, negative, prompt_edit, small_model
+from fatezero_pack.fatezero.edit.automatic import AUTOMATIC, automatic_preset, changes_in_words, lacks_place
+from fatezero_pack.fatezero.prompts.edit_kind import changes_of
+from fatezero_pack.nodes.attention_blend import AttentionBlend
+from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
+from fatezero_pack.nodes.shared.blend_inputs import taken_preset
+from fatezero_pack.nodes.shared.made_by import read_mark
+
+EDIT = prompt_edit()
+JEEP = "a silver jeep driving down a curvy road in the countryside"
+# of FateZero, Video-P2P and their like, as a person would write them
+KINDS = {
+    (JEEP, f"watercolor painting of {JEEP}"): ["look"],
+    (JEEP, "a Porsche car driving down a curvy road in the countryside"): ["thing"],
+    (JEEP, "a rusty jeep driving down a curvy road in the countryside"): ["property"],
+    (JEEP, "a silver jeep driving down a snowy road in the countryside"): ["ground"],
+    (JEEP, "a silver jeep driving down a curvy road in the desert"): ["ground"],
+    (JEEP, f"{JEEP}, Makoto Shinkai style"): ["look"],
+    (JEEP, f"{JEEP}, best quality, 8k"): [],
+    (JEEP, f"masterpiece, best quality, a red {JEEP[9:]}"): ["property"],
+    (
+        "a black swan with a red beak swimming in a river near a wall and bushes",
+        "a Swarovski crystal swan with a red beak swimming in a river near a wall and bushes",
+    ): ["property"],
+    ("a black swan with a red beak swimming in a river", "a white duck with a yellow beak swimming in a river"): [
+        "thing",
+        "property",
+    ],
+    (
+        "a black swan with a red beak swimming in a river",
+        "cartoon photo of a black swan with a red beak swimming in a river",
+    ): ["look"],
+    ("a rabbit is eating a watermelon on the table", "a cat is eating a watermelon on the table"): ["thing"],
+    ("a rabbit is eating a watermelon on the table", "a rabbit is eating an orange on the table"): ["thing"],
+    ("a squirrel is eating a carrot", "a rabbit is eating an eggplant"): ["thing", "thing"],
+    (
+        "a man is surfing inside the barrel of a wave",
+        "a Ukiyo-e style painting of a man is surfing inside the barrel of a wave",
+    ): ["look"],
+    ("a dog walks on the grass", "a tiger walks on the grass"): ["thing"],
+    ("a dog walks on the grass", "a robotic dog walks on the grass"): ["property"],
+    ("a man sitting on a bench", "a man standing on a bench"): ["pose"],
+    ("a cat", "a cat with a red hat"): ["added"],
+    ("a cat and a dog on a sofa", "a cat on a sofa"): ["removed"],
+    ("a cat", "a cat on the beach"): ["ground"],
+    ("a cat in the style of Van Gogh", "a cat in the style of Monet"): ["look"],
+    ("a man", "a man, smiling"): ["property"],
+    ("a cup of tea", "a cup of coffee"): ["thing"],
+    ("two white cats", "two black cats"): ["property"],
+    ("a red bus", "a green bus"): ["property"],
+    ("a red circle on green grass", "a blue star on white snow"): ["thing", "ground"],
+    ("a red circle and a blue star on grass", "a blue star on grass"): ["removed"],
+    ("a red circle and a blue star on grass", "a red circle on grass"): ["removed"],
+    ("a (silver:1.2) jeep on a road", "a (silver:0.5) jeep on a road"): [],
+    ("赤い円と草", "青い円と草"): ["thing"],
+}
+
+
+@pytest.mark.parametrize("prompts", KINDS, ids=[after or "nothing" for _, after in KINDS])
+def test_the_kind_of_each_change(prompts):
+    assert [change.kind for change in changes_of(prompt_edit(*prompts))] == KINDS[prompts]
+
+
+@pytest.mark.parametrize(
+    "prompts, without_mask, with_mask",
+    [
+        ((JEEP, f"watercolor painting of {JEEP}"), "style", "style"),
+        ((JEEP, JEEP), "enhance", "enhance"),
+        ((JEEP, "a Porsche car driving down a curvy road in the countryside"), "replace", "replace"),
+        (("a cat", "a cat with a red hat"), "background", "add"),
+        (("a cat and a dog", "a cat and a black dog"), "replace", "replace"),
+        (("a cat and a black dog", "a cat and a dog"), "shape", "shape"),  # no new word for replace
+        (("a squirrel is eating a carrot", "a rabbit is eating an eggplant"), "shape", "shape"),
+        (("a red circle on grass", "a blue circle on snow"), "background", "background"),
+        (("a red circle on grass", "watercolor of a blue circle on grass"), "style", "style"),
+        (("a man", "a man, smiling"), "style", "attribute"),  # no word of the source says where
+        (("a man sitting on a bench", "a man standing on a bench"), "shape", "shape"),
+    ],
+)
+def test_the_preset_of_an_edit(prompts, without_mask, with_mask):
+    edit = prompt_edit(*prompts)
+    assert [automatic_preset(edit, has_mask) for has_mask in (False, True)] == [without_mask, with_mask]
+
+
+def test_what_automatic_tells():
+    edit = prompt_edit("a red circle on grass", "a blue star on grass and a heart")
+    assert changes_in_words(edit) == "red circle -> blue star, heart"
+    assert (lacks_place(edit, False), lacks_place(edit, True)) == (["heart"], [])
+    assert changes_in_words(prompt_edit()) == "silver jeep -> red jeep"
+
+
+@pytest.mark.parametrize("path", [LIST, HARD_LIST, THIRD_LIST, FOURTH_LIST], ids=lambda path: path.stem)
+def test_automatic_is_what_the_benchmark_advises(path):
+    """On every edit of every list: replace for new shapes and beside another thing, else the preset of its kind."""
+    for case in load_cases(path):
+        edit = prompt_edit(case.source_prompt, case.target_prompt)
+        is_crowded = len(case.source.things) > 1
+        added = len(case.target.things) > len(case.source.things)
+        advised = "replace" if case.preset == "shape" or (case.preset == "attribute" and is_crowded) else case.preset
+        assert automatic_preset(edit, has_mask=added) == ("add" if added else advised), case.name
+
+
+@pytest.fixture(scope="module")
+def run():
+    return inverted(small_model(), EDIT, clip_latent(2), steps=2)
+
+
+@pytest.mark.parametrize("mask", [None, torch.eye(16)[None]], ids=["words", "mask"])
+def test_both_nodes_edit_as_with_the_preset_that_they_name(run, mask):
+    place = {} if mask is None else {"mask_from": "mask input"}
+    prompts = conditioning(EDIT.target), negative(), 5.0
+    latents, settings = [], []
+    for preset in ({"preset": AUTOMATIC}, {"preset": "attribute", **place}):
+        latents += AttentionBlendSampler.execute(small_model(), run, EDIT, *prompts, preset, mask=mask).result
+        settings.append(read_mark(AttentionBlend.execute(small_model(), run, EDIT, preset, mask=mask).result[0])[0])
+    assert torch.equal(*(latent["samples"] for latent in latents))
+    assert repr(settings[0]) == repr(settings[1])
+
+
+def test_what_the_nodes_tell(run):
+    preset = {"preset": AUTOMATIC}
+    told = [
+        ((), 'preset automatic is attribute here, for "silver jeep -> red jeep"'),
+        (("a jeep", "a jeep and a dog"), '! "dog" has no place; connect a MASK'),
+        (("a jeep", "a jeep"), "preset automatic is enhance here, since no word changes"),
+    ]
+    for prompts, text in told:
+        assert text in "\n".join(taken_preset(run, prompt_edit(*prompts), preset)[1])
+    assert taken_preset(run, EDIT, {"preset": "style"}) == ({"preset": "style"}, [])
