@@ -208,6 +208,9 @@ NO_REPORTS = {
 LISTS = {
     "_AND",
     "FUNCTION_WORDS",
+    "_LOOKS",
+    "_NOUNS_IN_ING",
+    "_OF_PLACE",
     "_NEGATIVE_TAGS",
     "QUALITY_TAGS",
     "NEGATIVE_TAGS",

@@ -197,12 +197,13 @@ def taken_preset(source, edit, preset: dict | None, mask=None) -> tuple[dict | N
     place = {} if mask is None else {"mask_from": INPUT_MASK, "latent_blend": True, "latent_from": 0}
     if source.cell.is_video:
         return {**ON_VIDEO_MODELS, **place}, [f"preset automatic is {ON_VIDEO_MODELS['preset']} on every video model"]
-    name = automatic_preset(edit, mask is not None)
-    changes = changes_in_words(edit)
-    because = f'for "{changes}"' if changes else "since no word changes"
-    lost = ", ".join(lacks_place(edit, mask is not None))
-    notes = [f"! \"{lost}\" has no place; connect a MASK to 'mask' that is white there"] if lost else []
-    return {"preset": name, **place}, [f"preset automatic is {name} here, {because}", *notes]
+    name, changes = automatic_preset(edit, mask is not None), changes_in_words(edit)
+    notes = [f'preset automatic is {name} here, for "{changes}"']
+    if not changes:
+        notes = [f"preset automatic is {name} here, since no word changes"]
+    if lost := ", ".join(lacks_place(edit, mask is not None)):
+        notes.append(f"! \"{lost}\" has no place; connect a MASK to 'mask' that is white there")
+    return {"preset": name, **place}, notes
 
 
 def read_settings(
