@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from benchmarks.quality import methods
 from benchmarks.quality.cases import FOURTH_LIST, HARD_LIST, LIST, THIRD_LIST, load_cases
 from edit_cases import clip_latent, conditioning, inverted, negative, prompt_edit, small_model
 from fatezero_pack.fatezero.edit.automatic import AUTOMATIC, automatic_preset, changes_in_words, lacks_place
@@ -96,14 +97,11 @@ def test_what_automatic_tells():
 
 
 @pytest.mark.parametrize("path", [LIST, HARD_LIST, THIRD_LIST, FOURTH_LIST], ids=lambda path: path.stem)
-def test_automatic_is_what_the_benchmark_advises(path):
-    """On every edit of every list: replace for new shapes and beside another thing, else the preset of its kind."""
+def test_the_benchmark_knows_what_automatic_takes(path):
+    """On every edit of every list; its row "preset automatic" is that of the node."""
     for case in load_cases(path):
-        edit = prompt_edit(case.source_prompt, case.target_prompt)
-        is_crowded = len(case.source.things) > 1
-        added = len(case.target.things) > len(case.source.things)
-        advised = "replace" if case.preset == "shape" or (case.preset == "attribute" and is_crowded) else case.preset
-        assert automatic_preset(edit, has_mask=added) == ("add" if added else advised), case.name
+        edit = prompt_edit(case.source_prompt, case.target_prompt, emphasis=case.emphasis)
+        assert automatic_preset(edit, has_mask=case.kind == "addition") == methods.automatic_preset(case), case.name
 
 
 @pytest.fixture(scope="module")

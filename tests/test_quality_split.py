@@ -14,7 +14,7 @@ from benchmarks.quality.cases import FOURTH_LIST, HARD_LIST, HELD_OUT, THIRD_LIS
 from benchmarks.quality.intervals import excludes_zero, in_words, interval
 from benchmarks.quality.located import Place, overlap, places
 from benchmarks.quality.methods import (
-    ADVISED,
+    AUTOMATIC_PRESET,
     BY_WORDS,
     DDIM_MASKED,
     EVERY_STEP,
@@ -207,9 +207,9 @@ def test_rows_have_the_cases_that_they_can_have():
     assert [applies(BY_WORDS, case) for case in (swap, pair, addition)] == [True, True, False]
     assert [applies(REPLACE, case) for case in (swap, pair, addition)] == [True, True, False]
     for case in (pair, swap):
-        assert ADVISED.settings(case) == REPLACE.settings(case) != OURS.settings(case)
-    assert ADVISED.settings(style) == OURS.settings(style)
-    assert repr(ADVISED.settings(addition)) == repr(GIVEN_PLACE.settings(addition))  # the node asks for a mask
+        assert AUTOMATIC_PRESET.settings(case) == REPLACE.settings(case) != OURS.settings(case)
+    assert AUTOMATIC_PRESET.settings(style) == OURS.settings(style)
+    assert repr(AUTOMATIC_PRESET.settings(addition)) == repr(GIVEN_PLACE.settings(addition))  # the node asks for a mask
     assert GIVEN_PLACE.settings(addition).fresh_noise == 1 and GIVEN_PLACE.settings(pair).fresh_noise == 0
     assert [method for method in main_table() if applies(method, word)] == [EVERY_STEP, OURS, REWEIGHTED, MEANT]
     assert word.emphasis == "sketch:3" and swap.emphasis == ""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.quality.draw_later_cases LIST`: draws the third or fourth list of edits, each from its own seed.
+"""`python -m benchmarks.quality.draw_later_cases LIST`: draws the third or fourth list of edits, each from a seed.
 
 Each was written before any edit of it was run; it never changes. They have the kinds that failed most in the second
 list, new shapes, pairs, crossings and new grounds, because a list whose halves have been run many times is no judge: a

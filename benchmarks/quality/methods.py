@@ -54,9 +54,8 @@ class Method:
     whether it is optimised as published; tuned: None for the demo model as it is; way TUNE_A_VIDEO
     inverts with the empty prompt and samples as any model; masked: FREE with the latent mask of the case's preset,
     where that has one; emphasis_acts_on: of a word to re-weight, as on Edit Prompts; given_place: the edit's true place
-    is the mask, for the preset add or replace; advised: as the nodes say, with preset replace for new shapes and beside
-    another thing, and with add and its mask where a thing is added; weights: another demo model's file; schedule: of
-    inversion and edit; sampler: of the edit; guided: the steps with guidance, as of Window.
+    is the mask, for the preset add or replace; automatic: the preset of that name, with a mask where a thing is added,
+    as the node then asks for; weights: another demo model's file; schedule: of inversion and edit; sampler: of the edit; guided: the steps with guidance, as of Window.
     """
 
     name: str
@@ -79,7 +78,7 @@ class Method:
     masked: bool = False
     emphasis_acts_on: str = ATTENTION
     given_place: bool = False
-    advised: bool = False
+    automatic: bool = False
     weights: str = ""
     schedule: str = OFFICIAL
     sampler: str = "euler"
@@ -90,15 +89,21 @@ class Method:
         if self.way == FREE:
             masks = MASK_ALONE if self.masked and needs_words(PRESETS[case.preset]) else {}
             return BlendSettings(self_window=Window(0, 0), cross_window=Window(0, 0), **masks)
-        name = self.preset or case.preset
-        if self.given_place or (self.advised and case.kind == "addition"):
+        name = self.preset or (automatic_preset(case) if self.automatic else case.preset)
+        if self.given_place or name == "add":
             name = self.preset or ("add" if case.kind == "addition" else "replace")
             place = {"mask_from": INPUT_MASK, "mask": case.edited_region().float(), "latent_window": Window(0, 1)}
             return replace(PRESETS[name], **place, **self.changes)
-        if self.advised and case.kind in REPLACED:
-            name = "replace"
         published = name + AS_IN_PAPER
         return replace(PRESETS[published if self.as_in_paper and published in PRESETS else name], **self.changes)
+
+
+def automatic_preset(case: Case) -> str:
+    """What preset *automatic* takes for an edit, known without its tokens: the same, by test, for every edit here."""
+    if case.kind == "addition":
+        return "add"
+    is_beside = case.preset == "attribute" and len(case.source.things) > 1
+    return "replace" if is_beside or case.preset == "shape" else case.preset
 
 
 OURS = Method("ours", guided=GUIDED)
@@ -129,7 +134,7 @@ BY_WORDS = Method(
     "ours, preset replace with a mask of words", preset="replace", changes={"mask_from": WORDS, "threshold": 0.3}
 )
 REPLACE = replace(OURS, name="ours, preset replace", preset="replace")
-ADVISED = replace(OURS, name="ours, as the nodes advise", advised=True)
+AUTOMATIC_PRESET = replace(OURS, name="ours, preset automatic", automatic=True)
 REWEIGHTED = Method("re-weight (Video-P2P)", preset="re-weight (Video-P2P)")
 MEANT = Method("ours, emphasis on the meaning", emphasis_acts_on=MEANING)
 
@@ -153,7 +158,7 @@ def main_table() -> list[Method]:
         IN_PAPER,
         EVERY_STEP,
         OURS,
-        ADVISED,
+        AUTOMATIC_PRESET,
         REPLACE,
         BY_WORDS,
         GIVEN_PLACE,

@@ -29,7 +29,7 @@ def clip_path(case: Case, method: Method) -> Path:
 
     Named by everything that goes into it but the code: after a change of the method, delete the folder.
     """
-    told_by_settings = ("name", "preset", "changes", "as_in_paper", "advised", "tuned", "masked", "weights")
+    told_by_settings = ("name", "preset", "changes", "as_in_paper", "automatic", "tuned", "masked", "weights")
     asked = {name: value for name, value in unusual(method).items() if name not in told_by_settings}
     if method.tuned is not None:
         asked["tuned"] = unusual(method.tuned.settings), method.tuned.after
