@@ -16,7 +16,7 @@ from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, OUTLINE, WORDS, BlendSettings
 from fatezero_pack.fatezero.masks import outlines
 from fatezero_pack.fatezero.masks.mask_pictures import touched_cells
-from fatezero_pack.fatezero.masks.outlines import FINER, filled, geometric_mean
+from fatezero_pack.fatezero.masks.outlines import FINER, filled, geometric_mean, rounded
 from fatezero_pack.fatezero.masks.source_mask import source_mask
 from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC, heat_mask
 from fatezero_pack.fatezero.report.edit_place import edit_place
@@ -131,6 +131,27 @@ def test_hulls_are_of_each_part_alone():
     assert room[0, 3, 3] == 1 and room[0, 1, 1] == 0 and room[0, :, 8:15].sum() == 0
 
 
+def triangle(turn: float) -> torch.Tensor:
+    """A triangle of 15 cells' height on SIDE x SIDE cells, 0 and 1, turned by radians."""
+    angles = turn + np.arange(3) * 2 * np.pi / 3
+    corners = 16 + 10 * np.stack([np.sin(angles), -np.cos(angles)], 1)
+    return torch.from_numpy(
+        cv2.fillConvexPoly(np.zeros((SIDE, SIDE), np.uint8), corners.round().astype(int), 1)
+    ).float()
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.5])
+def test_another_shape_has_the_room_of_its_box_and_a_round_or_square_thing_has_no_more(turn):
+    """In the box of a triangle, an ellipse is half as large again."""
+    part = triangle(turn)
+    room = rounded(part[None])[0]
+    assert (room * part).sum() == part.sum() and 1.3 < room.sum() / part.sum() < 1.9
+    square = torch.zeros(SIDE, SIDE)
+    square[8:20, 5:17] = square[30, 30] = 1
+    for thing in (square, disc(16, 16, 7)):
+        assert (rounded(thing[None])[0] - thing).abs().sum() <= 0.03 * thing.sum()
+
+
 def test_a_mean_of_heats_needs_all_of_them():
     heats = [torch.tensor([[[1.0, 0.5, 0.0]]]), torch.tensor([[[0.25, 0.5, 1.0]]])]
     assert torch.allclose(geometric_mean(heats), torch.tensor([[[1.0, 1.0, 0.0]]]))
@@ -164,6 +185,15 @@ def test_a_whole_phrase_tells_two_things_of_one_name_apart():
     source, edit = source_of("a red jeep and a black jeep", "a blue jeep and a black jeep", places, red, black)
     room = thing_room(source, edit, BlendSettings(mask_from=OUTLINE, threshold=AUTOMATIC))[0]
     assert overlap(room, red) > 0.65 and (room * red).sum() >= 0.98 * red.sum() and (room * black).sum() == 0
+
+
+def test_only_another_thing_gets_more_room_than_the_hull():
+    thing = triangle(0.0)
+    rooms = []
+    for target in ("a blue jeep", "a red car"):
+        source, edit = source_of("a red jeep", target, {"red": thing, "jeep": thing}, thing)
+        rooms.append(thing_room(source, edit, BlendSettings(mask_from=OUTLINE, threshold=AUTOMATIC))[0])
+    assert 1.2 * rooms[0].sum() < rooms[1].sum() and (rooms[0] <= rooms[1]).all()
 
 
 def test_what_the_thing_beside_is_called_takes_it_off_where_the_changed_word_is_seen_on_both():

@@ -3,6 +3,7 @@
 Cross-attention says where a thing is, in coarse cells; the picture says where it ends.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -126,8 +127,8 @@ def _parts_with(places: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def filled(mask: torch.Tensor) -> torch.Tensor:
-    """The convex hull of each connected part of masks [n, h, w] of 0 and 1: the room that a thing's shape leaves to
-    another; float32 [n, h, w].
+    """The convex hull of each connected part of masks [n, h, w] of 0 and 1: the room of a thing that keeps its shape;
+    float32 [n, h, w].
 
     >>> filled(torch.tensor([[[1.0, 0.0, 1.0], [1.0, 1.0, 1.0]]]))
     tensor([[[1., 1., 1.],
@@ -136,7 +137,36 @@ def filled(mask: torch.Tensor) -> torch.Tensor:
     import cv2
 
     hulls = np.zeros(mask.shape, np.uint8)
-    for hull, frame in zip(hulls, mask.cpu().numpy().astype(np.uint8)):
-        for part in cv2.findContours(frame, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
-            cv2.fillConvexPoly(hull, cv2.convexHull(part), 1)
+    for hull, part in _parts(hulls, mask):
+        cv2.fillConvexPoly(hull, cv2.convexHull(part), 1)
     return torch.from_numpy(hulls).float()
+
+
+def rounded(mask: torch.Tensor) -> torch.Tensor:
+    """The hull of each connected part, and the ellipse within the smallest box around it: the room of another shape,
+    which a triangle's hull would cut; float32 [n, h, w].
+
+    Args:
+        mask: Things, [n, h, w] of 0 and 1.
+    """
+    import cv2
+
+    ellipses = np.zeros(mask.shape, np.uint8)
+    rows, columns = np.indices(mask.shape[-2:])
+    for ellipse, part in _parts(ellipses, mask):
+        (x, y), sides, degrees = cv2.minAreaRect(part)
+        along, across = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+        offset = np.stack([columns - x, rows - y])
+        turned = np.stack([along * offset[0] + across * offset[1], along * offset[1] - across * offset[0]])
+        radii = (np.array(sides) + 1) / 2  # a cell reaches half its width beyond its centre
+        ellipse |= ((turned / radii[:, None, None]) ** 2).sum(axis=0) <= 1
+    return torch.maximum(torch.from_numpy(ellipses).float(), filled(mask))
+
+
+def _parts(pictures: np.ndarray, mask: torch.Tensor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of each connected part of masks [n, h, w] its frame in pictures [n, h, w], and its contour."""
+    import cv2
+
+    for picture, frame in zip(pictures, mask.cpu().numpy().astype(np.uint8)):
+        for part in cv2.findContours(frame, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
+            yield picture, part

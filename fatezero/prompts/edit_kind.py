@@ -70,6 +70,11 @@ def changes_of(edit: "PromptEdit") -> list[Change]:
     return changes
 
 
+def brings_another_shape(edit: "PromptEdit") -> bool:
+    """Whether another thing, or the same in another pose, takes the place of one."""
+    return any(change.kind in (THING, POSE) for change in changes_of(edit))
+
+
 def _pairs(edit: "PromptEdit") -> list[tuple[Phrase, Phrase]]:
     """The phrases of both prompts, those that belong together side by side; () beside what has no counterpart."""
     old, new = _described(edit.source), _described(edit.target)
