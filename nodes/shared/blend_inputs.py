@@ -198,12 +198,12 @@ def taken_preset(source, edit, preset: dict | None, mask=None) -> tuple[dict | N
     if source.cell.is_video:
         return {**ON_VIDEO_MODELS, **place}, [f"preset automatic is {ON_VIDEO_MODELS['preset']} on every video model"]
     name, changes = automatic_preset(edit, mask is not None), changes_in_words(edit)
-    notes = [f'preset automatic is {name} here, for "{changes}"']
+    found = f'preset automatic is {name} here, for "{changes}"'
     if not changes:
-        notes = [f"preset automatic is {name} here, since no word changes"]
-    if lost := ", ".join(lacks_place(edit, mask is not None)):
-        notes.append(f"! \"{lost}\" has no place; connect a MASK to 'mask' that is white there")
-    return {"preset": name, **place}, notes
+        found = f"preset automatic is {name} here, since no word changes"
+    lost = ", ".join(lacks_place(edit, mask is not None))
+    notes = [f"! \"{lost}\" has no place; connect a MASK to 'mask' that is white there"] if lost else []
+    return {"preset": name, **place}, [*notes, found]  # a node shows the first lines of a text at once
 
 
 def read_settings(
