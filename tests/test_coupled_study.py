@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.studies.coupled_edits import FINAL, HALVES, KINDS, SETTINGS, draw_cases
-from benchmarks.studies.coupled_tables import differing
+from benchmarks.studies.coupled_tables import differing, text_of
 from benchmarks.studies.video_editor import FLOWEDIT, INVERSION, SEEN, TRUE, UNCHANGED, ClipEditor, Setting, VideoEditor
 from fatezero_pack.demo.video_model import WEIGHTS
 
@@ -41,6 +41,15 @@ def test_masks_hold_the_clip_outside(clip, way):
     assert seen < free and true < free
 
 
+@pytest.mark.slow
+def test_guidance_ends_where_a_setting_says(clip):
+    """Before the first step it is none; the end of it costs something."""
+    never, none, all_steps, early = (
+        clip(False, Setting(INVERSION, cfg=cfg, until=until)) for cfg, until in ((4, 0), (1, 1), (4, 1), (4, 0.5))
+    )
+    assert (never - none).abs().max() < 1e-3 < (all_steps - early).abs().max() and (early - none).abs().max() > 1e-3
+
+
 def test_every_setting_has_a_name_of_its_own_and_halves_share_no_clip():
     settings = [setting for group in SETTINGS.values() for setting in group]
     assert len({str(setting) for setting in settings}) == len(settings) and set(FINAL) <= set(settings)
@@ -57,3 +66,30 @@ def test_only_what_differs_is_shown():
     }
     shown = differing(figures, ["colour"], ["same", "less"], "base")
     assert "| colour: less | 4 |  | **-10.0 ± 1.3** |" in shown and "all kinds: less" in shown and "same" not in shown
+
+
+def test_settings_are_compared_with_another_than_the_base_where_both_were_made():
+    early, full = (Setting(INVERSION, until=until) for until in (0.8, 1.0))
+    measures = {
+        "success": 50.0,
+        "kept": 50.0,
+        "psnr_inside": 20.0,
+        "psnr_outside": 20.0,
+        "flicker": 1.0,
+        "seconds": 1.0,
+    }
+    rows = {str(Setting()): measures, str(full): measures, str(early): {**measures, "flicker": 0.5}}
+    kept = {
+        "date": "today",
+        "machine": "this one",
+        "weights": "0",
+        "runs": {"both": {"colour 1": rows, "colour 2": rows}},
+    }
+    groups, pairs = {"all": [Setting(), full, early]}, [(str(early), str(full))]
+    assert f"| {early} − {full} | 2 | +0.0 | +0.0 | +0.0 | +0.0 | -0.50 |" in text_of(
+        kept, str(Setting()), groups, pairs
+    )
+    kept["runs"]["both"] = {
+        case: {name: of[name] for name in (str(Setting()), str(full))} for case, of in kept["runs"]["both"].items()
+    }
+    assert "ends early" not in text_of(kept, str(Setting()), groups, pairs)

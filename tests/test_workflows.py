@@ -208,12 +208,11 @@ def test_the_image_demo_changes_the_picture(server):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_workflow_guides_as_its_preset_does(server, name):
-    """In every step with a paper's values and on video models, where it was not measured; else as a new node does."""
+    """In every step with a paper's values; else as a new node does."""
     prompt = shipped(server, name)
     for sampler in nodes(prompt, "FateZeroBlendSampler"):
         inputs = prompt[sampler]["inputs"]
-        in_every_step = inputs["preset"] in AS_PUBLISHED or "transformer" in name or "_wan_" in name
-        assert inputs["cfg_until"] == (1 if in_every_step else CFG_UNTIL), name
+        assert inputs["cfg_until"] == (1 if inputs["preset"] in AS_PUBLISHED else CFG_UNTIL), name
 
 
 @pytest.mark.parametrize("name", P2P)

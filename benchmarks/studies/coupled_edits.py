@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -36,6 +37,8 @@ KINDS = ("colour", "shape", "one of two", "background", "style")
 HALVES = {"choosing": TUNING, "held-out": HELD_OUT}
 STEPS = 10
 DEFAULT = Setting(cross=0.4)  # of Coupled Edit Sampler
+# As templates invert, and where a new shape needs more guidance.
+INVERTED = (Setting(INVERSION, cross=0.4), Setting(INVERSION, cross=0.4, cfg=5.5))
 # Guidance and steps left out as its authors have them for FLUX: 28 steps, of which the last 24 are made.
 PUBLISHED = Setting(FLOWEDIT, cfg=5.5, source_cfg=1.5, skip=4 / 28)
 SETTINGS = {
@@ -54,6 +57,7 @@ SETTINGS = {
         Setting(INVERSION, cross=0.8, own=0.8),
         Setting(INVERSION, cross=0.4, mask=SEEN),
     ],
+    "Guidance ends early": [INVERTED[1], *(replace(each, until=until) for each in INVERTED for until in (0.8, 0.6))],
 }
 # What the half that is held out is edited by: the ways, and what the other half has chosen.
 FINAL = (
@@ -62,6 +66,8 @@ FINAL = (
     Setting(cross=0.4, mask=SEEN),
     Setting(cross=0.4, cfg=5.5),
     Setting(cfg=5.5, mask=SEEN),
+    INVERTED[1],
+    *(replace(each, until=0.8) for each in INVERTED),
 )
 
 
@@ -137,7 +143,8 @@ def main() -> None:
         with torch.inference_mode():
             for settings in groups_of(options.half, options.groups).values():
                 make(editor, cases, settings, kept, title)
-    replace_section(PAGE, "coupled edits", text_of(without_nan(kept), str(DEFAULT), SETTINGS), WRITER)
+    pairs = [(str(each), str(replace(each, until=1.0))) for each in SETTINGS["Guidance ends early"] if each.until < 1]
+    replace_section(PAGE, "coupled edits", text_of(without_nan(kept), str(DEFAULT), SETTINGS, pairs), WRITER)
 
 
 if __name__ == "__main__":

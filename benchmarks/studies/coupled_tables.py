@@ -2,7 +2,7 @@
 
 from fatezero_pack.fatezero.refusal import counted
 
-from ..quality.figure_tables import COLUMNS, Figures, as_table, column, difference, paired
+from ..quality.figure_tables import COLUMNS, Figures, as_table, column, difference, differences, paired
 from ..quality.intervals import excludes_zero, in_words, interval
 
 SHOWN = ("located", "success", "kept", "psnr_inside", "psnr_outside", "perceptual_inside", "flicker")
@@ -10,8 +10,15 @@ IN_TABLE = ("success", "psnr_inside", "psnr_outside")
 COMPARED = ("success", "kept", "psnr_inside", "psnr_outside", "flicker")
 
 
-def text_of(kept: dict, base: str, groups: dict[str, list]) -> str:
-    """The section; kept: as of `coupled_edits.read_kept`; base: the setting that others are compared with."""
+def text_of(kept: dict, base: str, groups: dict[str, list], pairs: list[tuple[str, str]]) -> str:
+    """The section of the page.
+
+    Args:
+        kept: As of `coupled_edits.read_kept`.
+        base: The setting that others are compared with.
+        groups: All settings.
+        pairs: A setting, and another one than the base to compare it with.
+    """
     text = [
         f"`python -m benchmarks.studies.coupled_edits`, {kept['date']}, on: {kept['machine']}. Demo video model, "
         f"weights of digest {kept['weights']}. Cells: success in % / PSNR inside the edit / PSNR "
@@ -26,6 +33,10 @@ def text_of(kept: dict, base: str, groups: dict[str, list]) -> str:
         text += ["", f"**{title}**, {counted(count, 'clip')} of each kind", "", means(figures, kinds, rows)]
         text += ["", f"What differs from *{base}* on the same clips, where a 95 % interval excludes zero (bold):", ""]
         text.append(differing(figures, kinds, [row for row in rows if row != base], base))
+        made = [pair for pair in pairs if {*pair} <= {*rows}]
+        if made:
+            text += ["", "Guidance that ends early beside guidance in every step:", ""]
+            text.append(differences(figures, made, COMPARED))
     return "\n".join(text)
 
 

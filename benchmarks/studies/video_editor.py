@@ -49,6 +49,7 @@ class Setting:
         cross, own: Shares until which cross- and self-attention follow the clip's.
         skip: Share of the first steps that is left out.
         mask: NOWHERE for none, SEEN where the model sees the words that change, or TRUE, the true place of the edit.
+        until: Share of the steps until which there is guidance; of INVERSION alone.
     """
 
     way: str = COUPLED
@@ -59,12 +60,13 @@ class Setting:
     own: float = 0.0
     skip: float = 0.0
     mask: str = NOWHERE
+    until: float = 1.0
 
     def __str__(self) -> str:
         """By which its figures are kept, and named in tables."""
         if self.way == UNCHANGED:
             return UNCHANGED
-        names = {"source_cfg": "clip's cfg", "cross": "cross to", "own": "self to"}
+        names = {"source_cfg": "clip's cfg", "cross": "cross to", "own": "self to", "until": "cfg until"}
         changed = [name for name, value in asdict(self).items() if name == "cfg" or value != getattr(Setting, name)]
         values = {name: getattr(self, name) for name in changed if name != "way"}
         words = [f"{names.get(name, name)} {in_short(value)}" for name, value in values.items()]
@@ -145,8 +147,8 @@ class ClipEditor:
             latent_window=None if setting.mask == NOWHERE else Window(0, 1),
         )
         settings, negative = on_latent_frames(settings, self.inverted), self._negative(setting)
-        prompts = self.positive, negative, setting.cfg
-        return sample_edit(self.model, self.inverted, self.edit, settings, *prompts, disable_pbar=True)
+        prompts, guided = (self.positive, negative, setting.cfg), Window(0, setting.until)
+        return sample_edit(self.model, self.inverted, self.edit, settings, *prompts, guided=guided, disable_pbar=True)
 
 
 class FlowEditGuider(CoupledGuider):
