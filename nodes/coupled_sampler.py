@@ -28,9 +28,9 @@ from ..fatezero.edit.transformer.video_check import guidance_note
 from ..fatezero.masks.clip_look import SIGMA
 from ..fatezero.masks.mask_pictures import stretch_notes
 from ..fatezero.network.trained_size import size_note
-from ..fatezero.network.transformer.check import check_options, check_video_latent, refuse_lazycache
+from ..fatezero.network.transformer.check import check_options, check_video_latent, picture_note, refuse_lazycache
 from ..fatezero.network.transformer.families import Family, require_family
-from ..fatezero.network.transformer.two_models import pair_note, steps_of_models
+from ..fatezero.network.transformer.two_models import pair_notes, share_in_words, steps_of_models
 from ..fatezero.network.transformer.word_maps import ALL, PARTS
 from ..fatezero.refusal import Refusal
 from ..fatezero.report.edit_place import FRAMES, coupled_place
@@ -189,7 +189,9 @@ class CoupledEditSampler(io.ComfyNode):
             idle += stretch_notes(mask, _size(model, samples))
         voice = Voice(NODE, partial(show_text, cls), idle)
         told = [price(model, samples.shape, settings, count, cfg), mask_line(where, edit, cells)]
-        told += [pair_note(model, low_noise_model), size_note(model, *_size(model, samples)), guidance_note(cfg)]
+        told += [share_in_words(len(low), boundary) for low in ranges[1:]]
+        told += [*pair_notes(model, low_noise_model), picture_note(model, source)]
+        told += [size_note(model, *_size(model, samples)), guidance_note(cfg)]
         voice.tell("\n".join(filter(None, told)))
         place, edited = partial(_place, model, samples, cells), samples
         run = {"callback": callback_beside(model, count, place), "seed": seed}

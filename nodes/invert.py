@@ -9,12 +9,12 @@ import latent_preview
 
 from ..fatezero.compat import io, schema, show_text, ui
 from ..fatezero.edit.idle_settings import idle_models
-from ..fatezero.masks.source_mask import clip_size
 from ..fatezero.network.chunked_sampling import APPROXIMATELY, ChunkedRun
 from ..fatezero.network.model_identity import Unrecognised
 from ..fatezero.network.trained_size import size_note
+from ..fatezero.network.transformer.check import picture_note
 from ..fatezero.network.transformer.families import family_of
-from ..fatezero.network.transformer.two_models import pair_note
+from ..fatezero.network.transformer.two_models import pair_notes, steps_of_models
 from ..fatezero.network.without_guidance import without_guidance
 from ..fatezero.refusal import Refusal
 from ..fatezero.source.digest import inversion_digest
@@ -178,11 +178,13 @@ class Invert(io.ComfyNode):
         unfinished = _unfinished(model, source, samples, settings) if resume else None
         chunks = WHOLE_CLIP if is_video else ChunkedRun(model).describe(samples.shape)
 
+        warnings = _warnings(model, low_noise_model, source, samples, sigmas, boundary)
+
         def digest() -> str:
             return inversion_digest(model, source, samples, **settings, chunks=chunks)
 
         def make() -> KeptRun:
-            voice = Voice(NODE, partial(show_text, cls))
+            voice = Voice(NODE, partial(show_text, cls), warnings)
             by = invert_video if is_video else invert
             run = by(model, source, samples, **settings, callback=callback, unfinished=unfinished, tell=voice.tell)
             return _kept(run, voice.text, chunks, unfinished)
@@ -196,14 +198,21 @@ class Invert(io.ComfyNode):
             unfinished.remove()
         noise = {key: value for key, value in latent.items() if key not in ("noise_mask", "batch_index")}
         noise["samples"] = inverted_noise(model, run)
-        shortfall = noise_shortfall(model, sigmas)
-        warnings = [size_note(model, *clip_size(run)), shortfall and f"! {shortfall}"]
-        if low_noise_model is not None:
-            warnings += [pair_note(model, low_noise_model), *idle_models(run.stages, boundary)]
         report = _report(kept, warnings, note, report_error)
         if is_video:
             report += f"\n{ONLY_BLEND}"
         return io.NodeOutput(noise, run, sigmas.flip(0), report, ui=ui.PreviewText(report))
+
+
+def _warnings(model, low_noise_model, source, samples, sigmas, boundary: float) -> list[str]:
+    """What may spoil an inversion, known before it runs; arguments as of `invert_video`."""
+    height, width = (cells * model.model.latent_format.spacial_downscale_ratio for cells in samples.shape[-2:])
+    shortfall = noise_shortfall(model, sigmas)
+    notes = [picture_note(model, source), size_note(model, width, height), shortfall and f"! {shortfall}"]
+    if low_noise_model is not None:
+        stages = steps_of_models(sigmas.flip(0), 0.0, boundary)
+        notes += [*pair_notes(model, low_noise_model), *idle_models(stages, boundary)]
+    return list(filter(None, notes))
 
 
 def _kept(run, told: str, planned: str, unfinished: UnfinishedInversion | None) -> KeptRun:
@@ -213,8 +222,8 @@ def _kept(run, told: str, planned: str, unfinished: UnfinishedInversion | None) 
     return KeptRun(run, {"lines": [told, *note]}, as_planned=told == planned or APPROXIMATELY not in told)
 
 
-def _report(kept: KeptRun, warnings: list[str | None], note: str | None, with_error: bool) -> str:
-    lines = [kept.run.summary(), *filter(None, warnings), *kept.details["lines"]]
+def _report(kept: KeptRun, warnings: list[str], note: str | None, with_error: bool) -> str:
+    lines = [kept.run.summary(), *warnings, *kept.details["lines"]]
     if with_error:
         lines.append(f"reconstruction error without guidance: {kept.details['error']:.2%} of the latent")
     return "\n".join([*lines, *([note] if note else [])])

@@ -22,7 +22,7 @@ from fatezero_pack.fatezero.masks.clip_look import look_for_words
 from fatezero_pack.fatezero.masks.latent_frames import mask_to_latent
 from fatezero_pack.fatezero.network.option_keys import TOKENS
 from fatezero_pack.fatezero.network.transformer.families import family_of
-from fatezero_pack.fatezero.network.transformer.two_models import pair_note, refuse_half, steps_of_models
+from fatezero_pack.fatezero.network.transformer.two_models import pair_notes, refuse_halves, steps_of_models
 from fatezero_pack.fatezero.network.transformer.word_maps import (
     ALL,
     FIRST,
@@ -557,18 +557,24 @@ def test_one_of_two_models_is_told_by_its_file():
     (high, low), other = two_wans(), wan()
     for half, name in ((high, "wan2.2_t2v_high_noise_14B_fp8.safetensors"), (low, "wan2.2_t2v_low_noise_14B.gguf")):
         half.cached_patcher_init = (None, (f"/models/{name}", {}))
-    told = [pair_note(*pair) for pair in ((high, None), (low, None), (low, high), (high, low), (other, None))]
-    assert told[0] == (
+    told = [pair_notes(*pair) for pair in ((high, None), (low, None), (low, high), (high, low), (other, None))]
+    assert told[0] == [
         "! 'model' is wan2.2_t2v_high_noise_14B_fp8.safetensors, one of Wan 2.2 14B's two models; connect the other "
         "one, too"
-    )
-    assert "low_noise_14B.gguf, one of" in told[1] and told[2].endswith("; swap them") and told[3:] == [None, None]
-    assert pair_note(high, other).startswith("! 'low noise model' is the same as 'model'; connect the other one")
-    refuse_half(other)
+    ]
+    assert "low_noise_14B.gguf, one of" in told[1][0] and told[2][0].endswith("; swap them") and told[3:] == [[], []]
+    assert pair_notes(high, other)[0].startswith("! 'low noise model' is the same as 'model'; connect the other one")
+    refuse_halves(other, None)
     with pytest.raises(
         Refusal, match="'model' is wan2.2_t2v_high_noise_14B_fp8.safetensors, one of .*; connect the one for high"
     ):
-        refuse_half(high)
+        refuse_halves(high, None)
+    with pytest.raises(
+        Refusal, match=r"'model' is \S*low_noise_14B.gguf and 'low noise model' \S*high_.*; swap them\."
+    ):
+        refuse_halves(low, high)
+    refuse_halves(high, low)
+    refuse_halves(high, other)
 
 
 def test_thirds_of_the_blocks():

@@ -1,5 +1,8 @@
 """Wan 2.2 14B's two models in DDIM Invert and the Attention Blend nodes, on two small Wans with random weights."""
 
+import re
+
+import comfy.latent_formats
 import comfy.samplers
 import pytest
 import torch
@@ -15,12 +18,13 @@ from fatezero_pack.fatezero.source.source_file import read_source, write_source
 from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, UNI_INV
 from fatezero_pack.fatezero.source.video_inversion import invert_video
 from fatezero_pack.fatezero.tensor_file import DefectiveFile
-from fatezero_pack.nodes import attention_blend
+from fatezero_pack.nodes import attention_blend, invert
 from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.attention_mask import AttentionMask
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.invert import Invert
 from fatezero_pack.nodes.source_load import LoadSourceRun
+from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 from nodes import KSamplerAdvanced
 from tiny_video_models import ltx, two_wans, wan
 
@@ -57,7 +61,8 @@ def inverted(latent, t5_prompt):
 
     def make(model, low_noise_model=None, prompt=None, **options):
         given = {"model": model, "source": prompt or t5_prompt(SOURCE), "latent": {"samples": latent}, "steps": STEPS}
-        return Invert.execute(**given, schedule="simple", low_noise_model=low_noise_model, **options).args
+        given |= {"schedule": "simple", "low_noise_model": low_noise_model, **options}
+        return Invert.execute(**given).args
 
     return make
 
@@ -190,7 +195,8 @@ def test_two_ksamplers_make_the_edit_of_the_node(run, blended, edited, stage, la
             begun = stage(models[0], latent if noise == "enable" else _noise(run, models[0]), 0, change, noise=noise)
             assert told[-1].startswith(f"steps of 'model':\n{change} of {change} steps, 2 rows each")
             assert difference(stage(models[1], begun, change, STEPS), expected) < 1e-5
-            assert told[-1].startswith("steps of 'low noise model':\n") and UNKNOWN_STEPS not in told[-1]
+            both = f"steps of 'model':\n{change} of .*\nsteps of 'low noise model':\n{STEPS - change} of "
+            assert re.match(both, told[-1], re.S) and UNKNOWN_STEPS not in told[-1]
     middle = stage(models[1], stage(models[0], _noise(run, models[0]), 0, change), change, change + 1)
     assert difference(stage(models[1], middle, change + 1, STEPS), expected) < 1e-5, "three stages"
 
@@ -280,15 +286,36 @@ def test_a_session_finds_it_again_by_both_models(high, low, run, inverted):
 def test_what_is_no_pair_is_refused(high, low, latent, inverted, edited, t5_prompt):
     with pytest.raises(Refusal, match="'low noise model' is a LTXV, 'model' a WAN21; connect the two models of one"):
         inverted(high, ltx())
+    others = wan()
+    others.model.latent_format = comfy.latent_formats.Wan22()
+    with pytest.raises(
+        Refusal, match="'low noise model' works on latents of Wan22, 'model' on those of Wan21; connect"
+    ):
+        inverted(high, others)
     half = wan()
     half.cached_patcher_init = (None, ("/models/wan2.2_t2v_high_noise_14B_fp8.safetensors", {}))
     with pytest.raises(Refusal, match="'model' is wan2.2_t2v_high_noise_14B.*connect the one for high noise"):
         inverted(half)
     inverted(half, low)
+    other_half = wan()
+    other_half.cached_patcher_init = (None, ("/models/wan2.2_t2v_low_noise_14B_fp8.safetensors", {}))
+    with pytest.raises(Refusal, match="'model' is .*low_noise.* and 'low noise model' .*high_noise.*; swap them"):
+        inverted(other_half, half)
+    with pytest.raises(Refusal, match="'latent' is empty, all zeros; connect your clip through VAE Encode"):
+        inverted(high, low, latent={"samples": torch.zeros_like(latent)})
     windows = low.clone()
     windows.model_options["context_handler"] = object()
     with pytest.raises(Refusal, match="'low noise model' has context windows"):
         inverted(high, windows)
+
+
+def test_unlike_shifts_are_said_before_the_first_step(high, low, inverted, monkeypatch):
+    """The steps are those of the first model; two KSamplers would each have their own."""
+    (shifted,) = ModelSamplingSD3().patch(low, 8.0 / 3)
+    told, doubt = [], "! 'model' has shift 8 and 'low noise model' 2.66667; the steps are those of 'model' here"
+    monkeypatch.setattr(invert, "show_text", lambda _, text: told.append(text))
+    assert doubt in inverted(high, shifted, boundary=0.8)[3] and doubt in told[0]
+    assert "shift" not in inverted(high, low, boundary=0.8)[3]
 
 
 def test_nothing_stays_on_the_models(high, low, run, edited, t5_prompt):

@@ -246,7 +246,7 @@ TABLE = [
         [INVERT],
     ),
     (
-        lambda good: dict(model=wan(), latent=torch.zeros(1, 16, 3, 8, 10)),
+        lambda good: dict(model=wan(), latent=torch.ones(1, 16, 3, 8, 10)),
         "'source conditioning' was made with a CLIP of Stable Diffusion",
         [INVERT],
     ),

@@ -45,9 +45,9 @@ def wan(model_type="t2v", kind=None, stored=torch.float32, operations=None, **ch
     return patcher(kind(config), stored, operations)
 
 
-def two_wans():
+def two_wans(**changes):
     """Wan 2.2 14B's form: two models of unlike weights."""
-    high, low = wan(), wan()
+    high, low = wan(**changes), wan(**changes)
     for parameter in low.model.diffusion_model.parameters():
         parameter.data = parameter.data * 1.1
     return high, low

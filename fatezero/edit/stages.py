@@ -36,6 +36,7 @@ class Stages:
 
     def __init__(self) -> None:
         self.end: StageEnd | None = None
+        self.told: dict[str, str] = {}  # of two models, the text on the node by the model's input
 
     def end_at(self, sigma: float, latent: torch.Tensor) -> StageEnd | None:
         """The last stage's end where a run begins there, else None.

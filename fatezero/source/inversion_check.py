@@ -1,10 +1,11 @@
 """Whether a clip can be inverted under a conditioning, asked before the first step."""
 
+from ..network.empty_latent import refuse_empty
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
 from ..network.transformer.check import check_options, check_text, check_video_latent
 from ..network.transformer.families import family_of, require_family
-from ..network.transformer.two_models import LOW_NOISE_MODEL, check_kinds, refuse_half, refuse_second
+from ..network.transformer.two_models import LOW_NOISE_MODEL, check_kinds, refuse_halves, refuse_second
 from ..network.unet.check import (
     check_embedding,
     prediction_type,
@@ -19,9 +20,8 @@ def check_inversion(model, conditioning, samples, low_noise_model=None) -> None:
     """Refuses a clip that cannot be inverted; low_noise_model: the second of two ModelPatchers, None for one."""
     if family_of(model) is not None:
         require_family(model)
-        if low_noise_model is None:
-            refuse_half(model)
-        else:
+        refuse_halves(model, low_noise_model)
+        if low_noise_model is not None:
             check_kinds(model, low_noise_model)
             check_options(low_noise_model, LOW_NOISE_MODEL)
         check_video_latent(model, samples)
@@ -33,6 +33,7 @@ def check_inversion(model, conditioning, samples, low_noise_model=None) -> None:
     refuse_merging(model)
     prediction_type(model)
     require_clip_latent(model, samples)
+    refuse_empty(samples)
     refuse_context_windows(model, len(samples))
     check_conditioning(model, conditioning)
     return None

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..network.transformer.two_models import steps_of_models
+from ..network.transformer.two_models import share_in_words, steps_of_models
 from ..network.unet.inflation import Inflation
 from ..prompts.tokens import PromptTokens
 from ..readable import readable
@@ -151,8 +151,7 @@ class SourceRun(TensorList):
         if self.refinement:
             lines.append(f"refinement {self.refinement}")
         if self.low_noise is not None:
-            of_low, below = len(self.stages[1]), self.low_noise.boundary
-            lines.append(f"two models: the one for low noise takes {counted(of_low, 'step')}, below sigma {below:g}")
+            lines.append(share_in_words(len(self.stages[1]), self.low_noise.boundary))
         if self.null_text is not None:
             embeddings = (
                 "one embedding per step"

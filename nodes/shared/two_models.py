@@ -30,6 +30,7 @@ def boundary_input() -> io.Float.Input:
         step=0.005,
         round=0.001,
         optional=True,
+        advanced=True,
         tooltip="The sigma below which 'low noise model' goes on: 0.875 for text to video, 0.9 for image "
-        "to video. Not used without it.",
+        "to video; 0.85 as in ComfyUI's templates, after half of the steps at shift 5. Not used without it.",
     )

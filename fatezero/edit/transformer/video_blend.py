@@ -57,8 +57,8 @@ def _blended(
             try:
                 run.install()
                 notes += run.go_on(stages, noise, latent_image, float(sigmas[0]))
-                told = [] if name is None else [f"steps of '{name}':"]
-                voice.tell("\n".join([*told, _told(guider, source, len(sigmas) - 1), *notes]))
+                told = "\n".join([_told(guider, source, len(sigmas) - 1), *notes])
+                voice.tell(told if name is None else _beside_others(stages, name, told))
                 samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
                 if float(sigmas[-1]) > float(source.sigmas[0]) * 1.001 and run.drawn is not None:
                     stages.keep(float(sigmas[-1]), samples, run.drawn.to("cpu"))
@@ -100,6 +100,20 @@ def starting_point(guider, source: SourceRun, noise, latent_image, sigma: float)
         check_start(latent_image, inverted)
     start = as_video(source.latent_at(sigma))
     return start.to(noise), model.process_latent_out(start).to(latent_image)
+
+
+def _beside_others(stages: Stages, name: str, told: str) -> str:
+    """What to tell of a run of one of two models, after what was told of the other one's in the same edit.
+
+    Args:
+        stages: Those of both.
+        name: The input of the one that runs.
+        told: What to tell of it alone.
+    """
+    if name != LOW_NOISE_MODEL:
+        stages.told.clear()  # the one for high noise begins an edit
+    stages.told[name] = f"steps of '{name}':\n{told}"
+    return "\n".join(stages.told.values())
 
 
 def _told(guider, source: SourceRun, steps: int) -> str:

@@ -3,14 +3,15 @@
 import torch
 
 from ...refusal import Refusal
-from .families import HUNYUAN, family_of, text_width
+from ..empty_latent import refuse_empty
+from .families import HUNYUAN, family_of, takes_picture, text_width
 
 SKIPPERS = "rel_l1_thresh"  # TeaCache's mark: it keeps its memory on the model itself
 LAZYCACHE = "lazycache"  # answers for a whole step, in which the clip's own row is then not asked
 
 
 def check_video_latent(model, samples: torch.Tensor) -> None:
-    """Refuses latents that are not one clip of this video model, or that hold NaN."""
+    """Refuses latents that are not one clip of this video model, that hold NaN, or nothing."""
     if getattr(samples, "is_nested", False) or samples.ndim != 5:
         raise Refusal(
             f"'latent' has {getattr(samples, 'ndim', 'nested')} dimensions, not the 5 of a video model's; use VAE "
@@ -23,6 +24,17 @@ def check_video_latent(model, samples: torch.Tensor) -> None:
         raise Refusal(f"'latent' holds {samples.shape[0]} clips; connect one.")
     if not bool(torch.isfinite(samples).all()):
         raise Refusal("'latent' holds NaN or infinite values; encode the clip again.")
+    refuse_empty(samples)
+
+
+def picture_note(model, conditioning) -> str | None:
+    """What to say where a ModelPatcher reads a picture and the source's CONDITIONING was given none."""
+    if not takes_picture(model) or conditioning[0][1].get("concat_latent_image") is not None:
+        return None
+    return (
+        "! 'model' is for image to video, but was given no picture; pass source conditioning, positive and negative "
+        "through WanImageToVideo with the clip's first frame, or choose the model for text to video"
+    )
 
 
 def check_text(model, conditioning, name: str) -> None:

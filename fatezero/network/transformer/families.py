@@ -94,6 +94,12 @@ def reads_text_in_blocks(model) -> bool:
     return not isinstance(model.model.diffusion_model, comfy.ldm.wan.model.VaceWanModel)
 
 
+def takes_picture(model) -> bool:
+    """Whether a ModelPatcher reads a picture or a clip beside the latent, as Wan's for image to video do."""
+    channels = getattr(getattr(model.model.diffusion_model, "patch_embedding", None), "in_channels", 0)
+    return family_of(model) is WAN and channels > model.model.latent_format.latent_channels
+
+
 def patch_size(model) -> tuple[int, int, int]:
     """How many of a latent's frames, rows and columns are one token of a ModelPatcher's network."""
     return tuple(getattr(model.model.diffusion_model, "patch_size", (1, 1, 1)))
