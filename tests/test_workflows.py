@@ -319,7 +319,7 @@ def test_a_checkpoint_workflow_edits_a_clip(server, model_files, name):
     assert np.abs(before - after).mean() > 2
 
 
-VIDEO = [name for name in NAMES if name.startswith(("fatezero_video_edit_wan_", "fatezero_video_edit_ltx_"))]
+VIDEO = [name for name in NAMES if name.startswith(("fatezero_video_edit_wan", "fatezero_video_edit_ltx"))]
 
 
 def with_demo_video_model(prompt):
@@ -338,6 +338,17 @@ def with_demo_video_model(prompt):
     for node in nodes(prompt, "CLIPTextEncode"):
         prompt[node]["inputs"]["text"] = ""  # the demo model reads letter by letter, so that the negative is too long
     return prompt
+
+
+def test_the_two_models_of_wan_22_reach_every_node_that_runs_them(server):
+    """Each from its own loader, with one shift, as ComfyUI's own template has them."""
+    prompt = shipped(server, "fatezero_video_edit_wan22_14b_invert_and_edit")
+    for kind in ("FateZeroInvert", "FateZeroBlendSampler"):
+        (node,) = nodes(prompt, kind)
+        for wire, half in (("model", "high_noise"), ("low_noise_model", "low_noise")):
+            shift = prompt[prompt[node]["inputs"][wire][0]]
+            assert (shift["class_type"], shift["inputs"]["shift"]) == ("ModelSamplingSD3", 5)
+            assert f"wan2.2_t2v_{half}_14B" in prompt[shift["inputs"]["model"][0]]["inputs"]["unet_name"]
 
 
 @pytest.mark.slow

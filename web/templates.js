@@ -33,6 +33,7 @@ const ORDER = [
   "fatezero_video_edit_ltx_edit_your_clip",
   "fatezero_video_edit_demo_invert_with_video_transformer",
   "fatezero_video_edit_wan_invert_and_edit",
+  "fatezero_video_edit_wan22_14b_invert_and_edit",
 ];
 const place = (name) => (ORDER.indexOf(name) + ORDER.length + 1) % (ORDER.length + 1);
 
