@@ -126,8 +126,10 @@ def test_two_models_invert_and_edit_as_one_after_the_other(either_server):
     """As Wan 2.2 14B is run: each model has a part of the steps, under two KSamplers (Advanced) or in our sampler."""
     prompt = graph()
     del prompt["heat"], prompt["report"]
-    less = {"model1": ["model", 0], "model2": ["model", 0], "multiplier": 0.03}
-    prompt["low"] = {"class_type": "ModelMergeSubtract", "inputs": less}
+    none = {"model1": ["model", 0], "model2": ["model", 0], "multiplier": 1.0}
+    prompt["none"] = {"class_type": "ModelMergeSubtract", "inputs": none}  # every weight is zero
+    less = {"model1": ["model", 0], "model2": ["none", 0], "ratio": 0.97}
+    prompt["low"] = {"class_type": "ModelMergeSimple", "inputs": less}
     both = {"low_noise_model": ["low", 0]}
     prompt["invert"]["inputs"] |= {**both, "schedule": "simple", "boundary": 0.8}
     prompt["edit"]["inputs"] |= both
@@ -138,6 +140,7 @@ def test_two_models_invert_and_edit_as_one_after_the_other(either_server):
     )
     assert 2 < change < 9
     expected = saved(either_server, run, "save")
+    assert (expected - saved(either_server, run, "clip")).abs().mean() > 2, "snow became sand, by both models"
 
     name = run.outputs["load"]["text"][0].split("\n")[0]
     loaded = {"file": f"{name} [output]", "model": ["model", 0], **both}
