@@ -10,6 +10,7 @@ from fatezero_pack.nodes import blend_sampler, invert, video_save
 from fatezero_pack.nodes.demo_model import LoadDemoModel
 from fatezero_pack.nodes.edit_prompts import EditPrompts
 from fatezero_pack.nodes.shared.demo_sizes import LOADER, refuse_mixed_sizes
+from tiny_video_models import wan
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,11 @@ def test_a_clip_of_another_size_than_the_model_knows_is_told(load, fitting, fore
     assert size_note(model, *fitting) is None
     width, height = foreign
     assert size_note(model, width, height).startswith(f"! the clip is {width}x{height}, but 'model' was trained on ")
+
+
+def test_other_models_are_asked_without_a_warning(caplog):
+    """ComfyUI's log would tell the person to mend the code."""
+    assert size_note(wan(), 832, 480) is None and "accessed" not in caplog.text
 
 
 @pytest.fixture

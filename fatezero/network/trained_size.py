@@ -15,7 +15,9 @@ def size_note(model, width: int, height: int) -> str | None:
         width, height: Of the clip, in pixels.
     """
     config = model.model.model_config
-    side = getattr(config, TRAINED_ON, None) or SIDES.get(type(config))
+    # Asked for what it does not have, ComfyUI's config writes a warning into the log.
+    said = vars(config).get(TRAINED_ON) or getattr(type(config), TRAINED_ON, None)
+    side = said or SIDES.get(type(config))
     if side is None or LEAST <= width * height / side**2 < MOST:
         return None
     return (
