@@ -6,6 +6,7 @@ import comfy.latent_formats
 import comfy.samplers
 import pytest
 import torch
+from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 
 from fatezero_pack.fatezero.edit.settings import FAST_RECONSTRUCTION, INPUT_MASK
 from fatezero_pack.fatezero.edit.stages import UNKNOWN_STEPS
@@ -24,7 +25,6 @@ from fatezero_pack.nodes.attention_mask import AttentionMask
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.invert import Invert
 from fatezero_pack.nodes.source_load import LoadSourceRun
-from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 from nodes import KSamplerAdvanced
 from tiny_video_models import ltx, two_wans, wan
 

@@ -3,8 +3,8 @@
 import comfy.samplers
 import pytest
 import torch
-
 from comfy_extras.nodes_wan import WanImageToVideo
+
 from fatezero_pack.fatezero.edit.settings import FAST_RECONSTRUCTION, INVERSION
 from fatezero_pack.fatezero.network.transformer.check import picture_note
 from fatezero_pack.fatezero.network.transformer.two_models import pair_notes

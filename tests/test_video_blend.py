@@ -19,6 +19,7 @@ from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.source.latent_cell import as_video
 from fatezero_pack.fatezero.source.reconstruction import inverted_noise, reconstruct
 from fatezero_pack.nodes import attention_blend as node
+from fatezero_pack.nodes import blend_sampler
 from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.invert import Invert
@@ -204,6 +205,15 @@ def test_the_price_is_told_when_it_samples(blended, sampled, monkeypatch):
     monkeypatch.setattr(node, "show_text", lambda _, text: told.append(text))
     sampled(blended(), cfg=5.0)
     assert "4 of 4 steps, 3 rows each (clip, edit, negative)" in told[-1] and "'cfg' 5 is high" in told[-1]
+    assert "without the negative" not in told[-1]
+
+
+def test_steps_without_guidance_are_told(by_node, monkeypatch):
+    told = []
+    monkeypatch.setattr(blend_sampler, "show_text", lambda _, text: told.append(text))
+    for cfg, until, said in ((2.0, 0.5, True), (2.0, 1.0, False), (1.0, 0.5, False)):
+        by_node(cfg=cfg, cfg_until=until)
+        assert ("without the negative: 2 steps, by 'cfg until'" in told[-1]) is said
 
 
 def refused(message):

@@ -15,6 +15,8 @@ from ...network.option_keys import EDIT, SOURCE, wrap_run
 from ...network.transformer.two_models import LOW_NOISE_MODEL
 from ...network.transformer.word_maps import token_grid
 from ...prompts.prompt_edit import PromptEdit
+from ...prompts.window import ALWAYS
+from ...refusal import counted
 from ...source.latent_cell import as_video
 from ...source.source_run import SourceRun
 from ...voice import Voice
@@ -57,7 +59,7 @@ def _blended(
             try:
                 run.install()
                 notes += run.go_on(stages, noise, latent_image, float(sigmas[0]))
-                told = "\n".join([_told(guider, source, len(sigmas) - 1), *notes])
+                told = "\n".join([_told(guider, source, sigmas), *notes])
                 voice.tell(told if name is None else _beside_others(stages, name, told))
                 samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
                 if float(sigmas[-1]) > float(source.sigmas[0]) * 1.001 and run.drawn is not None:
@@ -116,12 +118,14 @@ def _beside_others(stages: Stages, name: str, told: str) -> str:
     return "\n".join(stages.told.values())
 
 
-def _told(guider, source: SourceRun, steps: int) -> str:
-    """What a run takes, and whether its guidance is too high for a video model."""
-    cfg = getattr(guider, "cfg", 1.0)
+def _told(guider, source: SourceRun, sigmas: torch.Tensor) -> str:
+    """What a run takes, and whether its guidance is too high for a video model; sigmas: the run's, falling."""
+    cfg, guided = getattr(guider, "cfg", 1.0), getattr(guider, "window", ALWAYS)  # of Attention Blend Sampler's guider
     shape = as_video(source.trajectory[0]).shape
-    rows = price(guider.model_patcher, shape, CoupledSettings(), steps, cfg)
-    return "\n".join(filter(None, [rows, guidance_note(cfg)]))
+    rows = price(guider.model_patcher, shape, CoupledSettings(), len(sigmas) - 1, cfg)
+    without = sum(not guided.contains(source.step_at(float(sigma)), source.steps) for sigma in sigmas[:-1])
+    shorter = f"without the negative: {counted(without, 'step')}, by 'cfg until'" if without and cfg != 1 else None
+    return "\n".join(filter(None, [rows, shorter, guidance_note(cfg)]))
 
 
 class VideoBlendRun:

@@ -88,8 +88,8 @@ def check_stage_of_model(source: SourceRun, sigmas, name: str) -> None:
         raise Refusal(
             f"'{name}' makes steps that the other model made at the inversion; let 'model' end and 'low noise model' "
             f"begin at sigma {boundary:g}, which is step {source.stages[0].stop} of {source.steps} ('end_at_step' and "
-            "'start_at_step' of KSampler (Advanced)), with the scheduler of DDIM Invert and one shift (ModelSamplingSD3) "
-            "for both models, or set 'boundary' of DDIM Invert as you sample."
+            "'start_at_step' of KSampler (Advanced)), with the scheduler of DDIM Invert and one shift "
+            "(ModelSamplingSD3) for both models, or set 'boundary' of DDIM Invert as you sample."
         )
 
 
