@@ -55,7 +55,8 @@ class Method:
     inverts with the empty prompt and samples as any model; masked: FREE with the latent mask of the case's preset,
     where that has one; emphasis_acts_on: of a word to re-weight, as on Edit Prompts; given_place: the edit's true place
     is the mask, for the preset add or replace; automatic: the preset of that name, with a mask where a thing is added,
-    as the node then asks for; weights: another demo model's file; schedule: of inversion and edit; sampler: of the edit; guided: the steps with guidance, as of Window.
+    as the node then asks for; weights: another demo model's file; schedule: of inversion and edit; sampler: of the
+    edit; guided: the steps with guidance, as of Window.
     """
 
     name: str
