@@ -1,13 +1,16 @@
 """Edits from a table: rows, fields, parts and their joining, without a server. See test_batch_server.py."""
 
 import json
+import os
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from tools.batch.__main__ import _workflow
+from tools import commands
+from tools.batch.__main__ import _as_prompt, _options, _workflow, main
 from tools.batch.graph import Graph, filled
 from tools.batch.join import Sound, join_videos
 from tools.batch.measured import with_report
@@ -109,6 +112,7 @@ def shades_of(path):
     [
         ("a.csv", 'name,clip,target prompt\none,a.mp4,"a cat, asleep"\n,b.mp4,a dog\n'),
         ("a.csv", "\ufeffname;clip;target prompt\r\none;a.mp4;a cat, asleep\r\n;b.mp4;a dog\r\n;;\r\n"),
+        ("a.csv", 'name, clip, target prompt\none, a.mp4, "a cat, asleep"\n , b.mp4 , a dog\n , , \n'),
         (
             "a.jsonl",
             '{"name": "one", "clip": "a.mp4", "target prompt": "a cat, asleep"}\n\n'
@@ -122,6 +126,15 @@ def test_rows_come_from_csv_and_jsonl(tmp_path, name, text):
         Row("one", {"clip": "a.mp4", "target prompt": "a cat, asleep"}),
         Row("002", {"clip": "b.mp4", "target prompt": "a dog"}),
     ]
+
+
+@pytest.mark.parametrize(
+    "name, text", [("a.csv", "clip\n{}\nb.mp4\n"), ("a.jsonl", '{{"clip": "{}"}}\n{{"clip": "b.mp4"}}\n')]
+)
+@pytest.mark.parametrize("mark", ["\u2028", "\x85", "\u2029"])
+def test_only_an_end_of_line_ends_a_row(tmp_path, name, text, mark):
+    (tmp_path / name).write_text(text.format(f"a{mark}a.mp4"), encoding="utf-8")
+    assert [row.fields["clip"] for row in read_table(tmp_path / name)] == [f"a{mark}a.mp4", "b.mp4"]
 
 
 def test_a_table_that_grows_keeps_the_names_of_its_rows(tmp_path):
@@ -139,6 +152,8 @@ def test_a_table_that_grows_keeps_the_names_of_its_rows(tmp_path):
         ("clip,prompt\na.mp4,one,two\n", "row 1 has more values"),
         ("name,clip\nx,a\nX,b\n", "Rows 1 and 2 are both named X"),
         ("name,clip\n../x,a\n", "cannot name a folder"),
+        ('clip,target prompt\na.mp4,one\nb.mp4,"two\nc.mp4,three\n', "row 2 cannot be read .* not closed"),
+        ("clip,Target prompt,target prompt \na.mp4,one,two\n", "the column 'target prompt' twice"),
     ],
 )
 def test_a_bad_table_is_told(tmp_path, text, told):
@@ -174,6 +189,54 @@ def test_fields_go_where_their_columns_say(prompt, clip):
 def test_a_bad_field_is_told(prompt, tmp_path, column, value, told):
     with pytest.raises(BatchError, match=told):
         filled(prompt, DEFINITIONS, Row("one", {column: value}), tmp_path)
+
+
+@pytest.mark.parametrize("name, value", [("path", "shots"), ("video", ["9", 0]), ("images", ["9", 0])])
+def test_a_clip_that_would_not_be_read_is_told(prompt, clip, name, value):
+    prompt["1"]["inputs"][name] = value
+    with pytest.raises(BatchError, match=f"'clip' would not be read, since '{name}' of Video Load is set"):
+        filled(prompt, DEFINITIONS, Row("a", {"clip": clip.name}), clip.parent)
+
+
+def test_paths_begin_where_the_command_was_given(tmp_path, monkeypatch):
+    """dev.py runs the batch in the folder of the pack."""
+    called = []
+    monkeypatch.setattr(commands, "environment", lambda: "python")
+    monkeypatch.setattr(commands, "_run_module", lambda python, arguments: called.extend(map(str, arguments)))
+    (tmp_path / "mine.json").write_text('{"mine": 1}')
+    with monkeypatch.context() as there:
+        there.chdir(tmp_path)
+        given = ["--workflow", "mine.json", "--comfyui", "../ComfyUI", "--python", "venv/bin/python"]
+        commands.batch(None, ["edits.csv", *given])
+    options = _options(called[1:])
+    assert (options.table, options.out) == (tmp_path / "edits.csv", tmp_path / "edits")
+    assert _workflow(options.workflow, options.here) == {"mine": 1}
+    assert Path(options.comfyui).resolve() == tmp_path.parent / "ComfyUI"
+    assert Path(options.python) == tmp_path / "venv/bin/python"
+    assert _options(["edits.csv", "--python", "python3"]).python == "python3", "a command"
+    assert _options(["edits.csv", "--comfyui", "localhost:8188"]).comfyui == "http://localhost:8188"
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["--python", "nope"], "--python: nope cannot be started"),
+        (["--comfyui", "nowhere"], "nowhere holds no ComfyUI"),
+        (["--comfyui", "http://127.0.0.1:1"], "No ComfyUI answers at http://127.0.0.1:1 "),
+        (["--comfyui", os.environ["COMFYUI_PATH"], "--python", "nope"], "there is no interpreter nope"),
+        (["--workflow", "a.csv"], "--workflow a.csv cannot be read"),
+    ],
+)
+def test_a_batch_that_cannot_begin_says_why(tmp_path, capsys, arguments, told):
+    (tmp_path / "a.csv").write_text("clip\na.mp4\n", encoding="utf-8")
+    assert main([str(tmp_path / "a.csv"), "--from", str(tmp_path), *arguments]) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workflow", [[], {}, "text", {"1": {"class_type": "Lost"}}, {"prompt": {}}])
+def test_what_is_no_workflow_is_told(workflow):
+    with pytest.raises(BatchError):
+        _as_prompt(workflow, DEFINITIONS)
 
 
 def test_parts_carry_the_middle_frame(prompt, clip):
@@ -263,6 +326,12 @@ def test_a_failure_is_told_with_its_nodes_title(prompt):
     told = {"node_id": "3", "exception_message": "'cfg' is 0.\n"}
     assert run_task(FakeServer(Run("id", "error", error=told)), prompt, {}, {}) == Failure("Sampler: 'cfg' is 0.")
     assert "saved nothing" in run_task(FakeServer(Run("id", "success")), prompt, {}, {}).message
+
+
+def test_a_missing_checkpoint_says_where_one_is_found(prompt):
+    error = {"exception_message": "Value not in list: ckpt_name: 'a.safetensors' not in []", "node_id": "1"}
+    failure = run_task(FakeServer(Run("1", "rejected", error=error)), prompt, {}, {})
+    assert failure.message.endswith("name the one that has it by --comfyui")
 
 
 def test_a_result_is_there_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -130,6 +130,20 @@ def test_all_tests_share_the_cores_and_named_ones_run_in_one_process(monkeypatch
     assert variables["COMFYUI_PATH"] == environment.NEWEST and variables["COMFYUI_PATH_OLD"] == environment.OLDEST
 
 
+def test_the_browsers_paths_begin_where_the_command_was_given(tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(commands, "environment", lambda: "python")
+    monkeypatch.setattr(commands, "comfyui", lambda version: version)
+    monkeypatch.setattr(commands, "_run_module", lambda *arguments: called.append(arguments[2]))
+    monkeypatch.chdir(tmp_path)
+    given = ["browser", "--pictures", "shots", "--frontend", "page", "--chromium", "bin/chrome"]
+    commands.browser(*commands._parser("").parse_known_args(given))
+    expected = {"PICTURES": "shots", "FRONTEND": "page", "CHROMIUM": "bin/chrome"}
+    assert {f"FATEZERO_{name}": tmp_path / path for name, path in expected.items()}.items() <= {
+        name: Path(value) for name, value in called[0].items()
+    }.items()
+
+
 # --- the environment ---
 
 
@@ -307,6 +321,20 @@ def test_a_link_is_led_to_another_folder(tmp_path):
         assert (tmp_path / "packs" / "link").resolve() == tmp_path / name
 
 
+@pytest.mark.parametrize("version", ["COMFYUI_PATH", "COMFYUI_PATH_OLD"])
+def test_a_server_finds_the_models_of_an_existing_comfyui(new_server, tmp_path, version):
+    for folder in ("checkpoints", "loras", "of another pack"):
+        (tmp_path / "models" / folder).mkdir(parents=True)
+        (tmp_path / "models" / folder / "mine.safetensors").touch()
+    (tmp_path / "models" / "README.md").touch()
+    server = new_server(version)
+    server.models = tmp_path / "models"
+    with server:
+        for node, name in (("CheckpointLoaderSimple", "ckpt_name"), ("LoraLoader", "lora_name")):
+            (found,) = server.object_info(node).values()
+            assert found["input"]["required"][name][0] == ["mine.safetensors"]
+
+
 def test_a_run_tells_its_nodes_and_outputs(server):
     prompt = {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 2, "color": 255}},
@@ -399,8 +427,8 @@ def test_widgets_newer_than_the_workflow_take_their_defaults_and_notes_are_left_
 @pytest.mark.parametrize(
     "node, told",
     [
-        ({"id": 1, "type": "Lost"}, "Node 1 is a Lost, which this server does not have."),
-        ({"id": 2, "type": "Here", "mode": 4}, r"Node 2 \(Here\) is muted or bypassed"),
+        ({"id": 1, "type": "Lost"}, r"Node 1 is a Lost, which this server does not have; .* Export \(API\)"),
+        ({"id": 2, "type": "Here", "mode": 4}, r"Node 2 \(Here\) is muted or bypassed; .* Export \(API\)"),
     ],
 )
 def test_what_the_server_could_not_run_is_refused(node, told):

@@ -1,6 +1,7 @@
 """A real ComfyUI server as a child process. Standard library only."""
 
 import http.client
+import json
 import os
 import re
 import socket
@@ -27,11 +28,12 @@ class ComfyUIServer(ComfyUIClient):
     packs      {name in custom_nodes: folder to link there}
     arguments  further command-line arguments of ComfyUI, such as ("--cpu", "--cache-none")
     port       local port, or 0 for any free one
+    models     folder whose models are found beside those in the base directory, such as a ComfyUI's own; None for none
     """
 
-    def __init__(self, comfyui, python, base, packs, arguments=(), port=0):
+    def __init__(self, comfyui, python, base, packs, arguments=(), port=0, models=None):
         self.comfyui, self.python, self.base = Path(comfyui).resolve(), os.path.abspath(python), Path(base).resolve()
-        self.packs, self.arguments, self.port = packs, arguments, port
+        self.packs, self.arguments, self.port, self.models = packs, arguments, port, models
         self.log = self.base / "server.log"
         self.process = self.lifeline = None
         self.seconds_to_start = 0.0
@@ -78,6 +80,7 @@ class ComfyUIServer(ComfyUIClient):
             "sqlite:///:memory:",
             "--disable-api-nodes",
             "--disable-auto-launch",
+            *self._further_models(),
             *self.arguments,
         )
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
@@ -102,6 +105,16 @@ class ComfyUIServer(ComfyUIClient):
                 if time.monotonic() > started + patience:
                     raise self.failure(f"ComfyUI did not answer within {patience} s") from None
                 time.sleep(0.2)
+
+    def _further_models(self):
+        """What tells ComfyUI of the folders in `models`; with a base directory it looks in that alone."""
+        if self.models is None or not Path(self.models).is_dir():
+            return []
+        folders = sorted(folder.name for folder in Path(self.models).iterdir() if folder.is_dir())
+        file = self.base / "further_models.yaml"
+        further = {"base_path": str(Path(self.models).resolve()), **{name: name for name in folders}}
+        file.write_text(json.dumps({"models": further}), encoding="utf-8")  # JSON is YAML
+        return ["--extra-model-paths-config", file]
 
     def stop(self):
         """Ends the process and waits until it is gone."""
@@ -134,7 +147,10 @@ class ComfyUIServer(ComfyUIClient):
 
 def device_arguments(python):
     """What tells ComfyUI to run on the CPU, where the interpreter's torch finds no accelerator."""
-    asked = subprocess.run([str(python), "-c", ACCELERATOR], capture_output=True, text=True)
+    try:
+        asked = subprocess.run([str(python), "-c", ACCELERATOR], capture_output=True, text=True)
+    except OSError as error:
+        raise ServerError(f"--python: {python} cannot be started ({error.strerror}).") from error
     if asked.returncode:
         raise ServerError(f"{python} cannot import torch; name the interpreter that ComfyUI runs with by --python.")
     return [] if "True" in asked.stdout else ["--cpu"]

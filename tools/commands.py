@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +14,8 @@ from pathlib import Path
 
 from .comfyui_client import ServerError
 from .comfyui_server import ComfyUIServer, device_arguments
-from .environment import NEWEST, OLDEST, ROOT, InstallError, comfyui, environment, interpreter
+from .environment import NEWEST, OLDEST, ROOT, InstallError, comfyui, environment
+from .existing_comfyui import existing_comfyui
 from .import_guard import guard_against
 from .lifeline import Lifeline
 from .terminal import Stage
@@ -159,8 +159,10 @@ def quality(options, further):
 
 def browser(options, further):
     """Runs the tests in ComfyUI's real page; returns their exit status. Further arguments go to pytest."""
-    given = {name: getattr(options, name) for name in ("pictures", "chromium", "frontend")}
-    variables = {f"FATEZERO_{name.upper()}": value for name, value in given.items() if value}
+    given = {"PICTURES": options.pictures, "FRONTEND": options.frontend}
+    variables = {f"FATEZERO_{name}": folder.resolve() for name, folder in given.items() if folder}
+    if options.chromium:
+        variables["FATEZERO_CHROMIUM"] = os.path.abspath(shutil.which(options.chromium) or options.chromium)
     variables |= {"FATEZERO_BROWSER": "1", "COMFYUI_PATH": comfyui(NEWEST), "OMP_NUM_THREADS": "1"}
     return _run_module(environment(), ["pytest", "tests/test_browser.py", *further], variables)
 
@@ -172,7 +174,7 @@ def screens(_, further):
 
 def batch(_, further):
     """Edits from a table, see tools/batch; returns the exit status."""
-    return _run_module(environment(), ["tools.batch", *further])
+    return _run_module(environment(), ["tools.batch", "--from", Path.cwd(), *further])
 
 
 def robustness(options, further):
@@ -261,33 +263,17 @@ def _report(progress, run):
 def _server(name, options, further):
     """A running server for demo or serve: of our own ComfyUI, or of the one named by --comfyui."""
     if options.comfyui:
-        folder = options.comfyui.resolve()
-        _check_comfyui(folder)
-        python = shutil.which(options.python) if options.python else _interpreter_of(folder)
-        if python is None:
-            raise ServerError(f"--python: there is no interpreter {options.python}.")
+        folder, python = existing_comfyui(options.comfyui, options.python)
     elif options.python:
         raise ServerError("--python names the interpreter of an existing ComfyUI; name that by --comfyui as well.")
     else:
         python, folder = environment(), comfyui(NEWEST)
-    device = device_arguments(python)
-    server = ComfyUIServer(folder, python, ROOT / ".run" / name, {PACK: ROOT}, [*device, *further], options.port)
+    device, base = device_arguments(python), ROOT / ".run" / name
+    models = folder / "models" if options.comfyui else None
+    server = ComfyUIServer(folder, python, base, {PACK: ROOT}, [*device, *further], options.port, models)
     try:
         with Stage("Starting ComfyUI" + (" on the CPU" if device else "")):
             server.start()
         yield server
     finally:
         server.stop()
-
-
-def _check_comfyui(folder):
-    version = folder / "comfyui_version.py"
-    found = re.search(r"(\d+)\.(\d+)\.(\d+)", version.read_text()) if version.exists() else None
-    if not found or tuple(map(int, found.groups())) < tuple(map(int, OLDEST.split("."))):
-        raise ServerError(f"--comfyui: {folder} holds no ComfyUI {OLDEST} or newer; name the folder of its main.py.")
-
-
-def _interpreter_of(folder):
-    """The Python of an existing ComfyUI: its virtual environment, Windows' portable one, or else the running one."""
-    places = (interpreter(folder / ".venv"), interpreter(folder / "venv"), folder.parent / "python_embeded/python.exe")
-    return next((place for place in places if place.exists()), Path(sys.executable))

@@ -6,6 +6,7 @@ use: widgets, dynamic combos, links and notes; reroutes, subgraphs, muted and by
 
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COLOR", "COMBO", "COMFY_DYNAMICCOMBO_V3")
 NOTES = ("Note", "MarkdownNote")
+EXPORT = "save the workflow by Export (API) of ComfyUI's page, which leaves no such nodes"
 
 
 def prompt_from_workflow(workflow, object_info):
@@ -20,9 +21,14 @@ def prompt_from_workflow(workflow, object_info):
         if node["type"] in NOTES:
             continue
         if node["type"] not in object_info:
-            raise ValueError(f"Node {node['id']} is a {node['type']}, which this server does not have.")
+            raise ValueError(
+                f"Node {node['id']} is a {node['type']}, which this server does not have; install what brings it, "
+                f"or, for a reroute, subgraph or primitive, {EXPORT}."
+            )
         if node.get("mode", 0) != 0:
-            raise ValueError(f"Node {node['id']} ({node['type']}) is muted or bypassed; switch it on or remove it.")
+            raise ValueError(
+                f"Node {node['id']} ({node['type']}) is muted or bypassed; switch it on, remove it, or {EXPORT}."
+            )
         definition = object_info[node["type"]]
         inputs = _widget_values(definition["input"], iter(node.get("widgets_values") or []))
         inputs.update(

@@ -14,6 +14,7 @@ rows on many machines.
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from tqdm import tqdm
 from ..comfyui_client import ComfyUIClient, ServerError
 from ..comfyui_server import ComfyUIServer, device_arguments
 from ..environment import NEWEST, ROOT, comfyui
+from ..existing_comfyui import existing_comfyui
 from ..workflow_prompt import prompt_from_workflow
 from .join import join
 from .local import OneServer
@@ -45,7 +47,7 @@ def main(arguments=None):
     options = _options(arguments)
     try:
         rows = read_table(options.table)
-        workflow = _workflow(options.workflow)
+        workflow = _workflow(options.workflow, options.here)
         with _runner(options) as runner:
             definitions = runner.definitions()
             prompt = _as_prompt(workflow, definitions)
@@ -55,6 +57,9 @@ def main(arguments=None):
             failures = run(runner, jobs, options.out)
     except (BatchError, ServerError, ValueError) as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:  # the disk
+        print(f"The batch stopped ({error}); what is done stays, start it again to go on.", file=sys.stderr)
         return 2
     for name, problem in failures.items():
         print(f"{name}: {problem}", file=sys.stderr)
@@ -115,8 +120,12 @@ def _options(arguments) -> argparse.Namespace:
         metavar="NAME",
         help=f"a template, or a file saved by ComfyUI, also one exported for the API (default: {WORKFLOW})",
     )
-    parser.add_argument("--comfyui", metavar="URL or PATH", help="a running ComfyUI, or the folder of one to start")
-    parser.add_argument("--python", metavar="PATH", default=sys.executable, help="the interpreter of that folder")
+    parser.add_argument(
+        "--comfyui",
+        metavar="URL or PATH",
+        help="a running ComfyUI with its models and nodes, or the folder of one to start with its models",
+    )
+    parser.add_argument("--python", metavar="PATH", help="the interpreter of that folder")
     parser.add_argument("--split", type=int, default=1, metavar="N", help="cut each clip into N parts")
     parser.add_argument(
         "--frames", type=int, default=0, metavar="N", help="cut each clip into parts of N frames at most"
@@ -127,17 +136,30 @@ def _options(arguments) -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="of Ray (default: one for each GPU)")
     parser.add_argument("--argument", action="append", default=[], help="a further argument for the ComfyUI to start")
+    parser.add_argument("--from", type=Path, default=Path(), dest="here", help=argparse.SUPPRESS)  # dev.py's own folder
     options = parser.parse_args(arguments)
-    options.out = (options.out or options.table.with_suffix("")).resolve()
+    options.table = options.here / options.table
+    options.out = (options.here / (options.out or options.table.with_suffix(""))).resolve()
+    if re.fullmatch(r"[\w.-]+:\d+", options.comfyui or ""):
+        options.comfyui = f"http://{options.comfyui}"
+    if options.comfyui and not _is_url(options.comfyui):
+        options.comfyui = str(options.here / options.comfyui)
+    if options.python and Path(options.python).parent != Path():  # a bare name is a command
+        options.python = str(options.here / options.python)
     if options.split < 1 or options.frames < 0 or options.workers < 0:
         parser.error("--split needs 1 or more, --frames and --workers 0 or more")
     return options
 
 
-def _workflow(name: str) -> dict:
+def _is_url(comfyui: str) -> bool:
+    return comfyui.startswith(("http://", "https://"))
+
+
+def _workflow(name: str, here: Path = Path()) -> dict:
+    """A template by its name, or a file; here: the folder where a relative path begins."""
     names = (name, f"{PREFIX}{name}")  # the second for names of version 0.1.0, which lacked it
     paths = (ROOT / "workflows" / f"{template}.json" for template in names)
-    path = next(filter(Path.is_file, paths), Path(name))
+    path = next(filter(Path.is_file, paths), here / name)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -147,6 +169,8 @@ def _workflow(name: str) -> dict:
 
 def _as_prompt(workflow: dict, definitions: dict) -> dict:
     """The prompt of a workflow, or of one that was exported for the API, whose nodes may lack their titles."""
+    if not isinstance(workflow, dict) or not workflow:
+        raise BatchError("--workflow names no workflow; name a file that ComfyUI has saved, or exported for the API.")
     if "nodes" in workflow:
         return prompt_from_workflow(workflow, definitions)
     for node, entry in workflow.items():
@@ -159,17 +183,18 @@ def _as_prompt(workflow: dict, definitions: dict) -> dict:
 
 def _runner(options) -> OneServer | RayWorkers:
     """What runs the tasks: one server or workers on Ray."""
-    given = options.comfyui or str(comfyui(NEWEST))
-    url = given.startswith(("http://", "https://"))
-    if options.ray is not None:
-        if url:
+    if options.comfyui and _is_url(options.comfyui):
+        if options.ray is not None:
             raise BatchError("--ray starts a ComfyUI for each worker; name its folder by --comfyui, not a URL.")
-        return RayWorkers(Path(given), options.python, options.argument, options.ray or None, options.workers)
-    if url:
-        return OneServer(ComfyUIClient(given))
-    base = ROOT / ".run" / "batch"
-    arguments = [*device_arguments(options.python), *options.argument]
-    return OneServer(ComfyUIServer(given, options.python, base, {"fatezero": ROOT}, arguments))
+        return OneServer(ComfyUIClient(options.comfyui))
+    if options.comfyui and not options.ray:
+        folder, python = existing_comfyui(options.comfyui, options.python)
+    else:  # our own, or one that lies on the machines of a cluster
+        folder, python = Path(options.comfyui or comfyui(NEWEST)), options.python or sys.executable
+    if options.ray is not None:
+        return RayWorkers(folder, str(python), options.argument, options.ray or None, options.workers)
+    base, arguments = ROOT / ".run" / "batch", [*device_arguments(python), *options.argument]
+    return OneServer(ComfyUIServer(folder, python, base, {"fatezero": ROOT}, arguments, models=folder / "models"))
 
 
 if __name__ == "__main__":

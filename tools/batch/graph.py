@@ -10,6 +10,7 @@ from .table import BatchError, Row
 
 CLIP = "clip"  # the column of the file in Video Load
 LOADER, LOADED = "FateZeroVideoLoad", "file"
+INSTEAD = ("path", "video", "images")  # what the loader reads instead
 UPLOADS = ("video_upload", "image_upload", "audio_upload", "animated_image_upload")
 OUTPUTS = "batch"  # in the server's output folder
 DEMO_CLIPS = "demo/"  # named without a file in ComfyUI's input folder
@@ -50,6 +51,7 @@ def filled(prompt: dict, definitions: dict, row: Row, folder: Path) -> Graph:
         kind, options = specification(definition["input"], name, inputs)
         value = row.fields[column]
         if column.strip().casefold() == CLIP or any(options.get(upload) for upload in UPLOADS):
+            _check_read(column, graph.prompt[node])
             if (path := _file(column, str(value), folder)) is not None:
                 graph.uploads[node, name] = path
             inputs[name] = str(value)
@@ -106,6 +108,15 @@ def _file(column: str, value: str, folder: Path) -> Path | None:
     if value.startswith(DEMO_CLIPS):
         return None
     raise BatchError(f"'{column}': there is no file {value} in {folder}.")
+
+
+def _check_read(column: str, entry: dict) -> None:
+    """Refuses a file for a Video Load that would read another."""
+    if entry["class_type"] != LOADER:
+        return
+    other = next((name for name in INSTEAD if entry["inputs"].get(name)), None)
+    if other:
+        raise BatchError(f"'{column}' would not be read, since '{other}' of {title(entry)} is set; clear that first.")
 
 
 def _choice(column: str, value: str, choices: list[str]) -> str:

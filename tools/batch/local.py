@@ -1,11 +1,13 @@
 """The tasks one after another on one ComfyUI: our own, or one that runs already."""
 
 from collections.abc import Iterator
+from http.client import HTTPException
 
 from ..comfyui_client import ComfyUIClient, ServerError
 from ..comfyui_server import ComfyUIServer
 from .results import Result
 from .run_task import Failure, Files, run_task, upload_name
+from .table import BatchError
 from .tasks import Task
 
 
@@ -26,7 +28,12 @@ class OneServer:
             self.client.stop()
 
     def definitions(self) -> dict:
-        return self.client.object_info()
+        try:
+            return self.client.object_info()
+        except (OSError, HTTPException, ValueError) as error:
+            raise BatchError(
+                f"No ComfyUI answers at {self.client.url} ({error}); start it, or name the folder of one by --comfyui."
+            ) from None
 
     def run(self, tasks: list[Task]) -> Iterator[tuple[Task, Result | Failure]]:
         for task in tasks:

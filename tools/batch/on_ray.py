@@ -24,9 +24,9 @@ class Worker:
 
     def __init__(self, comfyui: str, python: str, pack: str, arguments: list[str]):
         self.base = tempfile.TemporaryDirectory(prefix="fatezero_batch_")
-        self.server = ComfyUIServer(
-            comfyui, python, self.base.name, {"fatezero": pack}, [*device_arguments(python), *arguments]
-        )
+        arguments = [*device_arguments(python), *arguments]
+        models = Path(comfyui, "models")
+        self.server = ComfyUIServer(comfyui, python, self.base.name, {"fatezero": pack}, arguments, models=models)
         self.stored: dict[str, str] = {}
         self.server.start()
 

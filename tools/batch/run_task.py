@@ -44,6 +44,8 @@ def run_task(client: ComfyUIClient, prompt: dict, files: Files, stored: dict[str
     if run.status != "success":
         node = prompt.get(str(run.error.get("node_id")))
         message = str(run.error.get("exception_message", run.status)).strip()
+        if message.endswith(" not in []"):
+            message += "; this ComfyUI has no file of that kind, name the one that has it by --comfyui"
         name = title(node) if node else "ComfyUI"
         return Failure(message if message.startswith(name) else f"{name}: {message}")
     saved, texts, numbers = {}, {}, {}

@@ -1,8 +1,10 @@
 """The table of edits: a row an edit, a column a field of the workflow."""
 
 import csv
+import io
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,21 +51,37 @@ def read_table(path: Path) -> list[Row]:
 def _read_csv(text: str, path: Path) -> list[dict]:
     first = text.partition("\n")[0]
     delimiter = ";" if first.count(";") > first.count(",") else "\t" if first.count("\t") > first.count(",") else ","
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     records = []
-    for record in csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter):
-        if None in record:
-            raise BatchError(
-                f"{path}: row {len(records) + 1} has more values than the first line has columns; "
-                "put values with a comma into quotation marks."
-            )
-        if any(value for value in record.values()):  # spreadsheets leave empty lines
-            records.append(record)
+    try:
+        _check_columns(reader.fieldnames or (), path)
+        for record in reader:
+            if None in record:
+                raise BatchError(
+                    f"{path}: row {len(records) + 1} has more values than the first line has columns; "
+                    "put values with a comma into quotation marks."
+                )
+            if any(value and value.strip() for value in record.values()):  # spreadsheets leave empty lines
+                records.append(record)
+    except csv.Error as error:
+        raise BatchError(
+            f"{path}: row {len(records) + 1} cannot be read ({error}); is a quotation mark not closed? "
+            'Within a value in quotation marks, write "" for one.'
+        ) from None
     return records
+
+
+def _check_columns(columns: Sequence[str], path: Path) -> None:
+    """Refuses a column that occurs twice, of which one would be lost."""
+    names = [column.strip().casefold() for column in columns if column.strip()]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise BatchError(f"{path} has the column '{twice}' twice; leave one out, or name it 'Node title.{twice}'.")
 
 
 def _read_jsonl(text: str, path: Path) -> list[dict]:
     records = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # JSON may hold other ends of lines in its texts
         if not line.strip():
             continue
         try:
@@ -77,7 +95,8 @@ def _read_jsonl(text: str, path: Path) -> list[dict]:
 
 
 def _row(record: dict, number: int) -> Row:
-    fields = {str(column).strip(): value for column, value in record.items() if value not in ("", None)}
+    fields = {column.strip(): value.strip() if isinstance(value, str) else value for column, value in record.items()}
+    fields = {column: value for column, value in fields.items() if value not in ("", None)}
     name = str(next((fields.pop(key) for key in list(fields) if key.casefold() == NAME), "")).strip()
     name = name or f"{number:03d}"  # whatever the number of rows, so that a table that grows finds its results again
     if not re.fullmatch(r"[^\\/:*?\"<>|\x00-\x1f]{1,100}", name) or name.startswith(".") or name.endswith((".", " ")):
