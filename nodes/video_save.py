@@ -33,7 +33,7 @@ class VideoSave(io.ComfyNode):
             category="FateZero/clips",
             essentials_category="Video Tools",
             description="Saves frames as a video, an animation or numbered pictures in ComfyUI's output folder and "
-            "shows the result. Dropping the file on ComfyUI opens the workflow that made it (not gif).",
+            "shows the result. Dropping the file on ComfyUI opens the workflow that made it (not gif and mkv).",
             search_aliases=[
                 "save video",
                 "video combine",

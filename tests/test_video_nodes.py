@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from datetime import datetime
 
 import av
 import comfy.cli_args
@@ -14,6 +15,7 @@ from PIL import Image
 from fatezero_pack.fatezero.compat import InputImpl, io
 from fatezero_pack.nodes import video_save
 from fatezero_pack.nodes.shared import clip_preview
+from fatezero_pack.nodes.shared.output_name import prefix_problem
 from fatezero_pack.nodes.video_load import VideoLoad
 from fatezero_pack.nodes.video_save import VideoSave
 from video_clips import numbered_frame, numbers
@@ -153,6 +155,14 @@ def test_save_knows_comfyui_s_name_tokens(folders):
     images = torch.rand(2, 16, 24, 3)
     save(filename_prefix="%width%x%height%/%year%", images=images, compare_with=images)
     assert files(folders / "output")[0].startswith(os.path.join("48x16", "20"))
+
+
+def test_save_writes_out_dates_which_the_page_does_for_comfyui_s_own_nodes_alone(folders):
+    save(filename_prefix="%date:yyyy/MM%/clip %date:d%", images=torch.rand(2, 16, 24, 3))
+    today = datetime.now()
+    (made,) = files(folders / "output")
+    assert made == os.path.join(f"{today:%Y}", f"{today:%m}", f"clip {today.day}_00001_.mp4")
+    assert prefix_problem("%date:yyyy%/../../clip"), "what it becomes is looked at"
 
 
 @pytest.mark.parametrize("disabled", [False, True])

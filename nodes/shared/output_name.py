@@ -1,6 +1,8 @@
 """The 'filename prefix' of nodes that write into ComfyUI's output folder."""
 
 import os
+import re
+from datetime import datetime
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -26,7 +28,26 @@ class OutputPlace(NamedTuple):
 
 def prefix_problem(prefix: str) -> str | None:
     """What is wrong with a prefix, in one sentence, or None; can be asked before anything runs."""
+    prefix = dated(prefix, datetime.now())
     return _name_problem(prefix) or _folder_problem(prefix, folder_paths.get_output_directory())
+
+
+def dated(prefix: str, now: datetime) -> str:
+    """A prefix with its %date:...% written out. ComfyUI's page does that for ComfyUI's own nodes alone.
+
+    >>> dated("%date:yyyy-MM-dd%/at %date:h.mm%", datetime(2026, 3, 4, 5, 6))
+    '2026-03-04/at 5.06'
+    """
+    numbers = {"d": now.day, "M": now.month, "h": now.hour, "m": now.minute, "s": now.second}
+
+    def number(found: re.Match) -> str:
+        letters = found[0]
+        return f"{now.year}"[-len(letters) :] if letters[0] == "y" else f"{numbers[letters[0]]:0{len(letters)}}"
+
+    def date(found: re.Match) -> str:
+        return re.sub(r"yyyy|yy|dd?|MM?|hh?|mm?|ss?", number, found[1])
+
+    return re.sub(r"%date:([^%]+)%", date, prefix) if isinstance(prefix, str) else prefix
 
 
 def _name_problem(prefix: str) -> str | None:
@@ -50,7 +71,7 @@ def _name_problem(prefix: str) -> str | None:
 
 
 def _folder_problem(prefix: str, output: str) -> str | None:
-    """What stands in the way on the disk; names with ComfyUI's tokens such as %date% are not known yet."""
+    """What stands in the way on the disk; names with ComfyUI's tokens such as %width% are not known yet."""
     path = PurePath(prefix)
     for index in range(1, len(path.parts)):
         folder = os.path.join(output, *path.parts[:index])
@@ -66,13 +87,14 @@ def output_place(prefix: str, width: int, height: int, root: io.FolderType = io.
     """Where the next file of a prefix goes; makes the folder.
 
     Args:
-        prefix: As on the node, with ComfyUI's tokens such as %date%.
+        prefix: As on the node, with ComfyUI's tokens such as %width%.
         width, height: For the tokens %width% and %height%, in pixels.
         root: The folder of ComfyUI's that it lies in: output or temp.
 
     Raises:
         Refusal: The prefix is wrong, or the disk refuses.
     """
+    prefix = dated(prefix, datetime.now())
     problem = _name_problem(prefix)
     if problem:
         raise Refusal(problem)
