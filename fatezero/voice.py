@@ -17,12 +17,17 @@ class Voice:
         that are shown above every text."""
         self.name, self.show, self.notes = name, show, tuple(notes)
         self.text = ""
+        self.shown: str | None = None  # in this run
 
     def tell(self, text: str) -> None:
         """Shows a text in place of what stood there before."""
-        if text != self.text and self.show is not None:
+        if text != self.shown and self.show is not None:
             self.show("\n".join([*self.notes, text]))
-        self.text = text
+        self.text = self.shown = text
+
+    def end_run(self) -> None:
+        """The next run shows all again: it may be for a page that was opened since, or for another one."""
+        self.shown = None
 
     def signing(self) -> AbstractContextManager[None]:
         """Within it, refusals are signed with the node's name."""

@@ -105,10 +105,12 @@ def edited(model, source, edit, settings, cfg: float = 5.0):
     return sample_edit(model, source, edit, settings, conditioning(edit.target), negative(), cfg, disable_pbar=True)
 
 
-def sampled(model, source, edit, sampler: str = "euler", sigmas=None, cfg: float = 5.0, callback=None, positive=None):
+def sampled(
+    model, source, edit, sampler: str = "euler", sigmas=None, cfg=5.0, callback=None, positive=None, avoided=None
+):
     """Any model sampled from the inverted noise under the target prompt, as SamplerCustomAdvanced does."""
     guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(positive or conditioning(edit.target), negative())
+    guider.set_conds(positive or conditioning(edit.target), avoided or negative())
     guider.set_cfg(cfg)
     noise = inverted_noise(model, source)
     return guider.sample(

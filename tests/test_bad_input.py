@@ -439,6 +439,16 @@ CASES = {
         "the sampler's positive says",
         "connect",
     ),
+    "the target prompt as negative": (
+        lambda run: sample(run, positive=PLAIN, negative=conditioning(EDIT.target)),
+        "negative conditioning is the target prompt",
+        "connect",
+    ),
+    "the target prompt as negative of the sampler node": (
+        lambda run: sampler(run, positive=PLAIN, negative=conditioning(EDIT.target)),
+        "negative conditioning is the target prompt",
+        "connect",
+    ),
     "no positive": (lambda run: sample(run, positive=[]), "no positive", "use"),
     "positive concatenated": (
         lambda run: sample(run, positive=concatenated(conditioning(EDIT.target))),

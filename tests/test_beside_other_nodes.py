@@ -357,6 +357,31 @@ def test_a_positive_of_other_words_is_told(source):
         run([[torch.cat([plain[0][0]] * 2, dim=1), {}]])
 
 
+def test_a_negative_that_takes_the_guidance_away_is_told(source):
+    model, target = inflated(small_model()), conditioning(EDIT.target)
+
+    def run(negative, cfg=4.0):
+        return told(
+            lambda voice: sampled(
+                blend_attention(model, source, EDIT, SETTINGS, voice), source, EDIT, avoided=negative, cfg=cfg
+            )
+        )
+
+    assert "! positive and negative are both the target prompt, so that 'cfg' does nothing" in run(target)
+    assert "both the target" not in run(conditioning(EDIT.source))
+    assert "both the target" not in run(target, cfg=1.0), "where it is not used"
+
+
+def test_every_run_tells_also_what_the_run_before_has_told(source):
+    """The page forgets what was told when it is opened anew, and another client has never heard it."""
+    texts = []
+    blended = blend_attention(inflated(small_model()), source, EDIT, SETTINGS, Voice("Attention Blend", texts.append))
+    for runs in (1, 2, 3):
+        sampled(blended, source, EDIT)
+        assert len(texts) == runs
+    assert texts[1] == texts[2]
+
+
 # What is told apart before work starts.
 
 

@@ -400,6 +400,8 @@ def test_prompts_that_are_not_the_edit_s_are_refused(model, latent, t5_tokens):
     others = replace(t5_tokens(TARGET), ids=(7, *t5_tokens(TARGET).ids[1:]))
     with pytest.raises(Refusal, match="'positive' was made with another text encoder than 'edit'; connect that"):
         execute(model, latent, t5_tokens, positive=[[target[0][0], {TOKENS: others}]])
+    with pytest.raises(Refusal, match="the negative conditioning is the target prompt and the positive one is not"):
+        execute(model, latent, t5_tokens, positive=[[target[0][0], {}]], negative=target)
     with pytest.raises(Refusal, match="'positive' holds 2 conditionings"):
         execute(model, latent, t5_tokens, positive=[*target, *target])
     narrow = [[target[0][0][..., :8], {}]]

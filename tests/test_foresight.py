@@ -58,13 +58,14 @@ def test_adding_without_a_place_or_a_word(kind):
 def test_a_mask_of_words_where_none_is_replaced(kind):
     """Such as with equal prompts, or words that were only added."""
     same = prompt_edit("a red circle on grass", "a red circle on grass")
-    for edit in (same, prompt_edit("a circle on grass", "a circle on grass at night")):
+    added = prompt_edit("a circle on grass", "a circle on grass at night")
+    for edit, why in ((same, "both prompts are the same"), (added, "no word of the source prompt is replaced")):
         for inputs, mask_from in (
             ({"preset": "attribute"}, "words, to the edges"),
             ({"preset": "remove"}, "words"),
             ({"preset": "attribute", "preset.mask_from": "words"}, "words"),
         ):
-            with pytest.raises(Refusal, match=f"cannot run: 'mask from' is {mask_from} but no word of the source"):
+            with pytest.raises(Refusal, match=f"cannot run: 'mask from' is {mask_from} but {why}"):
                 look(kind, inputs, edit=edit)
         look(kind, {"preset": "style"}, edit=edit)
         look(kind, {"preset": "attribute", "preset.mask_from": "off", "preset.latent_blend": False}, edit=edit)

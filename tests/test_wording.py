@@ -45,7 +45,13 @@ def test_an_instruction_in_the_source_prompt():
         ("a cat", "a dog BREAK on a road", "BREAK is no syntax of ComfyUI"),
         ("a cat", "a dog AND a road", "AND is no syntax of ComfyUI"),
         ("a cat", "a dog <lora:paint:0.8>", "<lora:paint:0.8> is no syntax of ComfyUI"),
-        ("a cat", "a [red:blue:0.5] dog", "[red:blue:0.5] is no syntax of ComfyUI"),
+        (
+            "a cat",
+            "a [red:blue:0.5] dog",
+            "[red:blue:0.5] is no syntax of ComfyUI, which reads it as words; an edit has",
+        ),
+        ("a cat", "a [grey] dog", "[grey] is no syntax of ComfyUI, which reads it as words; write weights as"),
+        ("a cat", "a __color/dark__ dog", "__color/dark__ is no syntax of ComfyUI"),
         ("a cat", "一只狗在草地上", "'target prompt' is not in Latin letters"),
     ],
 )
@@ -66,6 +72,7 @@ def test_what_another_tool_would_read_is_told(source, target, part):
         ("a café in Zürich", "a café in Kraków, watercolor"),
         ("bread and butter", "(bread:1.2) and honey"),
         ("a notebook on a table", "a knotted rope on a table"),
+        ("a snake_case_sign", "a sign that says __ on_a_line"),
     ],
 )
 def test_plain_descriptions_are_left_alone(source, target):

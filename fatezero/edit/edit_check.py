@@ -108,7 +108,8 @@ def check_latent(latent_image: torch.Tensor, source) -> None:
     if tuple(latents.shape[-2:]) != (height, width):
         sizes = [f"{w * source.cell.pixels}x{h * source.cell.pixels}" for h, w in (latents.shape[-2:], (height, width))]
         raise Refusal(
-            f"the sampler's latent is {sizes[0]} but {sizes[1]} was inverted; connect the latent of DDIM Invert."
+            f"the sampler's latent is {sizes[0]} but {sizes[1]} was inverted; connect the latent of DDIM Invert, or "
+            "give a second pass in another size the model from before Attention Blend."
         )
     if not bool(torch.isfinite(latent_image).all()):
         raise Refusal("the sampler's latent holds NaN or infinite values; connect the latent of DDIM Invert.")
@@ -127,6 +128,28 @@ def check_positive(guider, edit) -> None:
             raise Refusal(f"{called} holds no prompt; use CLIP Text Encode or Edit Prompts.")
     for cond in guider.conds["positive"]:
         _check_target(cond, edit)
+    refuse_swapped(guider.conds["positive"], guider.conds.get("negative", ()), edit)
+
+
+def refuse_swapped(positive, negative, edit) -> None:
+    """Refuses a target prompt that is connected to the negative, and something else to the positive.
+
+    Args:
+        positive, negative: Dictionaries of options, one for each conditioning.
+        edit: The edit.
+    """
+    if edit.source.ids == edit.target.ids:
+        return
+    if any(_is_target(cond, edit) for cond in negative) and not any(_is_target(cond, edit) for cond in positive):
+        raise Refusal(
+            "the negative conditioning is the target prompt and the positive one is not; connect the target "
+            "conditioning of Edit Prompts to the positive, and what to avoid to the negative."
+        )
+
+
+def _is_target(cond: dict, edit) -> bool:
+    tokens = cond.get(TOKENS)
+    return tokens is not None and tokens.ids == edit.target.ids
 
 
 def check_encoders(guider) -> None:
@@ -179,11 +202,19 @@ def check_areas(guider, size: tuple[int, int]) -> None:
             )
 
 
-def unknown_words(guider) -> str | None:
-    """What to tell of a positive that was not made by Edit Prompts, so that nobody can compare its words, or None."""
-    if all(cond.get(TOKENS) is not None for cond in guider.conds["positive"]):
-        return None
-    return "the positive is not from Edit Prompts: its words are taken to be those of the target prompt"
+def prompt_notes(guider, edit) -> list[str]:
+    """What to tell of a positive that was not made by Edit Prompts, so that nobody can compare its words, and of a
+    negative that takes the guidance away."""
+    notes = []
+    if any(cond.get(TOKENS) is None for cond in guider.conds["positive"]):
+        notes.append("the positive is not from Edit Prompts: its words are taken to be those of the target prompt")
+    guided = getattr(guider, "cfg", 1.0) != 1 and guider.conds.get("negative")
+    if guided and all(_is_target(cond, edit) for name in ("positive", "negative") for cond in guider.conds[name]):
+        notes.append(
+            "! positive and negative are both the target prompt, so that 'cfg' does nothing; connect what to avoid, or "
+            "an empty CLIP Text Encode, to the negative"
+        )
+    return notes
 
 
 def check_target_length(key_length: int, edit, repeated: bool = True) -> None:
@@ -231,6 +262,11 @@ def check_mask_words(edit, mask_from: str, blends: bool) -> None:
     """A mask of words needs one that is replaced; blends: whether latents are blended, which needs a mask."""
     if mask_from in (WORDS, OUTLINE, WORDS_IN_MASK) and not edit.source_mask_tokens:
         also = " and 'latent blend'" if blends and mask_from != WORDS_IN_MASK else ""
+        if edit.source.ids == edit.target.ids:
+            raise Refusal(
+                f"'mask from' is {mask_from} but both prompts are the same; change words in 'target prompt', or, where "
+                f"emphasis is all, fill 'mask words' in Edit Prompts or switch 'mask from'{also} off."
+            )
         raise Refusal(
             f"'mask from' is {mask_from} but no word of the source prompt is replaced; "
             f"fill 'mask words' in Edit Prompts or switch 'mask from'{also} off."

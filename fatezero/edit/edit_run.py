@@ -28,7 +28,7 @@ from ..source.reconstruction import clean_samples
 from ..source.source_run import SourceRun
 from ..voice import Voice
 from .chunk_fusion import ChunkFusion, edit_mask
-from .edit_check import check_run, unknown_words
+from .edit_check import check_run, prompt_notes
 from .fresh_noise import on_whole_cells, with_fresh_noise
 from .fusion import blend_denoised, cross_weights
 from .outline_mask import on_outline
@@ -78,6 +78,7 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
                 run.keep_attention()
             finally:
                 run.let_go()
+                voice.end_run()
         return finished(guider, source, samples, sigmas)
 
     blended.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, EDIT)
@@ -166,7 +167,7 @@ class EditRun:
         self.places = Places(model.model.diffusion_model, (height, width), source.frames, edit, settings)
         self.target_words = WordMapSum()
         self.added = added_nodes(model, source)
-        self.notes = what_changed(model, source) + [note for note in (unknown_words(guider),) if note]
+        self.notes = what_changed(model, source) + prompt_notes(guider, edit)
         self.step: Step | None = None  # within a step's first evaluation
         self.chunk: ChunkFusion | None = None  # within a call whose attention belongs to a chunk
         self.chunks_read = 0  # how many chunks' source rows have run in this evaluation

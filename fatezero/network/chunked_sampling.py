@@ -51,7 +51,10 @@ def sampled_in_chunks(model, frames_at_once: int, voice: Voice | None = None):
             return executor(*args, **kwargs)
         with voice.signing():
             ChunkedRun(guider.model_patcher, tell=voice.tell).install(guider)
-            return executor(*args, **kwargs)
+            try:
+                return executor(*args, **kwargs)
+            finally:
+                voice.end_run()
 
     chunked.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, CHUNK)
     chunked.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, CHUNK, outer_sample)

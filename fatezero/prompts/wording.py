@@ -26,7 +26,9 @@ _MARKS = (  # what another program reads there, and what to do instead
     (re.compile(r"\bBREAK\b"), "leave it out; a long prompt is divided by itself"),
     (re.compile(r"\bAND\b"), "write it in small letters, or leave it out"),
     (re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>"), "load the LoRA with Load LoRA, before Inflate UNet"),
-    (re.compile(r"\[[^\[\]]*\]"), "write weights as (word:0.8)"),
+    (re.compile(r"\[[^\[\]]*:[^\[\]]*\]"), "an edit has one prompt for all steps, so write one of the words"),
+    (re.compile(r"\[[^\[\]:]*\]"), "write weights as (word:0.8)"),
+    (re.compile(r"(?<!\w)__[\w/*-]+__(?!\w)"), "write the word that is meant, or let a wildcard node write it"),
 )
 
 _THING = r"(?:the|an?|this|that|his|her|its|their|my)\s+(?P<thing>.+?)"

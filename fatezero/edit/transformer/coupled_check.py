@@ -8,6 +8,7 @@ from ...network.transformer.families import reads_text_in_blocks
 from ...network.transformer.two_models import LOW_NOISE_MODEL, check_kinds
 from ...prompts.prompt_edit import PromptEdit
 from ...refusal import Refusal, counted, shortened
+from ..edit_check import refuse_swapped
 
 # What Wan's nodes give a conditioning beside its prompt.
 GIVEN = (
@@ -51,6 +52,7 @@ def check_prompts(edit: PromptEdit, source, positive, negative) -> None:
                 "Prompts gives."
             )
     _check_plain("negative", negative)
+    refuse_swapped([positive[0][1]], [negative[0][1]], edit)
 
 
 def check_embeddings(model, source, positive, negative) -> None:

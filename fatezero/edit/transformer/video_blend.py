@@ -67,6 +67,7 @@ def _blended(
                 return samples
             finally:
                 run.let_go()
+                voice.end_run()
 
     blended.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, EDIT)
     blended.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, EDIT, outer_sample)
