@@ -19,6 +19,7 @@ _ALONE = {
     REMOVED: "remove",
 }
 _OF_THINGS = {PROPERTY, THING, POSE, REMOVED}
+_IN_ONE_PLACE = {ADDED, PROPERTY}  # "a dog wearing a red hat"
 
 
 def automatic_preset(edit: PromptEdit, has_mask: bool) -> str:
@@ -35,7 +36,8 @@ def automatic_preset(edit: PromptEdit, has_mask: bool) -> str:
         One of PRESETS, none of a paper's.
     """
     changes = changes_of(edit)
-    name = _preset_of_kinds({change.kind for change in changes}, len(changes))
+    kinds = {change.kind for change in changes}
+    name = "add" if has_mask and ADDED in kinds and kinds <= _IN_ONE_PLACE else _preset_of_kinds(kinds, len(changes))
     if name == "attribute" and len(changes) == 1 and things_beside(edit.source, edit.source_mask_tokens):
         name = "replace"  # else the words for the one act on the other, too
     if name == "replace" and not edit.target_mask_tokens:

@@ -23,6 +23,7 @@ _LOOKS = set(
     "style painting watercolor watercolour sketch drawing cartoon anime manga comic illustration film movie art "
     "artwork mosaic engraving woodcut render rendering photo photograph".split()
 )
+_HOLDS = {"wearing", "holding", "carrying"}  # what follows comes newly
 _NOUNS_IN_ING = set("building ceiling clothing king painting drawing rendering ring spring string thing wing".split())
 
 
@@ -120,12 +121,17 @@ def _kind(before: _Side, after: _Side) -> str:
     old, new = _noun_phrase(before), _noun_phrase(after)
     if old[-1].key != new[-1].key:
         return THING
-    return PROPERTY if before.changed.intersection(old) or after.changed.intersection(new) else POSE
+    if before.changed.intersection(old) or after.changed.intersection(new):
+        return PROPERTY
+    behind = {word.key for word in before.changed | after.changed}
+    if behind & _HOLDS:
+        return ADDED if after.changed else REMOVED
+    return PROPERTY if all(map(_is_participle, behind)) else POSE
 
 
 def _kind_of_one(side: _Side, added_or_removed: str) -> str:
     """Of a phrase that only one of the prompts has."""
-    if _next_word(side) == "of":
+    if _next_word(side) == "of" and not _preposition(side):
         return LOOK
     if _preposition(side) in _OF_PLACE:
         return GROUND
@@ -140,13 +146,23 @@ def _names_look(side: _Side) -> bool:
 def _noun_phrase(side: _Side) -> Phrase:
     """A phrase up to its noun, without the verb that may follow ("man sitting", "a man walks") and all after it."""
     keys = [word.key for word in side.phrase]
-    end = next(
-        (at for at, key in enumerate(keys) if at and key.endswith("ing") and key not in _NOUNS_IN_ING), len(keys)
-    )
     is_one = _word_before(side) in _SINGULAR
-    if end == len(keys) > 1 and is_one and keys[-1].endswith("s") and not keys[-1].endswith(("ss", "us", "is")):
-        end -= 1
-    return side.phrase[:end]
+    for at in range(1, len(keys)):
+        is_last = at + 1 == len(keys) or keys[at + 1] in _OF_PLACE
+        if keys[at] in _OF_PLACE or _is_present(keys[at]) or (is_last and _is_participle(keys[at])):
+            return side.phrase[:at]
+        if is_last and is_one and keys[at].endswith("s") and not keys[at].endswith(("ss", "us", "is")):
+            return side.phrase[:at]
+    return side.phrase
+
+
+def _is_present(key: str) -> bool:
+    return key.endswith("ing") and key not in _NOUNS_IN_ING
+
+
+def _is_participle(key: str) -> bool:
+    """As in "a bird made of glass"."""
+    return key == "made" or (len(key) > 4 and key.endswith("ed") and not key.endswith("eed"))
 
 
 def _words_before(side: _Side) -> list[str]:
