@@ -82,6 +82,13 @@ def judge():
     return load_judge()
 
 
+@pytest.fixture(scope="session")
+def latent():
+    """A small smooth clip of Wan's, [1, 16, 3, 8, 10]."""
+    random = torch.randn(1, 16, 3, 8, 10, generator=torch.Generator().manual_seed(3))
+    return 3 * torch.nn.functional.avg_pool3d(random, 3, 1, 1)
+
+
 @pytest.fixture(scope="module")
 def t5_tokens(tmp_path_factory):
     """Makes a text into PromptTokens of T5."""

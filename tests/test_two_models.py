@@ -50,12 +50,6 @@ def low(pair):
 
 
 @pytest.fixture(scope="module")
-def latent():
-    random = torch.randn(1, 16, 3, 8, 10, generator=torch.Generator().manual_seed(3))
-    return 3 * torch.nn.functional.avg_pool3d(random, 3, 1, 1)
-
-
-@pytest.fixture(scope="module")
 def inverted(latent, t5_prompt):
     """inverted(model, low_noise_model, **options): the outputs of DDIM Invert."""
 

@@ -42,12 +42,6 @@ def pair():
 
 
 @pytest.fixture(scope="module")
-def latent():
-    random = torch.randn(1, 16, 3, 8, 10, generator=torch.Generator().manual_seed(3))
-    return 3 * torch.nn.functional.avg_pool3d(random, 3, 1, 1)
-
-
-@pytest.fixture(scope="module")
 def shown(t5_prompt):
     """shown(text, grey): the prompt after WanImageToVideo with a first frame of that grey, and the negative one."""
 

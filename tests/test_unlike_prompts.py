@@ -158,4 +158,4 @@ def test_vace_which_reads_prompts_elsewhere_too_is_refused(t5_tokens):
     told = f"'source prompt' has 512 tokens, 'target prompt' {target.length} and the negative one 512, but VACE takes"
     with pytest.raises(Refusal, match=f"^Coupled Edit Sampler: {told} .* shorten them to 512 tokens"):
         edit = make_prompt_edit(source, target)
-        CoupledEditSampler.execute(model, edit, *prompts, {"samples": torch.zeros(1, 16, 3, 8, 10)}, **settings)
+        CoupledEditSampler.execute(model, edit, *prompts, {"samples": torch.ones(1, 16, 3, 8, 10)}, **settings)
