@@ -12,7 +12,7 @@ CFG_UNTIL = 0.8
 # the source's in all steps, the mask finds its threshold by itself; an attribute keeps the source's structure
 # for longer than in the paper. Style's windows are the paper's, shape's and remove's too; background has none there,
 # and with longer ones the old ground shines through. A new shape follows one frame's, which flickers less.
-# To the edges: a new shape gets the old one's room and no more, so that the ground and what stands beside stay; a new
+# To the edges: a new shape gets the room of the old one's box, so that the ground and what stands beside stay; a new
 # colour needs a little more, else the edge keeps the old one. A soft edge leaves more of the clip around the thing.
 # Add: nothing of the clip's own noise and words says what is new, so inside the mask both are put aside at first.
 # Replace: beside another thing of its colour or shape a thing hardly changes, since the words for both act on both; in

@@ -1,6 +1,7 @@
 """What two prompts ask for: another look, another ground, another property of a thing, another thing.
 
-No dictionary is needed: what counts is where a word stands in its phrase, and after which preposition.
+What counts is where a word stands in its phrase, and after which preposition. That takes a few short lists of English
+words and no dictionary; in another language most changes are read as another thing.
 """
 
 from itertools import groupby
