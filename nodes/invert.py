@@ -9,6 +9,7 @@ import latent_preview
 
 from ..fatezero.compat import io, schema, show_text, ui
 from ..fatezero.edit.idle_settings import idle_models
+from ..fatezero.edit.presets import CFG_UNTIL
 from ..fatezero.network.chunked_sampling import APPROXIMATELY, ChunkedRun
 from ..fatezero.network.model_identity import Unrecognised
 from ..fatezero.network.trained_size import size_note
@@ -37,6 +38,8 @@ from .shared.wire_types import SourceRunType
 
 NODE = "DDIM Invert + Store Attention"
 LABELS = {"target label (official code)": TARGET_LABEL, "current label (paper)": CURRENT_LABEL, "Uni-Inv": UNI_INV}
+AS_SET, FAST = "steps as set", "fast (10 steps)"
+FAST_STEPS = 10  # with Uni-Inv and CFG_UNTIL what "Fast, by kind of edit" of benchmarks/RESULTS.md measures
 # ComfyUI multiplies the latent of a flow by 1 - sigma before it samples, which is 0 at the noise.
 ONLY_BLEND = (
     "only the Attention Blend nodes begin from this noise: of a video model ComfyUI's samplers alone leave it out"
@@ -134,6 +137,15 @@ class Invert(io.ComfyNode):
                 io.Boolean.Input("reuse", default=True, optional=True, advanced=True, tooltip=REUSE),
                 low_noise_model_input(),
                 boundary_input(),
+                io.Combo.Input(
+                    "speed",
+                    options=[AS_SET, FAST],
+                    default=AS_SET,
+                    optional=True,
+                    tooltip="fast takes 10 steps and Uni-Inv, whatever 'steps' and 'evaluate at' say, so that "
+                    "inversion and edit take a fifth of the time of 50 steps. Set 'cfg until' 0.8 with it, as a new "
+                    "Attention Blend Sampler has.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The inverted noise; the sampler must add none."),
@@ -160,6 +172,7 @@ class Invert(io.ComfyNode):
         reuse=True,
         low_noise_model=None,
         boundary=0.875,
+        speed=AS_SET,
     ) -> io.NodeOutput:
         samples, source = latent["samples"], without_whole_range(source)
         if cls.hidden is not None:
@@ -168,6 +181,8 @@ class Invert(io.ComfyNode):
         check_no_mask(latent)
         model = without_guidance(model)
         is_video = family_of(model) is not None
+        if speed == FAST:
+            steps, evaluate_at = FAST_STEPS, "Uni-Inv"
         sigmas, label = inversion_sigmas(model, schedule, steps), LABELS[evaluate_at]
         label = UNI_INV if is_video and label == TARGET_LABEL else label
         settings = {"sigmas": sigmas, "label": label, "refinement": refinement}
@@ -178,13 +193,13 @@ class Invert(io.ComfyNode):
         unfinished = _unfinished(model, source, samples, settings) if resume else None
         chunks = WHOLE_CLIP if is_video else ChunkedRun(model).describe(samples.shape)
 
-        warnings = _warnings(model, low_noise_model, source, samples, sigmas, boundary)
+        notes = [*_of_the_speed(speed), *_warnings(model, low_noise_model, source, samples, sigmas, boundary)]
 
         def digest() -> str:
             return inversion_digest(model, source, samples, **settings, chunks=chunks)
 
         def make() -> KeptRun:
-            voice = Voice(NODE, partial(show_text, cls), warnings)
+            voice = Voice(NODE, partial(show_text, cls), notes)
             by = invert_video if is_video else invert
             run = by(model, source, samples, **settings, callback=callback, unfinished=unfinished, tell=voice.tell)
             return _kept(run, voice.text, chunks, unfinished)
@@ -198,10 +213,20 @@ class Invert(io.ComfyNode):
             unfinished.remove()
         noise = {key: value for key, value in latent.items() if key not in ("noise_mask", "batch_index")}
         noise["samples"] = inverted_noise(model, run)
-        report = _report(kept, warnings, note, report_error)
+        report = _report(kept, notes, note, report_error)
         if is_video:
             report += f"\n{ONLY_BLEND}"
         return io.NodeOutput(noise, run, sigmas.flip(0), report, ui=ui.PreviewText(report))
+
+
+def _of_the_speed(speed: str) -> list[str]:
+    """What a speed has taken, and in place of what."""
+    if speed == AS_SET:
+        return []
+    return [
+        f"fast: {FAST_STEPS} steps and Uni-Inv, whatever 'steps' and 'evaluate at' say; 'cfg until' {CFG_UNTIL:g} of "
+        "Attention Blend Sampler belongs to it"
+    ]
 
 
 def _warnings(model, low_noise_model, source, samples, sigmas, boundary: float) -> list[str]:
@@ -222,8 +247,8 @@ def _kept(run, told: str, planned: str, unfinished: UnfinishedInversion | None) 
     return KeptRun(run, {"lines": [told, *note]}, as_planned=told == planned or APPROXIMATELY not in told)
 
 
-def _report(kept: KeptRun, warnings: list[str], note: str | None, with_error: bool) -> str:
-    lines = [kept.run.summary(), *warnings, *kept.details["lines"]]
+def _report(kept: KeptRun, notes: list[str], note: str | None, with_error: bool) -> str:
+    lines = [kept.run.summary(), *notes, *kept.details["lines"]]
     if with_error:
         lines.append(f"reconstruction error without guidance: {kept.details['error']:.2%} of the latent")
     return "\n".join([*lines, *([note] if note else [])])
