@@ -103,6 +103,26 @@ def test_another_models_steps_are_told(source):
     assert missing not in second_stage(by_words, start, sigmas)
 
 
+def test_steps_at_other_levels_than_the_inversions_are_told(source):
+    """Of a sampler that goes its own way: other steps, another scheduler, or a sampler that moves its last levels."""
+    texts = []
+    model = blend_attention(small_model(), source, EDIT, SETTINGS["style"], Voice("Attention Blend", texts.append))
+    start, conds = inverted_noise(model, source), (conditioning(EDIT.target), negative())
+
+    def told(steps=STEPS, scheduler="normal", sampler="euler", first=0, last=STEPS):
+        arguments = model, "disable", 0, steps, 5.0, sampler, scheduler, *conds, {"samples": start}, first, last
+        nodes.KSamplerAdvanced().sample(*arguments, "enable")
+        return [line for line in texts[-1].splitlines() if "at other noise levels" in line]
+
+    assert not told() and not told(first=1) and not told(last=2) and not told(sampler="dpmpp_2m")
+    custom(model, start, source.sigmas.flip(0))
+    assert "at other noise levels" not in texts[-1]
+    said = f"the sampler takes 6 steps and the inversion took {STEPS}, at other noise levels, so that the clip is read"
+    assert [line.startswith(said) for line in told(2 * STEPS, last=2 * STEPS)] == [True]
+    assert told(scheduler="karras") and told(sampler="dpm_2")
+    assert "the sampler takes 1 step and" in told(2 * STEPS, first=1, last=2)[0]
+
+
 def test_a_finished_run_leaves_nothing(source):
     """What is kept is the end of a stage, not of an edit."""
     model = blend_attention(small_model(), source, EDIT, SETTINGS["attribute"])

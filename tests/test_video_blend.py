@@ -62,12 +62,12 @@ def by_node(video_model, run, t5_tokens, t5_prompt):
 
 @pytest.fixture
 def sampled(video_model, run, t5_prompt):
-    """sampled(model, target, cfg, sampler, latent, denoise): the latent of KSampler."""
+    """sampled(model, target, cfg, sampler, latent, denoise, steps): the latent of KSampler."""
 
-    def make(model, target=TARGET, cfg=1.0, sampler="euler", latent=None, denoise=1.0):
+    def make(model, target=TARGET, cfg=1.0, sampler="euler", latent=None, denoise=1.0, steps=STEPS):
         start = {"samples": inverted_noise(video_model, run) if latent is None else latent}
         prompts = t5_prompt(target), t5_prompt("snow")
-        return KSampler().sample(model, 7, STEPS, cfg, sampler, "simple", *prompts, start, denoise)[0]["samples"]
+        return KSampler().sample(model, 7, steps, cfg, sampler, "simple", *prompts, start, denoise)[0]["samples"]
 
     return make
 
@@ -145,6 +145,15 @@ def test_a_source_drawn_again_goes_on_in_later_stages(video_model, run, t5_promp
     other = stage(blended(**options), middle, 3, STEPS)
     assert UNKNOWN_STEPS in told[-1] and difference(other, expected) > 1e-5
     assert difference(stage(model, start, 0, STEPS), expected) < 1e-5, "a new run begins with the noise"
+
+
+def test_other_steps_than_the_inversions_are_told(blended, sampled, monkeypatch):
+    told, said = [], f"the sampler takes {3 * STEPS} steps and the inversion took {STEPS}, at other noise levels"
+    monkeypatch.setattr(node, "show_text", lambda _, text: told.append(text))
+    sampled(blended())
+    assert said not in told[-1] and "other noise levels" not in told[-1]
+    sampled(blended(), steps=3 * STEPS)
+    assert said in told[-1]
 
 
 def test_less_denoise_starts_from_the_clip_at_that_level(video_model, run, t5_prompt, blended, sampled):

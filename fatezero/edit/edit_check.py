@@ -11,6 +11,7 @@ from ..network.unet.check import check_embedding, refuse_context_windows, requir
 from ..prompts.phrases import side_by_side, things_beside
 from ..refusal import Refusal, counted, shortened
 from ..source.latent_cell import frames_first
+from ..source.schedule import schedule_position
 from ..source.source_check import check_model
 from .settings import INPUT_MASK, NO_MASK, OUTLINE, WORDS, WORDS_IN_MASK, needs_words
 
@@ -52,6 +53,17 @@ def check_course(source, sigmas, args, kwargs) -> None:
             f"the sampler starts at sigma {float(sigmas[0]):.1f} but inversion ended at "
             f"{float(source.sigmas[-1]):.1f}; use the 'sigmas' of DDIM Invert."
         )
+
+
+def course_notes(source, sigmas) -> list[str]:
+    """What to tell of a run whose levels, falling, are not among those of the inversion."""
+    if all(schedule_position(source.sigmas, float(sigma)).is_integer() for sigma in sigmas):
+        return []
+    return [
+        f"the sampler takes {counted(len(sigmas) - 1, 'step')} and the inversion took {source.steps}, at other noise "
+        "levels, so that the clip is read between them; for the edit of Attention Blend Sampler choose euler, and the "
+        "steps and scheduler of DDIM Invert"
+    ]
 
 
 def check_sampler(sampler) -> None:

@@ -28,7 +28,7 @@ from ..source.reconstruction import clean_samples
 from ..source.source_run import SourceRun
 from ..voice import Voice
 from .chunk_fusion import ChunkFusion, edit_mask
-from .edit_check import check_run, prompt_notes
+from .edit_check import check_run, course_notes, prompt_notes
 from .fresh_noise import on_whole_cells, with_fresh_noise
 from .fusion import blend_denoised, cross_weights
 from .outline_mask import on_outline
@@ -64,7 +64,7 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
             fitting = on_outline(fitting_model(settings, guider.model_patcher), source, edit)
             fitting = on_whole_cells(fitting, latent_image.shape[-2:])
             ends = source.trajectory[-1], source.trajectory[0]
-            notes = unused_latent(guider.model_patcher, noise, latent_image, *ends)
+            notes = course_notes(source, sigmas) + unused_latent(guider.model_patcher, noise, latent_image, *ends)
             noise, latent_image = starting_point(guider, source, noise, latent_image, sigmas)
             latent_image = freshened(guider, source, edit, fitting, latent_image, float(sigmas[0]))
             run = EditRun(guider, source, edit, fitting, voice)

@@ -21,6 +21,7 @@ from ...source.latent_cell import as_video
 from ...source.source_run import SourceRun
 from ...voice import Voice
 from ..chunk_fusion import edit_mask
+from ..edit_check import course_notes
 from ..fusion import blend_denoised, cross_weights
 from ..settings import INPUT_MASK, INVERSION, OUTLINE, WORDS, WORDS_IN_MASK, BlendSettings, blends_latents, reads_words
 from ..source_branch import Reconstruction
@@ -53,7 +54,7 @@ def _blended(
         with voice.signing():
             check_video_run(guider, source, edit, latent_image, sampler, sigmas, args, kwargs, name)
             ends = as_video(source.trajectory[-1]), as_video(source.trajectory[0])
-            notes = unused_latent(guider.model_patcher, noise, latent_image, *ends)
+            notes = course_notes(source, sigmas) + unused_latent(guider.model_patcher, noise, latent_image, *ends)
             noise, latent_image = starting_point(guider, source, noise, latent_image, float(sigmas[0]))
             run = VideoBlendRun(guider, source, edit, settings)
             try:
