@@ -51,6 +51,17 @@ def counted(count: float, noun: str) -> str:
     return f"{number} {noun}{'' if count == 1 else 's'}"
 
 
+def bytes_in_words(size: float) -> str:
+    """A number of bytes for a person to read.
+
+    >>> [bytes_in_words(size) for size in (0, 8_640, 999_900, 1_500_000, 14.7e9)]
+    ['0.0 kB', '8.6 kB', '999.9 kB', '1.5 MB', '14.7 GB']
+    """
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+
+
 def shortened(text: object, longest: int = 60) -> str:
     """What a person typed, as a part of a sentence: on one line, its end left out where it is long."""
     line = " ".join(str(text).splitlines())

@@ -5,6 +5,7 @@ from pathlib import PurePath
 
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.masks.source_mask import clip_size
+from ..fatezero.refusal import bytes_in_words
 from ..fatezero.source.source_file import write_source
 from .shared.checked import checked
 from .shared.output_name import output_place, prefix_problem
@@ -49,5 +50,5 @@ class SaveSourceRun(io.ComfyNode):
         name = f"{name}.safetensors"
         path = os.path.join(folder, name)
         write_source(path, source)
-        shown = f"{PurePath(subfolder, name).as_posix()}\n{os.path.getsize(path) / 1e6:.1f} MB"
+        shown = f"{PurePath(subfolder, name).as_posix()}\n{bytes_in_words(os.path.getsize(path))}"
         return io.NodeOutput(source, ui=ui.PreviewText(shown))

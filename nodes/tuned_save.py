@@ -4,7 +4,7 @@ import os
 from pathlib import PurePath
 
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.refusal import Refusal
+from ..fatezero.refusal import Refusal, bytes_in_words
 from ..fatezero.tuning.tuned_file import write_tuned
 from ..fatezero.tuning.tuned_state import in_half_precision, tuned_state_of
 from .shared.checked import checked
@@ -65,5 +65,5 @@ class SaveTunedModel(io.ComfyNode):
         name = f"{name}.safetensors"
         path = os.path.join(folder, name)
         write_tuned(path, state)
-        shown = f"{PurePath(subfolder, name).as_posix()}\n{os.path.getsize(path) / 1e6:.1f} MB\n{state.summary()}"
+        shown = f"{PurePath(subfolder, name).as_posix()}\n{bytes_in_words(os.path.getsize(path))}\n{state.summary()}"
         return io.NodeOutput(model, ui=ui.PreviewText(shown))

@@ -34,7 +34,7 @@ from fatezero_pack.fatezero.network.transformer.word_maps import (
     token_grid,
 )
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
-from fatezero_pack.fatezero.refusal import Refusal
+from fatezero_pack.fatezero.refusal import Refusal, bytes_in_words
 from fatezero_pack.fatezero.report.edit_place import coupled_place
 from fatezero_pack.nodes import coupled_sampler as node
 from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
@@ -344,7 +344,7 @@ def test_the_price_is_told(model, latent):
     told = price(model, latent.shape, CoupledSettings(skip=0.25), 8, 1.5)
     tokens = latent[0, 0].numel() // (4 if model.model.__class__.__name__ == "WAN21" else 1)
     assert told.startswith("6 of 8 steps, 3 rows each (clip, edit, negative)")
-    assert told.endswith(f"one layer at a time, {2 * tokens * 96 * 4 / 2**20:.1f} MB")
+    assert told.endswith(f"one layer at a time, {bytes_in_words(2 * tokens * 96 * 4)}")
 
 
 @pytest.mark.parametrize(

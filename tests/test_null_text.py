@@ -303,7 +303,7 @@ def test_memory_that_runs_out_is_met_with_smaller_chunks(source, monkeypatch):
     with pytest.raises(
         comfy.model_management.OOM_EXCEPTION,
         match=r"^memory ran out with one frame of 128x128 at a time, which "
-        r"takes about [\d.]+ GB beside the model; use a smaller picture",
+        r"takes about [\d.]+ [kMG]B beside the model; use a smaller picture",
     ):
         optimized(model, source)
     assert chunk_size.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))

@@ -28,7 +28,7 @@ def saved_run(server):
     }
     run = completed(server, prompt)
     name, size = run.outputs["save"]["text"][0].split("\n")
-    assert size.endswith(" MB")
+    assert size.endswith((" kB", " MB")) and float(size.split()[0]) > 0
     return f"{name} [output]", server.base / "output" / name, edit(server, run)
 
 

@@ -420,7 +420,12 @@ def test_a_tuned_demo_edits_a_clip(server, name):
     assert before.shape == after.shape == (2, 128, 128, 3) and np.abs(before - after).mean() > 3
     if "report" in prompt:
         report = run.outputs["report"]["text"][0]
-        assert "steps on 2 frames" in report and "GB beside the model" in report and "which is kept" in report
+        assert (
+            "steps on 2 frames" in report
+            and "B beside the model: " in report
+            and " 0.0" not in report
+            and "which is kept" in report
+        )
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 
 from ..network.attention_layers import Layer
 from ..readable import readable
-from ..refusal import Refusal
+from ..refusal import Refusal, bytes_in_words
 from .attention_parts import DISK, RAM, TIERS, InMemory, OnDisk, Part, copied, is_whole, read_rows, remove, write_part
 from .tensor_list import TensorList
 
@@ -43,12 +43,7 @@ class CacheBytes:
 
     def __str__(self):
         places = ((self.vram, "VRAM"), (self.ram, "RAM"), (self.disk, "disk"))
-        return ", ".join(f"{gigabytes(size)} {place}" for size, place in places if size) or "nothing"
-
-
-def gigabytes(size: int) -> str:
-    """A number of bytes for a person to read, in GB or MB."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+        return ", ".join(f"{bytes_in_words(size)} {place}" for size, place in places if size) or "nothing"
 
 
 def free_budget(device: torch.device, working_memory: int = 0, folder=None) -> CacheBytes:
@@ -81,7 +76,7 @@ def plan_cache(chunk_bytes, budget: CacheBytes) -> CacheBytes:
         tier = next(_tiers_with_room(size, left), None)
         if tier is None:
             raise Refusal(
-                f"a cache of the source's attention needs {gigabytes(sum(chunk_bytes))} and can have "
+                f"a cache of the source's attention needs {bytes_in_words(sum(chunk_bytes))} and can have "
                 f"{budget}; choose replay, fewer frames or narrower windows."
             )
         left = _less(left, tier, size)
@@ -248,8 +243,8 @@ class AttentionCache(TensorList):
         free = shutil.disk_usage(self._folder).free - DISK_HEADROOM
         if size > free:
             raise OSError(
-                f"{gigabytes(size)} needed, {gigabytes(max(0, free))} free above a reserve of "
-                f"{gigabytes(DISK_HEADROOM)}"
+                f"{bytes_in_words(size)} needed, {bytes_in_words(max(0, free))} free above a reserve of "
+                f"{bytes_in_words(DISK_HEADROOM)}"
             )
         return write_part(InMemory(sigma, frames, size, tensors, DISK), self._folder)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from comfy.model_management import throw_exception_if_processing_interrupted
 from safetensors import SafetensorError
 
-from .attention_cache import AttentionCache, gigabytes
+from ..refusal import bytes_in_words
+from .attention_cache import AttentionCache
 from .attention_parts import ENDING, InMemory, OnDisk, Part, read_part, write_part
 from .session import attention_folder, make_room, use
 
@@ -35,7 +36,7 @@ def keep_attention(cache: AttentionCache, digest: str) -> str:
             _write(part, folder)
     except (OSError, SafetensorError) as error:
         return f"Not kept for a new target, since the temp folder cannot keep it ({error})."
-    return f"Kept for a new target: {gigabytes(cache.bytes.total)} in the temp folder."
+    return f"Kept for a new target: {bytes_in_words(cache.bytes.total)} in the temp folder."
 
 
 def keeps_attention() -> bool:

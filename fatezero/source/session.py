@@ -21,7 +21,7 @@ import folder_paths
 
 from ..network.model_identity import Unrecognised
 from ..network.option_keys import TOKENS
-from ..refusal import Refusal
+from ..refusal import Refusal, bytes_in_words
 from .source_file import read_source, write_source
 from .source_run import SourceRun
 
@@ -173,7 +173,7 @@ def make_room(size: int, entry: Path) -> None:
     may_go.pop(entry, None)
     most_for_it = max(0, most - held + sum(may_go.values()))
     if size > most_for_it:
-        raise OSError(f"{size / 1e6:.0f} MB needed, {most_for_it / 1e6:.0f} MB may be used of the temp folder")
+        raise OSError(f"{bytes_in_words(size)} needed, {bytes_in_words(most_for_it)} may be used of the temp folder")
     for other, its_size in may_go.items():
         if held + size <= most:
             return

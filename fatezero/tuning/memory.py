@@ -9,7 +9,7 @@ import comfy.model_management
 import torch
 
 from ..readable import readable
-from ..refusal import Refusal, counted
+from ..refusal import Refusal, bytes_in_words, counted
 from .layouts import TRAINED_QUERIES, temporal_names, unet_names
 from .settings import AUTO, Tuning
 
@@ -37,8 +37,8 @@ class TuningMemory:
     def __str__(self) -> str:
         blocks = "blocks computed twice" if self.checkpoint else "no block computed twice"
         return (
-            f"about {self.total / 2**30:.1f} GB beside the model: {self.state / 2**30:.1f} for the trained weights, "
-            f"{self.activations / 2**30:.1f} for a step ({blocks})"
+            f"about {bytes_in_words(self.total)} beside the model: {bytes_in_words(self.state)} for the trained "
+            f"weights, {bytes_in_words(self.activations)} for a step ({blocks})"
         )
 
 
@@ -97,6 +97,6 @@ def plan_memory(model, latent: torch.Tensor, settings: Tuning, checkpointing: st
         other = "" if checkpoint else ", or set 'checkpointing' to on"
         raise Refusal(
             f"{counted(frames, 'frame')} of {width * 8}x{height * 8} would take {memory}, but the device has "
-            f"{free / 2**30:.1f} GB; use fewer frames or smaller pictures{other}."
+            f"{bytes_in_words(free)}; use fewer frames or smaller pictures{other}."
         )
     return memory

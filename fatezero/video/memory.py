@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from ..refusal import Refusal, counted
+from ..refusal import Refusal, bytes_in_words, counted
 
 _CONVERTED_BYTES = 12  # of a pixel: as RGB, and one colour of it as a number; measured
 _CONTAINER = Path("/sys/fs/cgroup")  # the limit of a Linux container, which the system's own figure leaves out
@@ -36,7 +36,9 @@ def require_memory(needed: int, what: str, advice: str) -> None:
     """
     free = free_memory()
     if needed > free:
-        raise Refusal(f"{what} would need {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB of memory are free; {advice}.")
+        raise Refusal(
+            f"{what} would need {bytes_in_words(needed)}, but {bytes_in_words(free)} of memory are free; {advice}."
+        )
 
 
 def require_picture_memory(size: tuple[int, int], decoded_bytes: float, name: str) -> None:

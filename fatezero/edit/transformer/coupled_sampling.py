@@ -16,7 +16,7 @@ from ...network.option_keys import SOURCE
 from ...network.transformer.families import hidden_width, patch_size
 from ...prompts.prompt_edit import PromptEdit
 from ...prompts.window import Window
-from ...refusal import counted
+from ...refusal import bytes_in_words, counted
 from ..fusion import cross_weights
 from .source_row import SourceRow
 
@@ -144,5 +144,5 @@ def price(model, shape: torch.Size, settings: CoupledSettings, steps: int, cfg: 
     held = 2 * cells * width * comfy.model_management.dtype_size(model.model.get_dtype())
     return (
         f"{run} of {counted(steps, 'step')}, {rows} rows each (clip, edit{', negative' * (rows == 3)})\n"
-        f"source attention: one layer at a time, {held / 2**20:.{int(held < 2**23)}f} MB"
+        f"source attention: one layer at a time, {bytes_in_words(held)}"
     )

@@ -15,7 +15,7 @@ import comfy.samplers
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
 
-from ...refusal import Refusal
+from ...refusal import Refusal, bytes_in_words
 from ..chunk_size import automatic_frames_at_once, is_out_of_memory
 from ..chunked_sampling import ChunkedRun
 from ..frame_chunks import ActiveChunk
@@ -138,7 +138,7 @@ class GradientChunks(ChunkedRun):
 
     def takes(self, shape) -> str:
         needed = (1 + GRADIENT_BYTES) * self.model.memory_required([1, *shape[1:]])
-        return f", which takes about {needed / 2**30:.1f} GB beside the model"
+        return f", which takes about {bytes_in_words(needed)} beside the model"
 
 
 class DenoiseChunk:
