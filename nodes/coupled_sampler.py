@@ -188,7 +188,7 @@ class CoupledEditSampler(io.ComfyNode):
         if mask is not None and mask_from != WORDS:
             idle += stretch_notes(mask, _size(model, samples))
         voice = Voice(NODE, partial(show_text, cls), idle)
-        told = [price(model, samples.shape, settings, count, cfg), mask_line(where, edit, cells)]
+        told = [price(model, samples.shape, sum(map(len, ranges)), count, cfg), mask_line(where, edit, cells)]
         told += [share_in_words(len(low), boundary) for low in ranges[1:]]
         told += [*pair_notes(model, low_noise_model), picture_note(model, source)]
         told += [size_note(model, *_size(model, samples)), guidance_note(cfg)]

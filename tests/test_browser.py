@@ -264,6 +264,26 @@ def test_a_text_that_grows_has_room_and_one_that_is_gone_leaves_nothing(page):
     assert page.evaluate(told, ["FateZeroComposite", []])[2] == ""
 
 
+def test_a_line_that_was_told_on_the_way_is_not_repeated_below_the_report(page):
+    """And is told again when the node runs again."""
+    page.evaluate(LOAD, workflow("fatezero_video_edit_demo_color_edit"))
+    texts = """([type, told, reported]) => {
+        const node = app.graph.nodes.find(node => node.type === type);
+        const shown = name => node.widgets.filter(widget => widget.name === name).map(({value}) => value);
+        app.api.dispatchCustomEvent('progress_text', {nodeId: String(node.id), text: told});
+        const before = shown('$$node-text-preview');
+        node.onExecuted({text: reported});
+        return [before, shown('$$node-text-preview'), shown('report')];
+    }"""
+    said = "all frames at once"
+    for report in (f"8 frames of 256x256, 10 steps\n{said}", f"8 frames of 256x256, 9 steps\n{said}"):
+        assert page.evaluate(texts, ["FateZeroInvert", said, [report]]) == [[said], [], [report]]
+    look_at(page, "FateZeroInvert")
+    page.wait_for_timeout(1000)
+    assert page.evaluate("said => document.body.innerText.split(said).length - 1", said) == 1
+    picture(page, f"report {page.nodes_2}")
+
+
 def test_an_error_is_read_where_it_appears(page, problems):
     opened = workflow("fatezero_video_edit_demo_color_edit")
     page.evaluate(LOAD, opened)

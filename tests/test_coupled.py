@@ -341,9 +341,10 @@ def test_image_to_video_keeps_its_attention_to_the_picture(t5_tokens):
 
 
 def test_the_price_is_told(model, latent):
-    told = price(model, latent.shape, CoupledSettings(skip=0.25), 8, 1.5)
+    told = price(model, latent.shape, 6, 8, 1.5)
     tokens = latent[0, 0].numel() // (4 if model.model.__class__.__name__ == "WAN21" else 1)
     assert told.startswith("6 of 8 steps, 3 rows each (clip, edit, negative)")
+    assert price(model, latent.shape, 6, None, 1.0).startswith("6 steps, 2 rows each (clip, edit)")
     assert told.endswith(f"one layer at a time, {bytes_in_words(2 * tokens * 96 * 4)}")
 
 

@@ -187,9 +187,11 @@ def test_two_ksamplers_make_the_edit_of_the_node(run, blended, edited, stage, la
         models, expected = blended(**options), edited(preset=FUSED, **options)
         for noise in ("disable", "enable"):
             begun = stage(models[0], latent if noise == "enable" else _noise(run, models[0]), 0, change, noise=noise)
-            assert told[-1].startswith(f"steps of 'model':\n{change} of {change} steps, 2 rows each")
+            assert told[-1].startswith(f"steps of 'model':\n{change} of {STEPS} steps, 2 rows each")
             assert difference(stage(models[1], begun, change, STEPS), expected) < 1e-5
-            both = f"steps of 'model':\n{change} of .*\nsteps of 'low noise model':\n{STEPS - change} of "
+            both = (
+                f"steps of 'model':\n{change} of {STEPS} .*\nsteps of 'low noise model':\n{STEPS - change} of {STEPS} "
+            )
             assert re.match(both, told[-1], re.S) and UNKNOWN_STEPS not in told[-1]
     middle = stage(models[1], stage(models[0], _noise(run, models[0]), 0, change), change, change + 1)
     assert difference(stage(models[1], middle, change + 1, STEPS), expected) < 1e-5, "three stages"

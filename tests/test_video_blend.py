@@ -153,7 +153,7 @@ def test_other_steps_than_the_inversions_are_told(blended, sampled, monkeypatch)
     sampled(blended())
     assert said not in told[-1] and "other noise levels" not in told[-1]
     sampled(blended(), steps=3 * STEPS)
-    assert said in told[-1]
+    assert said in told[-1] and f"\n{3 * STEPS} steps, 2 rows each" in f"\n{told[-1]}"
 
 
 def test_less_denoise_starts_from_the_clip_at_that_level(video_model, run, t5_prompt, blended, sampled):

@@ -2,6 +2,7 @@ import { app } from "../../scripts/app.js";
 import { places, translateReport } from "./translate.js";
 
 const NAME = "report";
+const TOLD = "$$node-text-preview"; // in which ComfyUI shows what a node tells while it runs
 const LINE_HEIGHT = 15;
 
 // How high a text stands, up to 16 lines; longer ones are scrolled.
@@ -35,6 +36,12 @@ function show(node, widget, text) {
   node.setSize([before ? node.size[0] : Math.max(node.size[0], width), Math.max(node.size[1], needed)]);
 }
 
+// The report holds what was told on the way: a line stands on the node once.
+function removeTold(node) {
+  const told = node.widgets?.find((widget) => widget.name === TOLD);
+  if (told) node.removeWidget(told);
+}
+
 // Shows the text that our nodes report (ui.PreviewText) in the node itself; ComfyUI does so for its own nodes only.
 app.registerExtension({
   name: "FateZero.ShowText",
@@ -47,6 +54,7 @@ app.registerExtension({
       const text = translateReport(output.text.join("\n"));
       const shown = this.widgets?.find((other) => other.name === NAME);
       if (!shown && !text) return; // nothing to tell, this time
+      removeTold(this);
       show(this, shown ?? addReport(this), text);
     };
   },

@@ -128,21 +128,21 @@ class CoupledSampler(comfy.samplers.Sampler):
         return edited
 
 
-def price(model, shape: torch.Size, settings: CoupledSettings, steps: int, cfg: float) -> str:
+def price(model, shape: torch.Size, run: int, steps: int | None, cfg: float) -> str:
     """What a run takes, in words, before it starts.
 
     Args:
         model: ModelPatcher.
         shape: The clip's latent's, [1, c, F, h, w].
-        settings: How it is sampled.
-        steps: The schedule's.
+        run: How many steps it makes.
+        steps: How many the whole edit has; None where that is not known.
         cfg: 1 leaves the negative's row out.
     """
-    rows = 2 if cfg == 1 else 3
-    run = steps - round(settings.skip * steps)
+    rows, negative = (2, "") if cfg == 1 else (3, ", negative")
     cells, width = math.prod(shape[2:]) // math.prod(patch_size(model)), hidden_width(model)
     held = 2 * cells * width * comfy.model_management.dtype_size(model.model.get_dtype())
-    return (
-        f"{run} of {counted(steps, 'step')}, {rows} rows each (clip, edit{', negative' * (rows == 3)})\n"
-        f"source attention: one layer at a time, {bytes_in_words(held)}"
-    )
+    if steps is None:
+        made = f"{counted(run, 'step')}, {rows} rows each (clip, edit{negative})"
+    else:
+        made = f"{run} of {counted(steps, 'step')}, {rows} rows each (clip, edit{negative})"
+    return f"{made}\nsource attention: one layer at a time, {bytes_in_words(held)}"

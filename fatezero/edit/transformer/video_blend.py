@@ -27,7 +27,7 @@ from ..settings import INPUT_MASK, INVERSION, OUTLINE, WORDS, WORDS_IN_MASK, Ble
 from ..source_branch import Reconstruction
 from ..stages import UNKNOWN_STEPS, Stages
 from ..start import check_stage, check_start, unused_latent
-from .coupled_sampling import CoupledSettings, price
+from .coupled_sampling import price
 from .source_row import SourceRow
 from .video_check import check_video_run, guidance_note
 
@@ -124,7 +124,8 @@ def _told(guider, source: SourceRun, sigmas: torch.Tensor) -> str:
     """What a run takes, and whether its guidance is too high for a video model; sigmas: the run's, falling."""
     cfg, guided = getattr(guider, "cfg", 1.0), getattr(guider, "window", ALWAYS)  # of Attention Blend Sampler's guider
     shape = as_video(source.trajectory[0]).shape
-    rows = price(guider.model_patcher, shape, CoupledSettings(), len(sigmas) - 1, cfg)
+    steps = None if course_notes(source, sigmas) else source.steps  # a stage of the sampler's own schedule is no share
+    rows = price(guider.model_patcher, shape, len(sigmas) - 1, steps, cfg)
     without = sum(not guided.contains(source.step_at(float(sigma)), source.steps) for sigma in sigmas[:-1])
     shorter = f"without the negative: {counted(without, 'step')}, by 'cfg until'" if without and cfg != 1 else None
     return "\n".join(filter(None, [rows, shorter, guidance_note(cfg)]))
