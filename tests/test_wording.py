@@ -52,6 +52,9 @@ def test_an_instruction_in_the_source_prompt():
         ),
         ("a cat", "a [grey] dog", "[grey] is no syntax of ComfyUI, which reads it as words; write weights as"),
         ("a cat", "a __color/dark__ dog", "__color/dark__ is no syntax of ComfyUI"),
+        ("a cat", "a {red|blue} dog", "page chooses among the words in {red|blue}, so that all of them are read here"),
+        ("a {black} cat", "a dog", "among the words in {black}, so"),
+        ("a {big|small} cat", "a {big|small} dog on {grass|{snow|sand}}", "in {big|small}, {snow|sand}, so that all"),
         ("a cat", "一只狗在草地上", "'target prompt' is not in Latin letters"),
     ],
 )
@@ -72,6 +75,7 @@ def test_what_another_tool_would_read_is_told(source, target, part):
         ("a café in Zürich", "a café in Kraków, watercolor"),
         ("bread and butter", "(bread:1.2) and honey"),
         ("a notebook on a table", "a knotted rope on a table"),
+        ("a face like :{", r"a sign that says \{yes\}"),
         ("a snake_case_sign", "a sign that says __ on_a_line"),
     ],
 )

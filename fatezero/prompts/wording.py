@@ -30,6 +30,7 @@ _MARKS = (  # what another program reads there, and what to do instead
     (re.compile(r"\[[^\[\]:]*\]"), "write weights as (word:0.8)"),
     (re.compile(r"(?<!\w)__[\w/*-]+__(?!\w)"), "write the word that is meant, or let a wildcard node write it"),
 )
+_CHOICES = re.compile(r"(?<!\\)\{[^{}]*\}")  # of ComfyUI's dynamic prompts
 
 _THING = r"(?:the|an?|this|that|his|her|its|their|my)\s+(?P<thing>.+?)"
 _VERBS = "make|turn|change|replace|swap|convert|transform|recolou?r|colou?r|paint|edit|add|put|give|remove|delete|erase"
@@ -65,6 +66,7 @@ def wording_notes(source: str, target: str) -> list[str]:
         *_quality_tags(source, target),
         *_negatives(source, target),
         *_marks(source, target),
+        *_choices(source, target),
         *_scripts(source, target),
     ]
 
@@ -154,6 +156,16 @@ def _marks(source: str, target: str) -> Iterator[str]:
         found = dict.fromkeys([*pattern.findall(source), *pattern.findall(target)])
         if found:
             yield f"{_list(list(found))} is no syntax of ComfyUI, which reads it as words; {instead}."
+
+
+def _choices(source: str, target: str) -> Iterator[str]:
+    """Words of which the page has taken none, since the prompt came by the API or a table."""
+    found = dict.fromkeys([*_CHOICES.findall(source), *_CHOICES.findall(target)])
+    if found:
+        yield (
+            f"only ComfyUI's page chooses among the words in {_list(list(found))}, so that all of them are read here; "
+            "write the one that is meant."
+        )
 
 
 def _scripts(source: str, target: str) -> Iterator[str]:
