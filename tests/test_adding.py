@@ -98,6 +98,16 @@ def test_noise_goes_along_with_the_mask():
     assert torch.isfinite(moving_noise(torch.zeros(2, 4, 4), 4, seed=0)).all()
 
 
+def test_the_noise_of_a_ground_stands_still():
+    """Around a thing that moves, where the middle of the ground's mask moves the other way."""
+    mask = torch.ones(3, 8, 24)
+    for frame in range(3):
+        mask[frame, 2:8, 6 * frame : 6 * frame + 6] = 0
+    noise = moving_noise(mask, 4, seed=1)
+    assert torch.equal(noise[0], noise[1]) and torch.equal(noise[0], noise[2])
+    assert not torch.equal(*moving_noise(1 - mask, 4, seed=1)[:2])
+
+
 def test_stages_chunks_and_a_cache_are_one_run(source):
     """Fresh noise belongs to the start of the edit, not to every stage of it."""
     model = small_model()
@@ -155,7 +165,7 @@ def test_presets_of_before_have_the_clips_noise(source):
     nested = {option.key: [item.id for item in option.inputs] for option in blend_inputs()[0].options}
     assert {name for name, items in nested.items() if "new_words_until" in items} == {"add", "replace"}
     assert {name for name, preset in PRESETS.items() if preset.whole_cells} == {"add", "replace"}
-    assert {name for name, preset in PRESETS.items() if preset.fresh_noise} == {"add"}
+    assert {name for name, preset in PRESETS.items() if preset.fresh_noise} == {"add", "new background"}
 
 
 def test_what_is_given_stays_as_it_was(source):

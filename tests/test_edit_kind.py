@@ -7,7 +7,8 @@ from benchmarks.quality import methods
 from benchmarks.quality.cases import FOURTH_LIST, HARD_LIST, LIST, THIRD_LIST, load_cases
 from edit_cases import clip_latent, conditioning, inverted, negative, prompt_edit, small_model
 from fatezero_pack.fatezero.edit.automatic import AUTOMATIC, automatic_preset, changes_in_words, lacks_place
-from fatezero_pack.fatezero.prompts.edit_kind import changes_of
+from fatezero_pack.fatezero.prompts.edit_kind import changes_of, things_that_stay
+from fatezero_pack.fatezero.prompts.phrases import phrase_text
 from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.shared.blend_inputs import taken_preset
@@ -86,6 +87,10 @@ def test_the_kind_of_each_change(prompts):
         (("a cat and a black dog", "a cat and a dog"), "shape", "shape"),  # no new word for replace
         (("a squirrel is eating a carrot", "a rabbit is eating an eggplant"), "shape", "shape"),
         (("a red circle on grass", "a blue circle on snow"), "background", "background"),
+        (("a red circle on grass", "a red circle on snow"), "new background", "new background"),
+        ((JEEP, "a silver jeep driving down a snowy road in the desert"), "new background", "new background"),
+        (("grass in the sun", "grass in the rain"), "new background", "new background"),
+        (("on grass", "on snow"), "background", "new background"),  # nothing stays that could be told from the ground
         (("a red circle on grass", "watercolor of a blue circle on grass"), "style", "style"),
         (("a man", "a man, smiling"), "style", "attribute"),  # no word of the source says where
         (("a man sitting on a bench", "a man standing on a bench"), "shape", "shape"),
@@ -94,6 +99,33 @@ def test_the_kind_of_each_change(prompts):
 def test_the_preset_of_an_edit(prompts, without_mask, with_mask):
     edit = prompt_edit(*prompts)
     assert [automatic_preset(edit, has_mask) for has_mask in (False, True)] == [without_mask, with_mask]
+
+
+@pytest.mark.parametrize(
+    "prompts, things",
+    [
+        (
+            ("a red circle and a blue star on grass", "a red circle and a blue star on snow"),
+            ["red circle", "blue star"],
+        ),
+        (
+            (JEEP, "a silver jeep driving down a curvy road in the desert"),
+            ["silver jeep"],
+        ),  # the road may be everywhere
+        (("a watercolor of a cat on a sofa, 4k", "a watercolor of a cat on the beach, 4k"), ["cat"]),
+        (("a man with a red hat in a river", "a man with a red hat in the snow"), ["man", "red hat"]),
+        (("a cat", "a cat on the beach"), ["cat"]),
+        (("a red cat on grass", "a blue cat on snow"), []),
+        (("a street in summer", "a street in winter"), ["street"]),
+    ],
+)
+def test_the_things_that_stay(prompts, things):
+    assert [phrase_text(thing) for thing in things_that_stay(prompt_edit(*prompts))] == things
+
+
+def test_words_to_mask_do_not_stay():
+    edit = prompt_edit("a cat and a wall on grass", "a cat and a wall on snow", mask_words="wall, grass")
+    assert [phrase_text(thing) for thing in things_that_stay(edit)] == ["cat"]
 
 
 def test_what_automatic_tells():

@@ -10,15 +10,16 @@ import torch
 import torch.nn.functional as F
 
 from edit_cases import edited, inverted, prompt_edit, small_model
-from fatezero_pack.fatezero.edit.edit_check import new_shape, thing_beside
-from fatezero_pack.fatezero.edit.outline_mask import on_outline, thing_room
+from fatezero_pack.fatezero.edit.edit_check import check_settings, new_shape, thing_beside
+from fatezero_pack.fatezero.edit.outline_mask import around_what_stays, on_outline, thing_room
 from fatezero_pack.fatezero.edit.presets import PRESETS
-from fatezero_pack.fatezero.edit.settings import INPUT_MASK, OUTLINE, WORDS, BlendSettings
+from fatezero_pack.fatezero.edit.settings import AROUND, INPUT_MASK, OUTLINE, WORDS, BlendSettings
 from fatezero_pack.fatezero.masks import outlines
 from fatezero_pack.fatezero.masks.mask_pictures import touched_cells
 from fatezero_pack.fatezero.masks.outlines import FINER, filled, geometric_mean, rounded
 from fatezero_pack.fatezero.masks.source_mask import source_mask
 from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC, heat_mask
+from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.report.edit_place import edit_place
 from fatezero_pack.fatezero.report.mask_share import used_mask_share
 
@@ -185,6 +186,22 @@ def test_a_whole_phrase_tells_two_things_of_one_name_apart():
     source, edit = source_of("a red jeep and a black jeep", "a blue jeep and a black jeep", places, red, black)
     room = thing_room(source, edit, BlendSettings(mask_from=OUTLINE, threshold=AUTOMATIC))[0]
     assert overlap(room, red) > 0.65 and (room * red).sum() >= 0.98 * red.sum() and (room * black).sum() == 0
+
+
+def test_all_but_what_stays_is_around_the_things_of_both_prompts():
+    """Things of one colour; that the ground's own word is seen as strongly takes nothing off them."""
+    jeep, swan = disc(16, 8, 6), disc(16, 24, 6)
+    things = torch.maximum(jeep, swan)
+    places = {"jeep": jeep, "swan": swan, "grass": 1 - 0.5 * things}
+    source, edit = source_of("a jeep and a swan on grass", "a jeep and a swan on snow", places, jeep, swan)
+    around = around_what_stays(source, edit, BlendSettings(mask_from=AROUND, threshold=AUTOMATIC))[0]
+    assert overlap(1 - around, things) > 0.8 and (around * things).sum() <= 0.02 * things.sum()
+
+
+def test_without_a_thing_that_stays_there_is_no_ground_around_it():
+    run, edit = inverted(small_model(), prompt_edit("on grass", "on snow")), prompt_edit("on grass", "on snow")
+    with pytest.raises(Refusal, match="no thing stands in both prompts"):
+        check_settings(run, edit, BlendSettings(mask_from=AROUND))
 
 
 def test_only_another_thing_gets_more_room_than_the_hull():

@@ -103,6 +103,8 @@ def automatic_preset(case: Case) -> str:
     """What preset *automatic* takes for an edit, known without its tokens: the same, by test, for every edit here."""
     if case.kind == "addition":
         return "add"
+    if case.preset == "background":
+        return "new background"
     is_beside = case.preset == "attribute" and len(case.source.things) > 1
     return "replace" if is_beside or case.preset == "shape" else case.preset
 

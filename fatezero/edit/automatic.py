@@ -1,6 +1,6 @@
 """Preset *automatic*: which preset an edit asks for, by its words and by whether a place is given."""
 
-from ..prompts.edit_kind import ADDED, GROUND, LOOK, POSE, PROPERTY, REMOVED, THING, changes_of
+from ..prompts.edit_kind import ADDED, GROUND, LOOK, POSE, PROPERTY, REMOVED, THING, changes_of, things_that_stay
 from ..prompts.phrases import things_beside
 from ..prompts.prompt_edit import PromptEdit
 from .presets import PRESETS
@@ -11,7 +11,7 @@ AUTOMATIC = "automatic"
 # For one kind of change alone. A new thing takes replace, which draws it more surely than shape (benchmarks/quality).
 _ALONE = {
     LOOK: "style",
-    GROUND: "background",
+    GROUND: "new background",
     PROPERTY: "attribute",
     THING: "replace",
     POSE: "shape",
@@ -42,6 +42,8 @@ def automatic_preset(edit: PromptEdit, has_mask: bool) -> str:
         name = "replace"  # else the words for the one act on the other, too
     if name == "replace" and not edit.target_mask_tokens:
         name = "shape"  # no new word could be seen in its place
+    if name == "new background" and not (has_mask or things_that_stay(edit)):
+        name = "background"
     has_place = has_mask or bool(edit.source_mask_tokens)
     if has_place and (has_mask or name != "add"):
         return name

@@ -8,12 +8,13 @@ from ..masks.latent_frames import of_kept_frames
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
 from ..network.unet.check import check_embedding, refuse_context_windows, require_unet
+from ..prompts.edit_kind import things_that_stay
 from ..prompts.phrases import side_by_side, things_beside
 from ..refusal import Refusal, counted, shortened
 from ..source.latent_cell import frames_first
 from ..source.schedule import schedule_position
 from ..source.source_check import check_model
-from .settings import INPUT_MASK, NO_MASK, OUTLINE, WORDS, WORDS_IN_MASK, needs_words
+from .settings import AROUND, INPUT_MASK, NO_MASK, OUTLINE, WORDS, WORDS_IN_MASK, needs_words
 
 DETERMINISTIC = ("res_multistep", "res_multistep_cfg_pp")  # take a noise sampler that they never use
 # Options that say how much noise is added: for the whole run or as a schedule, at steps or within them (RES4LYF).
@@ -271,7 +272,13 @@ def check_settings(source, edit, settings) -> None:
 
 
 def check_mask_words(edit, mask_from: str, blends: bool) -> None:
-    """A mask of words needs one that is replaced; blends: whether latents are blended, which needs a mask."""
+    """A mask of words needs one that is replaced, one of all but what stays a thing that does; blends: whether latents
+    are blended, which needs a mask."""
+    if mask_from == AROUND and not things_that_stay(edit):
+        raise Refusal(
+            f"'mask from' is {mask_from}, but no thing stands in both prompts; name the thing that stays in both, or "
+            "choose preset background, which keeps the layout."
+        )
     if mask_from in (WORDS, OUTLINE, WORDS_IN_MASK) and not edit.source_mask_tokens:
         also = " and 'latent blend'" if blends and mask_from != WORDS_IN_MASK else ""
         if edit.source.ids == edit.target.ids:

@@ -13,6 +13,8 @@ from ..source.source_run import SourceRun
 from .chunk_fusion import edit_mask
 from .settings import BlendSettings, reads_words
 
+MOST_OF_IT = 0.5  # share of the picture above which a mask is taken for its ground
+
 
 def on_whole_cells(settings: BlendSettings, size: tuple[int, int]) -> BlendSettings:
     """The settings with the person's mask as an edit takes it, see `drawn_mask`."""
@@ -57,6 +59,8 @@ def with_fresh_noise(
 def moving_noise(mask: torch.Tensor, channels: int, seed: int) -> torch.Tensor:
     """One frame of noise that goes along with a mask, by whole cells, so that all frames draw the same.
 
+    A mask of most of the picture is its ground, which does not go along with a thing: its noise stands still.
+
     Args:
         mask: [n, h, w] of 0..1; empty frames have the noise of the middle one.
         channels: Of the latent.
@@ -67,6 +71,8 @@ def moving_noise(mask: torch.Tensor, channels: int, seed: int) -> torch.Tensor:
     """
     height, width = mask.shape[-2:]
     noise = torch.randn(channels, height, width, generator=torch.Generator().manual_seed(seed))
+    if float(mask.mean()) > MOST_OF_IT:
+        return noise.expand(len(mask), *noise.shape)
     places = middles(mask)
     moved = (places - places[(len(mask) - 1) // 2]).round().int().tolist()
     return torch.stack([noise.roll(shift, dims=(1, 2)) for shift in moved])

@@ -7,7 +7,7 @@ from ..prompts.window import Window
 from ..source.source_run import SourceRun
 from .fresh_noise import drawn_mask
 from .presets import AS_PUBLISHED, CFG_UNTIL
-from .settings import INPUT_MASK, NO_MASK, OUTLINE, WORDS, WORDS_IN_MASK, BlendSettings, needs_words
+from .settings import AROUND, INPUT_MASK, NO_MASK, OUTLINE, WORDS, WORDS_IN_MASK, BlendSettings, needs_words
 from .transformer.coupled_mask import MaskSettings
 from .transformer.coupled_sampling import CoupledSettings
 
@@ -112,7 +112,7 @@ def idle_models(ranges: list[range], boundary: float) -> list[str]:
 
 
 def _of_the_mask(mask_from: str, has_mask: bool) -> list[str]:
-    if has_mask and mask_from in (NO_MASK, WORDS, OUTLINE):
+    if has_mask and mask_from in (NO_MASK, WORDS, OUTLINE, AROUND):
         return [
             f"! 'mask' has no effect, since 'mask from' is {mask_from}; choose mask input or words inside mask input"
         ]

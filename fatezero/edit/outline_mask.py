@@ -1,22 +1,28 @@
-"""The room of the thing that an edit changes, found before the edit runs: its outline, and some space around it."""
+"""Where an edit acts, found before it runs: the changed thing's outline and some space, or all but what stays."""
 
 from dataclasses import replace
 
 import torch
 
 from ..masks.mask_pictures import grow_mask, touched_cells
-from ..masks.outlines import filled, outlines_of_things, rounded
-from ..prompts.edit_kind import brings_another_shape
+from ..masks.outlines import filled, outline_together, outlines_of_things, rounded
+from ..prompts.edit_kind import brings_another_shape, things_that_stay
 from ..prompts.prompt_edit import PromptEdit
 from ..source.source_run import SourceRun
-from .settings import INPUT_MASK, OUTLINE, BlendSettings
+from .settings import AROUND, INPUT_MASK, OUTLINE, BlendSettings
 
 
 def on_outline(settings: BlendSettings, source: SourceRun, edit: PromptEdit) -> BlendSettings:
-    """The settings with the room of the words' thing as their mask, where they ask for it."""
-    if settings.mask_from != OUTLINE:
-        return settings
-    return replace(settings, mask_from=INPUT_MASK, mask=thing_room(source, edit, settings))
+    """The settings with a mask to the edges of things as theirs, where they ask for one."""
+    mask = outline_mask(source, edit, settings)
+    return settings if mask is None else replace(settings, mask_from=INPUT_MASK, mask=mask)
+
+
+def outline_mask(source: SourceRun, edit: PromptEdit, settings: BlendSettings) -> torch.Tensor | None:
+    """The mask to the edges of things that the settings ask for, [n, h, w], of the latent's size; None for another."""
+    makers = {OUTLINE: thing_room, AROUND: around_what_stays}
+    make = makers.get(settings.mask_from)
+    return None if make is None else make(source, edit, settings)
 
 
 def thing_room(source: SourceRun, edit: PromptEdit, settings: BlendSettings) -> torch.Tensor:
@@ -41,3 +47,11 @@ def thing_room(source: SourceRun, edit: PromptEdit, settings: BlendSettings) -> 
     room = rounded if brings_another_shape(edit) else filled
     rooms = torch.stack([room(touched_cells(outline, size)) for outline in outlines]).amax(dim=0)
     return grow_mask(rooms, settings.edge_margin)
+
+
+def around_what_stays(source: SourceRun, edit: PromptEdit, settings: BlendSettings) -> torch.Tensor:
+    """Everything but the cells that the things of both prompts touch; arguments and result as of `thing_room`."""
+    things = [tuple(token for word in phrase for token in word.indices) for phrase in things_that_stay(edit)]
+    maps, latent = source.word_maps.mean(dim=0), source.trajectory[0]
+    outline = outline_together(maps, latent, things, settings.threshold, settings.map_cells)
+    return 1 - touched_cells(outline, (latent.shape[-2], latent.shape[-1]))

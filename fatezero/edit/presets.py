@@ -2,7 +2,7 @@
 
 from ..masks.word_masks import AUTOMATIC
 from ..prompts.window import Window
-from .settings import INPUT_MASK, OUTLINE, WORDS, BlendSettings
+from .settings import AROUND, INPUT_MASK, OUTLINE, WORDS, BlendSettings
 
 # The share of the steps with guidance on a new node. The last steps draw edges and grain, which flicker less without
 # it; the rest stays calmer (benchmarks/quality), and such a step takes two thirds of the time.
@@ -14,6 +14,8 @@ CFG_UNTIL = 0.8
 # and with longer ones the old ground shines through. A new shape follows one frame's, which flickers less.
 # To the edges: a new shape gets the room of the old one's box, so that the ground and what stands beside stay; a new
 # colour needs a little more, else the edge keeps the old one. A soft edge leaves more of the clip around the thing.
+# New background: from the clip's noise, a wall gets stripes for bricks. Latents of what stays are not put back, which
+# costs both sides of its edge.
 # Add: nothing of the clip's own noise and words says what is new, so inside the mask both are put aside at first.
 # Replace: beside another thing of its colour or shape a thing hardly changes, since the words for both act on both; in
 # its place it is described alone.
@@ -46,6 +48,9 @@ PRESETS = {
         follow_guide=True,
     ),
     "background": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5)),
+    "new background": BlendSettings(
+        self_window=Window(0, 0.5), cross_window=Window(0, 0.5), mask_from=AROUND, threshold=AUTOMATIC, fresh_noise=1.0
+    ),
     "remove": BlendSettings(
         self_window=Window(0, 0.5),
         cross_window=Window(0, 0.5),

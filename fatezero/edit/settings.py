@@ -16,6 +16,7 @@ REPLAY, CACHE, AUTO_CACHE = "replay", "cache", "auto"
 AS_PRESET, CLIP_NOISE, FRESH_NOISE = "as the preset", "the clip's", "fresh"
 NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK = "off", "words", "mask input", "words inside mask input"
 OUTLINE = "words, to the edges"
+AROUND = "all but what stays"
 
 
 @readable
@@ -27,8 +28,8 @@ class BlendSettings:
         self_window: When the source's self-attention is used.
         cross_window: When the source's cross-attention is used.
         mask_from: Where self-attention and latents keep the edit's own: NO_MASK for nowhere, WORDS where the words are
-            seen, OUTLINE from there on to the thing's edges (`outline_mask`), INPUT_MASK in `mask`, WORDS_IN_MASK in
-            the product of WORDS and INPUT_MASK.
+            seen, OUTLINE from there on to the thing's edges, AROUND everywhere but in the things that both prompts have
+            (`outline_mask`), INPUT_MASK in `mask`, WORDS_IN_MASK in the product of WORDS and INPUT_MASK.
         threshold: tau, 0..1, of the words' mask; 0 for an automatic one.
         mask: [1 or n, H, W] of 0..1.
         mask_self_attention: Whether self-attention keeps the edit's own inside the mask; else it is for latents
@@ -108,5 +109,5 @@ def reads_words(settings: BlendSettings) -> bool:
 
 
 def needs_words(settings: BlendSettings) -> bool:
-    """Whether there is no mask without words of the source prompt."""
+    """Whether there is no mask without words of the source prompt that are replaced."""
     return reads_words(settings) or settings.mask_from == OUTLINE

@@ -51,6 +51,29 @@ def outlines_of_things(
     return torch.stack(found)
 
 
+def outline_together(
+    word_maps: torch.Tensor,
+    latent: torch.Tensor,
+    things: list[tuple[int, ...]],
+    threshold: float = AUTOMATIC,
+    cells: int = OFFICIAL_CELLS,
+) -> torch.Tensor:
+    """The outline of several things as one, so that things of one colour are no ground of each other.
+
+    Nothing is taken off for the ground's own words: where they are seen strongly, the thing would be lost.
+
+    Args:
+        word_maps, latent, threshold, cells: As of `outlines_of_things`.
+        things: Of each the tokens that show it; at least one.
+
+    Returns:
+        float32 [n, FINER h, FINER w] of 0 and 1.
+    """
+    size = (latent.shape[-2], latent.shape[-1])
+    heats = [words_heat(word_maps, tokens, size, cells).cpu() for tokens in things]
+    return outlined(torch.stack(heats).amax(dim=0), latent, threshold)
+
+
 def geometric_mean(heats: list[torch.Tensor]) -> torch.Tensor:
     """Of heats [n, h, w] of 0..1, what all of them have; the maximum of each frame is 1 again, unless all is 0."""
     mean = torch.stack(heats).log().mean(dim=0).exp()

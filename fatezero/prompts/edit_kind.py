@@ -77,6 +77,16 @@ def brings_another_shape(edit: "PromptEdit") -> bool:
     return any(change.kind in (THING, POSE) for change in changes_of(edit))
 
 
+def things_that_stay(edit: "PromptEdit") -> list[Phrase]:
+    """The things that both prompts have alike and that are not to be masked, as the source prompt names them: no look,
+    and nothing after a preposition of place, which may be all of the picture ("in the countryside")."""
+    sides = [(_side(edit, 0, old), _side(edit, 1, new)) for old, new in _pairs(edit) if old and new]
+    alike = [source for source, target in sides if not (source.changed or target.changed)]
+    things = [side for side in alike if not (_names_look(side) or _preposition(side) in _OF_PLACE)]
+    masked = set(edit.source_mask_tokens)
+    return [_noun_phrase(side) for side in things if all(masked.isdisjoint(word.indices) for word in side.phrase)]
+
+
 def _pairs(edit: "PromptEdit") -> list[tuple[Phrase, Phrase]]:
     """The phrases of both prompts, those that belong together side by side; () beside what has no counterpart."""
     old, new = _described(edit.source), _described(edit.target)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from ..edit.fresh_noise import drawn_mask
-from ..edit.outline_mask import thing_room
-from ..edit.settings import INPUT_MASK, NO_MASK, OUTLINE, WORDS_IN_MASK, BlendSettings, needs_words, reads_words
+from ..edit.outline_mask import outline_mask
+from ..edit.settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, needs_words, reads_words
 from ..masks.mask_pictures import overlay, resize_mask
 from ..masks.source_mask import clip_size, source_mask
 from ..prompts.prompt_edit import PromptEdit
@@ -92,8 +92,8 @@ def _mask(source: SourceRun, edit: PromptEdit, settings: BlendSettings, frames: 
     width, height = clip_size(source)
     mask = torch.ones(1, height, width)
     shown = replace(source, trajectory=source.trajectory[:, frames], word_maps=source.word_maps[:, frames])
-    if settings.mask_from == OUTLINE:
-        room = thing_room(shown, edit, settings)
+    room = outline_mask(shown, edit, settings)
+    if room is not None:
         return torch.nn.functional.interpolate(room[:, None], size=(height, width))[:, 0]
     if reads_words(settings):
         mask = source_mask(shown, edit, "", settings.threshold, None).cpu()

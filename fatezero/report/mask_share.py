@@ -3,8 +3,8 @@
 import torch
 
 from ..edit.fresh_noise import drawn_mask
-from ..edit.outline_mask import thing_room
-from ..edit.settings import INPUT_MASK, NO_MASK, OUTLINE, WORDS_IN_MASK, BlendSettings, needs_words, reads_words
+from ..edit.outline_mask import outline_mask
+from ..edit.settings import AROUND, INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, needs_words, reads_words
 from ..edit.transformer.coupled_sampling import CoupledSettings
 from ..masks.mask_pictures import resize_mask
 from ..masks.word_masks import words_mask
@@ -31,10 +31,10 @@ def used_mask_share(
         return None if settings.mask is None else settings.mask[0, 0].float().cpu().mean(dim=(1, 2))
     mask = torch.ones(1, 1, 1)
     if source is None or edit is None:
-        if needs_words(settings):
+        if needs_words(settings) or settings.mask_from == AROUND:
             return None
-    elif settings.mask_from == OUTLINE:
-        mask = thing_room(source, edit, settings)
+    elif (to_the_edges := outline_mask(source, edit, settings)) is not None:
+        mask = to_the_edges
     elif reads_words(settings):
         height, width = source.word_maps.shape[-2:]
         how = (height, width), settings.threshold, settings.map_cells

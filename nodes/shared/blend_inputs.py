@@ -8,6 +8,7 @@ from ...fatezero.edit.edit_check import check_settings, crowded_mask, new_shape,
 from ...fatezero.edit.idle_settings import idle_latent_blend, idle_settings, small_mask
 from ...fatezero.edit.presets import PRESETS
 from ...fatezero.edit.settings import (
+    AROUND,
     AS_PRESET,
     AUTO_CACHE,
     CACHE,
@@ -102,7 +103,7 @@ def noise_inputs() -> list:
             advanced=True,
             tooltip="What the edit starts from inside the mask. the clip's: its inverted noise, which keeps shapes. "
             "fresh: new noise that moves with the mask; try it where an old shape insists, it can also lose what was "
-            "right. Of the presets only add has fresh noise.",
+            "right. Of the presets add and new background have fresh noise.",
         ),
         io.Int.Input(
             "fresh_noise_seed",
@@ -148,11 +149,11 @@ def _preset_inputs(preset: BlendSettings) -> list:
         ),
         io.Combo.Input(
             "mask_from",
-            options=[NO_MASK, WORDS, OUTLINE, INPUT_MASK, WORDS_IN_MASK],
+            options=[NO_MASK, WORDS, OUTLINE, INPUT_MASK, WORDS_IN_MASK, AROUND],
             default=preset.mask_from,
             tooltip="Where to edit: off (no mask), where the words to mask are seen, from there to the edges of the "
-            "thing in the picture, your mask input, or where words and mask input agree. Outside, latents (with "
-            "'latent blend') and self-attention are the source's.",
+            "thing in the picture, your mask input, where words and mask input agree, or everywhere but in the things "
+            "that both prompts have. Outside, latents (with 'latent blend') and self-attention are the source's.",
         ),
         fraction(
             "mask_threshold",

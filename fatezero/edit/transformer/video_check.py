@@ -8,7 +8,7 @@ from ...refusal import Refusal
 from ...source.source_check import check_low_noise_model, check_model, check_models
 from ...source.source_run import SourceRun
 from ..edit_check import check_course, check_latent, check_positive, check_sampler
-from ..settings import CACHE, OUTLINE, RECONSTRUCTION, BlendSettings
+from ..settings import AROUND, CACHE, OUTLINE, RECONSTRUCTION, BlendSettings
 from .coupled_check import check_embeddings, check_given, check_prompts
 
 SAME_LEVEL = 1e-4  # sigmas that differ by less are one
@@ -36,6 +36,11 @@ def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: Blend
         raise Refusal(
             "'model' is a video model, for which there are no presets add and replace; choose another preset, or edit "
             "the clip with Coupled Edit Sampler."
+        )
+    if settings.mask_from == AROUND:
+        raise Refusal(
+            f"'model' is a video model, for which there is no mask of {AROUND}, as preset new background has it; "
+            "choose preset background."
         )
     if settings.fresh_noise:
         raise Refusal("'noise inside the mask' is fresh, but a video model begins with the clip's; choose that.")
