@@ -198,6 +198,20 @@ def test_all_but_what_stays_is_around_the_things_of_both_prompts():
     assert overlap(1 - around, things) > 0.8 and (around * things).sum() <= 0.02 * things.sum()
 
 
+def test_a_new_background_is_an_edit_in_the_mask_that_is_shown():
+    model, edit = small_model(), prompt_edit("a jeep on grass", "a jeep on snow")
+    source, settings = inverted(model, edit), PRESETS["new background"]
+    around = around_what_stays(source, edit, settings)
+    by_mask = replace(settings, mask_from=INPUT_MASK, mask=around)
+    assert 0 < float(around.mean()) < 1
+    assert torch.equal(edited(model, source, edit, settings), edited(model, source, edit, by_mask))
+    assert torch.equal(used_mask_share(source, edit, settings), around.mean(dim=(1, 2)))
+    strip = edit_place(source, edit, settings, model.model.latent_format)
+    plain = edit_place(source, edit, replace(by_mask, mask=torch.zeros_like(around)), model.model.latent_format)
+    tinted = (strip - plain).abs().amax(dim=-1) > 0
+    assert abs(float(tinted.float().mean()) - float(around.mean())) < 0.01
+
+
 def test_without_a_thing_that_stays_there_is_no_ground_around_it():
     run, edit = inverted(small_model(), prompt_edit("on grass", "on snow")), prompt_edit("on grass", "on snow")
     with pytest.raises(Refusal, match="no thing stands in both prompts"):
