@@ -103,9 +103,10 @@ def test_the_noise_of_a_ground_stands_still():
     mask = torch.ones(3, 8, 24)
     for frame in range(3):
         mask[frame, 2:8, 6 * frame : 6 * frame + 6] = 0
-    noise = moving_noise(mask, 4, seed=1)
+    noise = moving_noise(mask, 4, seed=1, moves=False)
     assert torch.equal(noise[0], noise[1]) and torch.equal(noise[0], noise[2])
-    assert not torch.equal(*moving_noise(1 - mask, 4, seed=1)[:2])
+    assert not torch.equal(*moving_noise(mask, 4, seed=1)[:2])
+    assert {name for name, preset in PRESETS.items() if not preset.noise_moves} == {"new background"}
 
 
 def test_stages_chunks_and_a_cache_are_one_run(source):

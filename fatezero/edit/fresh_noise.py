@@ -13,8 +13,6 @@ from ..source.source_run import SourceRun
 from .chunk_fusion import edit_mask
 from .settings import BlendSettings, reads_words
 
-MOST_OF_IT = 0.5  # share of the picture above which a mask is taken for its ground
-
 
 def on_whole_cells(settings: BlendSettings, size: tuple[int, int]) -> BlendSettings:
     """The settings with the person's mask as an edit takes it, see `drawn_mask`."""
@@ -50,28 +48,27 @@ def with_fresh_noise(
     mask = edit_mask(settings, edit, size, range(len(latent)), torch.device("cpu"), words)
     if mask is None:
         return latent
-    fresh = (1 + sigma**2) ** 0.5 * moving_noise(mask, latent.shape[1], settings.noise_seed)
+    fresh = (1 + sigma**2) ** 0.5 * moving_noise(mask, latent.shape[1], settings.noise_seed, settings.noise_moves)
     share = settings.fresh_noise
     mixed = (1 - share) ** 0.5 * latent + share**0.5 * fresh.to(latent)
     return torch.lerp(latent, mixed, mask[:, None].to(latent))
 
 
-def moving_noise(mask: torch.Tensor, channels: int, seed: int) -> torch.Tensor:
+def moving_noise(mask: torch.Tensor, channels: int, seed: int, moves: bool = True) -> torch.Tensor:
     """One frame of noise that goes along with a mask, by whole cells, so that all frames draw the same.
-
-    A mask of most of the picture is its ground, which does not go along with a thing: its noise stands still.
 
     Args:
         mask: [n, h, w] of 0..1; empty frames have the noise of the middle one.
         channels: Of the latent.
         seed: Of the noise.
+        moves: Whether it goes along; a ground does not, where the middle of what is left around a thing moves back.
 
     Returns:
         float32 [n, channels, h, w], each frame of independent standard normal values.
     """
     height, width = mask.shape[-2:]
     noise = torch.randn(channels, height, width, generator=torch.Generator().manual_seed(seed))
-    if float(mask.mean()) > MOST_OF_IT:
+    if not moves:
         return noise.expand(len(mask), *noise.shape)
     places = middles(mask)
     moved = (places - places[(len(mask) - 1) // 2]).round().int().tolist()

@@ -49,7 +49,12 @@ PRESETS = {
     ),
     "background": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5)),
     "new background": BlendSettings(
-        self_window=Window(0, 0.5), cross_window=Window(0, 0.5), mask_from=AROUND, threshold=AUTOMATIC, fresh_noise=1.0
+        self_window=Window(0, 0.5),
+        cross_window=Window(0, 0.5),
+        mask_from=AROUND,
+        threshold=AUTOMATIC,
+        fresh_noise=1.0,
+        noise_moves=False,
     ),
     "remove": BlendSettings(
         self_window=Window(0, 0.5),

@@ -50,6 +50,7 @@ class BlendSettings:
             (the phrases of the target's words to mask), so that they appear there; 0 for never.
         fresh_noise: How much of the clip's noise inside the mask is fresh noise when the edit starts, 0..1.
         noise_seed: Of the fresh noise.
+        noise_moves: Whether the fresh noise goes along with the mask.
         soft_edge: Whether latents are blended over the two cells along the edge of the words' mask, not at it; video
             models, where it was not measured, blend at it.
         mask_phrases: Whether the mask of words is that of their whole phrases, away from the things beside them, as
@@ -77,6 +78,7 @@ class BlendSettings:
     new_words_until: float = field(default=0.0, repr=False)
     fresh_noise: float = field(default=0.0, repr=False)
     noise_seed: int = field(default=0, repr=False)
+    noise_moves: bool = field(default=True, repr=False)
     whole_cells: bool = field(default=False, repr=False)
     soft_edge: bool = field(default=False, repr=False)
     mask_phrases: bool = field(default=False, repr=False)
