@@ -13,6 +13,7 @@ from fatezero_pack.fatezero.edit.fresh_noise import moving_noise
 from fatezero_pack.fatezero.edit.fusion import see_alone
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import (
+    GROUND,
     AUTO_CACHE,
     CACHE,
     CLIP_NOISE,
@@ -106,7 +107,7 @@ def test_the_noise_of_a_ground_stands_still():
     noise = moving_noise(mask, 4, seed=1, moves=False)
     assert torch.equal(noise[0], noise[1]) and torch.equal(noise[0], noise[2])
     assert not torch.equal(*moving_noise(mask, 4, seed=1)[:2])
-    assert {name for name, preset in PRESETS.items() if not preset.noise_moves} == {"new background"}
+    assert {name for name, preset in PRESETS.items() if preset.mask_holds == GROUND} == {"new background"}
 
 
 def test_stages_chunks_and_a_cache_are_one_run(source):

@@ -27,6 +27,7 @@ from ..prompts.window import Window
 from ..source.reconstruction import clean_samples
 from ..source.source_run import SourceRun
 from ..voice import Voice
+from .agreement import Part, agreed, parts_with_ways
 from .chunk_fusion import ChunkFusion, edit_mask
 from .edit_check import check_run, course_notes, prompt_notes
 from .fresh_noise import on_whole_cells, with_fresh_noise
@@ -168,6 +169,7 @@ class EditRun:
         self.target_words = WordMapSum()
         self.added = added_nodes(model, source)
         self.notes = what_changed(model, source) + prompt_notes(guider, edit)
+        self.parts: list[Part] | None = None  # in which frames agree, as soon as a step asks for them
         self.step: Step | None = None  # within a step's first evaluation
         self.chunk: ChunkFusion | None = None  # within a call whose attention belongs to a chunk
         self.chunks_read = 0  # how many chunks' source rows have run in this evaluation
@@ -235,6 +237,7 @@ class EditRun:
             self.step = None
         source_words, target_words = self.branch.end_step(), self.target_words.end_step()
         next_sigma = self.next_sigma(step, model_options)
+        denoised = self.in_agreement(denoised, step.index)
         if next_sigma is None:
             return denoised
         return self.blend_latents(x, denoised, step.sigma, next_sigma, source_words, target_words)
@@ -362,6 +365,14 @@ class EditRun:
             if self.chunk is not None and TEMPORAL in self.chunk.step.kinds:
                 undo.enter_context(hooked_motion_modules(executor.class_obj, transformer_options, self.attend))
             return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
+
+    def in_agreement(self, denoised: torch.Tensor, index: int) -> torch.Tensor:
+        """The denoised latent with frames that agree inside the mask, in the steps in which they do."""
+        if not Window(0, self.settings.agree_until).contains(index, self.source.steps):
+            return denoised
+        if self.parts is None:
+            self.parts = parts_with_ways(self.source.trajectory[0], self.settings, denoised.device)
+        return agreed(denoised, self.parts)
 
     def next_sigma(self, step: Step, model_options) -> float | None:
         """The level that a step moves to, where latents are blended after it; otherwise None."""

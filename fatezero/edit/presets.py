@@ -2,7 +2,7 @@
 
 from ..masks.word_masks import AUTOMATIC
 from ..prompts.window import Window
-from .settings import AROUND, INPUT_MASK, OUTLINE, WORDS, BlendSettings
+from .settings import AROUND, GROUND, INPUT_MASK, NOTHING_YET, OUTLINE, WORDS, BlendSettings
 
 # The share of the steps with guidance on a new node. The last steps draw edges and grain, which flicker less without
 # it; the rest stays calmer (benchmarks/quality), and such a step takes two thirds of the time.
@@ -46,6 +46,7 @@ PRESETS = {
         latent_window=Window(0, 1),
         soft_edge=True,
         follow_guide=True,
+        agree_until=0.8,
     ),
     "background": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5)),
     "new background": BlendSettings(
@@ -54,7 +55,8 @@ PRESETS = {
         mask_from=AROUND,
         threshold=AUTOMATIC,
         fresh_noise=1.0,
-        noise_moves=False,
+        mask_holds=GROUND,
+        agree_until=0.8,
     ),
     "remove": BlendSettings(
         self_window=Window(0, 0.5),
@@ -72,6 +74,7 @@ PRESETS = {
         new_words_until=0.5,
         fresh_noise=1.0,
         whole_cells=True,
+        mask_holds=NOTHING_YET,
     ),
     "replace": BlendSettings(
         self_window=Window(0, 0.5),
@@ -84,6 +87,7 @@ PRESETS = {
         mask_phrases=True,
         whole_cells=True,
         soft_edge=True,
+        agree_until=0.8,
     ),
     "enhance": BlendSettings(self_window=Window(0, 0.9), cross_window=Window(0, 0.8)),
     "attribute (as in the paper)": BlendSettings(

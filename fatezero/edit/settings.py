@@ -17,6 +17,7 @@ AS_PRESET, CLIP_NOISE, FRESH_NOISE = "as the preset", "the clip's", "fresh"
 NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK = "off", "words", "mask input", "words inside mask input"
 OUTLINE = "words, to the edges"
 AROUND = "all but what stays"
+THING, GROUND, NOTHING_YET = "thing", "ground", "nothing yet"
 
 
 @readable
@@ -50,12 +51,15 @@ class BlendSettings:
             (the phrases of the target's words to mask), so that they appear there; 0 for never.
         fresh_noise: How much of the clip's noise inside the mask is fresh noise when the edit starts, 0..1.
         noise_seed: Of the fresh noise.
-        noise_moves: Whether the fresh noise goes along with the mask.
+        mask_holds: What the mask holds in the clip, and so how what is new there moves: as the THING, as the GROUND, or
+            where there is NOTHING_YET as the mask.
         soft_edge: Whether latents are blended over the two cells along the edge of the words' mask, not at it; video
             models, where it was not measured, blend at it.
         mask_phrases: Whether the mask of words is that of their whole phrases, away from the things beside them, as
             "red square" away from "red star".
         whole_cells: Whether a cell of the latent that `mask` touches belongs to it whole.
+        agree_until: The share of the steps, 0..1, in which frames agree on what is new inside a mask that is known
+            before the run (`agreement`); 0 for never.
         edge_margin: By how many cells of the latent a mask to the edges reaches beyond them.
         map_cells: To how many cells smaller word maps are brought before a mask is read from them; 1 leaves maps as
             they are, for parity with the official code on clips smaller than 512x512.
@@ -78,11 +82,12 @@ class BlendSettings:
     new_words_until: float = field(default=0.0, repr=False)
     fresh_noise: float = field(default=0.0, repr=False)
     noise_seed: int = field(default=0, repr=False)
-    noise_moves: bool = field(default=True, repr=False)
+    mask_holds: str = field(default=THING, repr=False)
     whole_cells: bool = field(default=False, repr=False)
     soft_edge: bool = field(default=False, repr=False)
     mask_phrases: bool = field(default=False, repr=False)
     edge_margin: int = field(default=0, repr=False)
+    agree_until: float = field(default=0.0, repr=False)
 
 
 def fitting_model(settings: BlendSettings, model) -> BlendSettings:

@@ -1,0 +1,121 @@
+"""Frames that agree on what is new: what the model predicts there is the mean of the frames around, each moved as the
+thing or the ground moves that was there before.
+
+Left to itself each frame draws a shape of its own, and the outline trembles.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from ..masks.mask_pictures import resize_mask
+from ..masks.motion import Motion, ground_motion, mask_motion, parts_of, thing_motion
+from .settings import GROUND, INPUT_MASK, NOTHING_YET, BlendSettings
+
+REACH = 4  # frames before and after a frame that it agrees with
+LIKE, UNLIKE = 0.25, 0.75  # how far two frames' looks differ where they agree wholly, and not at all
+
+
+class Part(NamedTuple):
+    """One connected part of a mask and its way through the clip.
+
+    mask: [n, h, w] of 0..1; ways: [2 REACH + 1, n, 2, 3], where each frame's part lies in the frame REACH before, ...,
+    in itself, ..., REACH after it, as `affine_grid` takes it; weights: what is taken of those, [2 REACH + 1, n, h, w].
+    """
+
+    mask: torch.Tensor
+    ways: torch.Tensor
+    weights: torch.Tensor
+
+
+def parts_with_ways(latent: torch.Tensor, settings: BlendSettings, device: torch.device) -> list[Part]:
+    """The parts of an edit's mask and their ways through the clip.
+
+    Args:
+        latent: The clip's, [n, c, h, w].
+        settings: The mask, and what it holds.
+        device: Where the parts are needed.
+
+    Returns:
+        Each with its way, on the device; none where the mask is not known before the run, or with a single frame.
+    """
+    if settings.mask_from != INPUT_MASK or settings.mask is None or len(latent) == 1:
+        return []
+    size = (latent.shape[-2], latent.shape[-1])
+    mask = resize_mask(settings.mask, size).float().cpu().expand(len(latent), *size)
+    holds = settings.mask_holds
+    parts = []
+    for part in [mask] if holds == GROUND else parts_of(mask):
+        if holds == NOTHING_YET:
+            motion = mask_motion(part)
+        else:
+            motion = (ground_motion if holds == GROUND else thing_motion)(latent, part)
+        ways, seen = ways_between_frames(motion, *size)
+        parts.append(Part(part.to(device), ways.to(device), weights_of(part, ways, seen, motion.looks).to(device)))
+    return parts
+
+
+def ways_between_frames(motion: Motion, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`ways` of a Part for pictures of a height and width in cells, and which of those frames there are and show it,
+    [2 REACH + 1, n] of 0 and 1."""
+    frames = len(motion.runs)
+    to_cells = torch.tensor([[width / 2, 0, (width - 1) / 2], [0, height / 2, (height - 1) / 2], [0, 0, 1]]).double()
+    of_picture = torch.linalg.inv(to_cells)
+    ways = torch.eye(2, 3).repeat(2 * REACH + 1, frames, 1, 1)
+    seen = torch.zeros(2 * REACH + 1, frames)
+    for frame, run in enumerate(motion.runs):
+        for slot in range(2 * REACH + 1):
+            other = frame + slot - REACH
+            if 0 <= other < frames and motion.runs[other] == run:
+                way = torch.linalg.solve(motion.poses[other], motion.poses[frame])
+                ways[slot, frame] = (of_picture @ way @ to_cells)[:2]
+                seen[slot, frame] = 1
+    return ways, seen
+
+
+def weights_of(mask: torch.Tensor, ways: torch.Tensor, seen: torch.Tensor, looks: torch.Tensor | None) -> torch.Tensor:
+    """`weights` of a Part: 1 for the frame itself, and of others where they have the part and look there as it does,
+    so that what moves by itself, such as legs, is not blurred. Arguments as of a Part, a Motion and `seen`."""
+    weights = torch.zeros(*seen.shape, *mask.shape[-2:])
+    inside = (mask > 0).float()
+    for slot, (way, is_seen) in enumerate(zip(ways, seen)):
+        weight = moved(inside[:, None], way, slot, "bilinear")[:, 0] * is_seen[:, None, None]
+        if looks is not None:
+            unlike = (moved(looks[:, None], way, slot, "bilinear")[:, 0] - looks).abs()
+            weight *= ((UNLIKE - unlike) / (UNLIKE - LIKE)).clamp(0, 1)
+        weights[slot] = weight
+    weights[REACH] = 1
+    return weights
+
+
+def moved(clip: torch.Tensor, ways: torch.Tensor, slot: int, mode: str) -> torch.Tensor:
+    """The frames at a slot from each of a clip [n, c, h, w], each moved to where that has the part; at the clip's ends
+    other frames come round, whose weight is 0."""
+    others = clip.roll(REACH - slot, dims=0)
+    grid = F.affine_grid(ways, list(others.shape), align_corners=False)
+    return F.grid_sample(others, grid, mode=mode, padding_mode="border", align_corners=False)
+
+
+def agreed(denoised: torch.Tensor, parts: list[Part]) -> torch.Tensor:
+    """A clip whose frames agree in some parts.
+
+    Args:
+        denoised: The clean latent that the model predicts, [n, c, h, w].
+        parts: Where.
+
+    Returns:
+        [n, c, h, w]; outside the parts as it was.
+    """
+    for part in parts:
+        mask = part.mask[:, None]
+        denoised = torch.lerp(denoised, mean_over_frames(denoised, part), mask.to(denoised))
+    return denoised
+
+
+def mean_over_frames(clip: torch.Tensor, part: Part) -> torch.Tensor:
+    """Of a clip [n, c, h, w] the mean of what frames have in a part, where each frame has it."""
+    total = torch.zeros_like(clip, dtype=torch.float32)
+    for slot, (ways, weight) in enumerate(zip(part.ways, part.weights)):
+        total += weight[:, None] * (clip.float() if slot == REACH else moved(clip.float(), ways, slot, "bicubic"))
+    return (total / part.weights.sum(dim=0)[:, None]).to(clip)
