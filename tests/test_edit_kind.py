@@ -57,7 +57,7 @@ KINDS = {
     ("a dog wearing sunglasses", "a dog"): ["removed"],
     ("a bird on a branch", "a bird made of glass on a branch"): ["property", "property"],
     ("a car drives down a road", "a boat drives down a river"): ["thing", "ground"],
-    ("a man walks", "a man walks on the side of a road"): ["ground", "added"],
+    ("a man walks", "a man walks on the side of a road"): ["ground", "ground"],
     ("red cars", "blue cars"): ["property"],
     ("a cup of tea", "a cup of coffee"): ["thing"],
     ("two white cats", "two black cats"): ["property"],
@@ -67,6 +67,29 @@ KINDS = {
     ("a red circle and a blue star on grass", "a red circle on grass"): ["removed"],
     ("a (silver:1.2) jeep on a road", "a (silver:0.5) jeep on a road"): [],
     ("赤い円と草", "青い円と草"): ["thing"],
+    # light, time of day and camera
+    ("a cat on grass, cinematic lighting", "a cat on grass, neon lighting"): ["look"],
+    ("a cat on grass, sunny day", "a cat on grass, rainy day"): ["look"],
+    ("a cat on grass", "a cat on grass at night"): ["look"],
+    ("a cat in daylight", "a cat in moonlight"): ["look"],
+    ("a cat on grass", "a cat on grass, shot on 35mm film, shallow depth of field"): ["look"] * 4,
+    ("a cat on grass", "a cat on grass, by Greg Rutkowski"): ["look"],
+    ("a red circle", "a blue circle, trending on artstation, 8k"): ["property"],
+    ("a red light on a pole", "a green light on a pole"): ["property"],
+    ("a cat and a painting", "a cat and a mirror"): ["thing"],
+    ("a man holding a photo", "a man holding a book"): ["thing"],
+    # grounds that no preposition of place names
+    ("red circle, green grass", "red circle, white snow"): ["ground"],
+    ("green grass with a red circle", "white snow with a red circle"): ["ground"],
+    ("1girl, blue eyes, city background", "1girl, blue eyes, beach background"): ["ground"],
+    ("a cat in front of a brick wall", "a cat in front of a fence"): ["ground"],
+    ("a cat on the other side of a road", "a cat on the other side of a river"): ["ground"],
+    ("a cat and a white wall", "a cat and a blue wall"): ["property"],
+    ("a glass of water", "a glass of sand"): ["thing"],
+    ("a cat", "a cat, forest"): ["ground"],
+    ("a cat by a lake", "a cat by a tree"): ["thing"],
+    # lines end phrases
+    ("a cat on grass\nhighly detailed fur", "a cat on snow\nhighly detailed fur"): ["ground"],
 }
 
 
@@ -117,6 +140,34 @@ def test_the_preset_of_an_edit(prompts, without_mask, with_mask):
         (("a cat", "a cat on the beach"), ["cat"]),
         (("a red cat on grass", "a blue cat on snow"), []),
         (("a street in summer", "a street in winter"), ["street"]),
+        (
+            (
+                "a cat and a dog on grass, soft light, film grain, 35mm",
+                "a cat and a dog on snow, soft light, film grain, 35mm",
+            ),
+            ["cat", "dog"],
+        ),
+        (
+            (
+                "RAW photo, (a cat:1.2) on grass, 8k uhd, dslr, cinematic lighting, golden hour, Fujifilm XT3, f/1.8",
+                "RAW photo, (a cat:1.2) on snow, 8k uhd, dslr, cinematic lighting, golden hour, Fujifilm XT3, f/1.8",
+            ),
+            ["cat"],
+        ),
+        (
+            (
+                "a wide shot of a cat on grass from above, by Greg Rutkowski, shallow depth of field",
+                "a wide shot of a cat on snow from above, by Greg Rutkowski, shallow depth of field",
+            ),
+            ["cat"],
+        ),
+        (("woman, red hair, standing, city, night", "woman, red hair, standing, forest, night"), ["woman", "red hair"]),
+        (("a cat. It sits on grass. There is no dog.", "a cat. It sits on snow. There is no dog."), ["cat"]),
+        (("a man without a hat on grass", "a man without a hat on snow"), ["man"]),
+        (("a cat near a tree on grass", "a cat near a tree on snow"), ["cat", "tree"]),
+        (("a cat BREAK on grass", "a cat BREAK on snow"), ["cat"]),
+        (("a cat, blue sky, grass", "a cat, blue sky, snow"), ["cat"]),
+        (("a red cat\na blue dog\non grass", "a red cat\na blue dog\non snow"), ["red cat", "blue dog"]),
     ],
 )
 def test_the_things_that_stay(prompts, things):
@@ -170,3 +221,20 @@ def test_what_the_nodes_tell(run):
     for prompts, text in told:
         assert text in "\n".join(taken_preset(run, prompt_edit(*prompts), preset)[1])
     assert taken_preset(run, EDIT, {"preset": "style"}) == ({"preset": "style"}, [])
+
+
+def test_the_report_repeats_which_preset_was_taken_and_what_stays(run):
+    edit = prompt_edit(EDIT.source.text, "a silver jeep on a beach")
+    prompts = conditioning(edit.target), negative(), 5.0
+    (latent,) = AttentionBlendSampler.execute(small_model(), run, edit, *prompts, {"preset": AUTOMATIC}).result
+    told = read_mark(latent)[2].splitlines()
+    assert told[0].startswith("Time: ")
+    assert told[-2:] == [
+        'preset automatic is new background here, for "road -> beach"',
+        "things that stay: silver jeep",
+    ]
+    mask = torch.eye(16)[None]
+    (latent,) = AttentionBlendSampler.execute(
+        small_model(), run, edit, *prompts, {"preset": AUTOMATIC}, mask=mask
+    ).result
+    assert "things that stay" not in read_mark(latent)[2]

@@ -35,6 +35,8 @@ def test_the_words_around_a_word(prompt, word, phrase):
         ("a purple star and a blue circle on green grass", []),
         ("a purple star, masterpiece, best quality, 8k", []),
         ("a purple star, highly detailed, a red heart", ["purple star", "red heart"]),
+        ("a purple star, cinematic lighting, film grain", []),
+        ("a purple star\na red heart", ["purple star", "red heart"]),
         ("a red heart and a red heart", []),
         ("a red heart and a red heart and a purple star", ["red heart", "purple star"]),
     ],

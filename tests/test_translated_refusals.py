@@ -194,6 +194,7 @@ CHOICES = {
 }
 NO_REPORTS = {
     "fatezero/readable.py": "how objects are printed",
+    "fatezero/prompts/looks.py": "words that people write",
     "fatezero/network/unet/gradients.py": "the words of PyTorch's errors",
     "fatezero/network/chunk_size.py": "the words of PyTorch's errors",
     "fatezero/network/unet/motion_modules.py": "names of layers",
@@ -208,9 +209,13 @@ NO_REPORTS = {
 LISTS = {
     "_AND",
     "FUNCTION_WORDS",
-    "_LOOKS",
+    "_FOREIGN",
+    "_GROUNDS",
+    "_NO_THINGS",
     "_NOUNS_IN_ING",
+    "_OFTEN_FOREIGN",
     "_OF_PLACE",
+    "_PARTS",
     "_NEGATIVE_TAGS",
     "QUALITY_TAGS",
     "NEGATIVE_TAGS",

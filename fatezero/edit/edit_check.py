@@ -9,7 +9,7 @@ from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
 from ..network.unet.check import check_embedding, refuse_context_windows, require_unet
 from ..prompts.edit_kind import things_that_stay
-from ..prompts.phrases import side_by_side, things_beside
+from ..prompts.phrases import phrase_text, side_by_side, things_beside
 from ..refusal import Refusal, counted, shortened
 from ..source.latent_cell import frames_first
 from ..source.schedule import schedule_position
@@ -325,6 +325,12 @@ def thing_beside(edit, settings) -> list[str]:
     if not beside or settings.new_words_until > 0 or not needs_words(settings):
         return []
     return [f"beside what changes there is: {', '.join(beside)}; preset replace tells them apart more surely"]
+
+
+def kept_things(edit, settings) -> list[str]:
+    """What to tell of a mask of all but what stays: the things that are left out of it."""
+    things = things_that_stay(edit) if settings.mask_from == AROUND else []
+    return [f"things that stay: {', '.join(map(phrase_text, things))}"] if things else []
 
 
 def new_shape(preset: str, edit, settings) -> list[str]:

@@ -8,9 +8,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from .alignment import KEPT
+from .looks import names_look, praises
 from .phrases import Phrase, phrase_text, phrases_of
 from .tokens import PromptTokens, Word
-from .wording import is_quality_tag
 
 if TYPE_CHECKING:
     from .prompt_edit import PromptEdit
@@ -20,10 +20,16 @@ LOOK, GROUND, PROPERTY, THING, POSE, ADDED, REMOVED = "look", "ground", "propert
 _SINGULAR = frozenset({"a", "an", "one"})
 _ARTICLES = _SINGULAR | {"the", "his", "her", "its", "their"}  # as far as they are in no phrase
 _OF_PLACE = set("in on at over under onto into against above behind across through along down inside".split())
-_LOOKS = set(
-    "style painting watercolor watercolour sketch drawing cartoon anime manga comic illustration film movie art "
-    "artwork mosaic engraving woodcut render rendering photo photograph".split()
+_PARTS = set("front top middle side edge center centre back bottom foot corner".split())  # "in front of a wall"
+_BACKDROPS = {"background", "backdrop"}
+_GROUNDS = _BACKDROPS | set(  # in a list of things, no preposition says so: "a red circle, green grass"
+    "grass lawn meadow field fields snow sand ice desert beach shore coast sea ocean water lake river forest woods "
+    "jungle park garden mountain mountains hill hills valley canyon countryside landscape scenery sky clouds space "
+    "galaxy city street road highway alley town village skyline room kitchen bedroom bathroom office studio interior "
+    "floor ground asphalt pavement wall outdoors indoors".split()
 )
+_NO_THINGS = set("it he she they there this that i you we".split())
+_BESIDE = _OF_PLACE | {"near", "next", "beside", "between", "around", "outside", "above", "below", "toward", "towards"}
 _HOLDS = {"wearing", "holding", "carrying"}  # what follows comes newly
 _NOUNS_IN_ING = set("building ceiling clothing king painting drawing rendering ring spring string thing wing".split())
 
@@ -55,8 +61,9 @@ def changes_of(edit: "PromptEdit") -> list[Change]:
     """The phrases that two prompts differ in, and what kind of change each is.
 
     The last noun of a phrase is the thing: "red circle" to "blue circle" changes a property, to "red star" the thing,
-    and "man sitting" to "man running" the pose. A phrase after a preposition of place ("on grass") is the ground. One
-    that names a look ("cartoon style") is the look, and so is a new one before "of".
+    and "man sitting" to "man running" the pose. A phrase after a preposition of place ("on grass") is the ground, and
+    so is what is one by its name in a list of things ("a red circle, green grass"). One that names a look ("cartoon
+    style", "at night") is the look, and so is a new one before "of".
 
     Args:
         edit: The aligned prompts.
@@ -79,12 +86,14 @@ def brings_another_shape(edit: "PromptEdit") -> bool:
 
 def things_that_stay(edit: "PromptEdit") -> list[Phrase]:
     """The things that both prompts have alike and that are not to be masked, as the source prompt names them: no look,
-    and nothing after a preposition of place, which may be all of the picture ("in the countryside")."""
+    nothing after a preposition of place, which may be all of the picture ("in the countryside"), nor, beside other
+    things, what is a ground by its name."""
     sides = [(_side(edit, 0, old), _side(edit, 1, new)) for old, new in _pairs(edit) if old and new]
     alike = [source for source, target in sides if not (source.changed or target.changed)]
-    things = [side for side in alike if not (_names_look(side) or _preposition(side) in _OF_PLACE)]
     masked = set(edit.source_mask_tokens)
-    return [_noun_phrase(side) for side in things if all(masked.isdisjoint(word.indices) for word in side.phrase)]
+    things = [side for side in alike if all(masked.isdisjoint(word.indices) for word in side.phrase)]
+    things = [side for side in things if _is_thing(side)]
+    return [_noun_phrase(side) for side in [side for side in things if not _names_ground(side)] or things]
 
 
 def _pairs(edit: "PromptEdit") -> list[tuple[Phrase, Phrase]]:
@@ -99,7 +108,7 @@ def _pairs(edit: "PromptEdit") -> list[tuple[Phrase, Phrase]]:
 
 
 def _described(prompt: PromptTokens) -> list[Phrase]:
-    return [phrase for phrase in phrases_of(prompt) if not is_quality_tag(phrase_text(phrase))]
+    return [phrase for phrase in phrases_of(prompt) if not praises(prompt, phrase)]
 
 
 def _links(edit: "PromptEdit") -> list[tuple[frozenset[Word], frozenset[Word]]]:
@@ -127,9 +136,9 @@ def _kind(before: _Side, after: _Side) -> str:
         return LOOK
     if len(there) == 1:
         return _kind_of_one(there[0], ADDED if after.phrase else REMOVED)
-    if all(_preposition(side) in _OF_PLACE for side in there):
-        return GROUND
     old, new = _noun_phrase(before), _noun_phrase(after)
+    if all(map(_is_in_place, there)) or all(_names_ground(side, old[-1].key != new[-1].key) for side in there):
+        return GROUND
     if old[-1].key != new[-1].key:
         return THING
     if before.changed.intersection(old) or after.changed.intersection(new):
@@ -144,14 +153,37 @@ def _kind_of_one(side: _Side, added_or_removed: str) -> str:
     """Of a phrase that only one of the prompts has."""
     if _next_word(side) == "of" and not _preposition(side):
         return LOOK
-    if _preposition(side) in _OF_PLACE:
+    if _is_in_place(side) or _names_ground(side):
         return GROUND
     return added_or_removed if _word_before(side) in _ARTICLES else PROPERTY
 
 
+def _is_thing(side: _Side) -> bool:
+    """Whether a phrase names a thing that can be seen in its own place."""
+    keys = [word.key for word in side.phrase]
+    is_no_noun = _NO_THINGS.union(_BESIDE).issuperset(keys[:1]) or (len(keys) == 1 and _is_present(keys[0]))
+    is_left_out = keys[0] == "no" or _preposition(side) == "without"
+    return not (is_no_noun or is_left_out or keys[-1] in _BACKDROPS or _names_look(side) or _is_in_place(side))
+
+
+def _names_ground(side: _Side, with_article: bool = False) -> bool:
+    """Whether a phrase is a ground by its name; with an article ("a wall") it is mostly a thing beside others."""
+    is_ground = _noun_phrase(side)[-1].key in _GROUNDS and _preposition(side) != "of"
+    return is_ground and (with_article or _word_before(side) not in _ARTICLES)
+
+
+def _is_in_place(side: _Side) -> bool:
+    """Whether a phrase stands after a preposition of place ("on grass", "in front of a wall")."""
+    words = _words_before(side)
+    while words and words[-1] in _ARTICLES:
+        words.pop()
+    if words[-1:] == ["of"] and _PARTS.issuperset(words[-2:-1]):
+        return any(key in _OF_PLACE for key in words[-5:-2])
+    return bool(words) and words[-1] in _OF_PLACE
+
+
 def _names_look(side: _Side) -> bool:
-    is_styled = any(word.key == "style" for word in side.phrase) or _words_before(side)[-2:] == ["style", "of"]
-    return is_styled or side.phrase[-1].key in _LOOKS
+    return names_look(side.prompt, side.phrase)
 
 
 def _noun_phrase(side: _Side) -> Phrase:
@@ -159,8 +191,8 @@ def _noun_phrase(side: _Side) -> Phrase:
     keys = [word.key for word in side.phrase]
     is_one = _word_before(side) in _SINGULAR
     for at in range(1, len(keys)):
-        is_last = at + 1 == len(keys) or keys[at + 1] in _OF_PLACE
-        if keys[at] in _OF_PLACE or _is_present(keys[at]) or (is_last and _is_participle(keys[at])):
+        is_last = at + 1 == len(keys) or keys[at + 1] in _BESIDE
+        if keys[at] in _BESIDE or _is_present(keys[at]) or (is_last and _is_participle(keys[at])):
             return side.phrase[:at]
         if is_last and is_one and keys[at].endswith("s") and not keys[at].endswith(("ss", "us", "is")):
             return side.phrase[:at]

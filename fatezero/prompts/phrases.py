@@ -1,20 +1,20 @@
 """The phrases of a prompt: words that stand together and describe one thing."""
 
-from itertools import groupby
+from collections.abc import Iterator
 
+from .looks import names_look, praises
 from .tokens import PromptTokens, Word
-from .wording import is_quality_tag
 
 Phrase = tuple[Word, ...]
 
-_LINKS = {"and", "or"}  # beside commas
+_LINKS = {"and", "or"}  # beside commas and ends of lines
 
 
 def phrase_tokens(prompt: PromptTokens, tokens: tuple[int, ...]) -> tuple[int, ...]:
     """The tokens of all phrases that hold some of a prompt's tokens.
 
-    A phrase ends at an article, a preposition, an "and" or punctuation. So "square" of "a red square and a red star"
-    belongs to the phrase "red square".
+    A phrase ends at an article, a preposition, an "and", punctuation or the end of a line. So "square" of "a red square
+    and a red star" belongs to the phrase "red square".
 
     Args:
         prompt: The prompt.
@@ -27,7 +27,8 @@ def phrase_tokens(prompt: PromptTokens, tokens: tuple[int, ...]) -> tuple[int, .
 
 
 def neighbour_tokens(prompt: PromptTokens, tokens: tuple[int, ...]) -> tuple[int, ...]:
-    """The tokens of the phrases that an "and" or a comma links to those of some tokens: the things beside them.
+    """The tokens of the phrases that an "and", a comma or the end of a line links to those of some tokens: the things
+    beside them.
 
     "square" of "a red square and a red star on grass" has the neighbour "red star".
 
@@ -38,8 +39,8 @@ def neighbour_tokens(prompt: PromptTokens, tokens: tuple[int, ...]) -> tuple[int
     Returns:
         Positions in ascending order, without those of `phrase_tokens`.
     """
-    phrases, linked = phrases_of(prompt), []
-    for chain in _chains(phrases, prompt.words):
+    linked: list[Phrase] = []
+    for chain in _chains(prompt):
         if any(_share(phrase, tokens) for phrase in chain):
             linked += [phrase for phrase in chain if not _share(phrase, tokens)]
     return _joined(linked)
@@ -54,7 +55,7 @@ def tokens_by_phrase(prompt: PromptTokens, tokens: tuple[int, ...]) -> list[tupl
 
 def side_by_side(prompt: PromptTokens, tokens: tuple[int, ...]) -> list[str]:
     """The phrases that hold some of a prompt's tokens and stand beside another one that does, each text once."""
-    for chain in _chains(phrases_of(prompt), prompt.words):
+    for chain in _chains(prompt):
         things = list(dict.fromkeys(phrase_text(phrase) for phrase in chain if _share(phrase, tokens)))
         if len(things) > 1:
             return things
@@ -69,17 +70,43 @@ def things_beside(prompt: PromptTokens, tokens: tuple[int, ...]) -> list[str]:
 
 def phrases_of(prompt: PromptTokens) -> list[Phrase]:
     """A prompt's phrases in reading order."""
-    return [tuple(words) for named, words in groupby(prompt.words, lambda word: word.names_something) if named]
+    return [tuple(words) for words in _stretches(prompt) if words[0].names_something]
 
 
-def _chains(phrases, words) -> list[list[Phrase]]:
-    """Phrases in reading order, those together between which there is an "and" or a comma; no quality tags, which are
-    no things."""
+def _stretches(prompt: PromptTokens) -> Iterator[list[Word]]:
+    """The words that name something and those that do not in turn, and the lines apart."""
+    stretch: list[Word] = []
+    starts = _line_starts(prompt)
+    for word in prompt.words:
+        if stretch and (word in starts or word.names_something != stretch[0].names_something):
+            yield stretch
+            stretch = []
+        stretch.append(word)
+    if stretch:
+        yield stretch
+
+
+def _line_starts(prompt: PromptTokens) -> set[Word]:
+    """The words before which a line of the prompt ends, as far as they stand in it as they were written."""
+    starts, end = set(), 0
+    for word in prompt.words if "\n" in prompt.text else ():
+        at = prompt.text.find(word.text, end)
+        if at >= 0:
+            starts |= {word} if "\n" in prompt.text[end:at] else set()
+            end = at + len(word.text)
+    return starts
+
+
+def _chains(prompt: PromptTokens) -> list[list[Phrase]]:
+    """Phrases in reading order, those together between which there is an "and", a comma or the end of a line; without
+    quality tags and looks, which are no things."""
     chains: list[list[Phrase]] = []
-    phrases = [phrase for phrase in phrases if not is_quality_tag(phrase_text(phrase))]
-    for before, phrase in zip([None, *phrases], phrases):
+    things = [each for each in phrases_of(prompt) if not (praises(prompt, each) or names_look(prompt, each))]
+    words, starts = prompt.words, _line_starts(prompt)
+    for before, phrase in zip([None, *things], things):
         between = words[words.index(before[-1]) + 1 : words.index(phrase[0])] if before else ()
-        if any(word.key in _LINKS or word.text == "," for word in between):
+        linked = any(word.key in _LINKS or word.text == "," for word in between)
+        if before and (linked or not starts.isdisjoint((*between, phrase[0]))):
             chains[-1].append(phrase)
         else:
             chains.append([phrase])

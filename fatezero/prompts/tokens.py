@@ -47,8 +47,9 @@ class Word(NamedTuple):
 
     @property
     def names_something(self) -> bool:
-        """Whether it can be seen in a picture: no punctuation, article, preposition or the like."""
-        return bool(self.key) and self.key not in FUNCTION_WORDS
+        """Whether it can be seen in a picture: no punctuation, article, preposition or the like, nor another program's
+        BREAK."""
+        return bool(self.key) and self.key not in FUNCTION_WORDS and self.text != "BREAK"
 
     @property
     def key(self) -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ...fatezero.compat import io
 from ...fatezero.edit.automatic import AUTOMATIC, automatic_preset, changes_in_words, lacks_place
-from ...fatezero.edit.edit_check import check_settings, crowded_mask, new_shape, thing_beside
+from ...fatezero.edit.edit_check import check_settings, crowded_mask, kept_things, new_shape, thing_beside
 from ...fatezero.edit.idle_settings import idle_latent_blend, idle_settings, small_mask
 from ...fatezero.edit.presets import PRESETS
 from ...fatezero.edit.settings import (
@@ -260,6 +260,7 @@ def notes_on(settings: BlendSettings, preset: dict, edit, source) -> list[str]:
         by_model = notes_without_effect(settings)
     else:
         by_model = thing_beside(edit, settings) or new_shape(preset["preset"], edit, settings)
+        by_model = [*kept_things(edit, settings), *by_model]
     return [*idle, *small_mask(settings, source), *stretched, *crowded_mask(edit, settings), *by_model]
 
 

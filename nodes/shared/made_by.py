@@ -16,11 +16,12 @@ def mark(settings, cfg: float | None = None, voice: Voice | None = None) -> dict
 
 
 def read_mark(made_by) -> tuple:
-    """The settings and the guidance with which a LATENT or MODEL was made, and in words how the edit was run; None
-    for each that it does not tell."""
+    """The settings and the guidance with which a LATENT or MODEL was made, and in words how the edit was run and what
+    was told before; None for each that it does not tell."""
     if made_by is None:
         return None, None, None
     carrier = made_by if isinstance(made_by, dict) else made_by.model_options
     found = carrier.get(MADE_BY, {})
     voice = found.get("voice")
-    return found.get("settings"), found.get("cfg"), None if voice is None else voice.text or None
+    told = None if voice is None or not voice.text else "\n".join([voice.text, *voice.notes])
+    return found.get("settings"), found.get("cfg"), told

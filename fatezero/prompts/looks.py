@@ -1,0 +1,82 @@
+"""Phrases that name no thing in the picture but its look: light, time of day, camera, artist, kind of picture."""
+
+import re
+
+from .tokens import PromptTokens, Word
+from .wording import is_quality_tag
+
+_ARTICLES = {"a", "an", "the"}
+_PICTURES = set(
+    "painting watercolor watercolour sketch drawing cartoon anime manga comic illustration film movie art artwork "
+    "mosaic engraving woodcut render rendering photo photograph photography picture image video clip footage portrait "
+    "still scene timelapse".split()
+)
+_LIGHT_AND_TIME = set(
+    "lighting illumination backlight backlighting sunlight moonlight daylight candlelight fog mist haze day night "
+    "morning evening afternoon noon midnight dawn dusk sunset sunrise twilight hour summer winter autumn".split()
+)
+_QUALITIES = set(
+    "bokeh grain blur focus exposure contrast aperture vignette vignetting flare flares tone tones palette colors "
+    "colours quality resolution detail details atmosphere mood composition aesthetic aesthetics depth dof perspective "
+    "angle view viewpoint shot close-up closeup lens cinematic photorealistic photorealism realistic realism "
+    "hyperrealistic hyperrealism hyperdetailed detailed dramatic moody vibrant monochrome grayscale greyscale sepia "
+    "solo".split()
+)
+_MAKERS = set(  # cameras, films, programs and pages
+    "canon nikon sony fujifilm fuji kodak leica arri arriflex panavision hasselblad polaroid gopro dslr imax "
+    "technicolor cinestill portra velvia hdr hd uhd iso unreal octane blender vray v-ray raytracing artstation "
+    "deviantart pixiv unsplash".split()
+)
+_MEASURE = re.compile(r"\d+(?:\.\d+)?(?:mm|k|fps|p)?|f/?\d+(?:\.\d+)?|iso\d+")  # 35mm, 8k, f/1.8, and 16:9
+_CLAUSE = re.compile(r"(?:\w+ )*depth of field|rule of thirds|shot (?:on|with) .+|(?:extreme )?close up(?: of .+)?")
+# After these "a painting" is a thing: "a cat and a painting", "a wall with a painting".
+_BEFORE_THINGS = set("and or with on at over under near behind above against wearing holding carrying".split())
+_BEFORE_LIGHT = {"in", "with", "by"}  # "in a soft light", but "a red light on a pole"
+
+
+def praises(prompt: PromptTokens, phrase: tuple[Word, ...]) -> bool:
+    """Whether a phrase, or all between the marks around it, is a quality tag ("8k", "trending on artstation")."""
+    words = [word.key for word in prompt.words]
+    clause = _clause(words, prompt.words.index(phrase[0]))
+    return is_quality_tag(" ".join(word.text for word in phrase)) or is_quality_tag(" ".join(words[clause]))
+
+
+def names_look(prompt: PromptTokens, phrase: tuple[Word, ...]) -> bool:
+    """Whether a phrase says how a picture looks, and not what is in it.
+
+    It says so by its last word ("cinematic lighting", "at night"), by the word style, by a camera or program without
+    an article, or as a part of what stands between two commas ("by Greg Rutkowski", "shallow depth of field").
+
+    Args:
+        prompt: The prompt.
+        phrase: One of its phrases.
+    """
+    words = [word.key for word in prompt.words]
+    first, end = prompt.words.index(phrase[0]), prompt.words.index(phrase[-1]) + 1
+    keys, last, before = words[first:end], words[end - 1], words[:first]
+    is_bare = not before or before[-1] not in _ARTICLES
+    ahead = next((key for key in reversed(before) if key not in _ARTICLES), "")
+    if "style" in keys or before[-2:] == ["style", "of"] or last in _QUALITIES | _LIGHT_AND_TIME:
+        return True
+    if last in _PICTURES:
+        return is_bare or ahead not in _BEFORE_THINGS or words[end : end + 1] == ["of"]
+    if last == "light":
+        return is_bare or ahead in _BEFORE_LIGHT
+    if is_bare and not _MAKERS.isdisjoint(keys) or all(map(_MEASURE.fullmatch, keys)):
+        return True
+    return _is_part_of_look(words, first)
+
+
+def _is_part_of_look(words: list[str], at: int) -> bool:
+    """Whether the words between the marks around the one at a place are a look as a whole, or it is their artist."""
+    part = _clause(words, at)
+    if _CLAUSE.fullmatch(" ".join(words[part])):
+        return True
+    ahead = words[part.start : at]
+    return "by" in ahead and (ahead[0] == "by" or ahead[ahead.index("by") - 1] in _PICTURES)
+
+
+def _clause(words: list[str], at: int) -> slice:
+    """Where the words between the marks around the one at a place lie; marks have no key."""
+    start = max((place + 1 for place in range(at) if not words[place]), default=0)
+    return slice(start, next((place for place in range(at, len(words)) if not words[place]), len(words)))
