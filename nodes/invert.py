@@ -26,7 +26,7 @@ from ..fatezero.source.reconstruction import inverted_noise, reconstruct, recons
 from ..fatezero.source.resume import FOLDER, UnfinishedInversion
 from ..fatezero.source.schedule import OFFICIAL, inversion_sigmas, noise_shortfall
 from ..fatezero.source.session import KeptRun, made_once
-from ..fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL, UNI_INV
+from ..fatezero.source.source_run import CURRENT_LABEL, FAST_STEPS, TARGET_LABEL, UNI_INV
 from ..fatezero.source.video_inversion import WHOLE_CLIP, invert_video
 from ..fatezero.voice import Voice
 from .shared.checked import checked
@@ -39,7 +39,6 @@ from .shared.wire_types import SourceRunType
 NODE = "DDIM Invert + Store Attention"
 LABELS = {"target label (official code)": TARGET_LABEL, "current label (paper)": CURRENT_LABEL, "Uni-Inv": UNI_INV}
 AS_SET, FAST = "steps as set", "fast (10 steps)"
-FAST_STEPS = 10  # with Uni-Inv and CFG_UNTIL what "Fast, by kind of edit" of benchmarks/RESULTS.md measures
 # ComfyUI multiplies the latent of a flow by 1 - sigma before it samples, which is 0 at the noise.
 ONLY_BLEND = (
     "only the Attention Blend nodes begin from this noise: of a video model ComfyUI's samplers alone leave it out"

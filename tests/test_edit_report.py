@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_model
 
 from edit_cases import clip_latent, conditioning, inverted, negative, prompt_edit, small_model
 from fatezero_pack.demo.model import WEIGHTS, load_clip, read_config
-from fatezero_pack.fatezero.edit.settings import INPUT_MASK, NO_MASK, OUTLINE, WORDS, BlendSettings
+from fatezero_pack.fatezero.edit.settings import AROUND, INPUT_MASK, NO_MASK, OUTLINE, WORDS, BlendSettings
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.report import lpips_distance as lpips_module
 from fatezero_pack.fatezero.report.clip_embeddings import (
@@ -37,6 +37,7 @@ from fatezero_pack.fatezero.report.plots import (
     frame_ticks,
     vertical_ticks,
 )
+from fatezero_pack.fatezero.source.source_run import FAST_STEPS, UNI_INV
 from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.edit_report import EditReport
@@ -166,6 +167,24 @@ def test_empty_and_full_masks_are_told_by_frame(run):
     assert "covers frame 2 nearly whole" in sentences[1]
 
 
+def test_a_mask_around_a_small_thing_may_cover_nearly_all(run):
+    """A higher threshold makes the things that it leaves out smaller, and the mask larger."""
+    source, _ = run
+    edit = prompt_edit("a silver jeep on a road", "a silver jeep on a beach")
+
+    def told(threshold):
+        settings = replace(SHORT, mask_from=AROUND, threshold=threshold)
+        share = used_mask_share(source, edit, settings)
+        return share, explain(measure(*clips(0.4)), edit, source, settings, 7.5)
+
+    share, sentences = told(0.99)
+    assert bool((share > 0.95).any() and (share < 1).all()) and sentences == []
+    _, (sentence,) = told(1.0)
+    assert sentence.endswith("so that it keeps nothing; lower 'mask threshold' (1).")
+    _, (sentence,) = told(1e-3)
+    assert sentence.endswith("where nothing new can appear; raise 'mask threshold' (0.001).")
+
+
 def test_the_share_of_the_mask_is_that_of_the_edit(run):
     source, edit = run
     assert used_mask_share(source, edit, SHORT) is None
@@ -240,7 +259,20 @@ def test_an_inversion_that_is_no_noise_is_told(run):
     mush = replace(source, trajectory=torch.cat([source.trajectory[:-1], smooth[None]]))
     (sentence,) = explain(measure(*clips(0.4)), edit, mush, SHORT, 7.5)
     assert sentence.startswith("The inversion failed: its noise still has a picture in it")
+    assert "mush; raise 'steps' of DDIM Invert, and let" in sentence
     assert explain(measure(*clips(0.4)), edit, source, SHORT, 7.5) == []
+
+
+@pytest.mark.parametrize(
+    "label, advice", [(UNI_INV, "set 'speed' of DDIM Invert to steps as set and"), ("target", "raise")]
+)
+def test_where_speed_is_fast_raising_the_steps_changes_nothing(label, advice):
+    edit = prompt_edit()
+    source = inverted(small_model(), edit, clip_latent(1), steps=FAST_STEPS)
+    smooth = torch.nn.functional.interpolate(torch.randn(1, 4, 4, 4), size=(16, 16), mode="bilinear")
+    mush = replace(source, trajectory=torch.cat([source.trajectory[:-1], smooth[None]]), label=label)
+    (sentence,) = explain(measure(*clips(0.4, frames=1)), edit, mush, SHORT, 7.5)
+    assert f"mush; {advice}" in sentence
 
 
 def test_numbers_have_a_scale():

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from ..edit.settings import NO_MASK, BlendSettings, needs_words
+from ..edit.settings import AROUND, NO_MASK, BlendSettings, needs_words
 from ..edit.transformer.coupled_sampling import CoupledSettings
 from ..masks.word_masks import AUTOMATIC
 from ..prompts.alignment import KEPT, SWAP
@@ -12,7 +12,7 @@ from ..prompts.edit_table import changed_weights
 from ..prompts.prompt_edit import PromptEdit
 from ..prompts.window import Window
 from ..refusal import counted
-from ..source.source_run import SourceRun
+from ..source.source_run import FAST_STEPS, UNI_INV, SourceRun
 from .edit_report import Measured
 from .mask_share import of_clip_frames, used_mask_share
 from .measure_table import PSNR_SCALE, scale
@@ -29,6 +29,7 @@ VIDEO_GUIDANCE = 1.5  # the default of Coupled Edit Sampler
 LONG_SKIP = 0.3  # of a coupled edit's steps
 FEW_STEPS = 10  # with fewer, the official code's authors find only style edits to work
 EMPTY_MASK, FULL_MASK = 0.002, 0.95
+LAST_CELL = 1 - 1e-6  # a mask around a small thing covers nearly all
 KEPT_PSNR = 25  # dB
 # With the demo model, inversions from which the clip came back (at 31 dB or more) had -0.07 to 0.3, and one from which
 # it did not (6 dB, 2 steps) had 0.64.
@@ -131,9 +132,16 @@ def _of_the_inversion(source: SourceRun | None) -> list[str]:
         return []
     return [
         "The inversion failed: its noise still has a picture in it (neighbouring values agree by "
-        f"{likeness:.0%}, in a good inversion by {MUSH:.0%} at most), so that what is drawn from it is mush. Raise "
-        "'steps' of DDIM Invert, and let 'source prompt' say what the clip shows."
+        f"{likeness:.0%}, in a good inversion by {MUSH:.0%} at most), so that what is drawn from it is mush; "
+        f"{_more_steps(source)}, and let 'source prompt' say what the clip shows."
     ]
+
+
+def _more_steps(source: SourceRun) -> str:
+    """What to set for an inversion in more steps than it had."""
+    if source.steps == FAST_STEPS and source.label == UNI_INV:  # as 'speed' makes it, or a person without it
+        return "set 'speed' of DDIM Invert to steps as set and 'steps' to 20 or more"
+    return "raise 'steps' of DDIM Invert"
 
 
 def neighbour_likeness(latent: torch.Tensor) -> float:
@@ -181,13 +189,16 @@ def _of_the_mask(share: torch.Tensor | None, settings: Settings | None) -> list[
     """Frames in which the mask is empty or covers everything."""
     if share is None:
         return []
-    smaller, larger = "draw a smaller mask", "draw a larger mask"
+    smaller, larger, most = "draw a smaller mask", "draw a larger mask", FULL_MASK
     threshold = None if settings is None else _threshold(settings)
-    if threshold is not None:
+    if isinstance(settings, BlendSettings) and settings.mask_from == AROUND:
+        larger, smaller = _threshold_advice(settings.threshold)  # the higher, the smaller the things that it leaves out
+        most = LAST_CELL
+    elif threshold is not None:
         elsewhere = ", or name in 'mask words' of Edit Prompts what the clip shows more plainly"
         smaller, larger = (f"{advice}{elsewhere}" for advice in _threshold_advice(threshold))
     sentences = []
-    empty, full = (share < EMPTY_MASK).nonzero().flatten(), (share > FULL_MASK).nonzero().flatten()
+    empty, full = (share < EMPTY_MASK).nonzero().flatten(), (share > most).nonzero().flatten()
     if len(empty):
         sentences.append(f"The mask is empty in {_frames(empty, len(share))}, where nothing new can appear; {larger}.")
     if len(full):

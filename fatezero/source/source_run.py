@@ -15,6 +15,7 @@ from .schedule import at_position, rescaled, schedule_position
 from .tensor_list import TensorList
 
 TARGET_LABEL, CURRENT_LABEL, UNI_INV = "target", "current", "uni"
+FAST_STEPS = 10  # with Uni-Inv and CFG_UNTIL what "Fast, by kind of edit" of benchmarks/RESULTS.md measures
 # Of runs of UNets, of video models, of UNets by Uni-Inv, of two video models; files say it.
 VERSION, VIDEO_VERSION, UNI_VERSION, PAIR_VERSION = 1, 2, 3, 4
 
