@@ -56,6 +56,12 @@ def test_an_instruction_in_the_source_prompt():
         ("a {black} cat", "a dog", "among the words in {black}, so"),
         ("a {big|small} cat", "a {big|small} dog on {grass|{snow|sand}}", "in {big|small}, {snow|sand}, so that all"),
         ("a cat", "一只狗在草地上", "'target prompt' is not in Latin letters"),
+        ("a cat", "a dog // my favourite", "leaves out comments such as // my favourite, so that they are read here"),
+        ("a cat /* not\nthis */ on grass", "a dog on grass", "comments such as /* not\nthis */, so"),
+        ("a cat", "un chien sur l'herbe", "'target prompt' seems not to be English"),
+        ("ein Hund auf dem Gras", "a dog", "'source prompt' seems not to be English"),
+        ("a dog", "un gato en una playa", "'target prompt' seems not to be English"),
+        ("a dog", "um gato na praia", "'target prompt' seems not to be English"),
     ],
 )
 def test_what_another_tool_would_read_is_told(source, target, part):
@@ -76,8 +82,14 @@ def test_what_another_tool_would_read_is_told(source, target, part):
         ("bread and butter", "(bread:1.2) and honey"),
         ("a notebook on a table", "a knotted rope on a table"),
         ("a face like :{", r"a sign that says \{yes\}"),
+        ("a sign https://example.com", "a cat and/or a dog"),
+        ("Playa de la Concha", "a chair by Mies van der Rohe, Le Mans"),
         ("a snake_case_sign", "a sign that says __ on_a_line"),
     ],
 )
 def test_plain_descriptions_are_left_alone(source, target):
     assert wording_notes(source, target) == []
+
+
+def test_an_encoder_of_many_languages_reads_them_all():
+    assert wording_notes("一只猫", "un chien sur l'herbe", any_language=True) == []

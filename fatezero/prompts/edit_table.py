@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def edit_table(edit: PromptEdit) -> str:
     """The alignment as "= kept", "old -> new", "+ new" and "- removed" words, then the masks, then notes."""
     notes = [
-        *wording_notes(edit.source.text, edit.target.text),
+        *wording_notes(edit.source.text, edit.target.text, any_language=edit.source.is_t5),
         *_on_sameness(edit),
         *_on_the_mask(edit),
         *_on_marks(edit),

@@ -31,6 +31,13 @@ _MARKS = (  # what another program reads there, and what to do instead
     (re.compile(r"(?<!\w)__[\w/*-]+__(?!\w)"), "write the word that is meant, or let a wildcard node write it"),
 )
 _CHOICES = re.compile(r"(?<!\\)\{[^{}]*\}")  # of ComfyUI's dynamic prompts
+_COMMENTS = re.compile(r"/\*.*?\*/|(?<!:)//[^\n]*", re.DOTALL)
+# Of French, German, Spanish, Portuguese and Italian. The second ones stand in names, too: "Playa de la Concha".
+_FOREIGN = set(
+    "une des du sur avec dans les das ein eine einen auf mit und dem una sobre con um uma na il della".split()
+)
+_OFTEN_FOREIGN = set("un der le la el los las de do da den die en im no o e y et di lo su".split())
+_ENGLISH = {"the", "of", "with", "and", "an"}
 
 _THING = r"(?:the|an?|this|that|his|her|its|their|my)\s+(?P<thing>.+?)"
 _VERBS = "make|turn|change|replace|swap|convert|transform|recolou?r|colou?r|paint|edit|add|put|give|remove|delete|erase"
@@ -48,12 +55,13 @@ _MAKE = re.compile(rf"\b(?:make|turn|paint|recolou?r|colou?r)\s+{_THING}\s+(?P<n
 _BEFORE = r"(?P<article>\b(?:an?|the|one|two|three)\s+)(?P<adjectives>(?:\w+\s+){0,2})"
 
 
-def wording_notes(source: str, target: str) -> list[str]:
+def wording_notes(source: str, target: str, any_language: bool = False) -> list[str]:
     """What in two prompts reads otherwise than the person meant it, a sentence each.
 
     Args:
         source: The prompt that describes the clip, as written.
         target: The prompt of the edit, as written.
+        any_language: Whether the text encoder was trained on more languages than English, as those of video models.
 
     Returns:
         Sentences that name the prompt, quote what was found and say what to write; none for two plain descriptions.
@@ -67,7 +75,8 @@ def wording_notes(source: str, target: str) -> list[str]:
         *_negatives(source, target),
         *_marks(source, target),
         *_choices(source, target),
-        *_scripts(source, target),
+        *_comments(source, target),
+        *([] if any_language else _scripts(source, target)),
     ]
 
 
@@ -168,8 +177,18 @@ def _choices(source: str, target: str) -> Iterator[str]:
         )
 
 
+def _comments(source: str, target: str) -> Iterator[str]:
+    """What the page takes out of a prompt, and nothing else does."""
+    found = dict.fromkeys(text.strip() for text in [*_COMMENTS.findall(source), *_COMMENTS.findall(target)])
+    if found:
+        yield (
+            f"only ComfyUI's page leaves out comments such as {_list(list(found))}, so that they are read here as "
+            "words; delete them."
+        )
+
+
 def _scripts(source: str, target: str) -> Iterator[str]:
-    """Words in a script that CLIP was not trained on."""
+    """Words in a script or a language that CLIP was not trained on."""
     for name, text in (("source prompt", source), ("target prompt", target)):
         letters = [letter for letter in text if letter.isalpha()]
         if sum(letter > "\u024f" for letter in letters) > len(letters) / 2:
@@ -177,6 +196,18 @@ def _scripts(source: str, target: str) -> Iterator[str]:
                 f"'{name}' is not in Latin letters; the text encoder of Stable Diffusion was trained on English, so "
                 "write it in English."
             )
+        elif _is_foreign(text):
+            yield (
+                f"'{name}' seems not to be English; the text encoder of Stable Diffusion was trained on English, so "
+                "write it in English."
+            )
+
+
+def _is_foreign(text: str) -> bool:
+    """Whether a text has the small words of another language that is written in Latin letters, and none of English."""
+    words = set(re.findall(r"[^\W\d_]+", text.lower()))
+    small = words & (_FOREIGN | _OFTEN_FOREIGN)
+    return len(small) > 1 and not small.isdisjoint(_FOREIGN) and words.isdisjoint(_ENGLISH)
 
 
 def _found(pattern: re.Pattern, text: str) -> list[str]:
