@@ -14,25 +14,28 @@ from .refusal import DiskRefusal
 
 UNFINISHED = ".unfinished_"
 _DAY = 24 * 3600
+_FULL, _CLOSED = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
+_TAKEN = (errno.ENOTDIR, errno.EEXIST)
 _REMEDIES = {
-    errno.ENOSPC: "free space on the disk or choose another output folder",
-    errno.EDQUOT: "free space on the disk or choose another output folder",
+    **dict.fromkeys(_FULL, "free space on the disk or choose another output folder"),
+    **dict.fromkeys(_CLOSED, "make the folder writable or choose another one"),
+    **dict.fromkeys(_TAKEN, "choose another folder, since a file has the name of this one"),
     errno.ENAMETOOLONG: "shorten the name or have fewer folders in it",
-    errno.EACCES: "make the folder writable or choose another one",
-    errno.EPERM: "make the folder writable or choose another one",
-    errno.EROFS: "make the folder writable or choose another one",
-    errno.ENOTDIR: "choose another folder, since a file has the name of this one",
-    errno.EEXIST: "choose another folder, since a file has the name of this one",
+}
+_WHILE_RESUMING = {
+    **dict.fromkeys(_FULL, "free space on the disk or switch 'resume' off"),
+    **dict.fromkeys(_CLOSED, "make the folder writable or switch 'resume' off"),
+    **dict.fromkeys(_TAKEN, "rename the file that has the name of a folder or switch 'resume' off"),
 }
 
 
 @contextmanager
-def explained_disk_errors(what: str, remedy: str | None = None) -> Iterator[None]:
+def explained_disk_errors(what: str, resumes: bool = False) -> Iterator[None]:
     """Turns an OSError within it into a refusal that says what to do.
 
     Args:
         what: What is being written, as the subject of a sentence.
-        remedy: What to do, whatever the error; None for a remedy of each error's own.
+        resumes: Whether it is only written so that 'resume' can go on with it, in a folder that nobody chose.
 
     Raises:
         DiskRefusal: Instead of an OSError.
@@ -42,7 +45,10 @@ def explained_disk_errors(what: str, remedy: str | None = None) -> Iterator[None
     except DiskRefusal:
         raise
     except OSError as error:
-        remedy = remedy or _REMEDIES.get(error.errno or 0, "choose another name or output folder")
+        remedies, other = _REMEDIES, "choose another name or output folder"
+        if resumes:
+            remedies, other = _WHILE_RESUMING, "switch 'resume' off"
+        remedy = remedies.get(error.errno or 0, other)
         raise DiskRefusal(f"{what} could not be written ({error.strerror or error}); {remedy}.") from error
 
 

@@ -367,6 +367,26 @@ def test_a_full_disk(model, callbacks, output, monkeypatch):
     assert "continued after step 2" in node(model)[3]
 
 
+@pytest.mark.parametrize(
+    "code, remedy",
+    [
+        (errno.EROFS, "make the folder writable or switch 'resume' off"),
+        (errno.EACCES, "make the folder writable or switch 'resume' off"),
+        (errno.EIO, "; switch 'resume' off"),
+    ],
+)
+def test_a_disk_that_takes_nothing(model, output, monkeypatch, code, remedy):
+    """No other folder is offered, since nobody chooses this one."""
+
+    def fail(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(unfinished, "write_tensors", fail)
+    with pytest.raises(OSError) as refusal:
+        node(model)
+    check_sentence(refusal.value, "step 1 of", os.strerror(code), remedy)
+
+
 def test_a_folder_that_cannot_be_made(model, output):
     (output / "fatezero").write_text("")
     with CallCounter(model) as counter, pytest.raises(OSError) as refusal:

@@ -1,7 +1,10 @@
 import errno
+import gc
 import json
 import os
 import tracemalloc
+from contextlib import nullcontext
+from pathlib import Path
 
 import av
 import comfy.model_management
@@ -136,6 +139,23 @@ def test_nothing_is_left_after_an_error_or_a_cancel(tmp_path, monkeypatch, name,
     with pytest.raises(type(problem)):
         write_clip(str(tmp_path / name), smooth_clip(8, 16, 16), 8.0)
     assert len(frames) == 5 and os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk without room, as Linux has one")
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.webm", "clip.gif"])
+def test_no_file_stays_open_where_the_disk_is_full(tmp_path, monkeypatch, name):
+    """As of FFmpeg, where a film's first bytes find no room."""
+
+    def open_files():
+        links = (Path("/proc/self/fd") / number for number in os.listdir("/proc/self/fd"))
+        return sum(os.path.realpath(link) == "/dev/full" for link in links)
+
+    (tmp_path / name).symlink_to("/dev/full")
+    monkeypatch.setattr(video_write, "unfinished_folder", lambda path: nullcontext(str(tmp_path)))
+    with pytest.raises(OSError, match="No space left"):
+        write_clip(str(tmp_path / name), torch.rand(2, 64, 64, 3), 8)
+    gc.collect()
+    assert open_files() == 0
 
 
 def test_the_clip_is_never_copied_as_a_whole(tmp_path):

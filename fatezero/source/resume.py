@@ -13,7 +13,6 @@ from ..tensor_file import DefectiveFile, read_tensors, write_tensors
 FOLDER = "fatezero/unfinished"  # within the output folder; temporary files would be gone when ComfyUI starts again
 
 _OWNER = "process_"  # an empty file, named after the process that goes on with the inversion
-_ADVICE = "free space on the disk or switch 'resume' off"
 
 
 class UnfinishedInversion:
@@ -26,7 +25,7 @@ class UnfinishedInversion:
     def __init__(self, folder: str, steps: int, latent_shape):
         self.folder, self.steps, self.latent_shape = folder, steps, tuple(latent_shape)
         self.finished = 0
-        with explained_disk_errors(folder, _ADVICE):
+        with explained_disk_errors(folder, resumes=True):
             os.makedirs(folder, exist_ok=True)
             self._take_over()
 
@@ -47,7 +46,7 @@ class UnfinishedInversion:
 
     def write(self, step: int, latent: torch.Tensor, word_maps: torch.Tensor) -> None:
         """Keeps a step; a DiskRefusal where the disk has no room."""
-        with explained_disk_errors(f"step {step + 1} of {self.steps} in {self.folder}", _ADVICE):
+        with explained_disk_errors(f"step {step + 1} of {self.steps} in {self.folder}", resumes=True):
             write_tensors(self._path(step), {"latent": latent, "word_maps": word_maps}, {"step": step})
 
     def remove(self) -> None:

@@ -13,7 +13,6 @@ from ..source.resume import FOLDER
 from ..tensor_file import DefectiveFile, read_tensors, write_tensors
 from .tuning_run import TuningRun
 
-_ADVICE = "free space on the disk or switch 'resume' off"
 _NOW, _BEST, _OPTIMIZER, _GENERATOR = "now", "best", "optimizer", "generator"
 
 
@@ -43,7 +42,7 @@ class UnfinishedTuning:
             for key, value in run.optimizer.state.get(parameter, {}).items():
                 (tensors if isinstance(value, torch.Tensor) else numbers)[f"{_OPTIMIZER}/{key}/{name}"] = value
         document = {"told": told, "scale": run.scale, "numbers": numbers}
-        with explained_disk_errors(self.folder, _ADVICE):
+        with explained_disk_errors(self.folder, resumes=True):
             os.makedirs(self.folder, exist_ok=True)
             write_tensors(self.path, {**tensors, _GENERATOR: generator}, document)
 

@@ -12,6 +12,7 @@ from .movie import Movie
 from .write_limits import LAYOUTS
 
 _MANY_COLORS = ("10le", "12le", "14le", "16le")  # endings of pixel formats with more than 8 bits
+_BLOCK = 4096  # bytes, what a file takes at least
 _ONE_THREAD_BELOW = 64  # pixels; sides of up to 24 were seen to hang, those of 26 not
 
 
@@ -37,9 +38,12 @@ def write_video(
 
     Raises:
         av.FFmpegError: The encoder or the disk refuses.
+        OSError: The disk has no room at all.
     """
     import av
 
+    with open(path, "wb") as file:  # FFmpeg leaves a file open for good whose header finds no room
+        file.write(bytes(_BLOCK))
     width, height = _even(movie.size, pixel_format)
     container = {"mkv": "matroska"}.get(encoding.ending, encoding.ending)
     with av.open(path, "w", format=container, options=encoding.container_options) as output:
