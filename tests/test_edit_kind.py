@@ -7,6 +7,9 @@ from benchmarks.quality import methods
 from benchmarks.quality.cases import FOURTH_LIST, HARD_LIST, LIST, THIRD_LIST, load_cases
 from edit_cases import clip_latent, conditioning, inverted, negative, prompt_edit, small_model
 from fatezero_pack.fatezero.edit.automatic import AUTOMATIC, automatic_preset, changes_in_words, lacks_place
+from fatezero_pack.fatezero.edit.edit_check import kept_things
+from fatezero_pack.fatezero.edit.presets import PRESETS
+from fatezero_pack.fatezero.prompts import edit_kind
 from fatezero_pack.fatezero.prompts.edit_kind import changes_of, things_that_stay
 from fatezero_pack.fatezero.prompts.phrases import phrase_text
 from fatezero_pack.nodes.attention_blend import AttentionBlend
@@ -172,6 +175,22 @@ def test_the_preset_of_an_edit(prompts, without_mask, with_mask):
 )
 def test_the_things_that_stay(prompts, things):
     assert [phrase_text(thing) for thing in things_that_stay(prompt_edit(*prompts))] == things
+
+
+def test_long_prompts_are_read_at_once(monkeypatch):
+    """What belongs together was looked for anew for each phrase: minutes for some hundred of them."""
+    asked, links = [], edit_kind._links
+    monkeypatch.setattr(edit_kind, "_links", lambda edit: asked.append(1) or links(edit))
+    source = ", ".join(f"a cat number {number} on grass" for number in range(40))
+    assert len(things_that_stay(prompt_edit(source, source.replace("grass", "snow")))) == 40
+    assert len(asked) == 1
+
+
+def test_a_long_list_of_things_is_told_in_short():
+    things = ", ".join(f"a {number} cat" for number in "one two three four five six seven eight nine ten".split())
+    edit = prompt_edit(f"{things} on grass", f"{things} on snow")
+    (note,) = kept_things(edit, PRESETS["new background"])
+    assert note.startswith("things that stay: one cat, two cat, ") and note.endswith(", eight cat, …")
 
 
 def test_words_to_mask_do_not_stay():

@@ -16,6 +16,7 @@ from ..source.schedule import schedule_position
 from ..source.source_check import check_model
 from .settings import AROUND, INPUT_MASK, NO_MASK, OUTLINE, WORDS, WORDS_IN_MASK, needs_words
 
+SHOWN_THINGS = 8
 DETERMINISTIC = ("res_multistep", "res_multistep_cfg_pp")  # take a noise sampler that they never use
 # Options that say how much noise is added: for the whole run or as a schedule, at steps or within them (RES4LYF).
 NOISE_AMOUNTS = ("eta", "etas", "eta_substep", "etas_substep")
@@ -330,7 +331,8 @@ def thing_beside(edit, settings) -> list[str]:
 def kept_things(edit, settings) -> list[str]:
     """What to tell of a mask of all but what stays: the things that are left out of it."""
     things = things_that_stay(edit) if settings.mask_from == AROUND else []
-    return [f"things that stay: {', '.join(map(phrase_text, things))}"] if things else []
+    names = [phrase_text(thing) for thing in things[:SHOWN_THINGS]] + ["…"] * (len(things) > SHOWN_THINGS)
+    return [f"things that stay: {', '.join(names)}"] if names else []
 
 
 def new_shape(preset: str, edit, settings) -> list[str]:

@@ -98,13 +98,24 @@ def things_that_stay(edit: "PromptEdit") -> list[Phrase]:
 
 def _pairs(edit: "PromptEdit") -> list[tuple[Phrase, Phrase]]:
     """The phrases of both prompts, those that belong together side by side; () beside what has no counterpart."""
-    old, new = _described(edit.source), _described(edit.target)
+    old, links = _described(edit.source), _links(edit)
+    phrase_of = {word: number for number, phrase in enumerate(old) for word in phrase}
+    linked: dict[Word, list[int]] = {}
+    for number, (_, words) in enumerate(links):
+        for word in words:
+            linked.setdefault(word, []).append(number)
     pairs: list[tuple[Phrase, Phrase]] = []
-    for phrase in new:
-        partner = next((each for sides in _links(edit) for each in old if _links_them(sides, each, phrase)), ())
-        old = [each for each in old if each != partner]
-        pairs.append((partner, phrase))
-    return pairs + [(phrase, ()) for phrase in old]
+    left = dict.fromkeys(range(len(old)))
+    for phrase in _described(edit.target):
+        numbers = sorted({number for word in phrase for number in linked.get(word, ())})
+        partners = (sorted({phrase_of[word] for word in links[number][0] if word in phrase_of}) for number in numbers)
+        partner = next((each for some in partners for each in some if each in left), None)
+        if partner is None:
+            pairs.append(((), phrase))
+        else:
+            del left[partner]
+            pairs.append((old[partner], phrase))
+    return pairs + [(old[number], ()) for number in left]
 
 
 def _described(prompt: PromptTokens) -> list[Phrase]:
@@ -119,10 +130,6 @@ def _links(edit: "PromptEdit") -> list[tuple[frozenset[Word], frozenset[Word]]]:
         (frozenset(word for row in part for word in row.source), frozenset(word for row in part for word in row.target))
         for part in (*kept, *(stretch for stretch in stretches if stretch[0].kind != KEPT))
     ]
-
-
-def _links_them(sides: tuple[frozenset[Word], frozenset[Word]], old: Phrase, new: Phrase) -> bool:
-    return not sides[0].isdisjoint(old) and not sides[1].isdisjoint(new)
 
 
 def _side(edit: "PromptEdit", side: int, phrase: Phrase) -> _Side:
@@ -209,7 +216,7 @@ def _is_participle(key: str) -> bool:
 
 
 def _words_before(side: _Side) -> list[str]:
-    return [word.key for word in side.prompt.words[: side.prompt.words.index(side.phrase[0])]]
+    return side.prompt.keys[: side.prompt.words.index(side.phrase[0])]
 
 
 def _word_before(side: _Side) -> str:

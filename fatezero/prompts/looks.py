@@ -36,7 +36,7 @@ _BEFORE_LIGHT = {"in", "with", "by"}  # "in a soft light", but "a red light on a
 
 def praises(prompt: PromptTokens, phrase: tuple[Word, ...]) -> bool:
     """Whether a phrase, or all between the marks around it, is a quality tag ("8k", "trending on artstation")."""
-    words = [word.key for word in prompt.words]
+    words = prompt.keys
     clause = _clause(words, prompt.words.index(phrase[0]))
     return is_quality_tag(" ".join(word.text for word in phrase)) or is_quality_tag(" ".join(words[clause]))
 
@@ -51,7 +51,7 @@ def names_look(prompt: PromptTokens, phrase: tuple[Word, ...]) -> bool:
         prompt: The prompt.
         phrase: One of its phrases.
     """
-    words = [word.key for word in prompt.words]
+    words = prompt.keys
     first, end = prompt.words.index(phrase[0]), prompt.words.index(phrase[-1]) + 1
     keys, last, before = words[first:end], words[end - 1], words[:first]
     is_bare = not before or before[-1] not in _ARTICLES
@@ -78,5 +78,5 @@ def _is_part_of_look(words: list[str], at: int) -> bool:
 
 def _clause(words: list[str], at: int) -> slice:
     """Where the words between the marks around the one at a place lie; marks have no key."""
-    start = max((place + 1 for place in range(at) if not words[place]), default=0)
+    start = next((place + 1 for place in reversed(range(at)) if not words[place]), 0)
     return slice(start, next((place for place in range(at, len(words)) if not words[place]), len(words)))

@@ -127,6 +127,11 @@ class PromptTokens:
         return tuple(chunks)
 
     @cached_property
+    def keys(self) -> list[str]:
+        """The key of each word, "" for punctuation."""
+        return [word.key for word in self.words]
+
+    @cached_property
     def named_words(self) -> tuple[Word, ...]:
         """The words that a person can name: all but punctuation."""
         return tuple(word for word in self.words if not word.is_punctuation)
