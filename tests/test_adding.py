@@ -13,11 +13,11 @@ from fatezero_pack.fatezero.edit.fresh_noise import moving_noise
 from fatezero_pack.fatezero.edit.fusion import see_alone
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import (
-    GROUND,
     AUTO_CACHE,
     CACHE,
     CLIP_NOISE,
     FRESH_NOISE,
+    GROUND,
     INPUT_MASK,
     NO_MASK,
     OUTLINE,

@@ -18,7 +18,7 @@ from fatezero_pack.fatezero.edit.idle_settings import (
     small_mask,
 )
 from fatezero_pack.fatezero.edit.presets import CFG_UNTIL, PRESETS
-from fatezero_pack.fatezero.edit.settings import INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
+from fatezero_pack.fatezero.edit.settings import AROUND, INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
 from fatezero_pack.fatezero.edit.transformer.coupled_mask import MaskSettings
 from fatezero_pack.fatezero.edit.transformer.coupled_sampling import CoupledSettings
 from fatezero_pack.fatezero.network.transformer.two_models import steps_of_models
@@ -74,6 +74,7 @@ def test_no_template_has_a_setting_without_effect(file):
             ["! 'mask acts on self-attention' has no effect, since 'mask from' is off"],
         ),
         ({"threshold": 0.4}, []),
+        ({"threshold": 0.4, "mask_from": AROUND}, []),
         ({"threshold": 0.4, "mask_from": NO_MASK}, ["! 'mask threshold' has no effect, since 'mask from' is off"]),
         ({"latent_window": None}, ["! 'mask from' words, to the edges has no effect; switch"]),
         ({"latent_window": None, "mask_self_attention": True}, []),

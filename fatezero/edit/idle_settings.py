@@ -22,7 +22,8 @@ def idle_settings(settings: BlendSettings, usual: BlendSettings) -> list[str]:
     notes = _of_the_mask(settings.mask_from, settings.mask is not None)
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK):
         notes += _of_an_even(settings.mask)
-    if not needs_words(settings) and settings.threshold not in (usual.threshold, BlendSettings.threshold):
+    reads_threshold = needs_words(settings) or settings.mask_from == AROUND
+    if not reads_threshold and settings.threshold not in (usual.threshold, BlendSettings.threshold):
         notes.append(_without_words("mask threshold", settings.mask_from))
     if settings.mask_from != NO_MASK and settings.latent_window is None and not _frees_self_attention(settings):
         notes.append(

@@ -163,7 +163,8 @@ def _finer(mask: torch.Tensor) -> torch.Tensor:
 
 
 def _steps_back(pictures, masks, seen, alike: float, kind: int) -> Iterator[np.ndarray | None]:
-    """Of each frame but the first, see `_back_a_frame`; pictures float32 [n, h, w], masks bool, seen uint8 [n - 1, h, w]."""
+    """Of each frame but the first, see `_back_a_frame`; pictures float32 [n, h, w], masks bool, seen uint8 [n - 1,
+    h, w]."""
     for pair, places, where in zip(zip(pictures, pictures[1:]), zip(masks, masks[1:]), seen):
         throw_exception_if_processing_interrupted()
         yield _back_a_frame(*pair, *places, where, alike, kind)

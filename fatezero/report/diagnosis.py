@@ -189,22 +189,35 @@ def _of_the_mask(share: torch.Tensor | None, settings: Settings | None) -> list[
     """Frames in which the mask is empty or covers everything."""
     if share is None:
         return []
-    smaller, larger, most = "draw a smaller mask", "draw a larger mask", FULL_MASK
-    threshold = None if settings is None else _threshold(settings)
     if isinstance(settings, BlendSettings) and settings.mask_from == AROUND:
-        larger, smaller = _threshold_advice(settings.threshold)  # the higher, the smaller the things that it leaves out
-        most = LAST_CELL
-    elif threshold is not None:
+        return _of_what_stays(share, settings.threshold)
+    smaller, larger = "draw a smaller mask", "draw a larger mask"
+    threshold = None if settings is None else _threshold(settings)
+    if threshold is not None:
         elsewhere = ", or name in 'mask words' of Edit Prompts what the clip shows more plainly"
         smaller, larger = (f"{advice}{elsewhere}" for advice in _threshold_advice(threshold))
     sentences = []
-    empty, full = (share < EMPTY_MASK).nonzero().flatten(), (share > most).nonzero().flatten()
+    empty, full = (share < EMPTY_MASK).nonzero().flatten(), (share > FULL_MASK).nonzero().flatten()
     if len(empty):
         sentences.append(f"The mask is empty in {_frames(empty, len(share))}, where nothing new can appear; {larger}.")
     if len(full):
         sentences.append(
             f"The mask covers {_frames(full, len(share))} nearly whole, so that it keeps nothing; {smaller}."
         )
+    return sentences
+
+
+def _of_what_stays(share: torch.Tensor, threshold: float) -> list[str]:
+    """Frames in which a mask of all but what stays has no place for the ground, or none for things."""
+    raised, lowered = _threshold_advice(threshold)  # the higher, the smaller the things
+    sentences = []
+    hidden, bare = (share < EMPTY_MASK).nonzero().flatten(), (share > LAST_CELL).nonzero().flatten()
+    if len(hidden):
+        sentences.append(
+            f"What stays covers {_frames(hidden, len(share))} whole, so that no ground is drawn anew; {raised}."
+        )
+    if len(bare):
+        sentences.append(f"Nothing that stays is found in {_frames(bare, len(share))}; {lowered}.")
     return sentences
 
 
