@@ -130,6 +130,15 @@ def test_a_frame_agrees_with_those_within_reach_alone():
     assert middle[-1] == pytest.approx(1 / (REACH + 1), abs=1e-3)
 
 
+def test_of_a_thing_that_leaves_the_picture_nothing_is_taken_from_beyond_its_edge():
+    covered = moving(0, (3, 16), (-1, 0))
+    ways = parts(latent_of(covered), room(covered), THING)
+    columns = torch.arange(SIDE).float().expand(FRAMES, 4, SIDE, SIDE)  # shows where in a frame it was taken
+    result = agreed(columns, ways)[0, 0, 16]
+    assert result[7].item() == pytest.approx(5, abs=0.3)  # in its place are 7, 6, 5, 4 and 3
+    assert result[1].item() == pytest.approx(0.5, abs=0.2)  # 1 and 0, then it is out of sight
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_stays_what_it_is(dtype):
     covered = moving()

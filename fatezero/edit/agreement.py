@@ -21,7 +21,8 @@ class Part(NamedTuple):
     """One connected part of a mask and its way through the clip.
 
     mask: [n, h, w] of 0..1; ways: [2 REACH + 1, n, 2, 3], where each frame's part lies in the frame REACH before, ...,
-    in itself, ..., REACH after it, as `affine_grid` takes it; weights: what is taken of those, [2 REACH + 1, n, h, w].
+    in itself, ..., REACH after it, as `affine_grid` takes it; weights: what is taken of those,
+    [2 REACH + 1, n, h, w], in half precision, since a long clip has many.
     """
 
     mask: torch.Tensor
@@ -52,7 +53,9 @@ def parts_with_ways(latent: torch.Tensor, settings: BlendSettings, device: torch
         else:
             motion = (ground_motion if holds == GROUND else thing_motion)(latent, part)
         ways, seen = ways_between_frames(motion, *size)
-        parts.append(Part(part.to(device), ways.to(device), weights_of(part, ways, seen, motion.looks).to(device)))
+        parts.append(
+            Part(part.to(device), ways.to(device), weights_of(part, ways, seen, motion.looks).half().to(device))
+        )
     return parts
 
 
@@ -80,7 +83,7 @@ def weights_of(mask: torch.Tensor, ways: torch.Tensor, seen: torch.Tensor, looks
     weights = torch.zeros(*seen.shape, *mask.shape[-2:])
     inside = (mask > 0).float()
     for slot, (way, is_seen) in enumerate(zip(ways, seen)):
-        weight = moved(inside[:, None], way, slot, "bilinear")[:, 0] * is_seen[:, None, None]
+        weight = moved(inside[:, None], way, slot, "bilinear", "zeros")[:, 0] * is_seen[:, None, None]
         if looks is not None:
             unlike = (moved(looks[:, None], way, slot, "bilinear")[:, 0] - looks).abs()
             weight *= ((UNLIKE - unlike) / (UNLIKE - LIKE)).clamp(0, 1)
@@ -89,12 +92,14 @@ def weights_of(mask: torch.Tensor, ways: torch.Tensor, seen: torch.Tensor, looks
     return weights
 
 
-def moved(clip: torch.Tensor, ways: torch.Tensor, slot: int, mode: str) -> torch.Tensor:
+def moved(
+    clip: torch.Tensor, ways: torch.Tensor, slot: int, mode: str = "bicubic", beyond: str = "border"
+) -> torch.Tensor:
     """The frames at a slot from each of a clip [n, c, h, w], each moved to where that has the part; at the clip's ends
-    other frames come round, whose weight is 0."""
+    other frames come round, whose weight is 0. mode, beyond: how it is sampled, and what lies outside the picture."""
     others = clip.roll(REACH - slot, dims=0)
     grid = F.affine_grid(ways, list(others.shape), align_corners=False)
-    return F.grid_sample(others, grid, mode=mode, padding_mode="border", align_corners=False)
+    return F.grid_sample(others, grid, mode=mode, padding_mode=beyond, align_corners=False)
 
 
 def agreed(denoised: torch.Tensor, parts: list[Part]) -> torch.Tensor:
@@ -116,6 +121,8 @@ def agreed(denoised: torch.Tensor, parts: list[Part]) -> torch.Tensor:
 def mean_over_frames(clip: torch.Tensor, part: Part) -> torch.Tensor:
     """Of a clip [n, c, h, w] the mean of what frames have in a part, where each frame has it."""
     total = torch.zeros_like(clip, dtype=torch.float32)
+    weights = torch.zeros_like(part.mask)
     for slot, (ways, weight) in enumerate(zip(part.ways, part.weights)):
-        total += weight[:, None] * (clip.float() if slot == REACH else moved(clip.float(), ways, slot, "bicubic"))
-    return (total / part.weights.sum(dim=0)[:, None]).to(clip)
+        total += weight[:, None] * (clip.float() if slot == REACH else moved(clip.float(), ways, slot))
+        weights += weight
+    return (total / weights[:, None]).to(clip)

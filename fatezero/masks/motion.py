@@ -18,7 +18,7 @@ ALIKE = 0.8  # correlation of two frames of a thing; below, it is hidden, or ano
 GROUND_ALIKE = 0.5  # of two frames of a ground, whose pattern is weak
 TURNED = 0.8  # a turn is believed where it leaves less than this share of what a shift leaves unlike
 SQUARE = np.ones((2 * FINER + 1, 2 * FINER + 1), np.uint8)  # a cell of the latent to each side
-MOST = 8  # parts of a mask that are followed, the largest
+MOST = 4  # parts of a mask that are followed, the largest
 ROUNDS, CLOSE = 50, 1e-4  # when the search for a motion ends: after rounds, or at this gain of the correlation
 
 
