@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from edit_cases import clip_latent, edited, inverted, prompt_edit, small_model
-from fatezero_pack.fatezero.edit.agreement import REACH, agreed, parts_with_ways
+from fatezero_pack.fatezero.edit.agreement import REACH, agreed, parts_with_ways, steadied
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import GROUND, INPUT_MASK, NOTHING_YET, THING, BlendSettings
 from fatezero_pack.fatezero.masks.motion import MOST, ground_motion, mask_motion, parts_of, thing_motion
@@ -245,3 +245,27 @@ def test_what_moves_by_itself_is_not_blurred():
     with_limb, without = result[::2, :, 15:18, 20:22].mean(), result[1::2, :, 15:18, 20:22].mean()
     assert with_limb > 0.8 and without < 0.2
     assert (result - covered[:, None])[:, :, 13:19, 8:16].std() < 0.15
+
+
+def test_a_room_is_what_most_frames_have_along_the_thing_s_way():
+    covered = moving()
+    wide = room(covered)
+    trembling = wide.clone()
+    trembling[3, :, 22:] = 0  # cut in one frame
+    trembling[5, 4:20, 10:23] = 1  # too large in another
+    steady = steadied(trembling, latent_of(covered))
+    same = (steady == wide).float().mean(dim=(1, 2))
+    assert (same > 0.98).all()
+    assert (trembling == wide).float().mean(dim=(1, 2)).min() < 0.96
+    assert torch.equal(steadied(wide[:1], latent_of(covered[:1])), wide[:1])
+
+
+def test_a_limb_that_few_frames_show_stays_in_their_room():
+    """Else it would stay in the picture beside what comes in its place."""
+    body = moving(0, (12, 16), (0, 0), length=6, width=5)
+    limb = bar(20.5, 16, 0, length=2, width=2)
+    covered = body.clone()
+    covered[3] = torch.maximum(covered[3], limb)
+    steady = steadied(room(covered), latent_of(covered))
+    assert (steady[3] >= (covered[3] > 0.6).float()).all()
+    assert not steady[0][14:18, 21:23].any()

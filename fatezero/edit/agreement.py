@@ -14,6 +14,7 @@ from ..masks.motion import Motion, ground_motion, mask_motion, parts_of, thing_m
 from .settings import GROUND, INPUT_MASK, NOTHING_YET, BlendSettings
 
 REACH = 4  # frames before and after a frame that it agrees with
+MOST = 0.5  # of the frames, and of the way from the ground's look to the thing's
 LIKE, UNLIKE = 0.25, 0.75  # how far two frames' looks differ where they agree wholly, and not at all
 
 
@@ -57,6 +58,32 @@ def parts_with_ways(latent: torch.Tensor, settings: BlendSettings, device: torch
             Part(part.to(device), ways.to(device), weights_of(part, ways, seen, motion.looks).half().to(device))
         )
     return parts
+
+
+def steadied(room: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+    """A thing's room, found in each frame by itself, as most of the frames around have it along the thing's way; and
+    all that looks like the thing in a frame.
+
+    Args:
+        room: [n, h, w] of 0 and 1.
+        latent: The clip's, [n, c, h, w].
+
+    Returns:
+        Like the room.
+    """
+    steady = torch.zeros_like(room)
+    for part in parts_of(room):
+        motion = thing_motion(latent, part)
+        ways, seen = ways_between_frames(motion, part.shape[-2], part.shape[-1])
+        both = torch.stack([part, torch.ones_like(part)], dim=1)
+        found, there = sum(
+            is_seen[:, None, None, None] * moved(both, way, slot, "bilinear", "zeros")
+            for slot, (way, is_seen) in enumerate(zip(ways, seen))
+        ).unbind(dim=1)
+        most = found > MOST * there
+        own = part > 0 if motion.looks is None else (part > 0) & (motion.looks > MOST)
+        steady = torch.maximum(steady, (most | own).to(room))
+    return steady
 
 
 def ways_between_frames(motion: Motion, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:

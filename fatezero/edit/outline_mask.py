@@ -9,6 +9,7 @@ from ..masks.outlines import filled, outline_together, outlines_of_things, round
 from ..prompts.edit_kind import brings_another_shape, things_that_stay
 from ..prompts.prompt_edit import PromptEdit
 from ..source.source_run import SourceRun
+from .agreement import steadied
 from .settings import AROUND, INPUT_MASK, OUTLINE, BlendSettings
 
 
@@ -30,7 +31,8 @@ def thing_room(source: SourceRun, edit: PromptEdit, settings: BlendSettings) -> 
 
     Words say where: the changed ones together with their whole phrase, away from the things beside it ("square" and
     "red square" away from "red star"), averaged over the steps. The latent says where the thing ends. Its convex hull
-    is the room of the thing that stays, and of another thing, or a pose, the ellipse in its box as well.
+    is the room of the thing that stays, and of another thing, or a pose, the ellipse in its box as well. Where frames
+    agree, they agree on the room, too.
 
     Args:
         source: The inverted clip of a picture model.
@@ -45,8 +47,10 @@ def thing_room(source: SourceRun, edit: PromptEdit, settings: BlendSettings) -> 
     )
     size = (source.trajectory.shape[-2], source.trajectory.shape[-1])
     room = rounded if brings_another_shape(edit) else filled
-    rooms = torch.stack([room(touched_cells(outline, size)) for outline in outlines]).amax(dim=0)
-    return grow_mask(rooms, settings.edge_margin)
+    rooms = [room(touched_cells(outline, size)) for outline in outlines]
+    if settings.agree_until:
+        rooms = [steadied(room, source.trajectory[0]) for room in rooms]
+    return grow_mask(torch.stack(rooms).amax(dim=0), settings.edge_margin)
 
 
 def around_what_stays(source: SourceRun, edit: PromptEdit, settings: BlendSettings) -> torch.Tensor:
