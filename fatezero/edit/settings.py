@@ -17,7 +17,7 @@ AS_PRESET, CLIP_NOISE, FRESH_NOISE = "as the preset", "the clip's", "fresh"
 NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK = "off", "words", "mask input", "words inside mask input"
 OUTLINE = "words, to the edges"
 AROUND = "all but what stays"
-THING, GROUND, NOTHING_YET = "thing", "ground", "nothing yet"
+THING, GROUND, NOTHING_YET = "thing", "ground", "nothing"
 
 
 @readable
