@@ -17,7 +17,6 @@ from fatezero_pack.fatezero.edit.settings import (
     CACHE,
     CLIP_NOISE,
     FRESH_NOISE,
-    GROUND,
     INPUT_MASK,
     NO_MASK,
     OUTLINE,
@@ -107,7 +106,7 @@ def test_the_noise_of_a_ground_stands_still():
     noise = moving_noise(mask, 4, seed=1, moves=False)
     assert torch.equal(noise[0], noise[1]) and torch.equal(noise[0], noise[2])
     assert not torch.equal(*moving_noise(mask, 4, seed=1)[:2])
-    assert {name for name, preset in PRESETS.items() if preset.mask_holds == GROUND} == {"new background"}
+    assert {name for name, preset in PRESETS.items() if preset.mask_is_ground} == {"new background"}
 
 
 def test_stages_chunks_and_a_cache_are_one_run(source):

@@ -8,8 +8,8 @@ import torch
 from edit_cases import clip_latent, edited, inverted, prompt_edit, small_model
 from fatezero_pack.fatezero.edit.agreement import REACH, agreed, parts_with_ways, steadied
 from fatezero_pack.fatezero.edit.presets import PRESETS
-from fatezero_pack.fatezero.edit.settings import GROUND, INPUT_MASK, NOTHING_YET, THING, BlendSettings
-from fatezero_pack.fatezero.masks.motion import MOST, ground_motion, mask_motion, parts_of, thing_motion
+from fatezero_pack.fatezero.edit.settings import INPUT_MASK, BlendSettings
+from fatezero_pack.fatezero.masks.motion import FOLLOWED, ground_motion, parts_of, thing_motion
 from fatezero_pack.fatezero.prompts.window import Window
 
 SIDE, FRAMES = 32, 8
@@ -38,9 +38,9 @@ def latent_of(covered: torch.Tensor, grain: float = 0.05) -> torch.Tensor:
     return torch.lerp(colors[0], colors[1], covered[:, None]) + noise
 
 
-def parts(latent: torch.Tensor, mask: torch.Tensor, holds: str):
+def parts(latent: torch.Tensor, mask: torch.Tensor, is_ground: bool = False):
     """The parts of a mask that a person gave."""
-    settings = BlendSettings(mask_from=INPUT_MASK, mask=mask, mask_holds=holds)
+    settings = BlendSettings(mask_from=INPUT_MASK, mask=mask, mask_is_ground=is_ground)
     return parts_with_ways(latent, settings, torch.device("cpu"))
 
 
@@ -83,7 +83,7 @@ def test_a_mask_without_a_thing_or_all_over_the_picture_has_no_motion():
     for mask in (torch.zeros(FRAMES, SIDE, SIDE), torch.ones(FRAMES, SIDE, SIDE)):
         assert thing_motion(latent, mask).runs == list(range(FRAMES))
         clip = torch.randn(FRAMES, 4, SIDE, SIDE)
-        assert torch.allclose(agreed(clip, parts(latent, mask, THING)), clip, atol=1e-4)
+        assert torch.allclose(agreed(clip, parts(latent, mask)), clip, atol=1e-4)
 
 
 def test_each_thing_goes_its_own_way():
@@ -104,7 +104,7 @@ def test_of_many_specks_the_largest_are_followed():
     mask[:, ::3, ::3] = 1
     mask[:, 10:20, 10:20] = 1
     pieces = parts_of(mask)
-    assert len(pieces) == MOST and pieces[0].sum() >= 200
+    assert len(pieces) == FOLLOWED and pieces[0].sum() >= 200
 
 
 def test_frames_agree_on_the_mean_of_what_they_have_of_a_thing():
@@ -113,7 +113,7 @@ def test_frames_agree_on_the_mean_of_what_they_have_of_a_thing():
     grain = 0.5 * torch.randn(FRAMES, 4, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     drawn = covered[:, None].expand_as(grain)
     clip = drawn + grain
-    result = agreed(clip, parts(latent_of(covered), mask, THING))
+    result = agreed(clip, parts(latent_of(covered), mask))
     inside = (mask[:, None] > 0).expand_as(clip)
     assert torch.equal(result[~inside], clip[~inside])
     assert (result - drawn)[inside].std() < 0.45 * (clip - drawn)[inside].std()
@@ -121,7 +121,7 @@ def test_frames_agree_on_the_mean_of_what_they_have_of_a_thing():
 
 def test_a_frame_agrees_with_those_within_reach_alone():
     still = moving(0, (16, 16), (0, 0))[:1].expand(2 * REACH + 2, -1, -1)
-    ways = parts(latent_of(still), room(still), THING)
+    ways = parts(latent_of(still), room(still))
     clip = torch.zeros(len(still), 4, SIDE, SIDE)
     clip[-1] = 1
     middle = agreed(clip, ways)[:, 0, 16, 16]
@@ -132,7 +132,7 @@ def test_a_frame_agrees_with_those_within_reach_alone():
 
 def test_of_a_thing_that_leaves_the_picture_nothing_is_taken_from_beyond_its_edge():
     covered = moving(0, (3, 16), (-1, 0))
-    ways = parts(latent_of(covered), room(covered), THING)
+    ways = parts(latent_of(covered), room(covered))
     columns = torch.arange(SIDE).float().expand(FRAMES, 4, SIDE, SIDE)  # shows where in a frame it was taken
     result = agreed(columns, ways)[0, 0, 16]
     assert result[7].item() == pytest.approx(5, abs=0.3)  # in its place are 7, 6, 5, 4 and 3
@@ -142,7 +142,7 @@ def test_of_a_thing_that_leaves_the_picture_nothing_is_taken_from_beyond_its_edg
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_stays_what_it_is(dtype):
     covered = moving()
-    ways = parts(latent_of(covered), room(covered), THING)
+    ways = parts(latent_of(covered), room(covered))
     clip = torch.randn(FRAMES, 4, SIDE, SIDE)
     result = agreed(clip.to(dtype), ways)
     assert result.dtype == dtype
@@ -209,22 +209,11 @@ def test_a_ground_without_a_pattern_stands_still():
         assert torch.allclose(motion.poses, torch.eye(3).double().expand(FRAMES, 3, 3), atol=1e-6)
 
 
-def test_where_nothing_is_yet_the_mask_s_own_way_counts():
-    mask = torch.zeros(3, SIDE, SIDE)
-    for frame in range(3):
-        mask[frame, 4:8, 3 + 2 * frame : 9 + 2 * frame] = 1
-    assert mask_motion(mask).poses[2][:2, 2].tolist() == pytest.approx([-4, 0], abs=1e-3)
-    clip = torch.zeros(3, 4, SIDE, SIDE)
-    clip[0] = 3 * mask[0]
-    result = agreed(clip, parts(latent_of(mask), mask, NOTHING_YET))
-    assert torch.allclose(result[2][:, mask[2] > 0], torch.ones(1), atol=1e-2)
-
-
 def test_a_ground_agrees_as_one_part():
     mask = torch.zeros(2, SIDE, SIDE)
     mask[:, :10], mask[:, 20:] = 1, 1
-    assert len(parts(latent_of(mask), mask, GROUND)) == 1
-    assert len(parts(latent_of(mask), mask, THING)) == 2
+    assert len(parts(latent_of(mask), mask, is_ground=True)) == 1
+    assert len(parts(latent_of(mask), mask)) == 2
 
 
 def test_presets_that_draw_something_new_have_it_and_the_papers_do_not():
@@ -241,7 +230,7 @@ def test_what_moves_by_itself_is_not_blurred():
     mask = torch.ones(FRAMES, SIDE, SIDE)
     mask[:, :6], mask[:, 26:], mask[:, :, :3], mask[:, :, 26:] = 0, 0, 0, 0
     grain = 0.3 * torch.randn(FRAMES, 4, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-    result = agreed(covered[:, None] + grain, parts(latent_of(covered), mask, THING))
+    result = agreed(covered[:, None] + grain, parts(latent_of(covered), mask))
     with_limb, without = result[::2, :, 15:18, 20:22].mean(), result[1::2, :, 15:18, 20:22].mean()
     assert with_limb > 0.8 and without < 0.2
     assert (result - covered[:, None])[:, :, 13:19, 8:16].std() < 0.15

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from ..masks.mask_pictures import resize_mask
-from ..masks.motion import Motion, ground_motion, mask_motion, parts_of, thing_motion
-from .settings import GROUND, INPUT_MASK, NOTHING_YET, BlendSettings
+from ..masks.motion import Motion, ground_motion, parts_of, thing_motion
+from .settings import INPUT_MASK, BlendSettings
 
 REACH = 4  # frames before and after a frame that it agrees with
 MOST = 0.5  # of the frames, and of the way from the ground's look to the thing's
@@ -36,7 +36,7 @@ def parts_with_ways(latent: torch.Tensor, settings: BlendSettings, device: torch
 
     Args:
         latent: The clip's, [n, c, h, w].
-        settings: The mask, and what it holds.
+        settings: The mask, and whether it is the ground's, which is one part.
         device: Where the parts are needed.
 
     Returns:
@@ -46,13 +46,10 @@ def parts_with_ways(latent: torch.Tensor, settings: BlendSettings, device: torch
         return []
     size = (latent.shape[-2], latent.shape[-1])
     mask = resize_mask(settings.mask, size).float().cpu().expand(len(latent), *size)
-    holds = settings.mask_holds
+    is_ground = settings.mask_is_ground
     parts = []
-    for part in [mask] if holds == GROUND else parts_of(mask):
-        if holds == NOTHING_YET:
-            motion = mask_motion(part)
-        else:
-            motion = (ground_motion if holds == GROUND else thing_motion)(latent, part)
+    for part in [mask] if is_ground else parts_of(mask):
+        motion = (ground_motion if is_ground else thing_motion)(latent, part)
         ways, seen = ways_between_frames(motion, *size)
         parts.append(
             Part(part.to(device), ways.to(device), weights_of(part, ways, seen, motion.looks).half().to(device))

@@ -8,11 +8,10 @@ from dataclasses import replace
 import torch
 
 from ..masks.mask_pictures import touched_cells
-from ..masks.motion import middles
 from ..prompts.prompt_edit import PromptEdit
 from ..source.source_run import SourceRun
 from .chunk_fusion import edit_mask
-from .settings import GROUND, BlendSettings, reads_words
+from .settings import BlendSettings, reads_words
 
 
 def on_whole_cells(settings: BlendSettings, size: tuple[int, int]) -> BlendSettings:
@@ -49,8 +48,9 @@ def with_fresh_noise(
     mask = edit_mask(settings, edit, size, range(len(latent)), torch.device("cpu"), words)
     if mask is None:
         return latent
-    moves = settings.mask_holds != GROUND
-    fresh = (1 + sigma**2) ** 0.5 * moving_noise(mask, latent.shape[1], settings.noise_seed, moves)
+    fresh = (1 + sigma**2) ** 0.5 * moving_noise(
+        mask, latent.shape[1], settings.noise_seed, not settings.mask_is_ground
+    )
     share = settings.fresh_noise
     mixed = (1 - share) ** 0.5 * latent + share**0.5 * fresh.to(latent)
     return torch.lerp(latent, mixed, mask[:, None].to(latent))
@@ -75,3 +75,18 @@ def moving_noise(mask: torch.Tensor, channels: int, seed: int, moves: bool = Tru
     places = middles(mask)
     moved = (places - places[(len(mask) - 1) // 2]).round().int().tolist()
     return torch.stack([noise.roll(shift, dims=(1, 2)) for shift in moved])
+
+
+def middles(mask: torch.Tensor) -> torch.Tensor:
+    """The centre of mass of each frame of a mask [n, h, w], (row, column), [n, 2]; of an empty frame the picture's.
+
+    >>> middles(torch.tensor([[[0.0, 0.0, 1.0]], [[1.0, 1.0, 0.0]]]))
+    tensor([[0.0000, 2.0000],
+            [0.0000, 0.5000]])
+    """
+    height, width = mask.shape[-2:]
+    weight = mask.float() + 1e-6
+    total = weight.sum(dim=(1, 2))
+    rows = (weight.sum(dim=2) * torch.arange(height)).sum(dim=1) / total
+    columns = (weight.sum(dim=1) * torch.arange(width)).sum(dim=1) / total
+    return torch.stack([rows, columns], dim=1)

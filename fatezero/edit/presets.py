@@ -2,7 +2,7 @@
 
 from ..masks.word_masks import AUTOMATIC
 from ..prompts.window import Window
-from .settings import AROUND, GROUND, INPUT_MASK, NOTHING_YET, OUTLINE, WORDS, BlendSettings
+from .settings import AROUND, INPUT_MASK, OUTLINE, WORDS, BlendSettings
 
 # The share of the steps with guidance on a new node. The last steps draw edges and grain, which flicker less without
 # it; the rest stays calmer (benchmarks/quality), and such a step takes two thirds of the time.
@@ -12,6 +12,7 @@ CFG_UNTIL = 0.8
 # the source's in all steps, the mask finds its threshold by itself; an attribute keeps the source's structure
 # for longer than in the paper. Style's windows are the paper's, shape's and remove's too; background has none there,
 # and with longer ones the old ground shines through. A new shape follows one frame's, which flickers less.
+# What is drawn anew agrees from frame to frame until the last steps, which draw the detail.
 # To the edges: a new shape gets the room of the old one's box, so that the ground and what stands beside stay; a new
 # colour needs a little more, else the edge keeps the old one. A soft edge leaves more of the clip around the thing.
 # New background: from the clip's noise, a wall gets stripes for bricks. Latents of what stays are not put back, which
@@ -55,7 +56,7 @@ PRESETS = {
         mask_from=AROUND,
         threshold=AUTOMATIC,
         fresh_noise=1.0,
-        mask_holds=GROUND,
+        mask_is_ground=True,
         agree_until=0.8,
     ),
     "remove": BlendSettings(
@@ -74,7 +75,6 @@ PRESETS = {
         new_words_until=0.5,
         fresh_noise=1.0,
         whole_cells=True,
-        mask_holds=NOTHING_YET,
     ),
     "replace": BlendSettings(
         self_window=Window(0, 0.5),

@@ -17,7 +17,6 @@ AS_PRESET, CLIP_NOISE, FRESH_NOISE = "as the preset", "the clip's", "fresh"
 NO_MASK, WORDS, INPUT_MASK, WORDS_IN_MASK = "off", "words", "mask input", "words inside mask input"
 OUTLINE = "words, to the edges"
 AROUND = "all but what stays"
-THING, GROUND, NOTHING_YET = "thing", "ground", "nothing"
 
 
 @readable
@@ -51,8 +50,8 @@ class BlendSettings:
             (the phrases of the target's words to mask), so that they appear there; 0 for never.
         fresh_noise: How much of the clip's noise inside the mask is fresh noise when the edit starts, 0..1.
         noise_seed: Of the fresh noise.
-        mask_holds: What the mask holds in the clip, and so how what is new there moves: as the THING, as the GROUND, or
-            where there is NOTHING_YET as the mask.
+        mask_is_ground: Whether the mask holds the clip's ground: what is new there moves as that does, and fresh noise
+            stands still. Else it holds things, and noise goes along with it.
         soft_edge: Whether latents are blended over the two cells along the edge of the words' mask, not at it; video
             models, where it was not measured, blend at it.
         mask_phrases: Whether the mask of words is that of their whole phrases, away from the things beside them, as
@@ -82,7 +81,7 @@ class BlendSettings:
     new_words_until: float = field(default=0.0, repr=False)
     fresh_noise: float = field(default=0.0, repr=False)
     noise_seed: int = field(default=0, repr=False)
-    mask_holds: str = field(default=THING, repr=False)
+    mask_is_ground: bool = field(default=False, repr=False)
     whole_cells: bool = field(default=False, repr=False)
     soft_edge: bool = field(default=False, repr=False)
     mask_phrases: bool = field(default=False, repr=False)

@@ -11,14 +11,15 @@ import torch
 import torch.nn.functional as F
 from comfy.model_management import throw_exception_if_processing_interrupted
 
-FINER = 2  # times the latent's cells: the size of the pictures that are laid on each other
+from .outlines import FINER
+
 AROUND = 4  # finer cells around a mask, from which the ground's colours are taken
 SMALLEST = 8  # finer cells: less of a thing tells no motion
 ALIKE = 0.8  # correlation of two frames of a thing; below, it is hidden, or another
 GROUND_ALIKE = 0.5  # of two frames of a ground, whose pattern is weak
 TURNED = 0.8  # a turn is believed where it leaves less than this share of what a shift leaves unlike
 SQUARE = np.ones((2 * FINER + 1, 2 * FINER + 1), np.uint8)  # a cell of the latent to each side
-MOST = 4  # parts of a mask that are followed, the largest
+FOLLOWED = 4  # parts of a mask, the largest
 ROUNDS, CLOSE = 50, 1e-4  # when the search for a motion ends: after rounds, or at this gain of the correlation
 
 
@@ -42,7 +43,7 @@ def parts_of(mask: torch.Tensor) -> list[torch.Tensor]:
         mask: [n, h, w] of 0..1.
 
     Returns:
-        Each part like the mask, 0 elsewhere; the largest first, at most MOST.
+        Each part like the mask, 0 elsewhere; the largest first, at most FOLLOWED.
 
     >>> [part.flatten().tolist() for part in parts_of(torch.tensor([[[1.0, 0.0, 1.0]], [[1.0, 0.0, 0.0]]]))]
     [[1.0, 0.0, 0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]]
@@ -60,7 +61,7 @@ def parts_of(mask: torch.Tensor) -> list[torch.Tensor]:
             joined[index] |= piece
             parts = [part for part in parts if not any(part is other for other in before)] + [joined]
     parts.sort(key=lambda part: -int(part.sum()))
-    return [mask * torch.from_numpy(part).to(mask) for part in parts[:MOST]]
+    return [mask * torch.from_numpy(part).to(mask) for part in parts[:FOLLOWED]]
 
 
 def thing_motion(latent: torch.Tensor, mask: torch.Tensor) -> Motion:
@@ -99,14 +100,6 @@ def ground_motion(latent: torch.Tensor, mask: torch.Tensor) -> Motion:
     return _along(np.eye(3) if step is None else step for step in steps)
 
 
-def mask_motion(mask: torch.Tensor) -> Motion:
-    """How a mask [n, h, w] itself moves, by its middle, for what the clip does not have yet."""
-    poses = torch.eye(3).double().repeat(len(mask), 1, 1)
-    places = middles(mask)
-    poses[:, :2, 2] = (places[:1] - places).flip(1).double()
-    return Motion(poses, [0] * len(mask))
-
-
 def standing_out(latent: torch.Tensor, mask: torch.Tensor) -> np.ndarray | None:
     """The clip as pictures in which what a mask holds is light and what is around it dark (Fisher's discriminant).
 
@@ -117,8 +110,7 @@ def standing_out(latent: torch.Tensor, mask: torch.Tensor) -> np.ndarray | None:
     Returns:
         float32 [n, FINER h, FINER w], about 0..1; None where there is too little inside, or around.
     """
-    latent = latent.float().cpu().nan_to_num(posinf=0, neginf=0)
-    colors = F.interpolate(latent, scale_factor=FINER, mode="bicubic").movedim(1, -1)
+    colors = _finer_colors(latent)
     wide = F.max_pool2d(mask[:, None].float(), 2 * AROUND + 1, stride=1, padding=AROUND)[:, 0] > 0.5
     thing, ground = colors[mask], colors[wide & ~mask]
     if min(len(thing), len(ground)) < SMALLEST:
@@ -133,8 +125,7 @@ def standing_out(latent: torch.Tensor, mask: torch.Tensor) -> np.ndarray | None:
 def strongest_pattern(latent: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
     """The clip by the first principal component of what a mask holds, of mean 0 and deviation 1; arguments and result
     as of `standing_out`."""
-    latent = latent.float().cpu().nan_to_num(posinf=0, neginf=0)
-    colors = F.interpolate(latent, scale_factor=FINER, mode="bicubic").movedim(1, -1)
+    colors = _finer_colors(latent)
     ground = colors[mask]
     if len(ground) < SMALLEST:
         ground = colors.flatten(0, 2)
@@ -143,19 +134,10 @@ def strongest_pattern(latent: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
     return (light / spread[-1].clamp_min(1e-12).sqrt()).clamp(-4, 4).numpy()
 
 
-def middles(mask: torch.Tensor) -> torch.Tensor:
-    """The centre of mass of each frame of a mask [n, h, w], (row, column), [n, 2]; of an empty frame the picture's.
-
-    >>> middles(torch.tensor([[[0.0, 0.0, 1.0]], [[1.0, 1.0, 0.0]]]))
-    tensor([[0.0000, 2.0000],
-            [0.0000, 0.5000]])
-    """
-    height, width = mask.shape[-2:]
-    weight = mask.float() + 1e-6
-    total = weight.sum(dim=(1, 2))
-    rows = (weight.sum(dim=2) * torch.arange(height)).sum(dim=1) / total
-    columns = (weight.sum(dim=1) * torch.arange(width)).sum(dim=1) / total
-    return torch.stack([rows, columns], dim=1)
+def _finer_colors(latent: torch.Tensor) -> torch.Tensor:
+    """A latent [n, c, h, w] as [n, FINER h, FINER w, c], 0 where it overflowed."""
+    latent = latent.float().cpu().nan_to_num(posinf=0, neginf=0)
+    return F.interpolate(latent, scale_factor=FINER, mode="bicubic").movedim(1, -1)
 
 
 def _finer(mask: torch.Tensor) -> torch.Tensor:
