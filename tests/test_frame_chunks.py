@@ -1,7 +1,5 @@
 """A clip in chunks of frames is the clip at once: which frames go together, what they look at, what comes out."""
 
-from dataclasses import replace
-
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sampler_helpers
@@ -128,19 +126,6 @@ def test_masks_latents_and_reconstruction_in_chunks(settings):
     edit = prompt_edit()
     source = inverted(whole, edit, clip_latent(FRAMES), steps=5)
     assert relative(edited(chunked, source, edit, settings), edited(whole, source, edit, settings)) < 1e-4
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("at_once", [1, 2])
-@pytest.mark.parametrize("entries", ["middle", "-1, first", "+1, last", "current"])
-def test_a_guide_in_chunks(entries, at_once):
-    """Frames follow the same frame, however the clip is cut."""
-    whole, chunked = models(entries, at_once)
-    edit, settings = prompt_edit(), replace(PRESETS["shape"], self_window=Window(0, 1))
-    source = inverted(whole, edit, clip_latent(FRAMES))
-    expected = edited(whole, source, edit, settings)
-    assert relative(edited(chunked, source, edit, settings), expected) < 1e-5
-    assert relative(edited(whole, source, edit, replace(settings, follow_guide=False)), expected) > 1e-4
 
 
 @pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m"])

@@ -67,9 +67,8 @@ def clip():
         (SWAP, BlendSettings(**EVERY_STEP), 1, 4),
         (REFINE, BlendSettings(**EVERY_STEP), 1, 7),  # some words see as in the source, others as in the edit
         (SWAP, BlendSettings(**EVERY_STEP, mask_from=WORDS, threshold=0.3), 2, 4),
-        (SWAP, BlendSettings(**EVERY_STEP, mask_from=WORDS, threshold=0.3, follow_guide=True), 2, 12),
     ],
-    ids=["nothing fused", "swap", "refine", "in a mask", "in a mask, following"],
+    ids=["nothing fused", "swap", "refine", "in a mask"],
 )
 def test_an_edit_asks_for_few_more(clip, edit, settings, attentions, others):
     """attentions, others: operators more for each pair of a self- and a cross-attention layer."""

@@ -107,7 +107,7 @@ def test_cache_is_replay_in_chunks_of_any_size(entries, at_once, again):
         replace(SETTINGS, self_window=Window(0, 0)),
         replace(SETTINGS, cross_window=Window(0.4, 0.6)),
         replace(SETTINGS, mask_from=WORDS, latent_window=Window(0.2, 1)),
-        replace(SETTINGS, mask_from=WORDS, threshold=0.5, follow_guide=True),
+        replace(SETTINGS, mask_from=WORDS, threshold=0.5),
     ],
 )
 def test_cache_is_replay_for_other_settings(settings):

@@ -12,7 +12,6 @@ from ..network.unet.attention import downsampling, layer_size, plain_attention
 from ..network.word_maps import MaskLayers
 from ..prompts.prompt_edit import PromptEdit
 from ..refusal import Refusal
-from .correspondence import follow_guide
 from .edit_check import check_target_length
 from .fusion import CrossWeights, FusedLayer, attended_together, fuse_cross, fuse_self, see_alone
 from .settings import INPUT_MASK, INVERSION, NO_MASK, WORDS_IN_MASK, BlendSettings, reads_words
@@ -30,13 +29,7 @@ class ChunkFusion:
     """
 
     def __init__(
-        self,
-        step: Step,
-        settings: BlendSettings,
-        edit: PromptEdit,
-        active: ActiveChunk,
-        mask_layers: MaskLayers,
-        guide: int,
+        self, step: Step, settings: BlendSettings, edit: PromptEdit, active: ActiveChunk, mask_layers: MaskLayers
     ):
         """A chunk that has read nothing yet.
 
@@ -46,10 +39,9 @@ class ChunkFusion:
             edit: What changes in the prompt.
             active: The chunk of frames.
             mask_layers: The layers from which masks are read.
-            guide: The frame that others follow, where the settings have them.
         """
         self.step, self.settings, self.edit, self.active = step, settings, edit, active
-        self.mask_layers, self.guide = mask_layers, guide
+        self.mask_layers = mask_layers
         self.reads: frozenset = frozenset()
         self.queries_keys: dict[Layer, tuple[torch.Tensor, torch.Tensor]] = {}
         self.recorded: dict[Layer, torch.Tensor] | None = None
@@ -165,11 +157,7 @@ class ChunkFusion:
             return fuse_self(attention, edit_qkv, source_qk, None)
         masked = self.settings.mask_self_attention
         mask = self.place(layer_size(extra, query.shape[1]), query.device) if masked else None
-        if mask is None:
-            return fuse_self(attention, edit_qkv, source_qk, None)
-        follows = self.settings.follow_guide and self.active.clip_frames > 1
-        follow = partial(follow_guide, self.active, self.guide, layer, source_qk[0]) if follows else None
-        return fuse_self(attention, edit_qkv, source_qk, mask.flatten(1), follow)
+        return fuse_self(attention, edit_qkv, source_qk, None if mask is None else mask.flatten(1))
 
     def target_maps(self, query, key, source_qk, extra) -> torch.Tensor:
         """The edit's word maps of a mask layer, [b, T, h, w]: before fusion, as FateZero's code reads them, or in a

@@ -291,8 +291,7 @@ class EditRun:
         return denoised
 
     def new_chunk(self, active: ActiveChunk, step: Step) -> ChunkFusion:
-        guide = self.chunks.guide(active.clip_frames)
-        return ChunkFusion(step, self.settings, self.edit, active, self.mask_layers, guide)
+        return ChunkFusion(step, self.settings, self.edit, active, self.mask_layers)
 
     def open_cache(self, chunk: ChunkFusion) -> bool:
         """Whether the cache holds a chunk's source attention, which then comes from there."""

@@ -232,13 +232,7 @@ def see_alone(
     return torch.lerp(fused, alone, mask[..., None].to(fused))
 
 
-def fuse_self(
-    attention: Attention,
-    edit_qkv: QKV,
-    source_qk: QK,
-    mask: torch.Tensor | None,
-    follow: Callable[[torch.Tensor], torch.Tensor] | None = None,
-) -> FusedLayer:
+def fuse_self(attention: Attention, edit_qkv: QKV, source_qk: QK, mask: torch.Tensor | None) -> FusedLayer:
     """Blended self-attention (FateZero Eq. 7): M Attn(Q_e, K_e, V_e) + (1 - M) Attn(Q_s, K_s, V_e).
 
     Args:
@@ -246,7 +240,6 @@ def fuse_self(
         edit_qkv: The edit's query [n, q, C], key and value [n, k, C].
         source_qk: The source's query [n, q, C] and key [n, k, C].
         mask: M, [n, q] of 0..1, 1 where a query keeps the edit's own attention; None for 0 everywhere.
-        follow: What becomes of the edit's own output [n, q, C] where it stays; None leaves it.
 
     Returns:
         Of which comes [n, q, C].
@@ -262,7 +255,6 @@ def fuse_self(
         return FusedLayer(from_source)
 
     def blended(own: torch.Tensor) -> torch.Tensor:
-        own = own if follow is None else follow(own)
         return torch.lerp(attention(*from_source), own, mask[..., None].to(own))
 
     return FusedLayer(edit_qkv, blended)

@@ -11,7 +11,7 @@ CFG_UNTIL = 0.8
 # What won on benchmarks/quality (by "a visible edit, and nothing else touched"): latents outside the words' mask are
 # the source's in all steps, the mask finds its threshold by itself; an attribute keeps the source's structure
 # for longer than in the paper. Style's windows are the paper's, shape's and remove's too; background has none there,
-# and with longer ones the old ground shines through. A new shape follows one frame's, which flickers less.
+# and with longer ones the old ground shines through.
 # What is drawn anew agrees from frame to frame until the last steps, which draw the detail.
 # To the edges: a new shape gets the room of the old one's box, so that the ground and what stands beside stay; a new
 # colour needs a little more, else the edge keeps the old one. A soft edge leaves more of the clip around the thing.
@@ -46,7 +46,6 @@ PRESETS = {
         threshold=AUTOMATIC,
         latent_window=Window(0, 1),
         soft_edge=True,
-        follow_guide=True,
         agree_until=0.8,
     ),
     "background": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5)),
@@ -82,7 +81,6 @@ PRESETS = {
         mask_from=OUTLINE,
         threshold=AUTOMATIC,
         latent_window=Window(0, 1),
-        follow_guide=True,
         new_words_until=0.5,
         mask_phrases=True,
         whole_cells=True,

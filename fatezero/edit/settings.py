@@ -42,8 +42,6 @@ class BlendSettings:
         source_attention: REPLAY runs the source's rows again in every edit, CACHE keeps what they show for later edits,
             AUTO_CACHE does so where it is little.
         temporal_window: When the source's temporal attention is used, which tuned models and motion modules have.
-        follow_guide: Whether, inside the mask, each frame's own self-attention follows one frame's along the clip's
-            motion (`correspondence`), while the source's is used outside.
         official_latents: Whether latents are blended as by FateZero's code, where attention_from is INVERSION: in steps
             strictly within the window, to the source's latent of one step before, which is a little too noisy.
         new_words_until: The share of the steps, 0..1, in which cross-attention inside the mask sees the new words alone
@@ -75,7 +73,6 @@ class BlendSettings:
     latent_window: Window | None = None
     source_attention: str = REPLAY
     temporal_window: Window = Window(0.0, 0.0)
-    follow_guide: bool = False
     official_latents: bool = False
     map_cells: int = field(default=OFFICIAL_CELLS, repr=False)
     new_words_until: float = field(default=0.0, repr=False)

@@ -191,10 +191,6 @@ class ChunkedRun:
         key_frames = INDEPENDENT if self.inflation is None else self.inflation.key_frames
         return plan_chunks(key_frames, frames, at_once, self.layers)
 
-    def guide(self, frames: int) -> int:
-        """The frame nearest to the clip's middle among those that are in the first chunk, however small that is."""
-        return min(self.plan(frames, 1).chunks[0].frames, key=lambda frame: abs(frame - (frames - 1) // 2))
-
     def describe(self, shape: Sequence[int]) -> str:
         """How a clip's latent [n, c, h, w] goes through the model, and what is then not as all at once: as it runs, or
         before the run as it will by the memory that ComfyUI can have free."""

@@ -114,8 +114,6 @@ def notes_without_effect(settings: BlendSettings) -> list[str]:
             "the mask is where the words are seen here and does not go on to the edges, which won nothing at low "
             "guidance on our small video model"
         )
-    if settings.follow_guide:
-        notes.append("the new shape does not follow one frame here, since a video model sees the whole clip at once")
     if settings.official_latents and settings.latent_window is not None:
         notes.append("the latent blend acts in the steps of its window, not in those of FateZero's code")
     return notes
