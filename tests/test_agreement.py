@@ -107,6 +107,43 @@ def test_of_many_specks_the_largest_are_followed():
     assert len(pieces) == FOLLOWED and pieces[0].sum() >= 200
 
 
+def jumping() -> torch.Tensor:
+    """A bar that goes by more than its size in every frame and is gone in the middle, [FRAMES, SIDE, SIDE]."""
+    covered = torch.stack([bar(8 + 16 * (index % 2), 8 + 2 * index, 0, 4, 2) for index in range(FRAMES)])
+    covered[3] = 0
+    return covered
+
+
+def test_a_thing_that_jumps_or_comes_back_is_one_part_and_keeps_its_room():
+    """More pieces than FOLLOWED."""
+    covered = jumping()
+    mask = room(covered)
+    pieces = parts_of(mask)
+    assert len(pieces) == 1 and torch.equal(pieces[0], mask)
+    assert (steadied(mask, latent_of(covered)) == mask).float().mean() > 0.99
+    motion = thing_motion(latent_of(covered), mask)
+    assert motion.runs[:3] == [0] * 3 and len(set(motion.runs[4:])) == 1 and motion.runs[4] != 0
+    assert (motion.poses[2] @ torch.tensor([8, 12, 1]).double())[:2].tolist() == pytest.approx([8, 8], abs=0.15)
+
+
+def test_of_two_things_that_jump_each_goes_on_with_the_nearest():
+    """They are found from top to bottom, and change places in that."""
+    high, low = torch.zeros(3, SIDE, SIDE), torch.zeros(3, SIDE, SIDE)
+    for frame in range(3):
+        high[frame, 4 + frame : 8 + frame, 9 * frame : 9 * frame + 4] = 1
+        low[frame, 6 - frame : 10 - frame, 28 - 9 * frame : 32 - 9 * frame] = 1
+    high[2], low[2] = high[2] * 0, low[2] * 0
+    pieces = parts_of(high + low)
+    assert any(torch.equal(piece, high) for piece in pieces) and any(torch.equal(piece, low) for piece in pieces)
+
+
+def test_what_is_not_followed_keeps_its_room():
+    mask = torch.zeros(3, SIDE, SIDE)
+    mask[:, 2::8, 2::8] = mask[:, 2::8, 3::8] = mask[:, 3::8, 2::8] = 1
+    assert len(parts_of(mask)) == FOLLOWED
+    assert torch.equal(steadied(mask, latent_of(mask)), mask)
+
+
 def test_frames_agree_on_the_mean_of_what_they_have_of_a_thing():
     covered = moving()
     mask = room(covered)

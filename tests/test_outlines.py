@@ -15,8 +15,9 @@ from fatezero_pack.fatezero.edit.outline_mask import around_what_stays, on_outli
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import AROUND, INPUT_MASK, OUTLINE, WORDS, BlendSettings
 from fatezero_pack.fatezero.masks import outlines
+from fatezero_pack.fatezero.masks.looks import FINER
 from fatezero_pack.fatezero.masks.mask_pictures import touched_cells
-from fatezero_pack.fatezero.masks.outlines import FINER, filled, geometric_mean, rounded
+from fatezero_pack.fatezero.masks.outlines import filled, geometric_mean, rounded
 from fatezero_pack.fatezero.masks.source_mask import source_mask
 from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC, heat_mask
 from fatezero_pack.fatezero.refusal import Refusal

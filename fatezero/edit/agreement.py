@@ -66,10 +66,11 @@ def steadied(room: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         latent: The clip's, [n, c, h, w].
 
     Returns:
-        Like the room.
+        Like the room; what is not followed stays as it was.
     """
-    steady = torch.zeros_like(room)
-    for part in parts_of(room):
+    parts = parts_of(room)
+    steady = room - sum(parts)
+    for part in parts:
         motion = thing_motion(latent, part)
         ways, seen = ways_between_frames(motion, part.shape[-2], part.shape[-1])
         both = torch.stack([part, torch.ones_like(part)], dim=1)

@@ -11,10 +11,8 @@ import torch
 import torch.nn.functional as F
 from comfy.model_management import throw_exception_if_processing_interrupted
 
-from .outlines import FINER
+from .looks import FINER, SMALLEST, finer, standing_out, strongest_pattern
 
-AROUND = 4  # finer cells around a mask, from which the ground's colours are taken
-SMALLEST = 8  # finer cells: less of a thing tells no motion
 ALIKE = 0.8  # correlation of two frames of a thing; below, it is hidden, or another
 GROUND_ALIKE = 0.5  # of two frames of a ground, whose pattern is weak
 TURNED = 0.8  # a turn is believed where it leaves less than this share of what a shift leaves unlike
@@ -39,6 +37,9 @@ class Motion(NamedTuple):
 def parts_of(mask: torch.Tensor) -> list[torch.Tensor]:
     """A mask by the things in it: what is connected within frames, and from each frame to the next.
 
+    What touches nothing of the frame before goes on with the part that was seen last and is nowhere else, if there is
+    one: a thing that moves by more than its size, comes back, or stands elsewhere after a cut.
+
     Args:
         mask: [n, h, w] of 0..1.
 
@@ -54,14 +55,38 @@ def parts_of(mask: torch.Tensor) -> list[torch.Tensor]:
     parts: list[np.ndarray] = []  # bool [n, h, w]
     for index, frame in enumerate(frames):
         count, labels = cv2.connectedComponents(frame)
-        for label in range(1, count):
-            piece = labels == label
+        alone = []
+        for piece in (labels == label for label in range(1, count)):
             before = [part for part in parts if index and (part[index - 1] & piece).any()]
-            joined = np.zeros(frames.shape, bool) if not before else np.logical_or.reduce(before)
+            if not before:
+                alone.append(piece)
+                continue
+            joined = np.logical_or.reduce(before)
             joined[index] |= piece
             parts = [part for part in parts if not any(part is other for other in before)] + [joined]
+        for piece in alone:
+            part = _seen_last(parts, index, piece)
+            if part is None:
+                parts.append(part := np.zeros(frames.shape, bool))
+            part[index] = piece
     parts.sort(key=lambda part: -int(part.sum()))
     return [mask * torch.from_numpy(part).to(mask) for part in parts[:FOLLOWED]]
+
+
+def _seen_last(parts: list[np.ndarray], index: int, piece: np.ndarray) -> np.ndarray | None:
+    """Of parts, bool [n, h, w], the one that was seen last and is not in a frame; of several the nearest to a piece of
+    that frame, bool [h, w]."""
+    gone = [part for part in parts if not part[index].any()]
+    for before in range(index - 1, -1, -1):
+        near = {_distance(part[before], piece): part for part in gone if part[before].any()}
+        if near:
+            return near[min(near)]
+    return None
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Between the middles of two masks, bool [h, w]."""
+    return float(np.linalg.norm(np.argwhere(one).mean(axis=0) - np.argwhere(other).mean(axis=0)))
 
 
 def thing_motion(latent: torch.Tensor, mask: torch.Tensor) -> Motion:
@@ -79,7 +104,7 @@ def thing_motion(latent: torch.Tensor, mask: torch.Tensor) -> Motion:
     """
     import cv2
 
-    fine = _finer(mask)
+    fine = finer(mask)
     pictures = standing_out(latent, fine)
     if pictures is None:
         return _along([None] * (len(latent) - 1))
@@ -93,55 +118,11 @@ def ground_motion(latent: torch.Tensor, mask: torch.Tensor) -> Motion:
     `thing_motion`. Where that shows no motion, it stands still."""
     import cv2
 
-    fine = _finer(mask)
+    fine = finer(mask)
     free = [cv2.erode(frame, SQUARE) for frame in fine.numpy().astype(np.uint8)]  # of what moves before it
     both = [cv2.bitwise_and(before, frame) for before, frame in zip(free, free[1:])]
     steps = _steps_back(strongest_pattern(latent, fine), fine.numpy(), both, GROUND_ALIKE, cv2.MOTION_AFFINE)
     return _along(np.eye(3) if step is None else step for step in steps)
-
-
-def standing_out(latent: torch.Tensor, mask: torch.Tensor) -> np.ndarray | None:
-    """The clip as pictures in which what a mask holds is light and what is around it dark (Fisher's discriminant).
-
-    Args:
-        latent: [n, c, h, w].
-        mask: bool [n, FINER h, FINER w].
-
-    Returns:
-        float32 [n, FINER h, FINER w], about 0..1; None where there is too little inside, or around.
-    """
-    colors = _finer_colors(latent)
-    wide = F.max_pool2d(mask[:, None].float(), 2 * AROUND + 1, stride=1, padding=AROUND)[:, 0] > 0.5
-    thing, ground = colors[mask], colors[wide & ~mask]
-    if min(len(thing), len(ground)) < SMALLEST:
-        return None
-    spread = torch.cov(thing.T) + torch.cov(ground.T)
-    spread += (1e-3 * spread.trace() + 1e-12) * torch.eye(len(spread))
-    light = colors @ torch.linalg.solve(spread, thing.mean(dim=0) - ground.mean(dim=0))
-    low, high = light[wide & ~mask].mean(), light[mask].mean()
-    return ((light - low) / (high - low).clamp_min(1e-6)).clamp(-1, 2).numpy()
-
-
-def strongest_pattern(latent: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
-    """The clip by the first principal component of what a mask holds, of mean 0 and deviation 1; arguments and result
-    as of `standing_out`."""
-    colors = _finer_colors(latent)
-    ground = colors[mask]
-    if len(ground) < SMALLEST:
-        ground = colors.flatten(0, 2)
-    spread, axes = torch.linalg.eigh(torch.cov(ground.T))
-    light = (colors - ground.mean(dim=0)) @ axes[:, -1]
-    return (light / spread[-1].clamp_min(1e-12).sqrt()).clamp(-4, 4).numpy()
-
-
-def _finer_colors(latent: torch.Tensor) -> torch.Tensor:
-    """A latent [n, c, h, w] as [n, FINER h, FINER w, c], 0 where it overflowed."""
-    latent = latent.float().cpu().nan_to_num(posinf=0, neginf=0)
-    return F.interpolate(latent, scale_factor=FINER, mode="bicubic").movedim(1, -1)
-
-
-def _finer(mask: torch.Tensor) -> torch.Tensor:
-    return F.interpolate(mask.float().cpu()[:, None], scale_factor=FINER, mode="nearest")[:, 0] > 0.5
 
 
 def _steps_back(pictures, masks, seen, alike: float, kind: int) -> Iterator[np.ndarray | None]:

@@ -13,12 +13,12 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 
 from ..network.word_maps import OFFICIAL_CELLS
 from ..prompts.prompt_edit import Place
+from .looks import FINER
 from .word_masks import AUTOMATIC, automatic_thresholds, words_heat
 
 LOWEST = 0.5  # of automatic thresholds: of the hottest place's heat, the thing has more
 SURE = 0.7  # of the way from the threshold to the hottest place: from here on it is the thing
 OUTSIDE = 0.5  # times the threshold: below, it is not
-FINER = 2  # times the latent's cells, between which edges run
 COLORS = 5  # of thing and ground each, as GrabCut has them; fewer places have no such colours
 ROUNDS = 4  # in which the colours of thing and ground, and the cut between them, are found in turn
 FOUND, GROWN = 0.25, 1.6  # shares of the words' own mask: what covers less of it, or has more cells, is not the thing
