@@ -144,6 +144,18 @@ def test_what_is_not_followed_keeps_its_room():
     assert torch.equal(steadied(mask, latent_of(mask)), mask)
 
 
+@pytest.mark.parametrize("grain", [0.05, 0.2])
+def test_a_thing_that_grows_is_found_and_one_that_does_not_keeps_its_size(grain):
+    sizes = [1 + 0.08 * index for index in range(FRAMES)]
+    growing = torch.stack([bar(15, 15, 0, 5 * size, 3 * size) for size in sizes])
+    found = thing_motion(latent_of(growing, grain), room(growing)).poses
+    for size, pose in zip(sizes, found):
+        end = torch.tensor([15 + 4 * size, 15, 1]).double()
+        assert (pose @ end)[:2].tolist() == pytest.approx([19, 15], abs=0.3)
+    steady = thing_motion(latent_of(moving(), grain), room(moving())).poses
+    assert torch.linalg.det(steady).log().abs().max() < 1e-4
+
+
 def test_frames_agree_on_the_mean_of_what_they_have_of_a_thing():
     covered = moving()
     mask = room(covered)

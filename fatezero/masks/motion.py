@@ -1,4 +1,4 @@
-"""How what a mask holds moves from frame to frame, as a whole, by a turn and a shift, read from the clip's latent.
+"""How what a mask holds moves from frame to frame, as a whole, read from the clip's latent.
 
 Where a thing goes, another in its place goes too, also where that reaches beyond it.
 """
@@ -15,7 +15,9 @@ from .looks import FINER, SMALLEST, finer, standing_out, strongest_pattern
 
 ALIKE = 0.8  # correlation of two frames of a thing; below, it is hidden, or another
 GROUND_ALIKE = 0.5  # of two frames of a ground, whose pattern is weak
-TURNED = 0.8  # a turn is believed where it leaves less than this share of what a shift leaves unlike
+FREER = 0.8  # a turn, or another size, is believed where it leaves less than this share of what a shift leaves unlike
+SIMILAR = -1  # beside OpenCV's kinds of motion: a shift, a turn and another size
+BLUR = 3  # finer cells: width of the blur of pictures that are compared
 SQUARE = np.ones((2 * FINER + 1, 2 * FINER + 1), np.uint8)  # a cell of the latent to each side
 FOLLOWED = 4  # parts of a mask, the largest
 ROUNDS, CLOSE = 50, 1e-4  # when the search for a motion ends: after rounds, or at this gain of the correlation
@@ -93,7 +95,7 @@ def thing_motion(latent: torch.Tensor, mask: torch.Tensor) -> Motion:
     """How a thing moves, found frame by frame.
 
     Each frame's picture, in which the thing stands out from what is around it, is laid on that of the frame before by
-    a shift and a turn (Evangelidis and Psarakis 2008, enhanced correlation coefficient).
+    a shift, a turn and another size (Evangelidis and Psarakis 2008, enhanced correlation coefficient).
 
     Args:
         latent: The clip's, [n, c, h, w].
@@ -108,8 +110,9 @@ def thing_motion(latent: torch.Tensor, mask: torch.Tensor) -> Motion:
     pictures = standing_out(latent, fine)
     if pictures is None:
         return _along([None] * (len(latent) - 1))
+    kinds = cv2.MOTION_TRANSLATION, cv2.MOTION_EUCLIDEAN, SIMILAR
     edges = [cv2.dilate(frame, SQUARE) for frame in fine.numpy().astype(np.uint8)]
-    motion = _along(_steps_back(pictures, fine.numpy(), edges[:-1], ALIKE, cv2.MOTION_EUCLIDEAN))
+    motion = _along(_steps_back(pictures, fine.numpy(), edges[:-1], ALIKE, kinds))
     return motion._replace(looks=F.avg_pool2d(torch.from_numpy(pictures)[:, None], FINER)[:, 0])
 
 
@@ -121,39 +124,58 @@ def ground_motion(latent: torch.Tensor, mask: torch.Tensor) -> Motion:
     fine = finer(mask)
     free = [cv2.erode(frame, SQUARE) for frame in fine.numpy().astype(np.uint8)]  # of what moves before it
     both = [cv2.bitwise_and(before, frame) for before, frame in zip(free, free[1:])]
-    steps = _steps_back(strongest_pattern(latent, fine), fine.numpy(), both, GROUND_ALIKE, cv2.MOTION_AFFINE)
+    kinds = cv2.MOTION_TRANSLATION, cv2.MOTION_AFFINE
+    steps = _steps_back(strongest_pattern(latent, fine), fine.numpy(), both, GROUND_ALIKE, kinds)
     return _along(np.eye(3) if step is None else step for step in steps)
 
 
-def _steps_back(pictures, masks, seen, alike: float, kind: int) -> Iterator[np.ndarray | None]:
+def _steps_back(pictures, masks, seen, alike: float, kinds) -> Iterator[np.ndarray | None]:
     """Of each frame but the first, see `_back_a_frame`; pictures float32 [n, h, w], masks bool, seen uint8 [n - 1,
     h, w]."""
     for pair, places, where in zip(zip(pictures, pictures[1:]), zip(masks, masks[1:]), seen):
         throw_exception_if_processing_interrupted()
-        yield _back_a_frame(*pair, *places, where, alike, kind)
+        yield _back_a_frame(*pair, *places, where, alike, kinds)
 
 
-def _back_a_frame(before, picture, mask_before, mask, seen, alike: float, kind: int) -> np.ndarray | None:
+def _back_a_frame(before, picture, mask_before, mask, seen, alike: float, kinds) -> np.ndarray | None:
     """From finer cells of a frame to those of the frame before, [3, 3]; None where they do not fit. Pictures float32
-    [h, w], masks bool; seen: where the frame before is compared, uint8 [h, w]; kind: OpenCV's, of the motion."""
+    [h, w], masks bool; seen: where the frame before is compared, uint8 [h, w]; kinds: of motion, freer and freer."""
     import cv2
 
     if min(mask_before.sum(), mask.sum(), seen.sum()) < SMALLEST:
         return None
-    shift = np.eye(2, 3, dtype=np.float32)
-    shift[:, 2] = (np.argwhere(mask_before).mean(axis=0) - np.argwhere(mask).mean(axis=0))[::-1]
-    fits = []
-    for way in (cv2.MOTION_TRANSLATION, kind):
-        end = cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ROUNDS, CLOSE
+    middle_before, middle = (np.argwhere(places).mean(axis=0)[::-1] for places in (mask_before, mask))
+    shift = np.hstack([np.eye(2), (middle_before - middle)[:, None]]).astype(np.float32)
+    best, way = -1.0, shift
+    for kind in kinds:
         try:
-            fits.append(cv2.findTransformECC(picture, before, shift.copy(), way, end, seen, 3))
+            fit, freer = _fit(before, picture, way if kind == SIMILAR else shift, seen, middle, kind)
         except cv2.error:  # it has gone astray
             continue
-    fits = [fit for fit in fits if fit[0] >= alike]
-    if not fits:
-        return None
-    turned = len(fits) > 1 and 1 - fits[1][0] < TURNED * (1 - fits[0][0])
-    return np.vstack([fits[turned][1], [0, 0, 1]]).astype(np.float64)
+        if fit > best and (best < alike or 1 - fit < FREER * (1 - best)):
+            best, way = fit, freer
+    return np.vstack([way, [0, 0, 1]]).astype(np.float64) if best >= alike else None
+
+
+def _fit(before, picture, start, seen, middle, kind: int) -> tuple[float, np.ndarray]:
+    """How well a motion [2, 3] of a kind lays the frame before on a picture, and that motion; start: where the search
+    begins, middle: the thing's in the picture, other arguments as of `_back_a_frame`."""
+    import cv2
+
+    end = cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ROUNDS, CLOSE
+    searched = cv2.MOTION_AFFINE if kind == SIMILAR else kind
+    fit, way = cv2.findTransformECC(picture, before, start.copy(), searched, end, seen, BLUR)
+    if kind != SIMILAR:
+        return fit, way
+    along, across = (way[0, 0] + way[1, 1]) / 2, (way[1, 0] - way[0, 1]) / 2  # the nearest without shear
+    turn = np.array([[along, -across], [across, along]])
+    way = np.hstack([turn, (way[:, :2] @ middle + way[:, 2] - turn @ middle)[:, None]]).astype(np.float32)
+    picture, before = (cv2.GaussianBlur(each, (BLUR, BLUR), 0) for each in (picture, before))
+    laid, where = (
+        cv2.warpAffine(each, way, each.shape[::-1], flags=flags | cv2.WARP_INVERSE_MAP)
+        for each, flags in ((before, cv2.INTER_LINEAR), (seen, cv2.INTER_NEAREST))
+    )
+    return cv2.computeECC(picture, laid, where), way
 
 
 def _along(steps: Iterable[np.ndarray | None]) -> Motion:
