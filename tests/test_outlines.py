@@ -3,6 +3,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import comfy.latent_formats
 import cv2
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 
 from edit_cases import edited, inverted, prompt_edit, small_model
 from fatezero_pack.fatezero.edit.edit_check import check_settings, new_shape, thing_beside
-from fatezero_pack.fatezero.edit.outline_mask import around_what_stays, on_outline, thing_room
+from fatezero_pack.fatezero.edit.outline_mask import around_what_stays, on_outline, outline_mask, thing_room
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import AROUND, INPUT_MASK, OUTLINE, WORDS, BlendSettings
 from fatezero_pack.fatezero.masks import outlines
@@ -25,6 +26,7 @@ from fatezero_pack.fatezero.report.edit_place import edit_place
 from fatezero_pack.fatezero.report.mask_share import used_mask_share
 
 SIDE = 32
+SD15 = comfy.latent_formats.SD15()
 
 
 def disc(row: float, column: float, radius: float) -> torch.Tensor:
@@ -158,6 +160,67 @@ def test_a_mean_of_heats_needs_all_of_them():
     heats = [torch.tensor([[[1.0, 0.5, 0.0]]]), torch.tensor([[[0.25, 0.5, 1.0]]])]
     assert torch.allclose(geometric_mean(heats), torch.tensor([[[1.0, 1.0, 0.0]]]))
     assert not geometric_mean([torch.zeros(1, 2, 2)]).any()
+
+
+def clip_with(words: list[float], shown: list[float], target: str = "a car and a swan on grass"):
+    """A jeep beside a swan, which its word sees and the picture shows as strongly as said in each frame; and an edit.
+
+    The word is seen faintly around the place as well, as attention is where a thing is not.
+    """
+    jeep, swan = disc(12, 10, 5), disc(22, 23, 5)
+    edit = prompt_edit("a jeep and a swan on grass", target)
+    maps = torch.full((2, len(words), edit.source.length, SIDE, SIDE), 1e-3)
+    tokens = {word.text: list(word.indices) for word in edit.source.words}
+    for frame, strength in enumerate(words):
+        heat = torch.maximum(strength * seen(jeep, wider=0), 0.2 * seen(disc(12, 10, 8), wider=0))
+        maps[:, frame, tokens["jeep"]] += heat
+        maps[:, frame, tokens["swan"]] += seen(swan, wider=0)
+    latent = torch.cat([picture(share * jeep, swan) for share in shown])
+    return SimpleNamespace(trajectory=torch.stack([latent, latent]), word_maps=maps), edit, jeep, swan
+
+
+SEEN, OUT_OF_SIGHT = [1.0, 0.0, 0.9, 0.0], [1.0, 0.0, 1.0, 0.0]
+
+
+def test_a_frame_without_the_thing_has_no_room():
+    source, edit, jeep, _ = clip_with(SEEN, OUT_OF_SIGHT)
+    settings = BlendSettings(mask_from=OUTLINE, threshold=AUTOMATIC)
+    for each in (settings, replace(settings, agree_until=0.8)):
+        room = thing_room(source, edit, each)
+        assert not room[1].any() and not room[3].any()
+        assert overlap(room[0], jeep) > 0.6 and overlap(room[2], jeep) > 0.6
+    by_hand = thing_room(source, edit, replace(settings, threshold=0.5))
+    assert by_hand[1].any()  # a person says how faint is enough
+
+
+def test_what_the_picture_shows_is_there_however_faint_its_word():
+    source, edit, jeep, _ = clip_with([1.0, 0.3, 0.9, 0.3], [1.0, 1.0, 1.0, 1.0])
+    room = thing_room(source, edit, BlendSettings(mask_from=OUTLINE, threshold=AUTOMATIC))
+    assert all((frame * jeep).sum() > 0.9 * jeep.sum() for frame in room)
+
+
+def test_what_its_word_is_sure_of_is_there_whatever_the_picture_shows():
+    source, edit, _, _ = clip_with([1.0, 0.8, 1.0, 0.8], [1.0, 0.0, 1.0, 0.0])
+    assert thing_room(source, edit, BlendSettings(mask_from=OUTLINE, threshold=AUTOMATIC))[1].any()
+
+
+def test_a_new_ground_is_drawn_where_a_thing_that_stays_is_out_of_sight():
+    source, edit, jeep, swan = clip_with(SEEN, OUT_OF_SIGHT, "a jeep and a swan on snow")
+    around = around_what_stays(source, edit, BlendSettings(mask_from=AROUND, threshold=AUTOMATIC))
+    assert (around[1] * jeep).sum() > 0.9 * jeep.sum() and (around[1] * swan).sum() < 0.1 * swan.sum()
+    assert (around[0] * jeep).sum() < 0.1 * jeep.sum()
+
+
+def test_some_frames_of_a_mask_are_as_in_the_whole():
+    """As the blend nodes show it before they edit."""
+    source, edit, _, _ = clip_with(SEEN, OUT_OF_SIGHT)
+    settings = BlendSettings(mask_from=OUTLINE, threshold=AUTOMATIC)
+    whole = outline_mask(source, edit, settings)
+    for frames in ([1], [0, 3]):
+        assert torch.equal(outline_mask(source, edit, settings, frames), whole[frames])
+    clip = replace(inverted(small_model(), edit, torch.zeros(4, 4, SIDE, SIDE)), **vars(source))
+    bare, tinted = (edit_place(clip, edit, replace(settings, threshold=tau), SD15, 1) for tau in (AUTOMATIC, 0.5))
+    assert not torch.equal(bare, tinted)  # the middle frame, without the thing
 
 
 def source_of(prompt: str, target: str, places: dict[str, torch.Tensor], *things: torch.Tensor):

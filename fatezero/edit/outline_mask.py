@@ -1,5 +1,6 @@
 """Where an edit acts, found before it runs: the changed thing's outline and some space, or all but what stays."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -19,43 +20,51 @@ def on_outline(settings: BlendSettings, source: SourceRun, edit: PromptEdit) -> 
     return settings if mask is None else replace(settings, mask_from=INPUT_MASK, mask=mask)
 
 
-def outline_mask(source: SourceRun, edit: PromptEdit, settings: BlendSettings) -> torch.Tensor | None:
-    """The mask to the edges of things that the settings ask for, [n, h, w], of the latent's size; None for another."""
+def outline_mask(
+    source: SourceRun, edit: PromptEdit, settings: BlendSettings, frames: Sequence[int] | None = None
+) -> torch.Tensor | None:
+    """The mask to the edges of things that the settings ask for, [n, h, w], of the latent's size, or that of some
+    frames; None for another."""
     makers = {OUTLINE: thing_room, AROUND: around_what_stays}
     make = makers.get(settings.mask_from)
-    return None if make is None else make(source, edit, settings)
+    return None if make is None else make(source, edit, settings, frames)
 
 
-def thing_room(source: SourceRun, edit: PromptEdit, settings: BlendSettings) -> torch.Tensor:
+def thing_room(
+    source: SourceRun, edit: PromptEdit, settings: BlendSettings, frames: Sequence[int] | None = None
+) -> torch.Tensor:
     """Where the things of the words to mask are, and where another shape in their place may be.
 
-    Words say where: the changed ones together with their whole phrase, away from the things beside it ("square" and
-    "red square" away from "red star"), averaged over the steps. The latent says where the thing ends. Its convex hull
-    is the room of the thing that stays, and of another thing, or a pose, the ellipse in its box as well. Where frames
-    agree, they agree on the room, too.
+    Words say where, and in which frames: the changed ones together with their whole phrase, away from the things beside
+    it ("square" and "red square" away from "red star"), averaged over the steps. The latent says where the thing ends.
+    Its convex hull is the room of the thing that stays, and of another thing, or a pose, the ellipse in its box as
+    well. Where frames agree, they agree on the room, too.
 
     Args:
         source: The inverted clip of a picture model.
         edit: The words.
         settings: Their threshold, and the margin around the things.
+        frames: Whose rooms are asked for; None for all.
 
     Returns:
-        float32 [n, h, w] of 0 and 1, of the latent's size.
+        float32 [n, h, w] of 0 and 1, of the latent's size; empty in frames that do not show the things.
     """
-    outlines = outlines_of_things(
-        source.word_maps.mean(dim=0), source.trajectory[0], edit.source_things(), settings.threshold, settings.map_cells
-    )
-    size = (source.trajectory.shape[-2], source.trajectory.shape[-1])
+    maps, latent, things = source.word_maps.mean(dim=0), source.trajectory[0], edit.source_things()
+    outlines = outlines_of_things(maps, latent, things, settings.threshold, settings.map_cells, frames)
+    latent = latent if frames is None else latent[list(frames)]
+    size = (latent.shape[-2], latent.shape[-1])
     room = rounded if brings_another_shape(edit) else filled
     rooms = [room(touched_cells(outline, size)) for outline in outlines]
     if settings.agree_until:
-        rooms = [steadied(room, source.trajectory[0]) for room in rooms]
+        rooms = [steadied(room, latent) for room in rooms]
     return grow_mask(torch.stack(rooms).amax(dim=0), settings.edge_margin)
 
 
-def around_what_stays(source: SourceRun, edit: PromptEdit, settings: BlendSettings) -> torch.Tensor:
+def around_what_stays(
+    source: SourceRun, edit: PromptEdit, settings: BlendSettings, frames: Sequence[int] | None = None
+) -> torch.Tensor:
     """Everything but the cells that the things of both prompts touch; arguments and result as of `thing_room`."""
     things = [tuple(token for word in phrase for token in word.indices) for phrase in things_that_stay(edit)]
     maps, latent = source.word_maps.mean(dim=0), source.trajectory[0]
-    outline = outline_together(maps, latent, things, settings.threshold, settings.map_cells)
+    outline = outline_together(maps, latent, things, settings.threshold, settings.map_cells, frames)
     return 1 - touched_cells(outline, (latent.shape[-2], latent.shape[-1]))

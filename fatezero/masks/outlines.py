@@ -3,7 +3,7 @@
 Cross-attention says where a thing is, in coarse cells; the picture says where it ends.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,7 +14,8 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from ..network.word_maps import OFFICIAL_CELLS
 from ..prompts.prompt_edit import Place
 from .looks import FINER
-from .word_masks import AUTOMATIC, automatic_thresholds, words_heat
+from .presence import in_sight
+from .word_masks import AUTOMATIC, automatic_thresholds, words_heat, words_strength
 
 LOWEST = 0.5  # of automatic thresholds: of the hottest place's heat, the thing has more
 SURE = 0.7  # of the way from the threshold to the hottest place: from here on it is the thing
@@ -30,6 +31,7 @@ def outlines_of_things(
     things: list[tuple[Place, ...]],
     threshold: float = AUTOMATIC,
     cells: int = OFFICIAL_CELLS,
+    frames: Sequence[int] | None = None,
 ) -> torch.Tensor:
     """The outline of each of several things.
 
@@ -39,16 +41,15 @@ def outlines_of_things(
         things: Of each thing the places that its words have, of which it is where all are.
         threshold: As of `outlined`.
         cells: As of `words_heat`.
+        frames: Whose outlines are asked for; None for all. All of them tell where a thing is in sight.
 
     Returns:
-        float32 [things, n, FINER h, FINER w] of 0 and 1; with no things, one that is empty.
+        float32 [things, frames, FINER h, FINER w] of 0 and 1; with no things, one that is empty.
     """
-    size = (latent.shape[-2], latent.shape[-1])
-    found = [torch.zeros(len(latent), FINER * size[0], FINER * size[1])] if not things else []
-    for places in things:
-        heats = [words_heat(word_maps, place.tokens, size, cells, place.without).cpu() for place in places]
-        found.append(outlined(geometric_mean(heats), latent, threshold))
-    return torch.stack(found)
+    chosen: slice | list[int] = slice(None) if frames is None else list(frames)
+    heats = [_heat(word_maps, latent, places, threshold, cells)[chosen] for places in things]
+    heats = heats or [torch.zeros(latent.shape[0], *latent.shape[-2:])[chosen]]
+    return torch.stack([outlined(heat, latent[chosen], threshold) for heat in heats])
 
 
 def outline_together(
@@ -57,21 +58,35 @@ def outline_together(
     things: list[tuple[int, ...]],
     threshold: float = AUTOMATIC,
     cells: int = OFFICIAL_CELLS,
+    frames: Sequence[int] | None = None,
 ) -> torch.Tensor:
     """The outline of several things as one, so that things of one colour are no ground of each other.
 
     Nothing is taken off for the ground's own words: where they are seen strongly, the thing would be lost.
 
     Args:
-        word_maps, latent, threshold, cells: As of `outlines_of_things`.
+        word_maps, latent, threshold, cells, frames: As of `outlines_of_things`.
         things: Of each the tokens that show it; at least one.
 
     Returns:
         float32 [n, FINER h, FINER w] of 0 and 1.
     """
+    chosen: slice | list[int] = slice(None) if frames is None else list(frames)
+    heats = [_heat(word_maps, latent, (Place(tokens),), threshold, cells)[chosen] for tokens in things]
+    return outlined(torch.stack(heats).amax(dim=0), latent[chosen], threshold)
+
+
+def _heat(
+    word_maps: torch.Tensor, latent: torch.Tensor, places: tuple[Place, ...], threshold: float, cells: int
+) -> torch.Tensor:
+    """Where a thing is that all of the places show, [n, h, w] of 0..1; 0 where it is out of sight, unless a person
+    set the threshold. Arguments as of `outlines_of_things`."""
     size = (latent.shape[-2], latent.shape[-1])
-    heats = [words_heat(word_maps, tokens, size, cells).cpu() for tokens in things]
-    return outlined(torch.stack(heats).amax(dim=0), latent, threshold)
+    heat = geometric_mean([words_heat(word_maps, place.tokens, size, cells, place.without).cpu() for place in places])
+    if threshold != AUTOMATIC:
+        return heat
+    strengths = [words_strength(word_maps, place.tokens, place.without).cpu() for place in places]
+    return heat * in_sight(heat, torch.stack(strengths).log().mean(dim=0).exp(), latent)[:, None, None]
 
 
 def geometric_mean(heats: list[torch.Tensor]) -> torch.Tensor:

@@ -60,13 +60,28 @@ def words_heat(
     frames, height, width = word_maps.shape[0], *word_maps.shape[-2:]
     if len(tokens) == 0:
         return torch.zeros(frames, *size, device=word_maps.device)
-    heat = word_maps[:, list(tokens)].float().sum(dim=1, keepdim=True)
-    if len(without) > 0:
-        heat = (heat - word_maps[:, list(without)].float().sum(dim=1, keepdim=True)).clamp_min(0)
+    heat = _attention(word_maps, tokens, without)[:, None]
     if (finer := cells / min(height, width)) > 1:
         heat = F.interpolate(heat, size=(round(height * finer), round(width * finer)), mode="bilinear")
     heat = F.interpolate(F.max_pool2d(heat, 3, stride=1, padding=1), size=size)[:, 0]
     return heat / heat.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def words_strength(word_maps: torch.Tensor, tokens, without=()) -> torch.Tensor:
+    """The most attention that words get anywhere in each frame; arguments as of `words_heat`, result [n].
+
+    >>> words_strength(torch.tensor([[[[0.5, 0.25]]], [[[0.0, 0.125]]]]), [0])
+    tensor([0.5000, 0.1250])
+    """
+    return _attention(word_maps, tokens, without).flatten(1).amax(dim=1)
+
+
+def _attention(word_maps: torch.Tensor, tokens, without) -> torch.Tensor:
+    """The attention that words get together, [n, h, w], from 0."""
+    attention = word_maps[:, list(tokens)].float().sum(dim=1)
+    if len(without) > 0:
+        attention = (attention - word_maps[:, list(without)].float().sum(dim=1)).clamp_min(0)
+    return attention
 
 
 def heat_mask(heat: torch.Tensor, threshold: float) -> torch.Tensor:

@@ -91,11 +91,11 @@ def _mask(source: SourceRun, edit: PromptEdit, settings: BlendSettings, frames: 
     """The edit's mask [1 or n, H, W] of some frames, at the clip's size."""
     width, height = clip_size(source)
     mask = torch.ones(1, height, width)
-    shown = replace(source, trajectory=source.trajectory[:, frames], word_maps=source.word_maps[:, frames])
-    room = outline_mask(shown, edit, settings)
+    room = outline_mask(source, edit, settings, frames)
     if room is not None:
         return torch.nn.functional.interpolate(room[:, None], size=(height, width))[:, 0]
     if reads_words(settings):
+        shown = replace(source, trajectory=source.trajectory[:, frames], word_maps=source.word_maps[:, frames])
         mask = source_mask(shown, edit, "", settings.threshold, None).cpu()
     if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK) and settings.mask is not None:
         cells = (source.trajectory.shape[-2], source.trajectory.shape[-1])
