@@ -12,7 +12,13 @@ import torch.nn.functional as F
 
 from edit_cases import edited, inverted, prompt_edit, small_model
 from fatezero_pack.fatezero.edit.edit_check import check_settings, new_shape, thing_beside
-from fatezero_pack.fatezero.edit.outline_mask import around_what_stays, on_outline, outline_mask, thing_room
+from fatezero_pack.fatezero.edit.outline_mask import (
+    around_what_stays,
+    frames_without_the_thing,
+    on_outline,
+    outline_mask,
+    thing_room,
+)
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import AROUND, INPUT_MASK, OUTLINE, WORDS, BlendSettings
 from fatezero_pack.fatezero.masks import outlines
@@ -191,6 +197,15 @@ def test_a_frame_without_the_thing_has_no_room():
         assert overlap(room[0], jeep) > 0.6 and overlap(room[2], jeep) > 0.6
     by_hand = thing_room(source, edit, replace(settings, threshold=0.5))
     assert by_hand[1].any()  # a person says how faint is enough
+
+
+def test_frames_without_the_thing_are_told():
+    source, edit, _, _ = clip_with(SEEN, OUT_OF_SIGHT)
+    settings = BlendSettings(mask_from=OUTLINE, threshold=AUTOMATIC)
+    (told,) = frames_without_the_thing(settings, on_outline(settings, source, edit))
+    assert told.startswith("in 2 of 4 frames what is to change is not seen")
+    for other in (replace(settings, threshold=0.3), replace(settings, mask_from=WORDS)):
+        assert frames_without_the_thing(other, on_outline(other, source, edit)) == []
 
 
 def test_what_the_picture_shows_is_there_however_faint_its_word():

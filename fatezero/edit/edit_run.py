@@ -32,7 +32,7 @@ from .chunk_fusion import ChunkFusion, edit_mask
 from .edit_check import check_run, course_notes, prompt_notes
 from .fresh_noise import on_whole_cells, with_fresh_noise
 from .fusion import blend_denoised, cross_weights
-from .outline_mask import on_outline
+from .outline_mask import frames_without_the_thing, on_outline
 from .places import Places
 from .settings import BlendSettings, blends_latents, fitting_model, official_blend
 from .source_attention import plan_source_attention
@@ -69,7 +69,7 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
             noise, latent_image = starting_point(guider, source, noise, latent_image, sigmas)
             latent_image = freshened(guider, source, edit, fitting, latent_image, float(sigmas[0]))
             run = EditRun(guider, source, edit, fitting, voice)
-            run.notes += notes
+            run.notes += notes + frames_without_the_thing(settings, fitting)
             try:
                 run.install()
                 run.go_on(stages, noise, latent_image, float(sigmas[0]))

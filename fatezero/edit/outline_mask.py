@@ -20,6 +20,24 @@ def on_outline(settings: BlendSettings, source: SourceRun, edit: PromptEdit) -> 
     return settings if mask is None else replace(settings, mask_from=INPUT_MASK, mask=mask)
 
 
+def frames_without_the_thing(settings: BlendSettings, fitting: BlendSettings) -> list[str]:
+    """What to tell where some frames do not show the thing.
+
+    Args:
+        settings: As they were set.
+        fitting: The same with their mask, as of `on_outline`.
+    """
+    if settings.mask_from != OUTLINE or fitting.mask is None:
+        return []
+    frames, empty = len(fitting.mask), int((~fitting.mask.flatten(1).any(dim=1)).sum())
+    if empty == 0:
+        return []
+    return [
+        f"in {empty} of {frames} frames what is to change is not seen, and they stay as the clip has them; if it is "
+        "there, set 'mask threshold' to 0.3"
+    ]
+
+
 def outline_mask(
     source: SourceRun, edit: PromptEdit, settings: BlendSettings, frames: Sequence[int] | None = None
 ) -> torch.Tensor | None:
