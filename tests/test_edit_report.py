@@ -16,7 +16,9 @@ from safetensors.torch import load_file, save_model
 from edit_cases import clip_latent, conditioning, inverted, negative, prompt_edit, small_model
 from fatezero_pack.demo.model import WEIGHTS, load_clip, read_config
 from fatezero_pack.fatezero.edit.settings import AROUND, INPUT_MASK, NO_MASK, OUTLINE, WORDS, BlendSettings
+from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC
 from fatezero_pack.fatezero.prompts.window import Window
+from fatezero_pack.fatezero.report import diagnosis
 from fatezero_pack.fatezero.report import lpips_distance as lpips_module
 from fatezero_pack.fatezero.report.clip_embeddings import (
     comparison_problem,
@@ -165,6 +167,16 @@ def test_empty_and_full_masks_are_told_by_frame(run):
     sentences = explain(measure(*clips(0.4)), edit, source, replace(SHORT, mask_from=INPUT_MASK, mask=drawn), 7.5)
     assert "empty in frame 0, where nothing new can appear; draw a larger mask." in sentences[0]
     assert "covers frame 2 nearly whole" in sentences[1]
+
+
+def test_frames_without_the_thing_are_no_fault(run, monkeypatch):
+    """The run has told them; where a person set the threshold, they may be one."""
+    source, edit = run
+    found = replace(SHORT, mask_from=OUTLINE, threshold=AUTOMATIC)
+    monkeypatch.setattr(diagnosis, "used_mask_share", lambda *_: torch.tensor([0.0, 0.2, 0.2]))
+    assert explain(measure(*clips(0.4)), edit, source, found, 7.5) == []
+    (sentence,) = explain(measure(*clips(0.4)), edit, source, replace(found, threshold=0.5), 7.5)
+    assert "empty in frame 0" in sentence
 
 
 def test_a_mask_around_a_small_thing_may_cover_nearly_all(run):
