@@ -187,8 +187,9 @@ def _verdict(measured: Measured) -> str | None:
 
 def _shows_the_thing_elsewhere(settings: Settings | None, empty: torch.Tensor, share: torch.Tensor) -> bool:
     """Whether a mask is empty since some frames do not show the thing, which the run has told."""
-    finds_absence = isinstance(settings, BlendSettings) and settings.mask_from == OUTLINE
-    return finds_absence and _threshold(settings) == AUTOMATIC and len(empty) < len(share)
+    if not isinstance(settings, BlendSettings) or settings.mask_from != OUTLINE:
+        return False
+    return _threshold(settings) == AUTOMATIC and len(empty) < len(share)
 
 
 def _of_the_mask(share: torch.Tensor | None, settings: Settings | None) -> list[str]:
