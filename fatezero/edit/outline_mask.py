@@ -7,6 +7,7 @@ import torch
 
 from ..masks.mask_pictures import grow_mask, touched_cells
 from ..masks.outlines import filled, outline_together, outlines_of_things, rounded
+from ..masks.word_masks import AUTOMATIC
 from ..prompts.edit_kind import brings_another_shape, things_that_stay
 from ..prompts.prompt_edit import PromptEdit
 from ..source.source_run import SourceRun
@@ -20,17 +21,25 @@ def on_outline(settings: BlendSettings, source: SourceRun, edit: PromptEdit) -> 
     return settings if mask is None else replace(settings, mask_from=INPUT_MASK, mask=mask)
 
 
+def leaves_frames_out(settings: BlendSettings) -> bool:
+    """Whether a frame that does not show the thing has no mask. Where a person set the threshold, every frame has."""
+    return settings.mask_from == OUTLINE and settings.threshold == AUTOMATIC
+
+
 def frames_without_the_thing(settings: BlendSettings, fitting: BlendSettings) -> list[str]:
-    """What to tell where some frames do not show the thing.
+    """What to tell where some frames, but not all, do not show the thing.
 
     Args:
         settings: As they were set.
         fitting: The same with their mask, as of `on_outline`.
+
+    Returns:
+        A sentence, or none.
     """
-    if settings.mask_from != OUTLINE or fitting.mask is None:
+    if not leaves_frames_out(settings) or fitting.mask is None:
         return []
     frames, empty = len(fitting.mask), int((~fitting.mask.flatten(1).any(dim=1)).sum())
-    if empty == 0:
+    if empty in (0, frames):
         return []
     return [
         f"in {empty} of {frames} frames what is to change is not seen, and they stay as the clip has them; if it is "

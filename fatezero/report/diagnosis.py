@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from ..edit.settings import AROUND, NO_MASK, OUTLINE, BlendSettings, needs_words
+from ..edit.outline_mask import leaves_frames_out
+from ..edit.settings import AROUND, NO_MASK, BlendSettings, needs_words
 from ..edit.transformer.coupled_sampling import CoupledSettings
 from ..masks.word_masks import AUTOMATIC
 from ..prompts.alignment import KEPT, SWAP
@@ -185,13 +186,6 @@ def _verdict(measured: Measured) -> str | None:
     return None
 
 
-def _shows_the_thing_elsewhere(settings: Settings | None, empty: torch.Tensor, share: torch.Tensor) -> bool:
-    """Whether a mask is empty since some frames do not show the thing, which the run has told."""
-    if not isinstance(settings, BlendSettings) or settings.mask_from != OUTLINE:
-        return False
-    return _threshold(settings) == AUTOMATIC and len(empty) < len(share)
-
-
 def _of_the_mask(share: torch.Tensor | None, settings: Settings | None) -> list[str]:
     """Frames in which the mask is empty or covers everything."""
     if share is None:
@@ -205,7 +199,8 @@ def _of_the_mask(share: torch.Tensor | None, settings: Settings | None) -> list[
         smaller, larger = (f"{advice}{elsewhere}" for advice in _threshold_advice(threshold))
     sentences = []
     empty, full = (share < EMPTY_MASK).nonzero().flatten(), (share > FULL_MASK).nonzero().flatten()
-    if len(empty) and not _shows_the_thing_elsewhere(settings, empty, share):
+    told_by_the_run = isinstance(settings, BlendSettings) and leaves_frames_out(settings) and len(empty) < len(share)
+    if len(empty) and not told_by_the_run:
         sentences.append(f"The mask is empty in {_frames(empty, len(share))}, where nothing new can appear; {larger}.")
     if len(full):
         sentences.append(
