@@ -182,7 +182,8 @@ def test_fields_go_where_their_columns_say(prompt, clip):
         ("stert", "1", "did you mean 'start'"),
         ("start", "many", "expected a whole number"),
         ("preset", "shapes", "choose style, shape"),
-        ("clip", "nowhere.mp4", "there is no file nowhere.mp4"),
+        ("clip", "nowhere.mp4", "there is no file .*test_a_bad_field.*nowhere.mp4.$"),
+        ("clip", "/none/nowhere.mp4", "there is no file /none/nowhere.mp4.$"),
         ("normalise across frames", "perhaps", "choose true or false"),
     ],
 )

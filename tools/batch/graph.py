@@ -107,7 +107,7 @@ def _file(column: str, value: str, folder: Path) -> Path | None:
         return path
     if value.startswith(DEMO_CLIPS):
         return None
-    raise BatchError(f"'{column}': there is no file {value} in {folder}.")
+    raise BatchError(f"'{column}': there is no file {path}.")
 
 
 def _check_read(column: str, entry: dict) -> None:
