@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from edit_cases import clip_latent, edited, inverted, prompt_edit, small_model
-from fatezero_pack.fatezero.edit.agreement import REACH, agreed, parts_with_ways, steadied
+from fatezero_pack.fatezero.edit.agreement import agreed, mean_over_frames, parts_with_ways, steadied
+from fatezero_pack.fatezero.edit.ground_layer import Ground, ground_behind
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, BlendSettings
-from fatezero_pack.fatezero.masks.motion import FOLLOWED, ground_motion, parts_of, thing_motion
+from fatezero_pack.fatezero.edit.ways import REACH, ways_between_frames
+from fatezero_pack.fatezero.masks.motion import FOLLOWED, ground_motion, motion_around, parts_of, thing_motion
 from fatezero_pack.fatezero.prompts.window import Window
 
 SIDE, FRAMES = 32, 8
@@ -183,7 +185,7 @@ def test_of_a_thing_that_leaves_the_picture_nothing_is_taken_from_beyond_its_edg
     covered = moving(0, (3, 16), (-1, 0))
     ways = parts(latent_of(covered), room(covered))
     columns = torch.arange(SIDE).float().expand(FRAMES, 4, SIDE, SIDE)  # shows where in a frame it was taken
-    result = agreed(columns, ways)[0, 0, 16]
+    result = mean_over_frames(columns, ways[0])[0, 0, 16]
     assert result[7].item() == pytest.approx(5, abs=0.3)  # in its place are 7, 6, 5, 4 and 3
     assert result[1].item() == pytest.approx(0.5, abs=0.2)  # 1 and 0, then it is out of sight
 
@@ -263,6 +265,64 @@ def test_a_ground_agrees_as_one_part():
     mask[:, :10], mask[:, 20:] = 1, 1
     assert len(parts(latent_of(mask), mask, is_ground=True)) == 1
     assert len(parts(latent_of(mask), mask)) == 2
+
+
+def test_the_ground_around_a_thing_is_followed_though_another_thing_of_stronger_colours_goes_by():
+    thing, other = moving(0, (6, 14), (2, 0), length=3, width=3), moving(0, (26, 19), (-2, 0), length=3, width=3)
+    latent = torch.stack([pattern(0.3 * index) for index in range(FRAMES)])
+    colors = torch.tensor([10.0, 8.0, -9.0, 7.0]).view(4, 1, 1)
+    latent = torch.lerp(torch.lerp(latent, -colors, thing[:, None]), colors, other[:, None])
+    motion, _ = motion_around(latent, room(thing), torch.zeros_like(thing))
+    for index, pose in enumerate(motion.poses):
+        middle = torch.tensor([6 + 2 * index, 14, 1]).double()
+        assert (pose @ middle)[:2].tolist() == pytest.approx([6 + 1.7 * index, 14], abs=0.15)
+
+
+def smaller_thing_before_a_pattern() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A clip in which a small thing goes on in the room of a large one, before a ground that goes the other way; how
+    much it covers of each cell; and the large one."""
+    old = moving(0, (8, 16), (1.5, 0), length=6, width=6)
+    new = moving(0, (8, 16), (1.5, 0), length=3, width=2)
+    ground = torch.stack([pattern(-0.2 * index, grain=0) for index in range(FRAMES)])
+    return torch.lerp(ground, torch.full_like(ground, 3), new[:, None]), new, old
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_what_a_new_thing_leaves_free_of_its_room_goes_with_the_ground(dtype):
+    drawn, new, old = smaller_thing_before_a_pattern()
+    latent = torch.stack([pattern(-0.2 * index) for index in range(FRAMES)])
+    latent = torch.lerp(latent, torch.full_like(latent, -4), old[:, None])
+    grain = 0.4 * torch.randn(drawn.shape, generator=torch.Generator().manual_seed(1))
+    (part,) = parts(latent, room(old))
+    clip = drawn + grain
+    off = agreed(clip.to(dtype), [part]).float() - drawn
+    alone = agreed(clip, [part._replace(ground=None)]) - drawn
+    thing = (new > 0.9)[:, None].expand_as(drawn)
+    free = ((part.mask > 0) & (new < 0.02))[:, None].expand_as(drawn)
+    assert alone[free].std() > 1.1 * grain.std()  # the pattern, blurred along the thing's way
+    assert off[free].std() < 0.6 * grain.std()
+    assert off[thing].std() < 0.6 * grain.std()
+
+
+def test_a_ground_that_looks_otherwise_in_the_frames_around_is_not_taken_from_them():
+    """As after a cut, or where the motion was found wrong: then the room agrees along the thing's way, as a whole."""
+    drawn, _, old = smaller_thing_before_a_pattern()
+    noise = torch.randn(drawn.shape, generator=torch.Generator().manual_seed(0))
+    (part,) = parts(torch.lerp(noise, torch.full_like(noise, -4), old[:, None]), room(old))
+    assert part.ground.fits.sum() == part.ground.fits[REACH].sum() == FRAMES
+    assert torch.allclose(agreed(drawn, [part]), agreed(drawn, [part._replace(ground=None)]), atol=1e-5)
+
+
+def test_of_another_thing_s_room_no_ground_is_taken():
+    still = torch.zeros(3, SIDE, SIDE)
+    here, there = still.clone(), still.clone()
+    here[:, 10:20, 5:15] = 1
+    there[:, 10:20, 15:25] = 1
+    clip = torch.randn(3, 4, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    ways, seen = ways_between_frames(ground_motion(clip, 1 - here), SIDE, SIDE)
+    ground, known = ground_behind(clip, 0 * still[:, None], still, Ground(ways, seen, there))
+    assert torch.equal(known[:, 0], there == 0)
+    assert torch.equal(ground[~known.expand_as(clip)], clip[~known.expand_as(clip)])
 
 
 def test_presets_that_draw_something_new_have_it_and_the_papers_do_not():

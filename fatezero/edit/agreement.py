@@ -1,19 +1,21 @@
 """Frames that agree on what is new: what the model predicts there is the mean of the frames around, each moved as the
 thing or the ground moves that was there before.
 
-Left to itself each frame draws a shape of its own, and the outline trembles.
+Left to itself each frame draws a shape of its own, and the outline trembles. What a new thing leaves free of its room
+is ground, and goes with the clip's (`ground_layer`).
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 
 from ..masks.mask_pictures import resize_mask
 from ..masks.motion import Motion, ground_motion, parts_of, thing_motion
+from .ground_layer import Ground, ground_around, thing_and_ground
 from .settings import INPUT_MASK, BlendSettings
+from .ways import REACH, moved, ways_between_frames
 
-REACH = 4  # frames before and after a frame that it agrees with
 MOST = 0.5  # of the frames, and of the way from the ground's look to the thing's
 LIKE, UNLIKE = 0.25, 0.75  # how far two frames' looks differ where they agree wholly, and not at all
 
@@ -21,14 +23,15 @@ LIKE, UNLIKE = 0.25, 0.75  # how far two frames' looks differ where they agree w
 class Part(NamedTuple):
     """One connected part of a mask and its way through the clip.
 
-    mask: [n, h, w] of 0..1; ways: [2 REACH + 1, n, 2, 3], where each frame's part lies in the frame REACH before, ...,
-    in itself, ..., REACH after it, as `affine_grid` takes it; weights: what is taken of those,
-    [2 REACH + 1, n, h, w], in half precision, since a long clip has many.
+    mask: [n, h, w] of 0..1; ways: as of `ways_between_frames`; weights: what is taken of those frames,
+    [2 REACH + 1, n, h, w], in half precision, since a long clip has many; ground: what is around a thing, or None
+    where the part is the ground itself.
     """
 
     mask: torch.Tensor
     ways: torch.Tensor
     weights: torch.Tensor
+    ground: Ground | None
 
 
 def parts_with_ways(latent: torch.Tensor, settings: BlendSettings, device: torch.device) -> list[Part]:
@@ -46,15 +49,19 @@ def parts_with_ways(latent: torch.Tensor, settings: BlendSettings, device: torch
         return []
     size = (latent.shape[-2], latent.shape[-1])
     mask = resize_mask(settings.mask, size).float().cpu().expand(len(latent), *size)
-    is_ground = settings.mask_is_ground
-    parts = []
-    for part in [mask] if is_ground else parts_of(mask):
-        motion = (ground_motion if is_ground else thing_motion)(latent, part)
-        ways, seen = ways_between_frames(motion, *size)
-        parts.append(
-            Part(part.to(device), ways.to(device), weights_of(part, ways, seen, motion.looks).half().to(device))
-        )
-    return parts
+    if settings.mask_is_ground:
+        return [part_with_way(mask, ground_motion(latent, mask), None, device)]
+    return [
+        part_with_way(part, thing_motion(latent, part), ground_around(latent, part, mask - part, device), device)
+        for part in parts_of(mask)
+    ]
+
+
+def part_with_way(mask: torch.Tensor, motion: Motion, ground: Ground | None, device: torch.device) -> Part:
+    """A Part on a device; arguments as there, on the CPU but for the ground."""
+    ways, seen = ways_between_frames(motion, mask.shape[-2], mask.shape[-1])
+    weights = weights_of(mask, ways, seen, motion.looks).half()
+    return Part(mask.to(device), ways.to(device), weights.to(device), ground)
 
 
 def steadied(room: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
@@ -84,24 +91,6 @@ def steadied(room: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
     return steady
 
 
-def ways_between_frames(motion: Motion, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """`ways` of a Part for pictures of a height and width in cells, and which of those frames there are and show it,
-    [2 REACH + 1, n] of 0 and 1."""
-    frames = len(motion.runs)
-    to_cells = torch.tensor([[width / 2, 0, (width - 1) / 2], [0, height / 2, (height - 1) / 2], [0, 0, 1]]).double()
-    of_picture = torch.linalg.inv(to_cells)
-    ways = torch.eye(2, 3).repeat(2 * REACH + 1, frames, 1, 1)
-    seen = torch.zeros(2 * REACH + 1, frames)
-    for frame, run in enumerate(motion.runs):
-        for slot in range(2 * REACH + 1):
-            other = frame + slot - REACH
-            if 0 <= other < frames and motion.runs[other] == run:
-                way = torch.linalg.solve(motion.poses[other], motion.poses[frame])
-                ways[slot, frame] = (of_picture @ way @ to_cells)[:2]
-                seen[slot, frame] = 1
-    return ways, seen
-
-
 def weights_of(mask: torch.Tensor, ways: torch.Tensor, seen: torch.Tensor, looks: torch.Tensor | None) -> torch.Tensor:
     """`weights` of a Part: 1 for the frame itself, and of others where they have the part and look there as it does,
     so that what moves by itself, such as legs, is not blurred. Arguments as of a Part, a Motion and `seen`."""
@@ -117,16 +106,6 @@ def weights_of(mask: torch.Tensor, ways: torch.Tensor, seen: torch.Tensor, looks
     return weights
 
 
-def moved(
-    clip: torch.Tensor, ways: torch.Tensor, slot: int, mode: str = "bicubic", beyond: str = "border"
-) -> torch.Tensor:
-    """The frames at a slot from each of a clip [n, c, h, w], each moved to where that has the part; at the clip's ends
-    other frames come round, whose weight is 0. mode, beyond: how it is sampled, and what lies outside the picture."""
-    others = clip.roll(REACH - slot, dims=0)
-    grid = F.affine_grid(ways, list(others.shape), align_corners=False)
-    return F.grid_sample(others, grid, mode=mode, padding_mode=beyond, align_corners=False)
-
-
 def agreed(denoised: torch.Tensor, parts: list[Part]) -> torch.Tensor:
     """A clip whose frames agree in some parts.
 
@@ -137,17 +116,19 @@ def agreed(denoised: torch.Tensor, parts: list[Part]) -> torch.Tensor:
     Returns:
         [n, c, h, w]; outside the parts as it was.
     """
+    clip = denoised.float()
     for part in parts:
-        mask = part.mask[:, None]
-        denoised = torch.lerp(denoised, mean_over_frames(denoised, part), mask.to(denoised))
+        along_part = partial(mean_over_frames, part=part)
+        mean = along_part(clip) if part.ground is None else thing_and_ground(clip, along_part, part.mask, part.ground)
+        denoised = torch.lerp(denoised, mean.to(denoised), part.mask[:, None].to(denoised))
     return denoised
 
 
 def mean_over_frames(clip: torch.Tensor, part: Part) -> torch.Tensor:
-    """Of a clip [n, c, h, w] the mean of what frames have in a part, where each frame has it."""
-    total = torch.zeros_like(clip, dtype=torch.float32)
+    """Of a clip, float32 [n, c, h, w], the mean of what frames have in a part, where each frame has it."""
+    total = torch.zeros_like(clip)
     weights = torch.zeros_like(part.mask)
     for slot, (ways, weight) in enumerate(zip(part.ways, part.weights)):
-        total += weight[:, None] * (clip.float() if slot == REACH else moved(clip.float(), ways, slot))
+        total += weight[:, None] * (clip if slot == REACH else moved(clip, ways, slot))
         weights += weight
-    return (total / weights[:, None]).to(clip)
+    return total / weights[:, None]

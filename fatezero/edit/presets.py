@@ -12,7 +12,7 @@ CFG_UNTIL = 0.8
 # the source's in all steps, the mask finds its threshold by itself; an attribute keeps the source's structure
 # for longer than in the paper. Style's windows are the paper's, shape's and remove's too; background has none there,
 # and with longer ones the old ground shines through.
-# What is drawn anew agrees from frame to frame until the last steps, which draw the detail.
+# What is drawn anew agrees from frame to frame; a new ground until the last steps, which draw its detail.
 # To the edges: a new shape gets the room of the old one's box, so that the ground and what stands beside stay; a new
 # colour needs a little more, else the edge keeps the old one. A soft edge leaves more of the clip around the thing.
 # New background: from the clip's noise, a wall gets stripes for bricks. Latents of what stays are not put back, which
@@ -46,7 +46,7 @@ PRESETS = {
         threshold=AUTOMATIC,
         latent_window=Window(0, 1),
         soft_edge=True,
-        agree_until=0.8,
+        agree_until=1.0,
     ),
     "background": BlendSettings(self_window=Window(0, 0.5), cross_window=Window(0, 0.5)),
     "new background": BlendSettings(
@@ -85,7 +85,7 @@ PRESETS = {
         mask_phrases=True,
         whole_cells=True,
         soft_edge=True,
-        agree_until=0.8,
+        agree_until=1.0,
     ),
     "enhance": BlendSettings(self_window=Window(0, 0.9), cross_window=Window(0, 0.8)),
     "attribute (as in the paper)": BlendSettings(

@@ -43,6 +43,21 @@ def strongest_pattern(latent: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
     return (light / spread[-1].clamp_min(1e-12).sqrt()).clamp(-4, 4).numpy()
 
 
+def commonest_pattern(latent: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
+    """The clip by the pattern that most of what a mask holds has, of median 0; arguments and result as of
+    `standing_out`. Strong colours of something small count by its area alone (spatial sign covariance, Locantore and
+    others 1999)."""
+    colors = finer_colors(latent)
+    ground = colors[mask]
+    if len(ground) < SMALLEST:
+        ground = colors.flatten(0, 2)
+    middle = ground.median(dim=0).values
+    away = F.normalize(ground - middle, dim=1)
+    axis = torch.linalg.eigh(away.T @ away).eigenvectors[:, -1]
+    spread = 1.5 * ((ground - middle) @ axis).abs().median()  # a normal distribution's deviation
+    return ((colors - middle) @ axis / spread.clamp_min(1e-9)).clamp(-4, 4).numpy()
+
+
 def finer_colors(latent: torch.Tensor) -> torch.Tensor:
     """A latent [n, c, h, w] as [n, FINER h, FINER w, c], 0 where it overflowed."""
     latent = latent.float().cpu().nan_to_num(posinf=0, neginf=0)
