@@ -78,6 +78,7 @@ def thing_and_ground(
         behind, known = ground_behind(clip, share, room, ground)
         off_thing, off_ground = ((mean_square(clip - layer) + same).square() for layer in (thing, behind))
         share = torch.where(known, off_ground / (off_ground + off_thing), 1)
+    share = F.max_pool2d(share, 3, stride=1, padding=1)  # the thing's edge is the thing's, else it trembles
     return torch.lerp(behind, thing, along_thing(share).clamp(0, 1))
 
 
