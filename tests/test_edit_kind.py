@@ -54,6 +54,12 @@ KINDS = {
     ("a cat", "a cat with a red hat"): ["added"],
     ("a cat and a dog on a sofa", "a cat on a sofa"): ["removed"],
     ("a cat", "a cat on the beach"): ["ground"],
+    ("a woman with a wall behind her", "a woman with a forest behind her"): ["ground"],
+    ("a woman with a wall behind her", "a tall woman with a wall behind her"): ["property"],
+    ("a woman with a wall behind her back", "a woman with a sword behind her back"): ["thing"],
+    ("a dog with a chain around it", "a dog with a rope around it"): ["thing"],
+    ("a dog, hills in the background", "a dog, towers in the background"): ["ground"],
+    ("a dog in the garden", "a cat in the garden"): ["thing"],
     ("a cat in the style of Van Gogh", "a cat in the style of Monet"): ["look"],
     ("a man", "a man, smiling"): ["property"],
     ("a dog", "a dog wearing a hat"): ["added", "added"],
@@ -175,6 +181,11 @@ def test_the_preset_of_an_edit(prompts, without_mask, with_mask):
 )
 def test_the_things_that_stay(prompts, things):
     assert [phrase_text(thing) for thing in things_that_stay(prompt_edit(*prompts))] == things
+
+
+def test_what_is_behind_a_thing_does_not_stay_as_a_thing():
+    edit = prompt_edit("a woman with tall trees behind her, dancing", "a robot with tall trees behind her, dancing")
+    assert [phrase_text(thing) for thing in things_that_stay(edit)] == []
 
 
 def test_long_prompts_are_read_at_once(monkeypatch):
