@@ -29,7 +29,7 @@ _GROUNDS = _BACKDROPS | set(  # in a list of things, no preposition says so: "a 
     "floor ground asphalt pavement wall outdoors indoors".split()
 )
 _NO_THINGS = set("it he she they there this that i you we".split())
-_IT = set("it him her them me us".split())
+_IT = {"it", "him", "her", "them"}
 _BESIDE = _OF_PLACE | {"near", "next", "beside", "between", "around", "outside", "above", "below", "toward", "towards"}
 _HOLDS = {"wearing", "holding", "carrying"}  # what follows comes newly
 _NOUNS_IN_ING = set("building ceiling clothing king painting drawing rendering ring spring string thing wing".split())
