@@ -11,7 +11,8 @@ from fatezero_pack.fatezero.edit.ground_layer import Ground, ground_behind
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, BlendSettings
 from fatezero_pack.fatezero.edit.ways import REACH, ways_between_frames
-from fatezero_pack.fatezero.masks.motion import FOLLOWED, ground_motion, motion_around, parts_of, thing_motion
+from fatezero_pack.fatezero.masks.motion import FOLLOWED, ground_motion, parts_of, thing_motion
+from fatezero_pack.fatezero.masks.surroundings import surrounding_motion
 from fatezero_pack.fatezero.prompts.window import Window
 
 SIDE, FRAMES = 32, 8
@@ -272,7 +273,7 @@ def test_the_ground_around_a_thing_is_followed_though_another_thing_of_stronger_
     latent = torch.stack([pattern(0.3 * index) for index in range(FRAMES)])
     colors = torch.tensor([10.0, 8.0, -9.0, 7.0]).view(4, 1, 1)
     latent = torch.lerp(torch.lerp(latent, -colors, thing[:, None]), colors, other[:, None])
-    motion, _ = motion_around(latent, room(thing), torch.zeros_like(thing))
+    motion, _ = surrounding_motion(latent, room(thing), torch.zeros_like(thing))
     for index, pose in enumerate(motion.poses):
         middle = torch.tensor([6 + 2 * index, 14, 1]).double()
         assert (pose @ middle)[:2].tolist() == pytest.approx([6 + 1.7 * index, 14], abs=0.15)
@@ -312,6 +313,23 @@ def test_a_ground_that_looks_otherwise_in_the_frames_around_is_not_taken_from_th
     (part,) = parts(torch.lerp(noise, torch.full_like(noise, -4), old[:, None]), room(old))
     assert part.ground.fits.sum() == part.ground.fits[REACH].sum() == FRAMES
     assert torch.allclose(agreed(drawn, [part]), agreed(drawn, [part._replace(ground=None)]), atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_prediction_of_one_value_stays_as_it_is(value):
+    covered = moving()
+    clip = torch.full((FRAMES, 4, SIDE, SIDE), value)
+    assert torch.allclose(agreed(clip, parts(latent_of(covered), room(covered))), clip)
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_what_is_broken_outside_the_mask_stays_there(broken):
+    covered = moving(0, (10, 12), (0, 0))
+    ways = parts(latent_of(covered), room(covered))
+    clip = torch.randn(FRAMES, 4, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    clip[2, :, 30, 30] = broken
+    result = agreed(clip, ways)
+    assert (~torch.isfinite(result)).sum() == 4 and torch.isfinite(result[:, :, :28, :28]).all()
 
 
 def test_of_another_thing_s_room_no_ground_is_taken():

@@ -120,7 +120,8 @@ def agreed(denoised: torch.Tensor, parts: list[Part]) -> torch.Tensor:
     for part in parts:
         along_part = partial(mean_over_frames, part=part)
         mean = along_part(clip) if part.ground is None else thing_and_ground(clip, along_part, part.mask, part.ground)
-        denoised = torch.lerp(denoised, mean.to(denoised), part.mask[:, None].to(denoised))
+        mask = part.mask[:, None].to(denoised)
+        denoised = torch.where(mask > 0, torch.lerp(denoised, mean.to(denoised), mask), denoised)
     return denoised
 
 

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from ..masks.motion import motion_around
+from ..masks.surroundings import surrounding_motion
 from .ways import REACH, moved, ways_between_frames
 
 ROUNDS = 3  # in which thing and ground are told apart, each better than before
 KNOWN = 0.05  # of a frame: where the frames around show less of the ground, nothing tells how it is
-LIKE = 0.5  # of the clip's variance: how far a ground that fits may be from the frame's
-ALIKE = 1e-4  # of the clip's variance: pictures that differ by less are the same
+FITS = 0.5  # of the clip's variance: how far a ground that fits may be from the frame's
+SAME = 1e-4  # of the variance: pictures that differ by less are the same
 
 
 class Ground(NamedTuple):
@@ -41,17 +41,20 @@ def ground_around(latent: torch.Tensor, room: torch.Tensor, other_rooms: torch.T
         room: Where the thing may be, [n, h, w] of 0..1.
         other_rooms: Where others may be, likewise.
         device: Where the ground is needed.
+
+    Returns:
+        The ground, on the device.
     """
-    motion, places = motion_around(latent, room, other_rooms)
+    motion, places = surrounding_motion(latent, room, other_rooms)
     ways, fits = ways_between_frames(motion, room.shape[-2], room.shape[-1])
     latent = latent.float().cpu().nan_to_num(posinf=0, neginf=0)
     both = torch.cat([latent, places[:, None]], dim=1)
-    contrast = latent.var(dim=(2, 3)).mean()
+    contrast = latent.var(dim=(2, 3), correction=0).mean()
     for slot, way in enumerate(ways):
         others = moved(both, way, slot, "bilinear", "zeros")
         where = others[:, -1] * places
         unlike = ((others[:, :-1] - latent).square().mean(dim=1) * where).sum(dim=(1, 2))
-        fits[slot] *= unlike < LIKE * contrast * where.sum(dim=(1, 2))
+        fits[slot] *= unlike < FITS * contrast * where.sum(dim=(1, 2))
     return Ground(ways.to(device), fits.to(device), other_rooms.to(device))
 
 
@@ -72,7 +75,8 @@ def thing_and_ground(
     Returns:
         [n, c, h, w], of use in the room alone.
     """
-    thing, same = along_thing(clip), ALIKE * clip.var()
+    thing = along_thing(clip)
+    same = (SAME * clip.nan_to_num(posinf=0, neginf=0).var()).clamp_min(1e-12)
     share = 0.5 * (room > 0).float()[:, None]
     for _ in range(ROUNDS):
         behind, known = ground_behind(clip, share, room, ground)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from comfy.model_management import throw_exception_if_processing_interrupted
 
-from .looks import FINER, SMALLEST, commonest_pattern, finer, standing_out, strongest_pattern
+from .looks import FINER, SMALLEST, finer, standing_out, strongest_pattern
 
 ALIKE = 0.8  # correlation of two frames of a thing; below, it is hidden, or another
 GROUND_ALIKE = 0.5  # of two frames of a ground, whose pattern is weak
@@ -19,9 +19,6 @@ FREER = 0.8  # a turn, or another size, is believed where it leaves less than th
 SIMILAR = -1  # beside OpenCV's kinds of motion: a shift, a turn and another size
 BLUR = 3  # finer cells: width of the blur of pictures that are compared
 SQUARE = np.ones((2 * FINER + 1, 2 * FINER + 1), np.uint8)  # a cell of the latent to each side
-NEAR_SQUARE = np.ones((12 * FINER + 1, 12 * FINER + 1), np.uint8)  # six of them
-FLOW, FLAT = (9, 9), 1e-3  # finer cells that are followed together; how little contrast in them shows no motion
-NEAR, MANY = 0.5, 0.3  # finer cells between places that move alike, and the share of all that must
 FOLLOWED = 4  # parts of a mask, the largest
 ROUNDS, CLOSE = 50, 1e-4  # when the search for a motion ends: after rounds, or at this gain of the correlation
 
@@ -112,10 +109,10 @@ def thing_motion(latent: torch.Tensor, mask: torch.Tensor) -> Motion:
     fine = finer(mask)
     pictures = standing_out(latent, fine)
     if pictures is None:
-        return _along([None] * (len(latent) - 1))
+        return along_steps([None] * (len(latent) - 1))
     kinds = cv2.MOTION_TRANSLATION, cv2.MOTION_EUCLIDEAN, SIMILAR
     edges = [cv2.dilate(frame, SQUARE) for frame in fine.numpy().astype(np.uint8)]
-    motion = _along(_steps_back(pictures, fine.numpy(), edges[:-1], ALIKE, kinds))
+    motion = along_steps(_steps_back(pictures, fine.numpy(), edges[:-1], ALIKE, kinds))
     return motion._replace(looks=F.avg_pool2d(torch.from_numpy(pictures)[:, None], FINER)[:, 0])
 
 
@@ -129,56 +126,7 @@ def ground_motion(latent: torch.Tensor, mask: torch.Tensor) -> Motion:
     both = [cv2.bitwise_and(before, frame) for before, frame in zip(free, free[1:])]
     kinds = cv2.MOTION_TRANSLATION, cv2.MOTION_AFFINE
     steps = _steps_back(strongest_pattern(latent, fine), fine.numpy(), both, GROUND_ALIKE, kinds)
-    return _along(np.eye(3) if step is None else step for step in steps)
-
-
-def motion_around(latent: torch.Tensor, room: torch.Tensor, other_rooms: torch.Tensor) -> tuple[Motion, torch.Tensor]:
-    """How the ground next to a thing moves, whatever else goes by there.
-
-    Every second place is followed by itself (optical flow, Lucas and Kanade 1981), and most of them agree on a shift, a
-    turn and another size (RANSAC, Fischler and Bolles 1981).
-
-    Args:
-        latent: The clip's, [n, c, h, w].
-        room: Where the thing is, [n, h, w] of 0..1.
-        other_rooms: Where others are, likewise.
-
-    Returns:
-        The ground's motion, which stands still where it shows none; and where it was looked for, [n, h, w] of 0..1.
-    """
-    import cv2
-
-    rooms, others = (finer(each).numpy().astype(np.uint8) for each in (room, other_rooms))
-    near = [
-        cv2.subtract(cv2.dilate(here, NEAR_SQUARE), cv2.dilate(here | there, SQUARE))
-        for here, there in zip(rooms, others)
-    ]
-    places = torch.from_numpy(np.stack(near))
-    pictures = [(127 + 31 * picture).astype(np.uint8) for picture in commonest_pattern(latent, places > 0)]
-    steps = []
-    for before, picture, seen in zip(pictures, pictures[1:], near[1:]):
-        throw_exception_if_processing_interrupted()
-        steps.append(_ground_back(before, picture, seen))
-    return _along(steps), F.avg_pool2d(places[:, None].float(), FINER)[:, 0]
-
-
-def _ground_back(before, picture, seen) -> np.ndarray:
-    """From finer cells of a picture to those of the one before, [3, 3]; uint8 [h, w], seen: where the ground is."""
-    import cv2
-
-    seen = seen.copy()
-    seen[::2, ::2] = seen[1::2, 1::2] = 0
-    points = np.ascontiguousarray(np.argwhere(seen)[:, None, ::-1], np.float32)
-    if len(points) < SMALLEST:
-        return np.eye(3)
-    found, is_found, _ = cv2.calcOpticalFlowPyrLK(
-        picture, before, points, np.zeros_like(points), winSize=FLOW, minEigThreshold=FLAT
-    )
-    points, found = points[is_found > 0], found[is_found > 0]
-    if len(points) < SMALLEST:
-        return np.eye(3)
-    way, agree = cv2.estimateAffinePartial2D(points, found, method=cv2.RANSAC, ransacReprojThreshold=NEAR)
-    return np.eye(3) if way is None or agree.sum() < MANY * seen.sum() else np.vstack([way, [0, 0, 1]])
+    return along_steps(np.eye(3) if step is None else step for step in steps)
 
 
 def _steps_back(pictures, masks, seen, alike: float, kinds) -> Iterator[np.ndarray | None]:
@@ -230,7 +178,7 @@ def _fit(before, picture, start, seen, middle, kind: int) -> tuple[float, np.nda
     return cv2.computeECC(picture, laid, where), way
 
 
-def _along(steps: Iterable[np.ndarray | None]) -> Motion:
+def along_steps(steps: Iterable[np.ndarray | None]) -> Motion:
     """The motion of steps, each from finer cells of a frame to those of the frame before, or None."""
     poses, runs = [np.eye(3)], [0]
     for step in steps:

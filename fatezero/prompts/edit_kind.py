@@ -29,7 +29,6 @@ _GROUNDS = _BACKDROPS | set(  # in a list of things, no preposition says so: "a 
     "floor ground asphalt pavement wall outdoors indoors".split()
 )
 _NO_THINGS = set("it he she they there this that i you we".split())
-_IT = {"it", "him", "her", "them"}
 _BESIDE = _OF_PLACE | {"near", "next", "beside", "between", "around", "outside", "above", "below", "toward", "towards"}
 _HOLDS = {"wearing", "holding", "carrying"}  # what follows comes newly
 _NOUNS_IN_ING = set("building ceiling clothing king painting drawing rendering ring spring string thing wing".split())
@@ -181,27 +180,13 @@ def _names_ground(side: _Side, with_article: bool = False) -> bool:
 
 
 def _is_in_place(side: _Side) -> bool:
-    """Whether a phrase stands after a preposition of place ("on grass", "in front of a wall"), or behind the things
-    ("a wall behind her", "a wall in the background")."""
-    if _is_behind(side):
-        return True
+    """Whether a phrase stands after a preposition of place ("on grass", "in front of a wall")."""
     words = _words_before(side)
     while words and words[-1] in _ARTICLES:
         words.pop()
     if words[-1:] == ["of"] and _PARTS.issuperset(words[-2:-1]):
         return any(key in _OF_PLACE for key in words[-5:-2])
     return bool(words) and words[-1] in _OF_PLACE
-
-
-def _is_behind(side: _Side) -> bool:
-    """As "wall behind" before "her", but not before "her back"; or what is before "in the background"."""
-    words = side.prompt.words
-    after = words[words.index(side.phrase[-1]) + 1 :][:3]
-    keys = [word.key for word in after]
-    if keys[:2] == ["in", "the"] and _BACKDROPS.issuperset(keys[2:]):
-        return len(keys) > 2
-    is_it = bool(keys) and keys[0] in _IT and not any(word.names_something for word in after[1:2])
-    return is_it and side.phrase[-1].key == "behind"
 
 
 def _names_look(side: _Side) -> bool:

@@ -1,0 +1,63 @@
+"""How the ground next to a thing moves, whatever else goes by there; read from the clip's latent."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from comfy.model_management import throw_exception_if_processing_interrupted
+
+from .looks import FINER, SMALLEST, commonest_pattern, finer
+from .motion import SQUARE, Motion, along_steps
+
+AROUND = np.ones((12 * FINER + 1, 12 * FINER + 1), np.uint8)  # six cells of the latent to each side
+FLOW, FLAT = (9, 9), 1e-3  # finer cells that are followed together; how little contrast in them shows no motion
+NEAR, MANY = 0.5, 0.3  # finer cells between places that move alike, and the share of all that must
+
+
+def surrounding_motion(
+    latent: torch.Tensor, room: torch.Tensor, other_rooms: torch.Tensor
+) -> tuple[Motion, torch.Tensor]:
+    """How the ground around a thing moves, near it.
+
+    Every second place is followed by itself (optical flow, Lucas and Kanade 1981), and most of them agree on a shift, a
+    turn and another size (RANSAC, Fischler and Bolles 1981).
+
+    Args:
+        latent: The clip's, [n, c, h, w].
+        room: Where the thing is, [n, h, w] of 0..1.
+        other_rooms: Where others are, likewise.
+
+    Returns:
+        The ground's motion, which stands still where it shows none; and where it was looked for, [n, h, w] of 0..1.
+    """
+    import cv2
+
+    rooms, others = (finer(each).numpy().astype(np.uint8) for each in (room, other_rooms))
+    near = [
+        cv2.subtract(cv2.dilate(here, AROUND), cv2.dilate(here | there, SQUARE)) for here, there in zip(rooms, others)
+    ]
+    places = torch.from_numpy(np.stack(near))
+    pictures = [(127 + 31 * picture).astype(np.uint8) for picture in commonest_pattern(latent, places > 0)]
+    steps = []
+    for before, picture, seen in zip(pictures, pictures[1:], near[1:]):
+        throw_exception_if_processing_interrupted()
+        steps.append(_ground_back(before, picture, seen))
+    return along_steps(steps), F.avg_pool2d(places[:, None].float(), FINER)[:, 0]
+
+
+def _ground_back(before, picture, seen) -> np.ndarray:
+    """From finer cells of a picture to those of the one before, [3, 3]; uint8 [h, w], seen: where the ground is."""
+    import cv2
+
+    seen = seen.copy()
+    seen[::2, ::2] = seen[1::2, 1::2] = 0
+    points = np.ascontiguousarray(np.argwhere(seen)[:, None, ::-1], np.float32)
+    if len(points) < SMALLEST:
+        return np.eye(3)
+    found, is_found, _ = cv2.calcOpticalFlowPyrLK(
+        picture, before, points, np.zeros_like(points), winSize=FLOW, minEigThreshold=FLAT
+    )
+    points, found = points[is_found > 0], found[is_found > 0]
+    if len(points) < SMALLEST:
+        return np.eye(3)
+    way, agree = cv2.estimateAffinePartial2D(points, found, method=cv2.RANSAC, ransacReprojThreshold=NEAR)
+    return np.eye(3) if way is None or agree.sum() < MANY * seen.sum() else np.vstack([way, [0, 0, 1]])
