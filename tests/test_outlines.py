@@ -100,6 +100,17 @@ def test_where_the_picture_has_no_edges_the_words_own_mask_stays():
     assert outlined(torch.ones(1, SIDE, SIDE), torch.zeros(1, 4, SIDE, SIDE), 0.5).all()
 
 
+@pytest.mark.parametrize("threshold", [AUTOMATIC, 0.5])
+def test_a_thing_beside_stays_out_where_the_picture_has_no_edges(threshold):
+    """As of a red star on red bricks, beside a red triangle: both were edited."""
+    thing, beside = disc(10, 9, 5), disc(20, 24, 5)
+    even = torch.zeros(1, 4, SIDE, SIDE)
+    found = outlined(torch.maximum(seen(thing), seen(beside, 0.7)), even, threshold)[0]
+    assert (found * thing).sum() > 0.9 * thing.sum() and (found * beside).sum() == 0
+    both = outlined(torch.maximum(seen(thing), seen(beside)), even, threshold)[0]
+    assert min((both * each).sum() / each.sum() for each in (thing, beside)) > 0.7
+
+
 def test_frames_are_found_alone_as_in_the_clip_and_random_numbers_stay_the_caller_s():
     """A film's parts give the clip's masks; other packs draw from OpenCV's numbers, too."""
     things = [disc(14, 10 + 5 * frame, 5) for frame in range(3)]

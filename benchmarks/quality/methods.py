@@ -110,7 +110,7 @@ def automatic_preset(case: Case) -> str:
 
 
 OURS = Method("ours", guided=GUIDED)
-# Guidance 4 in every step, as ours had it until 2026-11-27; the ablations were run with it.
+# Guidance 4 in every step, as ours had it until 2026-11-27; the small model's ablations were run with it.
 EVERY_STEP = Method("ours, guided in every step")
 AS_IT_WAS, AS_IT_MAY_BE, AS_IT_SHOULD_BE = (
     Method("clip unchanged (through the VAE)", UNCHANGED),
@@ -209,25 +209,25 @@ def video_p2p(preset: str | None = None, guidance: float = GUIDANCE) -> list[Met
 MASKED = {"mask_from": WORDS, "threshold": AUTOMATIC}
 ABLATIONS = {
     "Source attention from (the paper's Fig. 8)": [
-        replace(EVERY_STEP, name="inversion: ours"),
-        replace(EVERY_STEP, name="guided reconstruction", changes={"attention_from": RECONSTRUCTION}),
-        replace(EVERY_STEP, name="reconstruction without guidance", changes={"attention_from": FAST_RECONSTRUCTION}),
+        replace(OURS, name="inversion: ours"),
+        replace(OURS, name="guided reconstruction", changes={"attention_from": RECONSTRUCTION}),
+        replace(OURS, name="reconstruction without guidance", changes={"attention_from": FAST_RECONSTRUCTION}),
     ],
     "Decoupled guidance (Video-P2P 3.2), our presets": video_p2p(),
     "Decoupled guidance, preset word swap (Video-P2P), guidance 7.5": video_p2p("word swap (Video-P2P)", 7.5),
     "Self-attention (the paper's Fig. 9)": [
-        replace(EVERY_STEP, name="not fused", changes={"self_window": Window(0, 0)}),
-        replace(EVERY_STEP, name="fused everywhere", changes={"mask_self_attention": False}),
-        replace(EVERY_STEP, name="fused outside the words' mask", changes=MASKED),
+        replace(OURS, name="not fused", changes={"self_window": Window(0, 0)}),
+        replace(OURS, name="fused everywhere", changes={"mask_self_attention": False}),
+        replace(OURS, name="fused outside the words' mask", changes=MASKED),
     ],
     "Key frames": [
-        replace(EVERY_STEP, name="none: frames apart", key_frames=APART),
-        replace(EVERY_STEP, name="current + middle: ours"),
-        replace(EVERY_STEP, name="middle (released configs)", key_frames=("middle",)),
-        replace(EVERY_STEP, name="first (Video-P2P)", key_frames=("first",)),
-        replace(EVERY_STEP, name="current + first", key_frames=("current", "first")),
-        replace(EVERY_STEP, name="previous + first (Tune-A-Video)", key_frames=("-1", "first")),
-        replace(EVERY_STEP, name="all", key_frames=("all",)),
+        replace(OURS, name="none: frames apart", key_frames=APART),
+        replace(OURS, name="current + middle: ours"),
+        replace(OURS, name="middle (released configs)", key_frames=("middle",)),
+        replace(OURS, name="first (Video-P2P)", key_frames=("first",)),
+        replace(OURS, name="current + first", key_frames=("current", "first")),
+        replace(OURS, name="previous + first (Tune-A-Video)", key_frames=("-1", "first")),
+        replace(OURS, name="all", key_frames=("all",)),
     ],
     "Key frames where nothing else ties frames together: SDEdit 0.8, noise of its own for each": [
         untied(APART, "none: frames apart"),
@@ -236,32 +236,32 @@ ABLATIONS = {
         untied(("all",), "all"),
     ],
     "Norms": [
-        replace(EVERY_STEP, name="per frame: ours"),
-        replace(EVERY_STEP, name="across frames (official 3-D UNet)", normalise_across_frames=True),
+        replace(OURS, name="per frame: ours"),
+        replace(OURS, name="across frames (official 3-D UNet)", normalise_across_frames=True),
     ],
     "Inversion": [
-        replace(EVERY_STEP, name="target label: ours"),
-        replace(EVERY_STEP, name="current label (as the paper prints)", label="current"),
-        *(replace(EVERY_STEP, name=f"target label, refinement {count}", refinement=count) for count in (1, 2, 3)),
+        replace(OURS, name="target label: ours"),
+        replace(OURS, name="current label (as the paper prints)", label="current"),
+        *(replace(OURS, name=f"target label, refinement {count}", refinement=count) for count in (1, 2, 3)),
     ],
     "Layers": [
-        replace(EVERY_STEP, name="all: ours"),
-        replace(EVERY_STEP, name="all but the finest (official code)", changes={"finest_layers": False}),
+        replace(OURS, name="all: ours"),
+        replace(OURS, name="all but the finest (official code)", changes={"finest_layers": False}),
     ],
     "Words": [
-        replace(EVERY_STEP, name="auto: ours"),
-        replace(EVERY_STEP, name="swap", alignment="swap"),
-        replace(EVERY_STEP, name="refine", alignment="refine"),
+        replace(OURS, name="auto: ours"),
+        replace(OURS, name="swap", alignment="swap"),
+        replace(OURS, name="refine", alignment="refine"),
     ],
-    "Steps": [replace(EVERY_STEP, name=f"{steps} steps", steps=steps) for steps in (10, 20, 50)],
+    "Steps": [replace(OURS, name=f"{steps} steps", steps=steps) for steps in (10, 20, 50)],
     "Latents outside the words' mask, where the preset has one": [
-        replace(EVERY_STEP, name="left to the edit", changes={"latent_window": None}),
-        replace(EVERY_STEP, name="the source's in all steps: ours"),
+        replace(OURS, name="left to the edit", changes={"latent_window": None}),
+        replace(OURS, name="the source's in all steps: ours"),
         replace(
             EVERY_STEP, name="the source's from 20 to 80 % (FateZero)", changes={"latent_window": Window(0.2, 0.8)}
         ),
     ],
-    "Guidance": [replace(EVERY_STEP, name=f"guidance {guidance}", guidance=guidance) for guidance in (2.0, 4.0, 7.5)],
+    "Guidance": [replace(OURS, name=f"guidance {guidance}", guidance=guidance) for guidance in (2.0, 4.0, 7.5)],
 }
 WINDOWS, THRESHOLDS = (0.0, 0.4, 0.8, 1.0), (AUTOMATIC, 0.3, 0.5, 0.7, 0.9)
 

@@ -100,7 +100,7 @@ def outlined(heat: torch.Tensor, latent: torch.Tensor, threshold: float = AUTOMA
 
     By GrabCut (Rother et al. 2004) on the latent's three principal components. Where the heat is high it is the thing,
     where it is low it is not, and between them colours decide. Where the result has nothing to do with the words' own
-    mask, that mask stays.
+    mask, that mask stays. Of both only the parts are taken in which the heat is high somewhere.
 
     Args:
         heat: How strongly each place belongs to the words, [n, h, w] of 0..1.
@@ -153,7 +153,7 @@ def _outlined_frame(heat: np.ndarray, tau: float, picture: np.ndarray) -> np.nda
     thing = (guess == cv2.GC_FGD) | (guess == cv2.GC_PR_FGD)
     thing = _parts_with(sure, thing)
     is_found = (thing & own).sum() > FOUND * own.sum() and thing.sum() < GROWN * own.sum()
-    return thing if is_found else own
+    return thing if is_found else _parts_with(sure, own)  # the thing beside, of its colour, is seen less surely
 
 
 def _parts_with(places: np.ndarray, mask: np.ndarray) -> np.ndarray:
