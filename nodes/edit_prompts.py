@@ -5,10 +5,10 @@ from functools import partial
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.network.option_keys import TOKENS
 from ..fatezero.prompts.alignment import AUTO, MODES
-from ..fatezero.prompts.meaning import lean_towards
+from ..fatezero.prompts.meaning import lean_towards, meant
 from ..fatezero.prompts.prompt_edit import make_prompt_edit
 from ..fatezero.prompts.tokens import PromptTokens, tokenize_prompt
-from ..fatezero.prompts.word_fields import ATTENTION, MEANING, read_factors
+from ..fatezero.prompts.word_fields import ATTENTION, BY_WORD, MEANING, read_factors
 from ..fatezero.refusal import Refusal
 from .shared.checked import checked
 from .shared.foresight import look_ahead
@@ -91,13 +91,14 @@ class EditPrompts(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "emphasis_acts_on",
-                    options=[ATTENTION, MEANING],
-                    default=ATTENTION,
+                    options=[BY_WORD, ATTENTION, MEANING],
+                    default=BY_WORD,
                     optional=True,
                     advanced=True,
                     tooltip="What emphasis makes more or less of. attention of the word: how much the picture looks at "
                     "it, as in the papers. meaning of the prompt: what the word adds to all of the encoded prompt; "
-                    "styles need this, since the words after them carry them along.",
+                    "styles need this, since the words after them carry them along. automatic: the meaning for a "
+                    "style, light or camera that both prompts name, the attention of all other words.",
                 ),
             ],
             outputs=[
@@ -124,7 +125,7 @@ class EditPrompts(io.ComfyNode):
         mask_words,
         target_mask_words,
         windows,
-        emphasis_acts_on=ATTENTION,
+        emphasis_acts_on=ATTENTION,  # what files from before this input mean, which do not name it
     ) -> io.NodeOutput:
         source = tokenize_prompt(clip, source_prompt, "source prompt")
         target = tokenize_prompt(clip, target_prompt, "target prompt")
@@ -134,8 +135,8 @@ class EditPrompts(io.ComfyNode):
             look_ahead(cls.hidden.prompt, cls.hidden.unique_id, edit)
         table = edit.summary()
         wanted = _encode(clip, target)
-        if emphasis_acts_on == MEANING:
-            factors = read_factors(target, emphasis, "emphasis")
+        factors = meant(edit, read_factors(target, emphasis, "emphasis"))
+        if factors:
             wanted = lean_towards(wanted, target, factors, partial(_read_and_encode, clip))
         return io.NodeOutput(_encode(clip, source), wanted, edit, table, ui=ui.PreviewText(table))
 

@@ -7,10 +7,10 @@ from edit_cases import conditioning, prompt_edit
 from fatezero_pack.demo.model import load_demo_model
 from fatezero_pack.fatezero.edit.fusion import cross_weights
 from fatezero_pack.fatezero.edit.settings import BlendSettings
-from fatezero_pack.fatezero.prompts.meaning import lean_towards, text_without
+from fatezero_pack.fatezero.prompts.meaning import lean_towards, meant, text_without
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.prompts.window import Window
-from fatezero_pack.fatezero.prompts.word_fields import ATTENTION, MEANING
+from fatezero_pack.fatezero.prompts.word_fields import ATTENTION, BY_WORD, MEANING, read_factors
 from fatezero_pack.fatezero.report.diagnosis import _of_the_emphasis
 from fatezero_pack.nodes.edit_prompts import EditPrompts
 
@@ -73,6 +73,38 @@ def test_attention_then_stays_as_it_is():
     for kind, edit in emphasised.items():
         assert f"emphasis acts on: {kind}" in edit.summary()
         assert "x3" in edit.summary() and "gives the source back" not in edit.summary()
+
+
+def test_automatic_leans_towards_looks_and_looks_more_at_things(clip):
+    """A style by its meaning, a colour by its attention, both in one field."""
+    _, plain, _, _ = node(clip, "", ATTENTION)
+    _, leaning, edit, table = node(clip, "mosaic:3, red:2", BY_WORD)
+    assert torch.equal(leaning[0][0], node(clip, "mosaic:3", MEANING)[1][0][0])
+    assert torch.equal(edit.attention_emphasis, node(clip, "red:2", ATTENTION)[2].attention_emphasis)
+    assert "emphasis acts on: attention of the word (red), meaning of the prompt (mosaic)" in table
+    _, same, edit, table = node(clip, "circle:2", BY_WORD)
+    assert torch.equal(same[0][0], plain[0][0]) and float(edit.attention_emphasis.max()) == 2
+    assert "emphasis acts on: attention of the word (circle)" in table
+    assert "acts on" not in node(clip, "", BY_WORD)[3]  # the default is no choice of a person's
+
+
+@pytest.mark.parametrize(
+    "before, prompt, words, are_meant",
+    [
+        ("a cat, cinematic lighting", "a dog, cinematic lighting", "lighting:2", True),
+        ("a cat at night, 35mm, 8k", "a cat at night, 35mm, 8k", "night:2, 8k:3", True),
+        ("a swan in the style of Makoto Shinkai", "a swan in the style of Makoto Shinkai", "shinkai:2", True),
+        ("a dog", "a watercolor of a dog", "watercolor:10", False),  # new, as in the papers' edits
+        ("a swan", "a swarovski crystal swan", "crystal:5, swarovski:3", False),
+        ("a man rides a horse", "a man rides a horse", "rides:2", False),
+    ],
+)
+def test_what_automatic_takes_for_a_look_that_stays(before, prompt, words, are_meant):
+    for acts_on, all_are in ((BY_WORD, are_meant), (MEANING, True), (ATTENTION, False)):
+        edit = prompt_edit(before, prompt, emphasis=words, emphasis_acts_on=acts_on)
+        factors = read_factors(edit.target, words, "emphasis")
+        assert meant(edit, factors) == (factors if all_are else [])
+        assert bool((edit.attention_emphasis != 1).any()) != all_are
 
 
 def test_of_the_meaning_no_window_is_told():

@@ -17,6 +17,7 @@ from benchmarks.quality.methods import (
     AUTOMATIC_PRESET,
     BY_WORDS,
     DDIM_MASKED,
+    EMPHASISED,
     EVERY_STEP,
     GIVEN_PLACE,
     MEANT,
@@ -211,7 +212,13 @@ def test_rows_have_the_cases_that_they_can_have():
     assert AUTOMATIC_PRESET.settings(style) == OURS.settings(style)
     assert repr(AUTOMATIC_PRESET.settings(addition)) == repr(GIVEN_PLACE.settings(addition))  # the node asks for a mask
     assert GIVEN_PLACE.settings(addition).fresh_noise == 1 and GIVEN_PLACE.settings(pair).fresh_noise == 0
-    assert [method for method in main_table() if applies(method, word)] == [EVERY_STEP, OURS, REWEIGHTED, MEANT]
+    assert [method for method in main_table() if applies(method, word)] == [
+        EVERY_STEP,
+        OURS,
+        REWEIGHTED,
+        MEANT,
+        EMPHASISED,
+    ]
     assert word.emphasis == "sketch:3" and swap.emphasis == ""
 
 

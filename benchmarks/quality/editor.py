@@ -11,11 +11,11 @@ from fatezero_pack.demo.model import WEIGHTS, load_demo_model
 from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.null_text.optimization import Optimization, null_text_conditioning, optimize_null_text
-from fatezero_pack.fatezero.prompts.meaning import lean_towards
+from fatezero_pack.fatezero.prompts.meaning import lean_towards, meant
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.prompts.window import Window
-from fatezero_pack.fatezero.prompts.word_fields import MEANING, read_factors
+from fatezero_pack.fatezero.prompts.word_fields import read_factors
 from fatezero_pack.fatezero.source.inversion import invert
 from fatezero_pack.fatezero.source.reconstruction import clean_samples, denoise
 from fatezero_pack.fatezero.source.schedule import inversion_sigmas
@@ -188,8 +188,8 @@ class Editor:
         edit = make_prompt_edit(
             source.tokens, target_tokens, method.alignment, emphasis=emphasis, emphasis_acts_on=acts_on
         )
-        if acts_on == MEANING:
-            factors = read_factors(target_tokens, emphasis, "emphasis")
+        factors = meant(edit, read_factors(target_tokens, emphasis, "emphasis"))
+        if factors:
             positive = lean_towards(positive, target_tokens, factors, self.encode)
         negative = null_text_conditioning(source) if method.null_text == ON_BOTH else self.empty
         return sample_edit(

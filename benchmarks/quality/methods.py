@@ -14,7 +14,7 @@ from fatezero_pack.fatezero.edit.settings import (
 )
 from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC
 from fatezero_pack.fatezero.prompts.window import Window
-from fatezero_pack.fatezero.prompts.word_fields import ATTENTION, MEANING
+from fatezero_pack.fatezero.prompts.word_fields import ATTENTION, BY_WORD, MEANING
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from fatezero_pack.fatezero.tuning.settings import Tuning
 
@@ -140,6 +140,7 @@ REPLACE = replace(OURS, name="ours, preset replace", preset="replace")
 AUTOMATIC_PRESET = replace(OURS, name="ours, preset automatic", automatic=True)
 REWEIGHTED = Method("re-weight (Video-P2P)", preset="re-weight (Video-P2P)")
 MEANT = Method("ours, emphasis on the meaning", emphasis_acts_on=MEANING)
+EMPHASISED = Method("ours, emphasis automatic", emphasis_acts_on=BY_WORD, guided=GUIDED)
 
 
 def sdedit(strength: float) -> Method:
@@ -167,6 +168,7 @@ def main_table() -> list[Method]:
         GIVEN_PLACE,
         REWEIGHTED,
         MEANT,
+        EMPHASISED,
         AS_IT_MAY_BE,
         AS_IT_SHOULD_BE,
     ]
@@ -176,8 +178,9 @@ def applies(method: Method, case: Case) -> bool:
     """Whether a row has a case: null text as published takes ten times as long as ours, and is shown where words are
     swapped in short clips; a latent mask needs a preset with one; a place is given where a thing is added or
     replaced; words may mark it where one is replaced."""
-    if case.word or method in (REWEIGHTED, MEANT):
-        return bool(case.word) and method in (EVERY_STEP, OURS, REWEIGHTED, MEANT)
+    of_words = REWEIGHTED, MEANT, EMPHASISED
+    if case.word or method in of_words:
+        return bool(case.word) and method in (EVERY_STEP, OURS, *of_words)
     if method.published_null_text:
         words = case.source_prompt.split(), case.target_prompt.split()
         return len(words[0]) == len(words[1]) and case.frames <= 8

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from .alignment import KEPT, NEW, REMOVED, SWAPPED, Row
 from .tokens import PromptTokens, Word
-from .word_fields import ATTENTION
+from .word_fields import ATTENTION, BY_WORD, MEANING
 from .wording import wording_notes
 
 if TYPE_CHECKING:
@@ -80,7 +81,14 @@ def _remarks(edit: PromptEdit, row: Row) -> tuple[str, ...]:
 
 def _acts_on(edit: PromptEdit) -> list[str]:
     """What emphasis acts on, where there is any."""
-    return [f"emphasis acts on: {edit.emphasis_acts_on}"] if bool((edit.emphasis != 1).any()) else []
+    if not bool((edit.emphasis != 1).any()):
+        return []
+    if edit.emphasis_acts_on != BY_WORD:
+        return [f"emphasis acts on: {edit.emphasis_acts_on}"]
+    by_attention = edit.attention_emphasis != 1
+    ways = {ATTENTION: by_attention, MEANING: (edit.emphasis != 1) & ~by_attention}
+    words = {way: _names(edit.target, tokens.nonzero().flatten().tolist()) for way, tokens in ways.items()}
+    return ["emphasis acts on: " + ", ".join(f"{way} ({names})" for way, names in words.items() if names)]
 
 
 def _steps(window: tuple[float, float]) -> str:
@@ -93,9 +101,13 @@ def _shortened(words: list[Word]) -> str:
 
 
 def _masked(prompt: PromptTokens, tokens: tuple[int, ...]) -> str:
-    masked = set(tokens)
-    names = dict.fromkeys(word.text for word in prompt.words if word.indices[0] in masked)
-    return ", ".join(_ends(list(names))) or "none"
+    return _names(prompt, tokens) or "none"
+
+
+def _names(prompt: PromptTokens, tokens: Sequence[int]) -> str:
+    """The words that begin with some tokens."""
+    names = dict.fromkeys(word.text for word in prompt.words if word.indices[0] in tokens)
+    return ", ".join(_ends(list(names)))
 
 
 def _ends(texts: list[str]) -> list[str]:
@@ -155,7 +167,7 @@ def _letters(word: Word) -> str:
 
 def _on_emphasis(edit: PromptEdit) -> list[str]:
     """Emphasis that acts in a part of the steps only, or a choice of how it acts where there is none."""
-    if edit.emphasis_acts_on != ATTENTION and bool((edit.emphasis == 1).all()):
+    if edit.emphasis_acts_on == MEANING and bool((edit.emphasis == 1).all()):
         return ["'emphasis acts on' has no effect, since no word in 'emphasis' has a factor other than 1."]
     emphasised = [word for word in edit.target.words if edit.attention_emphasis[word.indices[0]] != 1]
     return [

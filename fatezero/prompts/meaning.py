@@ -10,15 +10,23 @@ from collections.abc import Callable
 import torch
 
 from .alignment import REFINE, align
+from .prompt_edit import PromptEdit
 from .tokens import PromptTokens
+from .word_fields import WordValues
 
 Encoded = tuple[PromptTokens, list]  # a prompt's tokens and its CONDITIONING
+
+
+def meant(edit: PromptEdit, factors: WordValues[float]) -> WordValues[float]:
+    """Of words with factors, as of `read_factors`, those whose meaning an edit's emphasis acts on."""
+    parts = [(tuple(token for token in tokens if token in edit.meant_tokens), factor) for tokens, factor in factors]
+    return [(tokens, factor) for tokens, factor in parts if tokens]
 
 
 def lean_towards(
     conditioning: list,
     prompt: PromptTokens,
-    factors: list[tuple[tuple[int, ...], float]],
+    factors: WordValues[float],
     encode: Callable[[str], Encoded],
 ) -> list:
     """A CONDITIONING that means some words more or less: c + sum (e - 1)(c - c_without), of the length that c had.

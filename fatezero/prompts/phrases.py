@@ -53,6 +53,11 @@ def tokens_by_phrase(prompt: PromptTokens, tokens: tuple[int, ...]) -> list[tupl
     return [part for part in (*shared, in_none) if part]
 
 
+def look_tokens(prompt: PromptTokens) -> tuple[int, ...]:
+    """The tokens of the phrases that say how the picture looks or how good it is, in ascending order."""
+    return _joined(each for each in phrases_of(prompt) if praises(prompt, each) or names_look(prompt, each))
+
+
 def side_by_side(prompt: PromptTokens, tokens: tuple[int, ...]) -> list[str]:
     """The phrases that hold some of a prompt's tokens and stand beside another one that does, each text once."""
     for chain in _chains(prompt):
@@ -101,7 +106,8 @@ def _chains(prompt: PromptTokens) -> list[list[Phrase]]:
     """Phrases in reading order, those together between which there is an "and", a comma or the end of a line; without
     quality tags and looks, which are no things."""
     chains: list[list[Phrase]] = []
-    things = [each for each in phrases_of(prompt) if not (praises(prompt, each) or names_look(prompt, each))]
+    looks = set(look_tokens(prompt))
+    things = [each for each in phrases_of(prompt) if looks.isdisjoint(each[0].indices)]
     words, starts = prompt.words, _line_starts(prompt)
     for before, phrase in zip([None, *things], things):
         between = words[words.index(before[-1]) + 1 : words.index(phrase[0])] if before else ()

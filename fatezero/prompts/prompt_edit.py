@@ -9,9 +9,9 @@ import torch
 from ..readable import readable
 from .alignment import AUTO, KEPT, NEW, Row, align
 from .edit_table import edit_table
-from .phrases import neighbour_tokens, phrase_tokens, tokens_by_phrase
+from .phrases import look_tokens, neighbour_tokens, phrase_tokens, tokens_by_phrase
 from .tokens import PromptTokens
-from .word_fields import ATTENTION, find_words, read_factors, read_windows
+from .word_fields import ATTENTION, BY_WORD, MEANING, find_words, read_factors, read_windows
 
 
 class Place(NamedTuple):
@@ -52,10 +52,22 @@ class PromptEdit:
     version: int = 1
     emphasis_acts_on: str = ATTENTION
 
-    @property
+    @cached_property
     def attention_emphasis(self) -> torch.Tensor:
         """What multiplies the fused cross-attention, float32 [T_target]."""
-        return self.emphasis if self.emphasis_acts_on == ATTENTION else torch.ones_like(self.emphasis)
+        attention = self.emphasis.clone()
+        attention[list(self.meant_tokens)] = 1
+        return attention
+
+    @cached_property
+    def meant_tokens(self) -> frozenset[int]:
+        """Positions in the target whose emphasis acts on the meaning of the prompt: none, all, or by the word those of
+        a look that both prompts name. The words after a style carry it along, so its own attention says little; a thing
+        or a new word is drawn where it is seen."""
+        if self.emphasis_acts_on != BY_WORD:
+            return frozenset(range(self.target.length) if self.emphasis_acts_on == MEANING else ())
+        kept = frozenset(token for row in self.rows if row.kind == KEPT for word in row.target for token in word.indices)
+        return kept.intersection(look_tokens(self.target))
 
     def places(self, by_phrase: bool) -> tuple[Place, Place]:
         """Where a mask of words lies, by the source's tokens and by the target's: of the words to mask, or by whole
@@ -116,8 +128,8 @@ def make_prompt_edit(
         target_mask_words: Target words to mask; empty for those that changed.
         windows: Target words and fractions 0..1 of the steps, such as "silver:0.8, jeep:0.2-0.9" (a single number is
             the end, 0 for never).
-        emphasis_acts_on: ATTENTION as in the papers, or MEANING where the target's encoding is to have it
-            (`meaning.lean_towards`).
+        emphasis_acts_on: ATTENTION as in the papers, MEANING where the target's encoding is to have it
+            (`meaning.lean_towards`), or BY_WORD.
 
     Returns:
         The edit.

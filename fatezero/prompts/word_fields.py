@@ -13,7 +13,8 @@ from typing import TypeVar
 from ..refusal import Refusal, shortened
 from .tokens import PromptTokens, split_words, word_key
 
-ATTENTION, MEANING = "attention of the word", "meaning of the prompt"  # what emphasis acts on
+# What emphasis acts on; BY_WORD: the meaning of kept words for the look of the picture, the attention of others.
+ATTENTION, MEANING, BY_WORD = "attention of the word", "meaning of the prompt", "automatic"
 EMPHASIS_LIMIT = 20.0
 _JOINERS = frozenset("and or with und oder mit et ou avec y con e 和 与 跟 と や 및 와 과 и".split())
 SHOWN_WORDS, SHOWN_LETTERS = 40, 60  # of what is quoted in a refusal
