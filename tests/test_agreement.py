@@ -11,8 +11,8 @@ from fatezero_pack.fatezero.edit.ground_layer import Ground, ground_behind
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, BlendSettings
 from fatezero_pack.fatezero.edit.ways import REACH, ways_between_frames
-from fatezero_pack.fatezero.masks.motion import FOLLOWED, ground_motion, parts_of, thing_motion
-from fatezero_pack.fatezero.masks.surroundings import surrounding_motion
+from fatezero_pack.fatezero.masks.ground_motion import ground_motion, surrounding_motion
+from fatezero_pack.fatezero.masks.motion import FOLLOWED, parts_of, thing_motion
 from fatezero_pack.fatezero.prompts.window import Window
 
 SIDE, FRAMES = 32, 8

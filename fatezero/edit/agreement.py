@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import torch
 
+from ..masks.ground_motion import ground_motion
 from ..masks.mask_pictures import resize_mask
-from ..masks.motion import Motion, ground_motion, parts_of, thing_motion
+from ..masks.motion import Motion, parts_of, thing_motion
 from .ground_layer import Ground, ground_around, thing_and_ground
 from .settings import INPUT_MASK, BlendSettings
 from .ways import REACH, moved, ways_between_frames

@@ -31,32 +31,19 @@ def standing_out(latent: torch.Tensor, mask: torch.Tensor) -> np.ndarray | None:
     return ((light - low) / (high - low).clamp_min(1e-6)).clamp(-1, 2).numpy()
 
 
-def strongest_pattern(latent: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
-    """The clip by the first principal component of what a mask holds, of mean 0 and deviation 1; arguments and result
-    as of `standing_out`."""
-    colors, ground = _ground_colors(latent, mask)
-    spread, axes = torch.linalg.eigh(torch.cov(ground.T))
-    light = (colors - ground.mean(dim=0)) @ axes[:, -1]
-    return (light / spread[-1].clamp_min(1e-12).sqrt()).clamp(-4, 4).numpy()
-
-
 def commonest_pattern(latent: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
     """The clip by the pattern that most of what a mask holds has, of median 0; arguments and result as of
     `standing_out`. Strong colours of something small count by its area alone (spatial sign covariance, Locantore and
     others 1999)."""
-    colors, ground = _ground_colors(latent, mask)
+    colors = finer_colors(latent)
+    ground = colors[mask]
+    if len(ground) < SMALLEST:
+        ground = colors.flatten(0, 2)
     middle = ground.median(dim=0).values
     away = F.normalize(ground - middle, dim=1)
     axis = torch.linalg.eigh(away.T @ away).eigenvectors[:, -1]
     spread = 1.5 * ((ground - middle) @ axis).abs().median()  # a normal distribution's deviation
     return ((colors - middle) @ axis / spread.clamp_min(1e-9)).clamp(-4, 4).numpy()
-
-
-def _ground_colors(latent: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """`finer_colors`, and those that a mask holds, [k, c]; all where it holds too little."""
-    colors = finer_colors(latent)
-    ground = colors[mask]
-    return colors, ground if len(ground) >= SMALLEST else colors.flatten(0, 2)
 
 
 def finer_colors(latent: torch.Tensor) -> torch.Tensor:

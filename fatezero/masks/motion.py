@@ -11,10 +11,9 @@ import torch
 import torch.nn.functional as F
 from comfy.model_management import throw_exception_if_processing_interrupted
 
-from .looks import FINER, SMALLEST, finer, standing_out, strongest_pattern
+from .looks import FINER, SMALLEST, finer, standing_out
 
 ALIKE = 0.8  # correlation of two frames of a thing; below, it is hidden, or another
-GROUND_ALIKE = 0.5  # of two frames of a ground, whose pattern is weak
 FREER = 0.8  # a turn, or another size, is believed where it leaves less than this share of what a shift leaves unlike
 SIMILAR = -1  # beside OpenCV's kinds of motion: a shift, a turn and another size
 BLUR = 3  # finer cells: width of the blur of pictures that are compared
@@ -110,36 +109,21 @@ def thing_motion(latent: torch.Tensor, mask: torch.Tensor) -> Motion:
     pictures = standing_out(latent, fine)
     if pictures is None:
         return along_steps([None] * (len(latent) - 1))
-    kinds = cv2.MOTION_TRANSLATION, cv2.MOTION_EUCLIDEAN, SIMILAR
     edges = [cv2.dilate(frame, SQUARE) for frame in fine.numpy().astype(np.uint8)]
-    motion = along_steps(_steps_back(pictures, fine.numpy(), edges[:-1], ALIKE, kinds))
+    motion = along_steps(_steps_back(pictures, fine.numpy(), edges))
     return motion._replace(looks=F.avg_pool2d(torch.from_numpy(pictures)[:, None], FINER)[:, 0])
 
 
-def ground_motion(latent: torch.Tensor, mask: torch.Tensor) -> Motion:
-    """How the ground in a mask moves, by its strongest pattern, also nearer or away; arguments and result as of
-    `thing_motion`. Where that shows no motion, it stands still."""
-    import cv2
-
-    fine = finer(mask)
-    free = [cv2.erode(frame, SQUARE) for frame in fine.numpy().astype(np.uint8)]  # of what moves before it
-    both = [cv2.bitwise_and(before, frame) for before, frame in zip(free, free[1:])]
-    kinds = cv2.MOTION_TRANSLATION, cv2.MOTION_AFFINE
-    steps = _steps_back(strongest_pattern(latent, fine), fine.numpy(), both, GROUND_ALIKE, kinds)
-    return along_steps(np.eye(3) if step is None else step for step in steps)
-
-
-def _steps_back(pictures, masks, seen, alike: float, kinds) -> Iterator[np.ndarray | None]:
-    """Of each frame but the first, see `_back_a_frame`; pictures float32 [n, h, w], masks bool, seen uint8 [n - 1,
-    h, w]."""
+def _steps_back(pictures, masks, seen) -> Iterator[np.ndarray | None]:
+    """Of each frame but the first, see `_back_a_frame`; pictures float32 [n, h, w], masks bool, seen uint8."""
     for pair, places, where in zip(zip(pictures, pictures[1:]), zip(masks, masks[1:]), seen):
         throw_exception_if_processing_interrupted()
-        yield _back_a_frame(*pair, *places, where, alike, kinds)
+        yield _back_a_frame(*pair, *places, where)
 
 
-def _back_a_frame(before, picture, mask_before, mask, seen, alike: float, kinds) -> np.ndarray | None:
+def _back_a_frame(before, picture, mask_before, mask, seen) -> np.ndarray | None:
     """From finer cells of a frame to those of the frame before, [3, 3]; None where they do not fit. Pictures float32
-    [h, w], masks bool; seen: where the frame before is compared, uint8 [h, w]; kinds: of motion, freer and freer."""
+    [h, w], masks bool; seen: where the frame before is compared, uint8 [h, w]."""
     import cv2
 
     if min(mask_before.sum(), mask.sum(), seen.sum()) < SMALLEST:
@@ -147,14 +131,14 @@ def _back_a_frame(before, picture, mask_before, mask, seen, alike: float, kinds)
     middle_before, middle = (np.argwhere(places).mean(axis=0)[::-1] for places in (mask_before, mask))
     shift = np.hstack([np.eye(2), (middle_before - middle)[:, None]]).astype(np.float32)
     best, way = -1.0, shift
-    for kind in kinds:
+    for kind in (cv2.MOTION_TRANSLATION, cv2.MOTION_EUCLIDEAN, SIMILAR):  # freer and freer
         try:
             fit, freer = _fit(before, picture, way if kind == SIMILAR else shift, seen, middle, kind)
         except cv2.error:  # it has gone astray
             continue
-        if fit > best and (best < alike or 1 - fit < FREER * (1 - best)):
+        if fit > best and (best < ALIKE or 1 - fit < FREER * (1 - best)):
             best, way = fit, freer
-    return np.vstack([way, [0, 0, 1]]).astype(np.float64) if best >= alike else None
+    return np.vstack([way, [0, 0, 1]]).astype(np.float64) if best >= ALIKE else None
 
 
 def _fit(before, picture, start, seen, middle, kind: int) -> tuple[float, np.ndarray]:

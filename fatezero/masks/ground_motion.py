@@ -1,4 +1,8 @@
-"""How the ground next to a thing moves, whatever else goes by there; read from the clip's latent."""
+"""How a ground moves, whatever else goes by there; read from the clip's latent.
+
+Every second place is followed by itself (optical flow, Lucas and Kanade 1981), and most of them agree on a shift, a turn
+and another size (RANSAC, Fischler and Bolles 1981). A ground that shows no motion stands still.
+"""
 
 import numpy as np
 import torch
@@ -13,13 +17,22 @@ FLOW, FLAT = (9, 9), 1e-3  # finer cells that are followed together; how little 
 NEAR, MANY = 0.5, 0.3  # finer cells between places that move alike, and the share of all that must
 
 
+def ground_motion(latent: torch.Tensor, mask: torch.Tensor) -> Motion:
+    """How the ground in a mask moves.
+
+    Args:
+        latent: The clip's, [n, c, h, w].
+        mask: Where the ground is, [n, h, w] of 0..1.
+    """
+    import cv2
+
+    return _motion_of(latent, [cv2.erode(frame, SQUARE) for frame in _bytes(mask)])  # free of what moves before it
+
+
 def surrounding_motion(
     latent: torch.Tensor, room: torch.Tensor, other_rooms: torch.Tensor
 ) -> tuple[Motion, torch.Tensor]:
     """How the ground around a thing moves, near it.
-
-    Every second place is followed by itself (optical flow, Lucas and Kanade 1981), and most of them agree on a shift, a
-    turn and another size (RANSAC, Fischler and Bolles 1981).
 
     Args:
         latent: The clip's, [n, c, h, w].
@@ -27,21 +40,32 @@ def surrounding_motion(
         other_rooms: Where others are, likewise.
 
     Returns:
-        The ground's motion, which stands still where it shows none; and where it was looked for, [n, h, w] of 0..1.
+        The ground's motion; and where it was looked for, [n, h, w] of 0..1.
     """
     import cv2
 
-    rooms, others = (finer(each).numpy().astype(np.uint8) for each in (room, other_rooms))
+    rooms, others = map(_bytes, (room, other_rooms))
     near = [
         cv2.subtract(cv2.dilate(here, AROUND), cv2.dilate(here | there, SQUARE)) for here, there in zip(rooms, others)
     ]
     places = torch.from_numpy(np.stack(near))
-    pictures = [(127 + 31 * picture).astype(np.uint8) for picture in commonest_pattern(latent, places > 0)]
+    return _motion_of(latent, near), F.avg_pool2d(places[:, None].float(), FINER)[:, 0]
+
+
+def _bytes(mask: torch.Tensor) -> np.ndarray:
+    """A mask [n, h, w] on finer cells, as OpenCV takes it."""
+    return finer(mask).numpy().astype(np.uint8)
+
+
+def _motion_of(latent: torch.Tensor, ground: list[np.ndarray]) -> Motion:
+    """How a clip's latent moves in what is the ground of each frame, uint8 [FINER h, FINER w]."""
+    pictures = commonest_pattern(latent, torch.from_numpy(np.stack(ground)) > 0)
+    pictures = [(127 + 31 * picture).astype(np.uint8) for picture in pictures]
     steps = []
-    for before, picture, seen in zip(pictures, pictures[1:], near[1:]):
+    for before, picture, seen in zip(pictures, pictures[1:], ground[1:]):
         throw_exception_if_processing_interrupted()
         steps.append(_ground_back(before, picture, seen))
-    return along_steps(steps), F.avg_pool2d(places[:, None].float(), FINER)[:, 0]
+    return along_steps(steps)
 
 
 def _ground_back(before, picture, seen) -> np.ndarray:
