@@ -219,6 +219,7 @@ ABLATIONS = {
     "Decoupled guidance (Video-P2P 3.2), our presets": video_p2p(),
     "Decoupled guidance, preset word swap (Video-P2P), guidance 7.5": video_p2p("word swap (Video-P2P)", 7.5),
     "Self-attention (the paper's Fig. 9)": [
+        replace(OURS, name="as the preset: ours"),
         replace(OURS, name="not fused", changes={"self_window": Window(0, 0)}),
         replace(OURS, name="fused everywhere", changes={"mask_self_attention": False}),
         replace(OURS, name="fused outside the words' mask", changes=MASKED),

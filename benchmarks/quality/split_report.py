@@ -9,7 +9,7 @@ from benchmarks.cost.report import machine, machine_in_words
 from .cases import FOURTH_LIST, HARD_LIST, THIRD_LIST, Case, load_cases
 from .figure_tables import COLUMNS, Figures, as_table, by_kind, column, differences, differences_within, glossary, means
 from .intervals import in_words, interval
-from .methods import ABLATIONS, DDIM_MASKED, EVERY_STEP, GUIDANCE, OURS, STEPS, Method, main_table
+from .methods import ABLATIONS, DDIM_MASKED, DDIM_MASKED_UNTIL, EVERY_STEP, GUIDANCE, OURS, STEPS, Method, main_table
 from .report import replace_section, without_nan
 from .runs import read_figures
 from .strength import monotone
@@ -29,7 +29,11 @@ SHOWN = (
     "area_change",
     "outline_change",
 )
-PRICE = [(EVERY_STEP.name, DDIM_MASKED.name), ("fused outside the words' mask", "fused everywhere")]
+PRICE = [
+    (EVERY_STEP.name, DDIM_MASKED.name),
+    (OURS.name, DDIM_MASKED_UNTIL.name),
+    ("fused outside the words' mask", "fused everywhere"),
+]
 BY_KIND = ("located", "psnr_inside", "psnr_outside")
 
 

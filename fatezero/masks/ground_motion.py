@@ -1,7 +1,7 @@
 """How a ground moves, whatever else goes by there; read from the clip's latent.
 
-Every second place is followed by itself (optical flow, Lucas and Kanade 1981), and most of them agree on a shift, a turn
-and another size (RANSAC, Fischler and Bolles 1981). A ground that shows no motion stands still.
+Every second place is followed by itself (optical flow, Lucas and Kanade 1981), and most of them agree on a shift, a
+turn and another size (RANSAC, Fischler and Bolles 1981). A ground that shows no motion stands still.
 """
 
 import numpy as np

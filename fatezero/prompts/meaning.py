@@ -24,10 +24,7 @@ def meant(edit: PromptEdit, factors: WordValues[float]) -> WordValues[float]:
 
 
 def lean_towards(
-    conditioning: list,
-    prompt: PromptTokens,
-    factors: WordValues[float],
-    encode: Callable[[str], Encoded],
+    conditioning: list, prompt: PromptTokens, factors: WordValues[float], encode: Callable[[str], Encoded]
 ) -> list:
     """A CONDITIONING that means some words more or less: c + sum (e - 1)(c - c_without), of the length that c had.
 

@@ -66,8 +66,8 @@ class PromptEdit:
         or a new word is drawn where it is seen."""
         if self.emphasis_acts_on != BY_WORD:
             return frozenset(range(self.target.length) if self.emphasis_acts_on == MEANING else ())
-        kept = frozenset(token for row in self.rows if row.kind == KEPT for word in row.target for token in word.indices)
-        return kept.intersection(look_tokens(self.target))
+        kept = {token for row in self.rows if row.kind == KEPT for word in row.target for token in word.indices}
+        return frozenset(kept.intersection(look_tokens(self.target)))
 
     def places(self, by_phrase: bool) -> tuple[Place, Place]:
         """Where a mask of words lies, by the source's tokens and by the target's: of the words to mask, or by whole
