@@ -210,6 +210,29 @@ def test_a_frame_without_the_thing_has_no_room():
     assert by_hand[1].any()  # a person says how faint is enough
 
 
+def test_what_passes_in_front_of_a_new_thing_stays():
+    """Where it hides a part of the old one, frames do not agree on the whole."""
+    edit = prompt_edit("a jeep and a swan on grass", "a ball and a swan on grass")
+    tokens = {word.text: list(word.indices) for word in edit.source.words}
+    jeep, frames = disc(16, 16, 8), [disc(11, column, 3) for column in (3, 7, 16, 25, 29)]
+    maps, latents = torch.full((2, len(frames), edit.source.length, SIDE, SIDE), 1e-3), []
+    for index, swan in enumerate(frames):
+        behind = jeep * (1 - swan)
+        maps[:, index, tokens["jeep"]] += seen(behind, wider=0)
+        maps[:, index, tokens["swan"]] += seen(swan, wider=0)
+        white = torch.tensor([-2.0, 2.0, 1.5, -1.0]).view(4, 1, 1)
+        latents.append(torch.lerp(picture(behind), white.expand(4, SIDE, SIDE), swan))
+    latent = torch.cat(latents)
+    source = SimpleNamespace(trajectory=torch.stack([latent, latent]), word_maps=maps)
+    settings = BlendSettings(mask_from=OUTLINE, threshold=AUTOMATIC, agree_until=1.0)
+    room = thing_room(source, edit, settings)
+    hidden = jeep * frames[2]
+    alone = thing_room(source, edit, replace(settings, agree_until=0.0))
+    assert (room[2] * hidden).sum() == (alone[2] * hidden).sum() < 0.75 * hidden.sum()
+    assert (room[2] * (jeep - hidden)).sum() > 0.9 * (jeep - hidden).sum()
+    assert all(overlap(room[index], jeep) > 0.8 for index in (0, 4))
+
+
 def test_frames_without_the_thing_are_told():
     source, edit, _, _ = clip_with(SEEN, OUT_OF_SIGHT)
     settings = BlendSettings(mask_from=OUTLINE, threshold=AUTOMATIC)

@@ -9,7 +9,8 @@ from ..masks.mask_pictures import grow_mask, touched_cells
 from ..masks.outlines import filled, outline_together, outlines_of_things, rounded
 from ..masks.word_masks import AUTOMATIC
 from ..prompts.edit_kind import brings_another_shape, things_that_stay
-from ..prompts.prompt_edit import PromptEdit
+from ..prompts.phrases import phrase_tokens
+from ..prompts.prompt_edit import Place, PromptEdit
 from ..source.source_run import SourceRun
 from .agreement import steadied
 from .settings import AROUND, INPUT_MASK, OUTLINE, BlendSettings
@@ -65,7 +66,7 @@ def thing_room(
     Words say where, and in which frames: the changed ones together with their whole phrase, away from the things beside
     it ("square" and "red square" away from "red star"), averaged over the steps. The latent says where the thing ends.
     Its convex hull is the room of the thing that stays, and of another thing, or a pose, the ellipse in its box as
-    well. Where frames agree, they agree on the room, too.
+    well. Where frames agree, they agree on the room, too, but for what another thing hides in a frame.
 
     Args:
         source: The inverted clip of a picture model.
@@ -83,15 +84,32 @@ def thing_room(
     room = rounded if brings_another_shape(edit) else filled
     rooms = [room(touched_cells(outline, size)) for outline in outlines]
     if settings.agree_until:
-        rooms = [steadied(room, latent) for room in rooms]
+        passing = what_stays(source, edit, settings, frames)
+        rooms = [torch.where(passing > room, 0, steadied(room, latent)) for room in rooms]
     return grow_mask(torch.stack(rooms).amax(dim=0), settings.edge_margin)
+
+
+def what_stays(
+    source: SourceRun, edit: PromptEdit, settings: BlendSettings, frames: Sequence[int] | None = None
+) -> torch.Tensor:
+    """The cells that the things of both prompts touch, away from those that change; arguments and result as of
+    `thing_room`."""
+    changed = phrase_tokens(edit.source, edit.source_mask_tokens)
+    maps, latent = source.word_maps.mean(dim=0), source.trajectory[0]
+    places = [(Place(tokens, changed),) for tokens in _tokens_that_stay(edit)]
+    outlines = outlines_of_things(maps, latent, places, settings.threshold, settings.map_cells, frames)
+    return touched_cells(outlines.amax(dim=0), (latent.shape[-2], latent.shape[-1]))
 
 
 def around_what_stays(
     source: SourceRun, edit: PromptEdit, settings: BlendSettings, frames: Sequence[int] | None = None
 ) -> torch.Tensor:
     """Everything but the cells that the things of both prompts touch; arguments and result as of `thing_room`."""
-    things = [tuple(token for word in phrase for token in word.indices) for phrase in things_that_stay(edit)]
     maps, latent = source.word_maps.mean(dim=0), source.trajectory[0]
-    outline = outline_together(maps, latent, things, settings.threshold, settings.map_cells, frames)
+    outline = outline_together(maps, latent, _tokens_that_stay(edit), settings.threshold, settings.map_cells, frames)
     return 1 - touched_cells(outline, (latent.shape[-2], latent.shape[-1]))
+
+
+def _tokens_that_stay(edit: PromptEdit) -> list[tuple[int, ...]]:
+    """Of each thing of both prompts its tokens in the source prompt."""
+    return [tuple(token for word in phrase for token in word.indices) for phrase in things_that_stay(edit)]
