@@ -107,7 +107,9 @@ def test_nag_of_comfyui_reaches_no_video_model(edited):
     """Its patch is one that Wan's blocks do not call, with or without an edit."""
     model = wan()
     guided = nodes_nag.NAGuidance.execute(model, 5.0, 0.5, 1.5).result[0]
-    assert torch.equal(edited(guided, **FUSED), edited(model, **FUSED))
+    assert (
+        difference(edited(guided, **FUSED), edited(model, **FUSED)) < 1e-4
+    )  # on some processors no two runs are equal
 
 
 def test_nag_in_the_place_of_text_attention_works_or_is_refused(edited, latent, t5_tokens):

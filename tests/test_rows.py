@@ -72,7 +72,9 @@ def test_the_node_guides_until_a_share_of_the_steps():
         return AttentionBlendSampler.execute(*given, **until).result[0]["samples"]
 
     guided, unguided, half = edited(5.0), edited(1.0), edited(5.0, cfg_until=0.5)
-    assert torch.equal(edited(5.0, cfg_until=1.0), guided) and torch.equal(edited(5.0, cfg_until=0.0), unguided)
+    # On some processors no two runs are equal to the last bit.
+    assert torch.allclose(edited(5.0, cfg_until=1.0), guided, atol=1e-3)
+    assert torch.allclose(edited(5.0, cfg_until=0.0), unguided, atol=1e-3)
     assert not torch.allclose(half, guided, atol=1e-3) and not torch.allclose(half, unguided, atol=1e-3)
 
 

@@ -35,7 +35,7 @@ from .servers import PACK
 OK, NONE = "ok", "-"
 SESSION = (Path("temp") / SESSION_FOLDER).as_posix()  # what a session finds again stays on purpose
 KEPT = (UNFINISHED, SESSION)
-ROUNDING = 5e-5  # of the largest number; null text's optimizer makes 1.3e-5 of it
+ROUNDING = 5e-5  # of the largest number: on some processors no two runs are equal, and null text makes 1.3e-5 of it
 SIZES = (0, 700, 20_000)  # bytes after which the system lets no file grow
 
 
@@ -83,16 +83,14 @@ class FaultTable:
         gc.collect()
         gc.freeze()  # what is there stays, so that looking for garbage after each fault is quick
 
-    def row(self, run: Callable[[], Any], reuses: bool = False) -> dict[str, str]:
+    def row(self, run: Callable[[], Any]) -> dict[str, str]:
         """What each kind of fault did to a scenario: how many were tried, or what was wrong afterwards.
 
         Args:
             run: The scenario.
-            reuses: Whether it finds results again. One that was made in smaller parts, since memory ran out, is found
-                too, and is the same but for rounding.
         """
         self._empty()
-        plain = list(parts_of(run())), self._files(), ROUNDING if reuses else 0.0
+        plain = list(parts_of(run())), self._files(), ROUNDING
         self._empty()
         base = str(self.world.base)
         faults = {name: self._each(run, *fault) for name, fault in FAULTS.items()}
@@ -191,7 +189,7 @@ def faults(most: int = 0, only: str = "") -> bool:
         table = FaultTable(Path(folder), most)
         for scenario, run in table.world.scenarios().items():
             if only in scenario:
-                cells = table.row(run, scenario.endswith("reuse"))
+                cells = table.row(run)
                 right = right and all(cell == NONE or cell.endswith(OK) for cell in cells.values())
                 print(f"| {scenario} | {' | '.join(cells[name] for name in names)} |", flush=True)
     return right
