@@ -96,7 +96,7 @@ def what_stays(
     `thing_room`."""
     changed = phrase_tokens(edit.source, edit.source_mask_tokens)
     maps, latent = source.word_maps.mean(dim=0), source.trajectory[0]
-    places = [(Place(tokens, changed),) for tokens in _tokens_that_stay(edit)]
+    places: list[tuple[Place, ...]] = [(Place(tokens, changed),) for tokens in _tokens_that_stay(edit)]
     outlines = outlines_of_things(maps, latent, places, settings.threshold, settings.map_cells, frames)
     return touched_cells(outlines.amax(dim=0), (latent.shape[-2], latent.shape[-1]))
 

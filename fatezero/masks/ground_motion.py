@@ -23,6 +23,9 @@ def ground_motion(latent: torch.Tensor, mask: torch.Tensor) -> Motion:
     Args:
         latent: The clip's, [n, c, h, w].
         mask: Where the ground is, [n, h, w] of 0..1.
+
+    Returns:
+        The ground's motion.
     """
     import cv2
 
@@ -59,8 +62,8 @@ def _bytes(mask: torch.Tensor) -> np.ndarray:
 
 def _motion_of(latent: torch.Tensor, ground: list[np.ndarray]) -> Motion:
     """How a clip's latent moves in what is the ground of each frame, uint8 [FINER h, FINER w]."""
-    pictures = commonest_pattern(latent, torch.from_numpy(np.stack(ground)) > 0)
-    pictures = [(127 + 31 * picture).astype(np.uint8) for picture in pictures]
+    patterns = commonest_pattern(latent, torch.from_numpy(np.stack(ground)) > 0)
+    pictures = [(127 + 31 * pattern).astype(np.uint8) for pattern in patterns]
     steps = []
     for before, picture, seen in zip(pictures, pictures[1:], ground[1:]):
         throw_exception_if_processing_interrupted()
