@@ -1,4 +1,7 @@
-"""Loads the ComfyUI of COMFYUI_PATH, on the GPU where there is one, and the pack as `fatezero_pack`."""
+"""Loads the ComfyUI of COMFYUI_PATH, on the GPU where there is one, and the pack as `fatezero_pack`.
+
+COMFYUI_OPTIONS are ComfyUI's options, such as "--force-fp32 --fp32-vae".
+"""
 
 import os
 import sys
@@ -10,10 +13,8 @@ import torch
 sys.path[:0] = [os.environ["COMFYUI_PATH"], str(Path(__file__).resolve().parents[1] / "tests")]
 import comfy.options  # noqa: E402
 
-arguments, sys.argv = (
-    sys.argv,
-    ["bench", *([] if torch.cuda.is_available() else ["--cpu"]), "--use-pytorch-cross-attention"],
-)
+options = os.environ.get("COMFYUI_OPTIONS", "" if torch.cuda.is_available() else "--cpu").split()
+arguments, sys.argv = sys.argv, ["bench", *options, "--use-pytorch-cross-attention"]
 comfy.options.enable_args_parsing()
 import comfy.cli_args  # noqa: E402,F401
 

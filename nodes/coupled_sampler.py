@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import comfy.model_management
 import comfy.samplers
 import torch
 
@@ -202,6 +203,7 @@ class CoupledEditSampler(io.ComfyNode):
                 guider.set_prompts(source, positive, negative, cfg)
                 sampler = CoupledSampler(guider, progress, its_steps)
                 edited = guider.sample(torch.zeros_like(samples), samples, sampler, sigmas, **run)
+        edited = edited.to(comfy.model_management.intermediate_device())
         return io.NodeOutput({"samples": edited, **mark(settings, cfg, voice)}, ui=show_picture(cls, place()))
 
 

@@ -1,4 +1,7 @@
-"""Puts a real ComfyUI on the path (COMFYUI_PATH, on the CPU) and loads the pack as package `fatezero_pack`."""
+"""Puts a real ComfyUI on the path (COMFYUI_PATH) and loads the pack as package `fatezero_pack`.
+
+It runs on the CPU, or with the options in COMFYUI_OPTIONS: "--force-fp32" tests on a GPU.
+"""
 
 import importlib.util
 import os
@@ -16,7 +19,8 @@ sys.path[:0] = [str(COMFYUI), str(Path(__file__).parent)]
 import comfy.options  # noqa: E402
 
 # ComfyUI reads its options from sys.argv on import; pytest's own must not reach it.
-arguments, sys.argv = sys.argv, ["pytest", "--cpu", "--use-pytorch-cross-attention"]
+options = os.environ.get("COMFYUI_OPTIONS", "--cpu").split()
+arguments, sys.argv = sys.argv, ["pytest", *options, "--use-pytorch-cross-attention"]
 comfy.options.enable_args_parsing()
 import comfy.cli_args  # noqa: E402,F401
 

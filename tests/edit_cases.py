@@ -4,6 +4,7 @@ import comfy.cldm.cldm
 import comfy.controlnet
 import comfy.hooks
 import comfy.lora
+import comfy.model_management
 import comfy.ops
 import comfy.samplers
 import comfy.sd
@@ -140,7 +141,7 @@ def random_controlnet(strength: float, seed: int = 0, hint_seed: int = 1):
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator) * (parameter[0].numel() ** -0.5)
-    control = comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"))
+    control = comfy.controlnet.ControlNet(network, load_device=comfy.model_management.get_torch_device())
     hint = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(hint_seed))
     return control.set_cond_hint(hint, strength)
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import comfy.model_management
 import comfy.model_patcher
 import comfy.supported_models
 import comfy.utils
@@ -42,8 +43,8 @@ def sd15_model(unet_config=UNET_CONFIG, model_type=ModelType.EPS, dtype=torch.fl
 
 
 def patcher(model) -> comfy.model_patcher.ModelPatcher:
-    cpu = torch.device("cpu")
-    return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu)
+    device = comfy.model_management.get_torch_device()
+    return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))
 
 
 def golden_model():
@@ -87,4 +88,5 @@ def golden_case(name: str) -> dict:
 
 
 def relative(ours: torch.Tensor, golden: torch.Tensor) -> float:
+    ours, golden = ours.cpu(), golden.cpu()
     return float((ours - golden).norm() / golden.norm())

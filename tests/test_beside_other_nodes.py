@@ -46,6 +46,7 @@ from fatezero_pack.fatezero.edit.strangers import what_changed
 from fatezero_pack.fatezero.network import model_identity
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.model_identity import fingerprint, has_fingerprint
+from fatezero_pack.fatezero.network.other_nodes import ALL_DIGITS, nodes_on
 from fatezero_pack.fatezero.network.unet.attention import plain_attention
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.network.unet.walk import transformers
@@ -624,6 +625,15 @@ def test_other_values_than_at_the_inversion_are_told(before, now, name, clip, tm
         assert what_changed(before(model), run) == []
         told_now = f"{name} has other values than at the inversion: the source is replayed with those of now"
         assert what_changed(now(model), run) == [told_now]
+
+
+def test_the_last_digits_of_values_do_not_count(clip):
+    """A GPU computes others than a CPU. Files of before hold all digits."""
+    model = weighted_ipadapter(1 / 3)(inflated(small_model()))
+    source = inverted(model, EDIT, clip, schedule="normal")
+    assert what_changed(weighted_ipadapter(1 / 3 + 3e-8, picture=1 - 6e-8)(inflated(small_model())), source) == []
+    exactly = nodes_on(model, ALL_DIGITS)
+    assert exactly != source.made_with and what_changed(model, replace(source, made_with=exactly)) == []
 
 
 def test_deep_shrink_at_the_edit_alone_is_told(source):

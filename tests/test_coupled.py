@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from types import SimpleNamespace
 
+import comfy.model_management
 import comfy.samplers
 import pytest
 import torch
@@ -40,6 +41,7 @@ from fatezero_pack.nodes import coupled_sampler as node
 from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
 from fatezero_pack.nodes.edit_prompts import EditPrompts
 from fatezero_pack.nodes.edit_report import EditReport
+from golden_unet import relative
 from oracles.stored_transformer_maps import StoredMaps
 from tiny_video_models import WIDTH, conditioning, ltx, text_encoder, two_wans, wan
 
@@ -94,10 +96,6 @@ def sigmas(model):
     return comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", STEPS)
 
 
-def difference(a, b):
-    return float((a - b).norm() / b.norm())
-
-
 def test_t5_words_own_their_pieces(t5_tokens):
     prompt = t5_tokens("a red circle on green grass, white snow")
     assert prompt.is_t5 and prompt.length == 512 and len(prompt.chunks) == 1
@@ -120,8 +118,8 @@ def test_t5_padding_and_end_follow_their_like(t5_tokens):
 
 @pytest.mark.parametrize("settings", [{}, {"cross_until": 1.0, "self_until": 1.0}, {"skip": 0.5}])
 def test_the_same_prompt_gives_the_clip_back(edit, latent, settings):
-    assert difference(edit(SOURCE, **settings), latent) < 1e-5
-    assert difference(edit(TARGET, **settings), latent) > 1e-2, "another prompt does not"
+    assert relative(edit(SOURCE, **settings), latent) < 1e-5
+    assert relative(edit(TARGET, **settings), latent) > 1e-2, "another prompt does not"
 
 
 def test_without_fusion_it_is_flow_edit(model, edit, latent, t5_tokens):
@@ -134,7 +132,7 @@ def test_without_fusion_it_is_flow_edit(model, edit, latent, t5_tokens):
         def sample(self, model_wrap, sigmas, extra, callback, noise, latent_image=None, *rest, **named):
             clip, edited, generator = latent_image, latent_image.clone(), torch.Generator().manual_seed(5)
             for sigma, following in zip(sigmas[:-1], sigmas[1:]):
-                noised = (1 - sigma) * clip + sigma * torch.randn(clip.shape, generator=generator)
+                noised = (1 - sigma) * clip + sigma * torch.randn(clip.shape, generator=generator).to(clip)
                 velocities = []
                 for name, x in (("positive", noised), ("negative", edited + noised - clip)):
                     call = comfy.samplers.calc_cond_batch(
@@ -150,45 +148,45 @@ def test_without_fusion_it_is_flow_edit(model, edit, latent, t5_tokens):
             return edited
 
     by_hand = guider.sample(torch.zeros_like(latent), latent, ByHand(), sigmas(model), disable_pbar=True, seed=0)
-    assert difference(edit(cross_until=0.0), by_hand) < 1e-5
+    assert relative(edit(cross_until=0.0), by_hand) < 1e-5
     assert (
-        difference(edit(cross_until=1.0), by_hand) > 1e-3
-        and difference(edit(cross_until=0.0, self_until=1.0), by_hand) > 1e-3
+        relative(edit(cross_until=1.0), by_hand) > 1e-3
+        and relative(edit(cross_until=0.0, self_until=1.0), by_hand) > 1e-3
     )
 
 
 @pytest.mark.parametrize("cross, own", [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
 def test_fusion_equals_stored_maps(edit, stored, cross, own):
     expected = stored({}, bool(cross), bool(own))
-    assert difference(edit(cross_until=cross, self_until=own), expected) < 1e-5
-    assert difference(edit(cross_until=0.0), expected) > 1e-3
+    assert relative(edit(cross_until=cross, self_until=own), expected) < 1e-5
+    assert relative(edit(cross_until=0.0), expected) > 1e-3
 
 
 @pytest.mark.parametrize("words", [{"emphasis": "square:3, grass:-1"}, {"windows": "square:0.4, green:0.2-0.7"}])
 def test_emphasis_and_windows_of_words_equal_stored_maps(edit, stored, words):
     expected = stored(words)
-    assert difference(edit(words=words, cross_until=1.0), expected) < 1e-5
-    assert difference(edit(cross_until=1.0), expected) > 1e-3
+    assert relative(edit(words=words, cross_until=1.0), expected) < 1e-5
+    assert relative(edit(cross_until=1.0), expected) > 1e-3
 
 
 def test_a_mask_holds_the_clip_outside(edit, latent):
     everywhere, nowhere = torch.ones(1, 1, 3, 8, 10), torch.zeros(1, 1, 3, 8, 10)
     assert torch.equal(edit(mask=everywhere), edit())
-    assert torch.equal(edit(mask=nowhere), edit(SOURCE, mask=nowhere)) and difference(edit(mask=nowhere), latent) < 1e-6
+    assert torch.equal(edit(mask=nowhere), edit(SOURCE, mask=nowhere)) and relative(edit(mask=nowhere), latent) < 1e-6
     half = everywhere.clone()
     half[..., :5] = 0
     edited = edit(mask=half, drift=0.5)
-    assert difference(edited[..., :5], latent[..., :5]) < 1e-6 and difference(edited[..., 5:], latent[..., 5:]) > 1e-2
+    assert relative(edited[..., :5], latent[..., :5]) < 1e-6 and relative(edited[..., 5:], latent[..., 5:]) > 1e-2
 
 
 def test_guidance_takes_the_negative_in(edit):
-    assert difference(edit(cfg=3.0), edit(cfg=1.0)) > 1e-3
+    assert relative(edit(cfg=3.0), edit(cfg=1.0)) > 1e-3
     assert torch.equal(edit(cfg=3.0), edit(cfg=3.0)), "a second run is the first to the bit"
-    assert difference(edit(seed=6), edit(seed=5)) > 1e-3
+    assert relative(edit(seed=6), edit(seed=5)) > 1e-3
 
 
 def test_drift_frees_the_end(edit, latent):
-    assert difference(edit(SOURCE, drift=0.5), latent) > 1e-3
+    assert relative(edit(SOURCE, drift=0.5), latent) > 1e-3
     assert torch.isfinite(edit(drift=0.5)).all()
 
 
@@ -206,7 +204,7 @@ def test_one_layer_is_held_however_little_memory_is_free(model, edit, monkeypatc
 
     monkeypatch.setattr(RowFusion, "attend", watched)
     monkeypatch.setattr(model.model, "memory_required", lambda shape, cond_shapes={}: 1e30 if shape[0] > 1 else 1)
-    assert difference(edit(**settings), expected) < 1e-6
+    assert relative(edit(**settings), expected) < 1e-6
     assert max(held) == 1
 
 
@@ -240,7 +238,7 @@ def test_another_nodes_hooks_are_called_through(model, edit):
     patched = model.clone()
     patched.set_model_patch_replace(block, "dit", "double_block", 1)
     patched.model_options["transformer_options"]["optimized_attention_override"] = attention
-    assert difference(edit(patched=patched), edit()) < 1e-6
+    assert relative(edit(patched=patched), edit()) < 1e-6
     assert seen.count("block") == 2 * STEPS and seen.count("attention") >= 2 * 2 * 3 * STEPS
 
 
@@ -271,6 +269,12 @@ def test_the_node_edits(model, latent, t5_tokens):
         assert execute(model, latent, t5_tokens, mask=mask).args[0]["samples"].shape == latent.shape
 
 
+def test_the_edit_leaves_the_gpu(model, latent, t5_tokens, monkeypatch):
+    """As every sampler's latent does."""
+    monkeypatch.setattr(comfy.model_management, "intermediate_device", lambda: torch.device("meta"))
+    assert execute(model, latent, t5_tokens).args[0]["samples"].device.type == "meta"
+
+
 def test_edit_prompts_and_the_node_edit_with_wans_own_text_encoder(tmp_path):
     model, clip = wan(), text_encoder(tmp_path)
     latent = {"samples": torch.randn(1, 16, 3, 8, 10, generator=torch.Generator().manual_seed(4))}
@@ -282,8 +286,8 @@ def test_edit_prompts_and_the_node_edit_with_wans_own_text_encoder(tmp_path):
             model, edit, source, positive, source, latent, 3, cfg, "simple", 0, None, **SHARES
         ).args[0]["samples"]
 
-    assert difference(edited(TARGET), latent["samples"]) > 1e-3
-    assert difference(edited(SOURCE, cfg=1.0), latent["samples"]) < 1e-5
+    assert relative(edited(TARGET), latent["samples"]) > 1e-3
+    assert relative(edited(SOURCE, cfg=1.0), latent["samples"]) < 1e-5
 
 
 def test_a_second_model_goes_on_below_the_boundary(t5_tokens):
@@ -297,18 +301,18 @@ def test_a_second_model_goes_on_below_the_boundary(t5_tokens):
 
     alone, both = edited(None), edited(other)
     assert torch.equal(edited(first), alone) and torch.equal(edited(other, boundary=0.0), alone)
-    assert difference(both, alone) > 1e-3 and difference(both, edited(other, boundary=1.0)) > 1e-3
+    assert relative(both, alone) > 1e-3 and relative(both, edited(other, boundary=1.0)) > 1e-3
     unchanged = {"positive": conditioning(t5_tokens(SOURCE)), "edit": same(t5_tokens)}
-    assert difference(edited(other, drift=0.0, **unchanged), latent) < 1e-5
+    assert relative(edited(other, drift=0.0, **unchanged), latent) < 1e-5
     with pytest.raises(Refusal, match="Coupled Edit Sampler: 'low noise model' is a LTXV, 'model' a WAN21; connect"):
         edited(ltx())
 
 
 def test_the_source_as_negative_gives_the_clip_back_under_guidance(model, latent, t5_tokens):
     equal = {"edit": same(t5_tokens), "positive": conditioning(t5_tokens(SOURCE)), "cfg": 4.0}
-    assert difference(execute(model, latent, t5_tokens, **equal).args[0]["samples"], latent) < 1e-5
+    assert relative(execute(model, latent, t5_tokens, **equal).args[0]["samples"], latent) < 1e-5
     equal["negative"] = conditioning(t5_tokens("snow"))
-    assert difference(execute(model, latent, t5_tokens, **equal).args[0]["samples"], latent) > 1e-3
+    assert relative(execute(model, latent, t5_tokens, **equal).args[0]["samples"], latent) > 1e-3
 
 
 def same(t5_tokens):
@@ -333,11 +337,11 @@ def test_image_to_video_keeps_its_attention_to_the_picture(t5_tokens):
         changes = {"edit": edit, "source": given(SOURCE), "positive": given(target), **changes}
         return execute(model, latent, t5_tokens, **changes).args[0]["samples"]
 
-    assert difference(edited(SOURCE, cross_until=1.0, self_until=1.0), latent) < 1e-5
+    assert relative(edited(SOURCE, cross_until=1.0, self_until=1.0), latent) < 1e-5
     free, fused = edited(TARGET, cross_until=0.0), edited(TARGET, cross_until=1.0)
-    assert difference(free, latent) > 1e-3 and difference(fused, free) > 1e-3
+    assert relative(free, latent) > 1e-3 and relative(fused, free) > 1e-3
     other = edited(TARGET, positive=given(TARGET, -picture), cross_until=0.0)
-    assert difference(other, free) > 1e-3, "the picture takes part"
+    assert relative(other, free) > 1e-3, "the picture takes part"
 
 
 def test_the_price_is_told(model, latent):
@@ -430,7 +434,7 @@ def test_guidance_of_other_nodes_works(model, latent, t5_tokens):
     patched.set_model_sampler_pre_cfg_function(before_guidance)
     settings = {"cfg": 2.0, "steps": 2}
     plain, guided = (execute(each, latent, t5_tokens, **settings).args[0]["samples"] for each in (model, patched))
-    assert len(asked) == 2 and max(asked) > 0 and difference(guided, plain) > 1e-2
+    assert len(asked) == 2 and max(asked) > 0 and relative(guided, plain) > 1e-2
 
 
 def test_masks_come_to_latent_frames():
@@ -461,10 +465,10 @@ def test_words_of_the_clip_are_read_as_the_softmax_of_its_text_attention(model, 
     maps = look_for_words(patched, family, conditioning(prompt), latent, part=FIRST, tokens=prompt.end + 1, seed=2)
     grid = token_grid(model, latent.shape)
     expected = kept[0].view(*grid, -1).movedim(-1, 1)[:, : prompt.end + 1]
-    assert len(kept) == 3 and maps.shape == expected.shape and difference(maps, expected) < 1e-5
+    assert len(kept) == 3 and maps.shape == expected.shape and relative(maps, expected) < 1e-5
     every = look_for_words(patched, family, conditioning(prompt), latent, part=ALL, seed=2)
     assert every.shape[1] == prompt.length and torch.allclose(every.sum(dim=1), torch.ones(()), atol=1e-5)
-    assert difference(every[:, : prompt.end + 1], maps) > 1e-3
+    assert relative(every[:, : prompt.end + 1], maps) > 1e-3
 
 
 def test_a_mask_of_words_holds_the_clip_outside(model, latent, t5_tokens):
@@ -480,7 +484,7 @@ def test_a_mask_of_words_holds_the_clip_outside(model, latent, t5_tokens):
     edited = masked(mask_from=WORDS, mask_threshold=0.8)
     outside = (cells == 0).expand_as(latent)
     assert (edited - latent)[outside].abs().max() < 1e-5 and (edited - latent)[~outside].abs().max() > 1e-2
-    assert difference(masked(mask_from=WORDS, mask_threshold=0.1), edited) > 1e-3
+    assert relative(masked(mask_from=WORDS, mask_threshold=0.1), edited) > 1e-3
     left = torch.zeros(64, 80)
     left[:, :40] = 1
     both = masked(mask_from=WORDS_IN_MASK, mask_threshold=0.8, mask=left)

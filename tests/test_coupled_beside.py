@@ -19,6 +19,7 @@ from fatezero_pack.fatezero.edit.transformer import source_row
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
+from golden_unet import relative
 from tiny_video_models import conditioning, ltx, wan
 
 SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
@@ -28,10 +29,6 @@ FUSED = {"cross_until": 1.0, "self_until": 1.0}
 @pytest.fixture(scope="module")
 def latent():
     return 3 * torch.nn.functional.avg_pool3d(noise(1, 16, 3, 8, 10), 3, 1, 1)
-
-
-def difference(a, b):
-    return float((a - b).norm() / b.norm())
 
 
 @pytest.fixture
@@ -58,9 +55,9 @@ def test_what_skips_rows_works(edited, latent):
     model = wan()
     plain, skipping = edited(model, **FUSED), easycache(model)
     first = edited(skipping, **FUSED)
-    assert 1e-6 < difference(first, plain) < 1
+    assert 1e-6 < relative(first, plain) < 1
     assert torch.equal(edited(skipping, **FUSED), first) and torch.equal(edited(model, **FUSED), plain)
-    assert difference(edited(skipping, SOURCE, **FUSED), latent) < 1e-5
+    assert relative(edited(skipping, SOURCE, **FUSED), latent) < 1e-5
 
 
 def test_what_skips_the_clips_own_steps_is_refused(edited):
@@ -78,7 +75,7 @@ def test_skip_layer_guidance_works(edited, latent):
 
     model = wan()
     plain = edited(model, cfg=2.0, **FUSED)
-    assert torch.isfinite(guided(3.0)).all() and difference(guided(3.0), plain) > 1e-4
+    assert torch.isfinite(guided(3.0)).all() and relative(guided(3.0), plain) > 1e-4
     assert torch.equal(edited(model, cfg=2.0, **FUSED), plain)
 
 
@@ -88,8 +85,8 @@ def test_a_block_that_another_node_skips_is_skipped_in_every_row(edited):
     skipping = model.clone()
     skipping.set_model_patch_replace(lambda args, _: {"img": args["img"]}, "dit", "double_block", 1)
     settings = {"latent": clip, **FUSED}
-    assert difference(edited(skipping, SOURCE, **settings), clip) < 1e-5
-    assert difference(edited(skipping, **settings), edited(model, **settings)) > 1e-4
+    assert relative(edited(skipping, SOURCE, **settings), clip) < 1e-5
+    assert relative(edited(skipping, **settings), edited(model, **settings)) > 1e-4
 
 
 def test_a_lora_works(edited, latent):
@@ -98,8 +95,8 @@ def test_a_lora_works(edited, latent):
     changed = model.clone()
     changed.add_patches({weight: ("diff", (noise(96, 96),))}, 0.3)
     plain = edited(model, **FUSED)
-    assert difference(edited(changed, **FUSED), plain) > 1e-4
-    assert difference(edited(changed, SOURCE, **FUSED), latent) < 1e-5
+    assert relative(edited(changed, **FUSED), plain) > 1e-4
+    assert relative(edited(changed, SOURCE, **FUSED), latent) < 1e-5
     assert torch.equal(edited(model, **FUSED), plain), "the next edit without it is as before"
 
 
@@ -107,17 +104,15 @@ def test_nag_of_comfyui_reaches_no_video_model(edited):
     """Its patch is one that Wan's blocks do not call, with or without an edit."""
     model = wan()
     guided = nodes_nag.NAGuidance.execute(model, 5.0, 0.5, 1.5).result[0]
-    assert (
-        difference(edited(guided, **FUSED), edited(model, **FUSED)) < 1e-4
-    )  # on some processors no two runs are equal
+    assert relative(edited(guided, **FUSED), edited(model, **FUSED)) < 1e-4  # on some processors no two runs are equal
 
 
 def test_nag_in_the_place_of_text_attention_works_or_is_refused(edited, latent, t5_tokens):
     model, context = wan(), conditioning(t5_tokens("white snow"))[0][0]
     plain, guided = edited(model, **FUSED), nag_of_other_nodes(model, context)
-    assert difference(edited(guided, SOURCE, **FUSED), latent) < 1e-5
+    assert relative(edited(guided, SOURCE, **FUSED), latent) < 1e-5
     fused = edited(guided, **FUSED)
-    assert difference(fused, plain) > 1e-3 and difference(edited(guided), fused) > 1e-3, "NAG acts, and so does fusion"
+    assert relative(fused, plain) > 1e-3 and relative(edited(guided), fused) > 1e-3, "NAG acts, and so does fusion"
     assert torch.equal(edited(model, **FUSED), plain), "the next edit without it is as before"
     with pytest.raises(
         Refusal, match="Coupled Edit Sampler: 'model' has attention that another node has put in the pl"
@@ -141,12 +136,12 @@ def test_models_that_are_controlled_work(name, edited, latent, monkeypatch):
     except AttributeError:
         pytest.skip("this ComfyUI does not know it")
     control = given_of(shapes, seed=4)
-    assert difference(edited(model, SOURCE, control, **FUSED), latent) < 1e-5
+    assert relative(edited(model, SOURCE, control, **FUSED), latent) < 1e-5
     free, fused = edited(model, TARGET, control, cfg=2.0), edited(model, TARGET, control, cfg=2.0, **FUSED)
-    assert difference(free, latent) > 1e-3 and difference(fused, free) > 1e-3
-    assert difference(edited(model, TARGET, given_of(shapes, seed=5), cfg=2.0), free) > 1e-4, "the control takes part"
+    assert relative(free, latent) > 1e-3 and relative(fused, free) > 1e-3
+    assert relative(edited(model, TARGET, given_of(shapes, seed=5), cfg=2.0), free) > 1e-4, "the control takes part"
     monkeypatch.setattr(source_row, "install", lambda *_: None)
-    assert difference(edited(model, TARGET, control, cfg=2.0), free) < 1e-5
+    assert relative(edited(model, TARGET, control, cfg=2.0), free) < 1e-5
 
 
 def test_humo_whose_sound_cannot_be_cut_is_refused_by_name(edited):
@@ -186,7 +181,7 @@ def test_a_first_frame_for_some_conditionings_only_is_refused(left_out, t5_token
 def test_quantised_weights_work(held, edited, latent):
     """Only what passes through the model is read and fused, never a weight."""
     model, exact = wan(**held), wan()
-    assert difference(edited(model, SOURCE, **FUSED), latent) < 1e-5
+    assert relative(edited(model, SOURCE, **FUSED), latent) < 1e-5
     quantised, expected = edited(model, **FUSED), edited(exact, **FUSED)
-    assert 1e-5 < difference(quantised, expected) < 0.3
-    assert difference(edited(model), quantised) > 1e-3, "fusion acts"
+    assert 1e-5 < relative(quantised, expected) < 0.3
+    assert relative(edited(model), quantised) > 1e-3, "fusion acts"

@@ -26,6 +26,7 @@ from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
 from fatezero_pack.nodes.edit_prompts import EditPrompts
 from fatezero_pack.nodes.invert import Invert
+from golden_unet import relative
 from oracles.stored_joint_maps import REFINER, StoredJointMaps
 from tiny_video_models import conditioning, hunyuan, hunyuan_text_encoder, patcher
 
@@ -81,14 +82,10 @@ def sigmas(model):
     return comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", STEPS)
 
 
-def difference(a, b):
-    return float((a - b).norm() / b.norm())
-
-
 @pytest.mark.parametrize("settings", [{"cross_until": 0.0}, {}, {"cross_until": 1.0, "self_until": 1.0}])
 def test_the_same_prompt_gives_the_clip_back(edited, latent, settings):
-    assert difference(edited(SOURCE, **settings), latent) < 1e-5
-    assert difference(edited(LONGER, **settings), latent) > 1e-2
+    assert relative(edited(SOURCE, **settings), latent) < 1e-5
+    assert relative(edited(LONGER, **settings), latent) > 1e-2
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -101,14 +98,14 @@ def test_fusion_equals_stored_maps(model, latent, edited, prompt, target, words,
     by_maps = StoredJointMaps(make_prompt_edit(source, aimed), words, picture, seed=5)
     stored = guider.sample(torch.zeros(SHAPE), latent, by_maps, sigmas(model), disable_pbar=True, seed=0)
     assert by_maps.calls == REFINER + 4
-    assert difference(edited(target, cross_until=words, self_until=picture), stored) < 1e-5
+    assert relative(edited(target, cross_until=words, self_until=picture), stored) < 1e-5
     free = edited(target, cross_until=0.0)
-    assert (difference(free, stored) > 1e-3) == bool(words or picture)
+    assert (relative(free, stored) > 1e-3) == bool(words or picture)
 
 
 def test_guidance_by_a_negative_of_another_length(edited, latent):
-    assert difference(edited(LONGER, cfg=3.0), edited(LONGER)) > 1e-3
-    assert difference(edited(SOURCE, negative=SOURCE, cfg=3.0), latent) < 1e-5
+    assert relative(edited(LONGER, cfg=3.0), edited(LONGER)) > 1e-3
+    assert relative(edited(SOURCE, negative=SOURCE, cfg=3.0), latent) < 1e-5
 
 
 def test_a_mask_in_the_picture_frees_its_self_attention(model, latent, edited, prompt):
@@ -123,8 +120,8 @@ def test_a_mask_in_the_picture_frees_its_self_attention(model, latent, edited, p
         sampler = CoupledSampler(guider, CoupledProgress(torch.Generator().manual_seed(5)), range(STEPS))
         return guider.sample(torch.zeros(SHAPE), latent, sampler, sigmas(model), disable_pbar=True, seed=5)
 
-    assert difference(with_mask(1.0), free) < 1e-5 and difference(with_mask(0.0), fused) < 1e-5
-    assert difference(with_mask(0.5), free) > 1e-4 and difference(with_mask(0.5), fused) > 1e-4
+    assert relative(with_mask(1.0), free) < 1e-5 and relative(with_mask(0.0), fused) < 1e-5
+    assert relative(with_mask(0.5), free) > 1e-4 and relative(with_mask(0.5), fused) > 1e-4
 
 
 def test_words_are_read_from_the_joint_attention(model, latent, prompt):
@@ -144,7 +141,7 @@ def test_words_are_read_from_the_joint_attention(model, latent, prompt):
     look_for_words(watched, family_of(model), source, latent, tokens=tokens.end + 1)
     text = tokens.length
     by_hand = torch.stack([call[0, :, text:, :text].mean(dim=0) for call in held["calls"][REFINER:]]).mean(dim=0)
-    assert difference(maps, by_hand.unflatten(0, (3, 4, 5)).permute(0, 3, 1, 2)) < 1e-5
+    assert relative(maps, by_hand.unflatten(0, (3, 4, 5)).permute(0, 3, 1, 2)) < 1e-5
 
 
 def test_the_nodes_edit(model, latent, prompt):
@@ -164,10 +161,10 @@ def test_the_nodes_edit(model, latent, prompt):
         return AttentionBlendSampler.execute(model, run, edit, positive, away, 1.0, **given).args[0]["samples"]
 
     again = reconstruct(model, run, disable_pbar=True)
-    assert difference(blended(make_prompt_edit(source, source), source_cond), again) < 1e-5
-    assert difference(blended(edit, positive), again) > 1e-3
+    assert relative(blended(make_prompt_edit(source, source), source_cond), again) < 1e-5
+    assert relative(blended(edit, positive), again) > 1e-3
     held = blended(edit, positive, mask_from=INPUT_MASK, latent_blend=True, latent_from=0.0, latent_until=1.0)
-    assert difference(held, again) < 1e-4
+    assert relative(held, again) < 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -212,8 +209,8 @@ def test_edit_prompts_and_the_node_edit_with_hunyuans_own_text_encoder(model, la
         wires = model, edit, source, positive, source, {"samples": latent}
         return CoupledEditSampler.execute(*wires, **{**given, "skip": 0.0, "drift": 0.0, **settings}).args[0]["samples"]
 
-    assert difference(edited(SOURCE), latent) < 1e-5
-    assert difference(edited(LONGER), latent) > 1e-2 and difference(edited(LONGER, cfg=2.0), latent) > 1e-2
+    assert relative(edited(SOURCE), latent) < 1e-5
+    assert relative(edited(LONGER), latent) > 1e-2 and relative(edited(LONGER, cfg=2.0), latent) > 1e-2
 
 
 def test_two_checkpoints_are_told_apart(model):

@@ -4,6 +4,7 @@ The modules here are small ones that are called as AnimateDiff-Evolved's; `bench
 examines the real ones.
 """
 
+import comfy.model_management
 import comfy.model_patcher
 import pytest
 import torch
@@ -67,8 +68,8 @@ def with_motion(model, seed: int = 0, parts: int = 1):
     torch.manual_seed(seed)
     network = nn.ModuleList([MotionModule(32, parts), MotionModule(64, parts)])
     model = model.clone()
-    device = torch.device("cpu")
-    motion = comfy.model_patcher.CoreModelPatcher(network, load_device=device, offload_device=device)
+    device = comfy.model_management.get_torch_device()
+    motion = comfy.model_patcher.CoreModelPatcher(network, load_device=device, offload_device=torch.device("cpu"))
     model.set_additional_models("ADE", [motion])
 
     def places(patcher):

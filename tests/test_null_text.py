@@ -385,6 +385,22 @@ def test_sdxl(sdxl_model):  # noqa: F811
 # Nothing is left behind.
 
 
+def test_weights_that_are_loaded_for_it_are_of_use_afterwards(monkeypatch):
+    """A GPU's weights are made anew when a model is loaded, and inference mode's are lost outside of it."""
+    plain, model = inflate(small_model(), INFLATION), inflate(small_model(), INFLATION)
+    source, load = inverted(plain, EDIT, clip_latent(3), steps=2), comfy.model_management.load_models_gpu
+
+    def load_anew(patchers, *arguments, **options):
+        for parameter in model.model.parameters():
+            parameter.data = parameter.data.clone()
+        load(patchers, *arguments, **options)
+
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", load_anew)
+    (found, samples, _), (_, expected, _) = optimized(model, source), optimized(plain, source)
+    assert relative(samples, expected) < 1e-4
+    assert reconstruction_psnr(model, found, reconstruct(model, found, null_text_conditioning(found), 1.0)) > 20
+
+
 def test_nothing_is_left_after_success_error_and_cancel(model, source):
     before = snapshot(model)
     functions = [vars(module).get("weight_function") for module in model.model.modules()]

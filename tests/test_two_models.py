@@ -25,6 +25,7 @@ from fatezero_pack.nodes.attention_mask import AttentionMask
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.invert import Invert
 from fatezero_pack.nodes.source_load import LoadSourceRun
+from golden_unet import relative
 from nodes import KSamplerAdvanced
 from tiny_video_models import ltx, two_wans, wan
 
@@ -102,10 +103,6 @@ def stage(t5_prompt):
     return make
 
 
-def difference(a, b):
-    return float((a - b).norm() / b.norm())
-
-
 @pytest.mark.parametrize("label", [UNI_INV, CURRENT_LABEL])
 def test_each_step_of_the_inversion_is_made_by_its_model(high, low, latent, t5_prompt, label):
     """By hand: every step by a call of the one model or of the other, whichever makes it on the way down."""
@@ -140,19 +137,19 @@ def test_each_step_of_the_inversion_is_made_by_its_model(high, low, latent, t5_p
         else:
             v = velocity(model, x, sigma)
         x = x + (following - sigma) * v
-        assert difference(run.trajectory[i + 1], frames_first(x)) < 1e-5, i
+        assert relative(run.trajectory[i + 1], frames_first(x)) < 1e-5, i
     for alone in (high, low):
         other = invert_video(alone, t5_prompt(SOURCE), latent, **options)
-        assert difference(other.trajectory[-1], run.trajectory[-1]) > 1e-3
+        assert relative(other.trajectory[-1], run.trajectory[-1]) > 1e-3
 
 
 def test_the_same_model_twice_is_that_model_alone(high, inverted, edited):
     alone, *_ = inverted(high)[1:]
     noise, twice, _, report = inverted(high, wan())
-    assert difference(twice.trajectory, alone.trajectory) < 1e-5 and difference(twice.word_maps, alone.word_maps) < 1e-5
+    assert relative(twice.trajectory, alone.trajectory) < 1e-5 and relative(twice.word_maps, alone.word_maps) < 1e-5
     assert "! 'low noise model' is the same as 'model'" in report
     pair = edited(preset=FUSED, source=twice, low_noise_model=wan())
-    assert difference(pair, edited(preset=FUSED, source=alone, low_noise_model=None)) < 1e-5
+    assert relative(pair, edited(preset=FUSED, source=alone, low_noise_model=None)) < 1e-5
     assert twice.trajectory.shape[0] == STEPS + 1 and noise["samples"].shape[2] == 3
 
 
@@ -160,22 +157,22 @@ def test_a_boundary_at_an_end_leaves_one_model(high, low, inverted):
     for boundary, alone, said in ((0.0, high, "'low noise model' takes no step"), (1.0, None, None)):
         _, run, _, report = inverted(high, low, boundary=boundary)
         if alone is not None:
-            assert difference(run.trajectory, inverted(alone)[1].trajectory) < 1e-5 and said in report
+            assert relative(run.trajectory, inverted(alone)[1].trajectory) < 1e-5 and said in report
         else:
             assert run.stages == [range(1), range(1, STEPS)], "the level 1 is the model's for high noise"
 
 
 def test_the_same_prompt_is_the_reconstruction(high, low, latent, run, edited, t5_prompt):
     drawn = reconstruct(high, run, disable_pbar=True, low_noise_model=low)
-    assert difference(edited(SOURCE), drawn) < 1e-5
-    assert difference(edited(SOURCE, FUSED, attention_from=FAST_RECONSTRUCTION), drawn) < 1e-5
-    assert difference(edited(), drawn) > 1e-3 and difference(edited(preset=FUSED), edited()) > 1e-3
+    assert relative(edited(SOURCE), drawn) < 1e-5
+    assert relative(edited(SOURCE, FUSED, attention_from=FAST_RECONSTRUCTION), drawn) < 1e-5
+    assert relative(edited(), drawn) > 1e-3 and relative(edited(preset=FUSED), edited()) > 1e-3
     sigmas = torch.linspace(0, 1, 17)
     options = {"sigmas": sigmas, "refinement": 20, "disable_pbar": True, "low_noise_model": low, "boundary": 0.6}
     exact = invert_video(high, t5_prompt(SOURCE), latent, **options)
-    assert difference(reconstruct(high, exact, disable_pbar=True, low_noise_model=low), latent) < 1e-4
+    assert relative(reconstruct(high, exact, disable_pbar=True, low_noise_model=low), latent) < 1e-4
     for preset in (FREE, FUSED):
-        assert difference(edited(SOURCE, preset, source=exact), latent) < 1e-4
+        assert relative(edited(SOURCE, preset, source=exact), latent) < 1e-4
 
 
 def test_two_ksamplers_make_the_edit_of_the_node(run, blended, edited, stage, latent, t5_prompt, monkeypatch):
@@ -188,13 +185,13 @@ def test_two_ksamplers_make_the_edit_of_the_node(run, blended, edited, stage, la
         for noise in ("disable", "enable"):
             begun = stage(models[0], latent if noise == "enable" else _noise(run, models[0]), 0, change, noise=noise)
             assert told[-1].startswith(f"steps of 'model':\n{change} of {STEPS} steps, 2 rows each")
-            assert difference(stage(models[1], begun, change, STEPS), expected) < 1e-5
+            assert relative(stage(models[1], begun, change, STEPS), expected) < 1e-5
             both = (
                 f"steps of 'model':\n{change} of {STEPS} .*\nsteps of 'low noise model':\n{STEPS - change} of {STEPS} "
             )
             assert re.match(both, told[-1], re.S) and UNKNOWN_STEPS not in told[-1]
     middle = stage(models[1], stage(models[0], _noise(run, models[0]), 0, change), change, change + 1)
-    assert difference(stage(models[1], middle, change + 1, STEPS), expected) < 1e-5, "three stages"
+    assert relative(stage(models[1], middle, change + 1, STEPS), expected) < 1e-5, "three stages"
 
 
 def _noise(run, model):
@@ -215,10 +212,10 @@ def test_masks_and_words_hold_what_is_outside(run, edited, latent):
     mask[..., 40:] = 1
     preset = {**FREE, "mask_from": INPUT_MASK, "latent_blend": True, "latent_from": 0.0, "latent_until": 1.0}
     kept = edited(preset=preset, mask=mask)
-    assert difference(kept[..., :5], latent[..., :5]) < 1e-5 and difference(kept[..., 5:], latent[..., 5:]) > 1e-2
+    assert relative(kept[..., :5], latent[..., :5]) < 1e-5 and relative(kept[..., 5:], latent[..., 5:]) > 1e-2
     shown, _ = AttentionMask.execute(run, "circle", 0.95, "average of all steps", 0, 0, 0).args
     assert shown.shape == mask.shape and 0 < shown.mean() < 1
-    assert difference(edited(cfg=3.0), edited()) > 1e-3
+    assert relative(edited(cfg=3.0), edited()) > 1e-3
 
 
 def test_files_hold_it_and_the_models_are_told_apart(tmp_path, monkeypatch, high, low, run, inverted, edited):
@@ -267,7 +264,7 @@ def test_it_goes_on_where_it_stopped(high, low, latent, run, t5_prompt):
         stopped = Stopped(count)
         options = {"sigmas": run.sigmas, "disable_pbar": True, "unfinished": stopped}
         again = invert_video(high, t5_prompt(SOURCE), latent, **options, **pair)
-        assert stopped.written == list(range(count, STEPS)) and difference(again.trajectory, run.trajectory) < 1e-5
+        assert stopped.written == list(range(count, STEPS)) and relative(again.trajectory, run.trajectory) < 1e-5
 
 
 def test_a_session_finds_it_again_by_both_models(high, low, run, inverted):

@@ -23,6 +23,7 @@ from fatezero_pack.nodes import blend_sampler
 from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.invert import Invert
+from golden_unet import relative
 from nodes import KSampler, KSamplerAdvanced
 
 SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
@@ -72,20 +73,16 @@ def sampled(video_model, run, t5_prompt):
     return make
 
 
-def difference(a, b):
-    return float((a - b).norm() / b.norm())
-
-
 def test_ksampler_makes_the_edit_of_the_node(video_model, run, video_latent, blended, by_node, sampled):
-    assert difference(sampled(blended()), by_node()) < 1e-5
-    assert difference(sampled(blended(), cfg=3.0), by_node(cfg=3.0)) < 1e-5
-    assert difference(by_node(cfg=3.0), by_node()) > 1e-3
-    assert difference(sampled(blended(), latent=video_latent), by_node()) < 1e-5, "its own noise is not used"
+    assert relative(sampled(blended()), by_node()) < 1e-5
+    assert relative(sampled(blended(), cfg=3.0), by_node(cfg=3.0)) < 1e-5
+    assert relative(by_node(cfg=3.0), by_node()) > 1e-3
+    assert relative(sampled(blended(), latent=video_latent), by_node()) < 1e-5, "its own noise is not used"
     free = blended(preset={**FUSED, "self_until": 0.0, "cross_until": 0.0})
-    assert difference(sampled(free), by_node()) > 1e-3
+    assert relative(sampled(free), by_node()) > 1e-3
     drawn = reconstruct(video_model, run, disable_pbar=True)
     same = blended(SOURCE, attention_from=FAST_RECONSTRUCTION)
-    assert difference(sampled(same, SOURCE), drawn) < 1e-5, "the same prompt is the reconstruction"
+    assert relative(sampled(same, SOURCE), drawn) < 1e-5, "the same prompt is the reconstruction"
 
 
 @pytest.mark.parametrize("noise", [DisableNoise, RandomNoise])
@@ -95,7 +92,7 @@ def test_samplercustomadvanced_makes_it_too(video_model, run, t5_prompt, blended
     (sampler,) = KSamplerSelect.execute("euler").args
     start = {"samples": inverted_noise(video_model, run)}
     wires = noise.execute(**given).args[0], guider, sampler, run.sigmas.flip(0), start
-    assert difference(SamplerCustomAdvanced.execute(*wires).args[0]["samples"], by_node()) < 1e-5
+    assert relative(SamplerCustomAdvanced.execute(*wires).args[0]["samples"], by_node()) < 1e-5
 
 
 def test_stages_go_on_where_the_one_before_ended(
@@ -112,12 +109,12 @@ def test_stages_go_on_where_the_one_before_ended(
 
     for noise in ("disable", "enable"):
         halfway = stage(inverted_noise(video_model, run), 0, 2, noise)
-        assert difference(stage(halfway, 2, STEPS), by_node()) < 1e-5
+        assert relative(stage(halfway, 2, STEPS), by_node()) < 1e-5
     assert "starts from the inverted clip and not from the latent" not in told[-1]
     stage(halfway, 2, STEPS, "enable")
     assert "the sampler adds noise, so the edit starts from the inverted clip and not from the latent" in told[-1]
     for first in range(1, STEPS):
-        assert difference(stage(inverted_noise(video_model, run), first, STEPS), by_node()) < 1, "begins from the clip"
+        assert relative(stage(inverted_noise(video_model, run), first, STEPS), by_node()) < 1, "begins from the clip"
         with refused("the sampler adds no noise, but its latent lacks the noise of the step that it starts at"):
             stage(video_latent, first, STEPS)
     with refused("the sampler adds no noise, but its latent lacks the noise of the step that it starts at"):
@@ -139,12 +136,12 @@ def test_a_source_drawn_again_goes_on_in_later_stages(video_model, run, t5_promp
     for noise in ("disable", "enable"):
         early = stage(model, start, 0, 1, noise)
         middle = stage(model, early, 1, 3)
-        assert difference(stage(model, middle, 3, STEPS), expected) < 1e-5
-    assert difference(stage(model, middle, 3, STEPS), expected) < 1e-5, "the stages before from ComfyUI's cache"
+        assert relative(stage(model, middle, 3, STEPS), expected) < 1e-5
+    assert relative(stage(model, middle, 3, STEPS), expected) < 1e-5, "the stages before from ComfyUI's cache"
     assert not any(UNKNOWN_STEPS in text for text in told)
     other = stage(blended(**options), middle, 3, STEPS)
-    assert UNKNOWN_STEPS in told[-1] and difference(other, expected) > 1e-5
-    assert difference(stage(model, start, 0, STEPS), expected) < 1e-5, "a new run begins with the noise"
+    assert UNKNOWN_STEPS in told[-1] and relative(other, expected) > 1e-5
+    assert relative(stage(model, start, 0, STEPS), expected) < 1e-5, "a new run begins with the noise"
 
 
 def test_other_steps_than_the_inversions_are_told(blended, sampled, monkeypatch):
@@ -164,14 +161,14 @@ def test_less_denoise_starts_from_the_clip_at_that_level(video_model, run, t5_pr
     guider.set_conds(t5_prompt(TARGET), t5_prompt("snow"))
     noise = start, video_model.model.process_latent_out(start)
     by_hand = guider.sample(*noise, comfy.samplers.ksampler("euler"), sigmas[STEPS:], disable_pbar=True, seed=0)
-    assert difference(edited, by_hand) < 1e-5 and 0.5 < float(sigmas[STEPS]) < 1
+    assert relative(edited, by_hand) < 1e-5 and 0.5 < float(sigmas[STEPS]) < 1
 
 
 @pytest.mark.parametrize("sampler", ["heun", "dpmpp_2m", "uni_pc", "res_multistep"])
 def test_other_deterministic_samplers_edit(video_latent, blended, sampled, sampler):
     edited = sampled(blended(), sampler=sampler)
-    assert torch.isfinite(edited).all() and difference(edited, sampled(blended())) > 1e-6
-    assert difference(edited, sampled(blended())) < difference(video_latent, sampled(blended()))
+    assert torch.isfinite(edited).all() and relative(edited, sampled(blended())) > 1e-6
+    assert relative(edited, sampled(blended())) < relative(video_latent, sampled(blended()))
 
 
 def test_masks_keep_the_source_outside(run, video_latent, blended, by_node, sampled):
@@ -180,15 +177,15 @@ def test_masks_keep_the_source_outside(run, video_latent, blended, by_node, samp
     mask[..., 40:] = 1
     preset = {**FUSED, "mask_from": INPUT_MASK, "latent_blend": True, "latent_from": 0.0, "latent_until": 1.0}
     edited = sampled(blended(preset=preset, mask=mask))
-    assert difference(edited, by_node(preset=preset, mask=mask)) < 1e-5
+    assert relative(edited, by_node(preset=preset, mask=mask)) < 1e-5
     assert (
-        difference(edited[..., :5], video_latent[..., :5]) < 1e-5
-        and difference(edited[..., 5:], video_latent[..., 5:]) > 1e-2
+        relative(edited[..., :5], video_latent[..., :5]) < 1e-5
+        and relative(edited[..., 5:], video_latent[..., 5:]) > 1e-2
     )
     whole = sampled(blended(preset={**FUSED, "self_until": 0.0, "cross_until": 0.0}))
     everywhere = {**preset, "cross_until": 0.0, "mask_self_attention": True}
-    assert difference(sampled(blended(preset=everywhere, mask=mask * 0 + 1)), whole) < 1e-6, "mask 1 is the free edit"
-    assert difference(sampled(blended(preset=preset, mask=mask * 0)), video_latent) < 1e-5, "mask 0 is the clip"
+    assert relative(sampled(blended(preset=everywhere, mask=mask * 0 + 1)), whole) < 1e-6, "mask 1 is the free edit"
+    assert relative(sampled(blended(preset=preset, mask=mask * 0)), video_latent) < 1e-5, "mask 0 is the clip"
 
 
 def test_nothing_stays_on_the_model_after_success_error_and_a_second_edit(video_model, blended, by_node, sampled):
@@ -206,7 +203,7 @@ def test_nothing_stays_on_the_model_after_success_error_and_a_second_edit(video_
     with pytest.raises(RuntimeError):
         sampled(broken)
     again = blended(model=blended("a red square in snow"))  # blending again replaces the earlier blend
-    assert difference(sampled(again), expected) < 1e-5 and str(video_model.model_options) == hooks
+    assert relative(sampled(again), expected) < 1e-5 and str(video_model.model_options) == hooks
 
 
 def test_the_price_is_told_when_it_samples(blended, sampled, monkeypatch):

@@ -21,6 +21,7 @@ from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.source.reconstruction import reconstruct
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.invert import Invert
+from golden_unet import relative
 from tiny_video_models import wan
 
 SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
@@ -55,16 +56,12 @@ def with_given(prompt, given):
     return [[embedding, {**options, **(given or {})}] for embedding, options in prompt]
 
 
-def difference(a, b):
-    return float((a - b).norm() / b.norm())
-
-
 def check_edit(model, run, edited, given=None):
     """The same prompt is the reconstruction, another one is not, and attention is fused."""
     drawn = reconstruct(model, run, disable_pbar=True)
-    assert difference(edited(model, run, SOURCE, given, attention_from=FAST_RECONSTRUCTION), drawn) < 1e-5
+    assert relative(edited(model, run, SOURCE, given, attention_from=FAST_RECONSTRUCTION), drawn) < 1e-5
     fused = edited(model, run, TARGET, given)
-    assert difference(fused, drawn) > 1e-3 and difference(edited(model, run, TARGET, given, preset=FREE), fused) > 1e-3
+    assert relative(fused, drawn) > 1e-3 and relative(edited(model, run, TARGET, given, preset=FREE), fused) > 1e-3
     return fused
 
 
@@ -87,7 +84,7 @@ def test_models_that_are_controlled_invert_and_edit(name, inverted, edited):
 def test_quantised_weights_invert_and_edit(held, inverted, edited):
     model, exact = wan(**held), wan()
     fused = check_edit(model, inverted(model), edited)
-    assert 1e-5 < difference(fused, edited(exact, inverted(exact))) < 0.3
+    assert 1e-5 < relative(fused, edited(exact, inverted(exact))) < 0.3
 
 
 def test_a_lora_inverts_and_edits(inverted, edited):
@@ -96,7 +93,7 @@ def test_a_lora_inverts_and_edits(inverted, edited):
     changed.add_patches({"diffusion_model.blocks.1.self_attn.q.weight": ("diff", (noise(96, 96),))}, 0.3)
     run = inverted(model)
     fused = check_edit(changed, inverted(changed), edited)
-    assert difference(fused, edited(model, run)) > 1e-4
+    assert relative(fused, edited(model, run)) > 1e-4
     with pytest.raises(Refusal, match="'model' is not the one the source was inverted with"):
         edited(changed, run)
 
@@ -108,7 +105,7 @@ def test_what_skips_steps_inverts_as_without_and_edits(inverted, edited):
     run = inverted(skipping)
     assert torch.equal(run.trajectory, plain.trajectory)
     first = edited(skipping, run)
-    assert difference(first, edited(model, plain)) > 1e-6 and torch.equal(edited(skipping, run), first)
+    assert relative(first, edited(model, plain)) > 1e-6 and torch.equal(edited(skipping, run), first)
     with pytest.raises(Refusal, match="Attention Blend Sampler: 'model' has LazyCache"):
         edited(lazycache(model), run)
 
@@ -118,9 +115,9 @@ def test_guidance_of_other_nodes_works(inverted, edited, t5_prompt):
     run = inverted(model)
     skipping = nodes_slg.SkipLayerGuidanceDiT.execute(model, 3.0, 0.0, 1.0, "1", "", 0.0).result[0]
     plain = edited(model, run, cfg=2.0)
-    assert difference(edited(skipping, run, cfg=2.0), plain) > 1e-4
+    assert relative(edited(skipping, run, cfg=2.0), plain) > 1e-4
     guided = nag_of_other_nodes(model, context)
-    assert difference(check_edit(guided, inverted(guided), edited), edited(model, run)) > 1e-4
+    assert relative(check_edit(guided, inverted(guided), edited), edited(model, run)) > 1e-4
     with pytest.raises(Refusal, match="DDIM Invert .*: 'model' has attention that another node has put in the place"):
         inverted(nag_of_other_nodes(model, context, hands_on=False))
     assert torch.equal(edited(model, run, cfg=2.0), plain), "the next edit without them is as before"

@@ -38,6 +38,7 @@ from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.heat_map import AttentionHeatMap
 from fatezero_pack.nodes.inflate import InflateUNet
 from fatezero_pack.nodes.invert import Invert
+from golden_unet import relative
 from tiny_video_models import conditioning, ltx, tokenizer, wan
 
 SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
@@ -68,10 +69,6 @@ def runs(video_model, video_latent, prompt):
     return run
 
 
-def difference(a, b):
-    return float((a - b).norm() / b.norm())
-
-
 def test_uni_inv_is_that_of_its_equation(video_model, video_latent, prompt, runs):
     """By hand: x' = x + (s' - s) v(x + (s' - s) v_before, s'), each velocity from a call of its own."""
     guider = comfy.samplers.CFGGuider(video_model.clone())
@@ -93,15 +90,15 @@ def test_uni_inv_is_that_of_its_equation(video_model, video_latent, prompt, runs
 
     guider.sample(torch.zeros_like(video_latent), video_latent, ByHand(), runs().sigmas, disable_pbar=True, seed=0)
     expected = torch.stack([frames_first(x) for x in found])
-    assert runs().trajectory.shape[0] == STEPS + 1 and difference(runs().trajectory[1:], expected) < 1e-5
-    assert difference(runs(CURRENT_LABEL).trajectory[-1], expected[-1]) > 1e-3, "Euler's method is another"
+    assert runs().trajectory.shape[0] == STEPS + 1 and relative(runs().trajectory[1:], expected) < 1e-5
+    assert relative(runs(CURRENT_LABEL).trajectory[-1], expected[-1]) > 1e-3, "Euler's method is another"
 
 
 def test_a_refined_inversion_gives_the_clip_back(video_model, video_latent, runs):
     """Once settled, Euler's method undoes every step."""
     run = runs(refinement=20)
     assert reconstruction_error(video_model, run, reconstruct(video_model, run, disable_pbar=True)) < 1e-4
-    assert difference(reconstruct(video_model, run, disable_pbar=True), video_latent) < 1e-4
+    assert relative(reconstruct(video_model, run, disable_pbar=True), video_latent) < 1e-4
     assert reconstruction_error(video_model, runs(), reconstruct(video_model, runs(), disable_pbar=True)) > 1e-3
 
 
@@ -123,7 +120,7 @@ def test_it_goes_on_where_it_stopped(video_model, video_latent, prompt, runs):
         run = invert_video(
             video_model, prompt, video_latent, sigmas=runs().sigmas, disable_pbar=True, unfinished=stopped
         )  # fmt: skip
-        assert stopped.written == list(range(count, STEPS)) and difference(run.trajectory, runs().trajectory) < 1e-5
+        assert stopped.written == list(range(count, STEPS)) and relative(run.trajectory, runs().trajectory) < 1e-5
 
 
 def test_what_is_kept_is_counted_in_latent_frames(video_model, prompt, runs):
@@ -146,9 +143,7 @@ def test_files_hold_it_exactly(tmp_path, video_model, runs):
     assert (read.cell, read.label, read.version) == (runs().cell, UNI_INV, 2)
     assert read.tokens == runs().tokens and read.tokens.is_t5 and read.tokens.end == runs().tokens.end
     assert (
-        difference(
-            reconstruct(video_model, read, disable_pbar=True), reconstruct(video_model, runs(), disable_pbar=True)
-        )
+        relative(reconstruct(video_model, read, disable_pbar=True), reconstruct(video_model, runs(), disable_pbar=True))
         == 0
     )
 
@@ -178,7 +173,7 @@ def test_the_node_inverts_and_reports(video_model, video_latent, prompt):
     again = Invert.execute(**given, report_error=True)
     assert "found again" in again.args[3] and torch.equal(again.args[1].trajectory, run.trajectory)
     euler = Invert.execute(**given, evaluate_at="current label (paper)").args[1]
-    assert euler.label == CURRENT_LABEL and difference(euler.trajectory[-1], run.trajectory[-1]) > 1e-3
+    assert euler.label == CURRENT_LABEL and relative(euler.trajectory[-1], run.trajectory[-1]) > 1e-3
 
 
 def test_the_models_of_two_checkpoints_are_told_apart(video_model, runs):
@@ -213,31 +208,31 @@ ALL_FUSED = {"self_window": Window(0, 1), "cross_window": Window(0, 1)}
 def test_the_same_prompt_is_the_reconstruction(video_model, edited, runs):
     """Free, and with all attention from the source that is drawn again beside it."""
     drawn = reconstruct(video_model, runs(), disable_pbar=True)
-    assert difference(edited(SOURCE), drawn) < 1e-5
-    assert difference(edited(SOURCE, attention_from=FAST_RECONSTRUCTION, **ALL_FUSED), drawn) < 1e-5
+    assert relative(edited(SOURCE), drawn) < 1e-5
+    assert relative(edited(SOURCE, attention_from=FAST_RECONSTRUCTION, **ALL_FUSED), drawn) < 1e-5
     refined = runs(refinement=20)
     drawn = reconstruct(video_model, refined, disable_pbar=True)
-    assert difference(edited(SOURCE, run=refined, **ALL_FUSED), drawn) < 1e-4, "what was inverted, once it is exact"
-    assert difference(edited(), edited(SOURCE)) > 1e-3, "another prompt is another clip"
+    assert relative(edited(SOURCE, run=refined, **ALL_FUSED), drawn) < 1e-4, "what was inverted, once it is exact"
+    assert relative(edited(), edited(SOURCE)) > 1e-3, "another prompt is another clip"
 
 
 @pytest.mark.parametrize("fused", [{"cross_window": Window(0, 1)}, {"self_window": Window(0, 1)}])
 def test_fusion_is_that_of_a_coupled_edit_on_the_inverted_latents(edited, fused):
     """Rows in sequence; the fusion itself is held to stored maps in test_coupled.py."""
     free = edited()
-    assert difference(edited(**fused), free) > 1e-3
+    assert relative(edited(**fused), free) > 1e-3
     again = edited(attention_from=FAST_RECONSTRUCTION, **fused)
-    assert difference(again, free) > 1e-4 and difference(again, edited(**fused)) > 1e-4, "another source"
+    assert relative(again, free) > 1e-4 and relative(again, edited(**fused)) > 1e-4, "another source"
     assert torch.equal(edited(**fused), edited(**fused))
     late = {name: Window(0.5, 1) for name in fused}
-    assert difference(edited(**late), edited(**fused)) > 1e-5 and difference(edited(**late), free) > 1e-5
+    assert relative(edited(**late), edited(**fused)) > 1e-5 and relative(edited(**late), free) > 1e-5
 
 
 def test_guidance_leads_away_from_the_negative(edited):
-    assert difference(edited(cfg=3.0), edited()) > 1e-3
+    assert relative(edited(cfg=3.0), edited()) > 1e-3
     assert torch.equal(edited(cfg=3.0, guided=Window(0, 0)), edited()), "in the steps that it is for"
     half = edited(cfg=3.0, guided=Window(0, 0.5))
-    assert difference(half, edited()) > 1e-3 and difference(half, edited(cfg=3.0)) > 1e-4
+    assert relative(half, edited()) > 1e-3 and relative(half, edited(cfg=3.0)) > 1e-4
 
 
 def test_masks_keep_the_source_outside(edited, video_latent, runs):
@@ -246,18 +241,17 @@ def test_masks_keep_the_source_outside(edited, video_latent, runs):
     given = {"mask_from": INPUT_MASK, "latent_window": Window(0, 1)}
     kept = edited(mask=half, **given)
     assert (
-        difference(kept[..., :5], video_latent[..., :5]) < 1e-5
-        and difference(kept[..., 5:], video_latent[..., 5:]) > 1e-2
+        relative(kept[..., :5], video_latent[..., :5]) < 1e-5 and relative(kept[..., 5:], video_latent[..., 5:]) > 1e-2
     )
-    assert difference(edited(mask=torch.zeros(3, 8, 10), **given), video_latent) < 1e-5
-    assert difference(edited(mask=torch.ones(3, 8, 10), **given), edited()) < 1e-6
+    assert relative(edited(mask=torch.zeros(3, 8, 10), **given), video_latent) < 1e-5
+    assert relative(edited(mask=torch.ones(3, 8, 10), **given), edited()) < 1e-6
     words = {"mask_from": WORDS, "threshold": 0.9, "latent_window": Window(0, 1)}
     by_words = edited(**words)
     same = ((by_words - video_latent).abs().amax(dim=1) < 1e-5).float().mean()
     assert 0 < same < 1
     fused = {"mask_from": INPUT_MASK, "self_window": Window(0, 1)}
-    assert difference(edited(mask=torch.ones(3, 8, 10), **fused), edited()) < 1e-6, "inside the mask its own attention"
-    assert difference(edited(mask=half, **fused), edited()) > 1e-4
+    assert relative(edited(mask=torch.ones(3, 8, 10), **fused), edited()) < 1e-6, "inside the mask its own attention"
+    assert relative(edited(mask=half, **fused), edited()) > 1e-4
 
 
 def test_nothing_stays_on_the_model(video_model, edited):

@@ -13,6 +13,7 @@ from fatezero_pack.fatezero.source.reconstruction import reconstruct
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
 from fatezero_pack.nodes.coupled_sampler import CoupledEditSampler
 from fatezero_pack.nodes.invert import Invert
+from golden_unet import relative
 from tiny_video_models import wan_5b
 
 SOURCE, TARGET = "a red circle on green grass", "a blue square on green grass"
@@ -34,10 +35,6 @@ def latent(request):
     return clip_latent(request.param)
 
 
-def difference(a, b):
-    return float((a - b).norm() / b.norm())
-
-
 @pytest.fixture
 def coupled(model, t5_tokens, t5_prompt):
     """coupled(latent, target, **settings): the edited latent, from the node."""
@@ -54,16 +51,16 @@ def coupled(model, t5_tokens, t5_prompt):
 
 
 def test_a_clip_is_edited_by_coupled_sampling(coupled, latent):
-    assert difference(coupled(latent, SOURCE), latent) < 1e-5, "the same prompt gives the clip back"
+    assert relative(coupled(latent, SOURCE), latent) < 1e-5, "the same prompt gives the clip back"
     edited = coupled(latent)
-    assert edited.shape == latent.shape and difference(edited, latent) > 1e-2
-    assert difference(coupled(latent, cross_until=0.0), edited) > 1e-3
+    assert edited.shape == latent.shape and relative(edited, latent) > 1e-2
+    assert relative(coupled(latent, cross_until=0.0), edited) > 1e-3
     mask = torch.zeros(1 + 4 * (latent.shape[2] - 1), 64, 96)
     mask[5:, :, 48:] = 1
     masked = coupled(latent, mask=mask)
-    assert difference(masked[:, :, :2], latent[:, :, :2]) < 1e-6
-    assert difference(masked[..., :3], latent[..., :3]) < 1e-6
-    assert difference(masked[:, :, 2:, :, 3:], latent[:, :, 2:, :, 3:]) > 1e-2
+    assert relative(masked[:, :, :2], latent[:, :, :2]) < 1e-6
+    assert relative(masked[..., :3], latent[..., :3]) < 1e-6
+    assert relative(masked[:, :, 2:, :, 3:], latent[:, :, 2:, :, 3:]) > 1e-2
     assert 0 < float((coupled(latent, mask_from="words", mask_threshold=0.9) == latent).float().mean()) < 1
 
 
@@ -82,10 +79,10 @@ def test_a_clip_is_inverted_and_edited(model, t5_tokens, t5_prompt, latent):
         settings |= {"cfg": 1.0, "attention_from": FAST_RECONSTRUCTION, "mask": torch.zeros(frames, 64, 96)}
         return AttentionBlendSampler.execute(*wires, **settings).args[0]["samples"]
 
-    assert difference(edited(SOURCE), reconstruct(model, run, disable_pbar=True)) < 1e-5
-    assert difference(edited(TARGET), edited(SOURCE)) > 1e-3
+    assert relative(edited(SOURCE), reconstruct(model, run, disable_pbar=True)) < 1e-5
+    assert relative(edited(TARGET), edited(SOURCE)) > 1e-3
     held = edited(TARGET, mask_from=INPUT_MASK, latent_blend=True, latent_from=0.0, latent_until=1.0)
-    assert difference(held, edited(SOURCE)) < 1e-4, "nothing changes where the mask is black"
+    assert relative(held, edited(SOURCE)) < 1e-4, "nothing changes where the mask is black"
 
 
 def test_a_timestep_for_each_latent_frame_passes_our_blocks(model, t5_prompt):
@@ -117,7 +114,7 @@ def test_a_timestep_for_each_latent_frame_passes_our_blocks(model, t5_prompt):
         sigmas = torch.tensor([1.0, 0.7, 0.0])
         return guider.sample(noise, latent, comfy.samplers.ksampler("euler"), sigmas, mask, disable_pbar=True, seed=0)
 
-    assert difference(sampled(InRows), sampled(comfy.samplers.CFGGuider)) < 1e-5
+    assert relative(sampled(InRows), sampled(comfy.samplers.CFGGuider)) < 1e-5
     assert seen == {(1, 9), (2, 9)}, "a row of ours alone, both rows at once in ComfyUI"
 
 

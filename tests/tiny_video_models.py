@@ -3,6 +3,7 @@
 import inspect
 from pathlib import Path
 
+import comfy.model_management
 import comfy.model_patcher
 import comfy.sd
 import comfy.supported_models
@@ -115,8 +116,8 @@ def patcher(config, stored=torch.float32, operations=None):
             value = random / parameter[0].numel() ** 0.5
         parameter.data = value.to(parameter.dtype)
     model.diffusion_model.eval().requires_grad_(False)
-    cpu = torch.device("cpu")
-    return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu)
+    device = comfy.model_management.get_torch_device()
+    return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))
 
 
 def vocabulary(folder):

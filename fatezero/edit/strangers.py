@@ -1,6 +1,6 @@
 """Other nodes on the edit's model that were not there at the inversion, and what becomes of the source's rows."""
 
-from ..network.other_nodes import PASSED_BY_ALL, nodes_on
+from ..network.other_nodes import ALL_DIGITS, PASSED_BY_ALL, nodes_on
 from ..source.source_run import SourceRun
 
 
@@ -15,6 +15,7 @@ def what_changed(model, source: SourceRun) -> list[str]:
     if source.made_with is None:
         return []
     now, before, added = nodes_on(model), source.made_with, added_nodes(model, source)
+    exactly = nodes_on(model, ALL_DIGITS)
     texts = [
         (added, "{} was not on the model at the inversion: the source is replayed without it, in calls of its own"),
         *(
@@ -27,7 +28,7 @@ def what_changed(model, source: SourceRun) -> list[str]:
             "{} was on the model at the inversion, and is not now: the source is replayed without it",
         ),
         (
-            {name for name in before.keys() & now.keys() if before[name] != now[name]},
+            {name for name in before.keys() & now.keys() if before[name] not in (now[name], exactly[name])},
             "{} has other values than at the inversion: the source is replayed with those of now",
         ),
     ]

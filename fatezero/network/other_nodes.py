@@ -26,6 +26,7 @@ GUIDANCE = ("NAGuidance", "SelfAttentionGuidance")
 MOTION = "AnimateDiff"
 # What the source's rows pass as well, by its name, and why.
 PASSED_BY_ALL = {"Kohya Deep Shrink": "changes sizes", MOTION: "ties the frames together"}
+DIGITS, ALL_DIGITS = 4, 17  # of numbers in patches; files of before count all of them
 # What changes how many queries and keys there are, or which frames they are of.
 MERGING = ("TomePatchModel", "HyperTile", "HyperTileInspire", "SharedAttentionProcessor")
 
@@ -42,16 +43,21 @@ def refuse_merging(model) -> None:
             )
 
 
-def nodes_on(model) -> dict[str, str]:
+def nodes_on(model, digits: int = DIGITS) -> dict[str, str]:
     """The nodes that change what a ModelPatcher's blocks compute for any row: by name a short text that is another one
-    where their values are others."""
+    where their values are others.
+
+    Args:
+        model: ModelPatcher.
+        digits: To how many digits values count. A GPU's last ones differ from a CPU's.
+    """
     found: dict[str, set[str]] = {}
     for patch in _patches(model):
         maker = _maker(patch)
         if maker not in GUIDANCE:
-            found.setdefault(NAMES.get(maker, maker), set()).add(";".join(_values(patch)))
+            found.setdefault(NAMES.get(maker, maker), set()).add(";".join(_values(patch, digits)))
     for motion in motion_models(model):
-        found.setdefault(MOTION, set()).add(";".join(_motion_values(motion)))
+        found.setdefault(MOTION, set()).add(";".join(_motion_values(motion, digits)))
     return {name: hashlib.sha256("\n".join(sorted(found[name])).encode()).hexdigest()[:16] for name in sorted(found)}
 
 
@@ -94,33 +100,38 @@ def _maker(patch) -> str:
     return getattr(patch, "__qualname__", type(patch).__name__).split(".")[0]
 
 
-def _values(held, depth: int = 5) -> Iterator[str]:
+def _values(held, digits: int, depth: int = 5) -> Iterator[str]:
     """The plain values in a patch, as text: what a function has closed over, an object's attributes, a little of
     tensors. What it cannot name is left out.
     """
     if isinstance(held, (bool, int, float, str)):
-        yield repr(held)
+        yield repr(_rounded(held, digits))
     elif isinstance(held, torch.Tensor):
-        yield f"{tuple(held.shape)} {held.detach().reshape(-1)[:16].tolist()}"
+        yield f"{tuple(held.shape)} {[_rounded(value, digits) for value in held.detach().reshape(-1)[:16].tolist()]}"
     elif depth and isinstance(held, dict):
         for name in sorted(name for name in held if isinstance(name, (str, int, float))):
-            yield from (f"{name} {value}" for value in _values(held[name], depth - 1))
+            yield from (f"{name} {value}" for value in _values(held[name], digits, depth - 1))
     elif depth and isinstance(held, (list, tuple)):
         for item in held:
-            yield from _values(item, depth - 1)
+            yield from _values(item, digits, depth - 1)
     elif depth:
         cells = getattr(held, "__closure__", None) or ()
-        yield from _values([cell.cell_contents for cell in cells if _is_set(cell)], depth - 1)
-        yield from _values([getattr(held, "__self__", None), getattr(held, "__dict__", None)], depth - 1)
+        yield from _values([cell.cell_contents for cell in cells if _is_set(cell)], digits, depth - 1)
+        yield from _values([getattr(held, "__self__", None), getattr(held, "__dict__", None)], digits, depth - 1)
 
 
-def _motion_values(motion) -> Iterator[str]:
+def _rounded(value, digits: int):
+    """A number to so many digits; anything else as it is."""
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
+
+
+def _motion_values(motion, digits: int) -> Iterator[str]:
     """The same of a ModelPatcher with motion modules: a little of its own weights, and the LoRAs on them."""
     for name, weight in motion.model.state_dict().items():
         if name.endswith("to_q.weight"):
             backup = motion.backup.get(name)
-            yield from _values(weight if backup is None else getattr(backup, "weight", backup))
-    yield from _values(motion.patches)
+            yield from _values(weight if backup is None else getattr(backup, "weight", backup), digits)
+    yield from _values(motion.patches, digits)
 
 
 def _is_set(cell) -> bool:

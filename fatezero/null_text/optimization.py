@@ -80,6 +80,7 @@ def optimize_null_text(
     model = model.clone()
     optimizer = NullTextSampler(model, source, settings, on_loss)
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, NULL_TEXT, optimizer.outer_sample)
+    model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, NULL_TEXT, _loading(torch.is_inference_mode_enabled()))
     with torch.inference_mode(False), torch.no_grad():
         guider = comfy.samplers.CFGGuider(model)
         guider.set_conds(source.conditioning, negative)
@@ -87,6 +88,17 @@ def optimize_null_text(
     embeddings = torch.stack(optimizer.embeddings[::-1])
     run = with_null_text(source, embeddings, settings.guidance, negative[0][1])
     return run, clean_samples(model, source, samples), optimizer.losses
+
+
+def _loading(in_inference_mode: bool):
+    """A PREPARE_SAMPLING wrapper that loads models in the mode in which they were made. Weights that inference mode has
+    made are of no use to anybody once they have been moved outside of it."""
+
+    def prepare_sampling(executor, *arguments, **options):
+        with torch.inference_mode(in_inference_mode):
+            return executor(*arguments, **options)
+
+    return prepare_sampling
 
 
 def negative_prompt_inversion(source: SourceRun, guidance: float) -> SourceRun:

@@ -19,7 +19,7 @@ class StoredMaps(comfy.samplers.Sampler):
         extra_args["model_options"]["transformer_options"]["optimized_attention_override"] = self.attention
         for step, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:])):
             self.step, self.counted = step, len(sigmas)  # the paper's code counts steps + 1
-            noised = (1 - sigma) * clip + sigma * torch.randn(clip.shape, generator=generator)
+            noised = (1 - sigma) * clip + sigma * torch.randn(clip.shape, generator=generator).to(clip)
             velocities = []
             for self.storing, name, x in ((True, "negative", noised), (False, "positive", edited + noised - clip)):
                 self.calls = 0
