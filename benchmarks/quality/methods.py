@@ -200,12 +200,13 @@ def video_p2p(preset: str | None = None, guidance: float = GUIDANCE) -> list[Met
     """Video-P2P's ablation: whose unconditional embedding the source's branch and the edit's take."""
     first = Method("", key_frames=("first",), preset=preset, guidance=guidance)
     reconstructed = replace(first, changes={"attention_from": RECONSTRUCTION}, published_null_text=True)
+    under = f", {preset}" if preset else ""  # a row's name is its own in all tables
     return [
-        replace(first, name="attention from inversion (FateZero)"),
-        replace(first, name="fast mode", changes={"attention_from": FAST_RECONSTRUCTION}),
-        replace(reconstructed, name="no null text"),
-        replace(reconstructed, name="null text on both branches", null_text=ON_BOTH),
-        replace(reconstructed, name="decoupled: null text on the source's branch", null_text=ON_SOURCE),
+        replace(first, name=f"attention from inversion (FateZero){under}"),
+        replace(first, name=f"fast mode{under}", changes={"attention_from": FAST_RECONSTRUCTION}),
+        replace(reconstructed, name=f"no null text{under}"),
+        replace(reconstructed, name=f"null text on both branches{under}", null_text=ON_BOTH),
+        replace(reconstructed, name=f"decoupled: null text on the source's branch{under}", null_text=ON_SOURCE),
     ]
 
 
@@ -257,7 +258,7 @@ ABLATIONS = {
         replace(OURS, name="swap", alignment="swap"),
         replace(OURS, name="refine", alignment="refine"),
     ],
-    "Steps": [replace(OURS, name=f"{steps} steps", steps=steps) for steps in (10, 20, 50)],
+    "Steps": [replace(OURS, name=f"{steps} steps{': ours' * (steps == STEPS)}", steps=steps) for steps in (10, 20, 50)],
     "Latents outside the words' mask, where the preset has one": [
         replace(OURS, name="left to the edit", changes={"latent_window": None}),
         replace(OURS, name="the source's in all steps: ours"),
@@ -265,7 +266,10 @@ ABLATIONS = {
             EVERY_STEP, name="the source's from 20 to 80 % (FateZero)", changes={"latent_window": Window(0.2, 0.8)}
         ),
     ],
-    "Guidance": [replace(OURS, name=f"guidance {guidance}", guidance=guidance) for guidance in (2.0, 4.0, 7.5)],
+    "Guidance": [
+        replace(OURS, name=f"guidance {guidance}{': ours' * (guidance == GUIDANCE)}", guidance=guidance)
+        for guidance in (2.0, 4.0, 7.5)
+    ],
 }
 WINDOWS, THRESHOLDS = (0.0, 0.4, 0.8, 1.0), (AUTOMATIC, 0.3, 0.5, 0.7, 0.9)
 

@@ -94,8 +94,8 @@ def text_of(section: dict) -> str:
         text += ["", title, "", differences_within(figures, presets, PRICE, shown)]
     for title, methods in ABLATIONS.items():
         names = [method.name for method in methods if method.name in made]
-        ours = next((name for name in names if name.endswith(": ours")), EVERY_STEP.name)
-        pairs = [(name, ours) for name in names if name != ours]
+        against = next((name for name in names if name.endswith(": ours")), names[0] if names else "")
+        pairs = [(name, against) for name in names if name != against]
         if pairs:
             text += ["", f"**{title}**", "", differences(figures, pairs, shown)]
     return "\n".join(text)
