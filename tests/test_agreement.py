@@ -346,7 +346,7 @@ def test_of_another_thing_s_room_no_ground_is_taken():
 
 def test_presets_that_draw_something_new_have_it_and_the_papers_do_not():
     having = {name for name, preset in PRESETS.items() if preset.agree_until}
-    assert having == {"replace", "shape", "new background"}
+    assert having == {"replace", "shape", "new background", "remove"}
 
 
 def test_what_moves_by_itself_is_not_blurred():

@@ -13,7 +13,7 @@ import torch
 from ..masks.ground_motion import ground_motion
 from ..masks.mask_pictures import resize_mask
 from ..masks.motion import Motion, parts_of, thing_motion
-from .ground_layer import Ground, ground_around, thing_and_ground
+from .ground_layer import Ground, ground_around, thing_and_ground, uncovered
 from .settings import INPUT_MASK, BlendSettings
 from .ways import REACH, moved, ways_between_frames
 
@@ -26,13 +26,14 @@ class Part(NamedTuple):
 
     mask: [n, h, w] of 0..1; ways: as of `ways_between_frames`; weights: what is taken of those frames,
     [2 REACH + 1, n, h, w], in half precision, since a long clip has many; ground: what is around a thing, or None
-    where the part is the ground itself.
+    where the part is the ground itself; goes: whether the thing goes.
     """
 
     mask: torch.Tensor
     ways: torch.Tensor
     weights: torch.Tensor
     ground: Ground | None
+    goes: bool = False
 
 
 def parts_with_ways(latent: torch.Tensor, settings: BlendSettings, device: torch.device) -> list[Part]:
@@ -52,10 +53,11 @@ def parts_with_ways(latent: torch.Tensor, settings: BlendSettings, device: torch
     mask = resize_mask(settings.mask, size).float().cpu().expand(len(latent), *size)
     if settings.mask_is_ground:
         return [part_with_way(mask, ground_motion(latent, mask), None, device)]
-    return [
+    parts = [
         part_with_way(part, thing_motion(latent, part), ground_around(latent, part, mask - part, device), device)
         for part in parts_of(mask)
     ]
+    return [part._replace(goes=settings.mask_uncovers) for part in parts]
 
 
 def part_with_way(mask: torch.Tensor, motion: Motion, ground: Ground | None, device: torch.device) -> Part:
@@ -119,11 +121,20 @@ def agreed(denoised: torch.Tensor, parts: list[Part]) -> torch.Tensor:
     """
     clip = denoised.float()
     for part in parts:
-        along_part = partial(mean_over_frames, part=part)
-        mean = along_part(clip) if part.ground is None else thing_and_ground(clip, along_part, part.mask, part.ground)
+        mean = mean_of_part(clip, part)
         mask = part.mask[:, None].to(denoised)
         denoised = torch.where(mask > 0, torch.lerp(denoised, mean.to(denoised), mask), denoised)
     return denoised
+
+
+def mean_of_part(clip: torch.Tensor, part: Part) -> torch.Tensor:
+    """What the frames around say of a part, in a clip, float32 [n, c, h, w]; of use in the part alone."""
+    along_part = partial(mean_over_frames, part=part)
+    if part.ground is None:
+        return along_part(clip)
+    if part.goes:
+        return uncovered(clip, part.mask, part.ground)
+    return thing_and_ground(clip, along_part, part.mask, part.ground)
 
 
 def mean_over_frames(clip: torch.Tensor, part: Part) -> torch.Tensor:

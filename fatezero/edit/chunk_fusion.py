@@ -125,6 +125,8 @@ class ChunkFusion:
         """One conditional row's attention, a FusedLayer with the new words in their place; None where the edit keeps
         its own."""
         fused = self.fuse_layer(layer, edit_qkv, extra, attention)
+        if layer.kind == SELF and self.step.ground_keys is not None:
+            return self.without_things(self.step.ground_keys, edit_qkv, fused, extra, attention)
         if layer.kind != CROSS or not self.step.new_words_alone:
             return fused
         query = edit_qkv[0]
@@ -134,6 +136,23 @@ class ChunkFusion:
         fused = fused or FusedLayer(tuple(edit_qkv))
         alone = partial(see_alone, attention, edit_qkv, tokens=self.edit.new_phrases, mask=place.flatten(1))
         return FusedLayer(fused.qkv, lambda seen: alone(fused=fused.finished(seen)))
+
+    def without_things(self, ground_keys, edit_qkv, fused, extra, attention):
+        """A row's self-attention that sees the ground alone inside the mask; fused: the same as it is elsewhere."""
+        query, *key_value = edit_qkv
+        size = layer_size(extra, query.shape[1])
+        place = self.place(size, query.device)
+        if place is None:
+            return fused
+        elsewhere = fused or FusedLayer(tuple(edit_qkv))
+        seen_there = ground_keys.of(key_value, size, self.active, query.shape[-1], extra)
+        own_query = query.clone()  # the layer's may be overwritten by the source's
+
+        def finish(seen):
+            there = attention(own_query, *seen_there)
+            return torch.lerp(elsewhere.finished(seen), there, place.flatten(1)[..., None].to(there))
+
+        return FusedLayer(elsewhere.qkv, finish)
 
     def fuse_layer(self, layer, edit_qkv, extra, attention):
         """One conditional row's fused attention, a FusedLayer, or None where the edit keeps its own."""
@@ -155,7 +174,7 @@ class ChunkFusion:
             return fuse_cross(attention, edit_qkv, source_qk, *self.cross)
         if layer.kind == TEMPORAL:  # of all places at once; the official code has no mask here
             return fuse_self(attention, edit_qkv, source_qk, None)
-        masked = self.settings.mask_self_attention
+        masked = self.settings.mask_self_attention and self.step.ground_keys is None
         mask = self.place(layer_size(extra, query.shape[1]), query.device) if masked else None
         return fuse_self(attention, edit_qkv, source_qk, None if mask is None else mask.flatten(1))
 

@@ -32,6 +32,7 @@ from .chunk_fusion import ChunkFusion, edit_mask
 from .edit_check import check_run, course_notes, prompt_notes
 from .fresh_noise import on_whole_cells, with_fresh_noise
 from .fusion import blend_denoised, cross_weights
+from .ground_keys import ground_keys
 from .outline_mask import frames_without_the_thing, on_outline
 from .places import Places
 from .settings import BlendSettings, blends_latents, fitting_model, official_blend
@@ -166,6 +167,7 @@ class EditRun:
         (height, width), kept = source.trajectory.shape[-2:], source.word_maps.shape[-2:]
         self.mask_layers = mask_layers(model.model.diffusion_model, height, width, kept)
         self.places = Places(model.model.diffusion_model, (height, width), source.frames, edit, settings)
+        self.ground_keys = ground_keys(source, edit, settings, self.chunks.inflation)
         self.target_words = WordMapSum()
         self.added = added_nodes(model, source)
         self.notes = what_changed(model, source) + prompt_notes(guider, edit)
@@ -254,7 +256,7 @@ class EditRun:
             self.cache.begin(x.device)
         kinds = fused_kinds(self.edit, settings, index, steps)
         new_words_alone = Window(0, settings.new_words_until).contains(index, steps)
-        is_masked = new_words_alone or SELF in kinds
+        is_masked = new_words_alone or SELF in kinds or self.ground_keys is not None
         return Step(
             index,
             sigma,
@@ -264,6 +266,7 @@ class EditRun:
             self.branch.word_maps,
             new_words_alone,
             self.places.at_step(x.device, self.branch.word_maps) if is_masked else {},
+            self.ground_keys,
         )
 
     def calc_cond_batch(self, executor, *args, **kwargs):

@@ -15,6 +15,7 @@ from .ways import REACH, moved, ways_between_frames
 ROUNDS = 3  # in which thing and ground are told apart, each better than before
 KNOWN = 0.05  # of a frame: where the frames around show less of the ground, nothing tells how it is
 FITS = 0.5  # of the clip's variance: how far a ground that fits may be from the frame's
+DRAWN = 0.1  # what a place counts where the model draws the ground, beside 1 where another frame shows it
 SAME = 1e-4  # of the variance: pictures that differ by less are the same
 
 
@@ -84,6 +85,12 @@ def thing_and_ground(
         share = torch.where(known, off_ground / (off_ground + off_thing), 1)
     share = F.max_pool2d(share, 3, stride=1, padding=1)  # the thing's edge is the thing's, else it trembles
     return torch.lerp(behind, thing, along_thing(share).clamp(0, 1))
+
+
+def uncovered(clip: torch.Tensor, room: torch.Tensor, ground: Ground) -> torch.Tensor:
+    """A room whose thing goes, with the ground as the frames around show it, or else as the model draws it in all of
+    them; arguments and result as of `thing_and_ground`."""
+    return ground_behind(clip, (1 - DRAWN) * (room > 0).float()[:, None], room, ground)[0]
 
 
 def ground_behind(

@@ -39,7 +39,7 @@ class Places:
     def __init__(self, diffusion_model, size: tuple[int, int], frames: int, edit: PromptEdit, settings: BlendSettings):
         """size: the latent's; the other arguments as of the run."""
         self.edit, self.settings, self.frames = edit, settings, frames
-        kinds = {SELF} if settings.mask_self_attention else set()
+        kinds = {SELF} if settings.mask_self_attention or settings.mask_uncovers else set()
         kinds |= {CROSS} if settings.new_words_until else set()
         areas = {area for layer, area, _ in layer_areas(diffusion_model, *size) if layer.kind in kinds}
         self.sizes = set() if settings.mask_from == NO_MASK else areas

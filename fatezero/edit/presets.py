@@ -17,6 +17,7 @@ CFG_UNTIL = 0.8
 # colour needs a little more, else the edge keeps the old one. A soft edge leaves more of the clip around the thing.
 # New background: from the clip's noise, a wall gets stripes for bricks. Latents of what stays are not put back, which
 # costs both sides of its edge.
+# Remove: what stays would come again in the other's place, so there self-attention sees the ground alone.
 # Add: nothing of the clip's own noise and words says what is new, so inside the mask both are put aside at first.
 # Replace: beside another thing of its colour or shape a thing hardly changes, since the words for both act on both; in
 # its place it is described alone.
@@ -61,10 +62,13 @@ PRESETS = {
     "remove": BlendSettings(
         self_window=Window(0, 0.5),
         cross_window=Window(0, 0.5),
-        mask_from=WORDS,
+        mask_from=OUTLINE,
         threshold=AUTOMATIC,
+        edge_margin=1,
         latent_window=Window(0, 1),
+        mask_uncovers=True,
         soft_edge=True,
+        agree_until=1.0,
     ),
     "add": BlendSettings(
         self_window=Window(0, 0.5),

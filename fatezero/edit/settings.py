@@ -50,6 +50,8 @@ class BlendSettings:
         noise_seed: Of the fresh noise.
         mask_is_ground: Whether the mask holds the clip's ground: what is new there moves as that does, and fresh noise
             stands still. Else it holds things, and noise goes along with it.
+        mask_uncovers: Whether what the mask holds goes: in a mask that is known before the run self-attention then sees
+            the ground alone (`ground_keys`), and what is new moves as the ground does.
         soft_edge: Whether latents are blended over the two cells along the edge of the words' mask, not at it; video
             models, where it was not measured, blend at it.
         mask_phrases: Whether the mask of words is that of their whole phrases, away from the things beside them, as
@@ -79,6 +81,7 @@ class BlendSettings:
     fresh_noise: float = field(default=0.0, repr=False)
     noise_seed: int = field(default=0, repr=False)
     mask_is_ground: bool = field(default=False, repr=False)
+    mask_uncovers: bool = field(default=False, repr=False)
     whole_cells: bool = field(default=False, repr=False)
     soft_edge: bool = field(default=False, repr=False)
     mask_phrases: bool = field(default=False, repr=False)

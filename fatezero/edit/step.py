@@ -13,6 +13,7 @@ from .fusion import CrossWeights, fuses_cross
 from .settings import BlendSettings
 
 if TYPE_CHECKING:
+    from .ground_keys import GroundKeys
     from .places import ClipMask
 
 
@@ -31,6 +32,7 @@ class Step:
         new_words_alone: Whether cross-attention inside the mask sees the phrases of the new words alone.
         places: By (height, width), where the clip's frames keep the edit's own, as far as it is known before the layers
             run.
+        ground_keys: What self-attention sees inside the mask, where a thing goes; else None.
     """
 
     index: int
@@ -41,6 +43,7 @@ class Step:
     source_words: torch.Tensor | None
     new_words_alone: bool = False
     places: "Mapping[tuple[int, int], ClipMask]" = field(default_factory=dict)
+    ground_keys: "GroundKeys | None" = None
 
 
 def fused_kinds(edit: PromptEdit, settings: BlendSettings, step: int, steps: int) -> frozenset[str]:

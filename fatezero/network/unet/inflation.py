@@ -71,7 +71,7 @@ class KeyFramePatch:
         """query, key, value: normalised hidden states [rows·frames, tokens, width]; returns them with the keys and
         values of the f key frames concatenated along the tokens, [rows·frames, f·tokens, width]."""
         # What replaces self-attention (PAG, SAG ...) expects as many keys as queries: there a frame looks at itself.
-        if query.shape[-1] < self.minimum_width or is_replaced(extra):
+        if not spans_key_frames(self, query.shape[-1], extra):
             return query, key, value
         wide_key = self.widen(key, extra, "key")
         return query, wide_key, wide_key if value is key else self.widen(value, extra, "value")
@@ -88,6 +88,11 @@ class KeyFramePatch:
                 "were asked for; another node on this model cuts the clip up; remove it."
             )
         return gather_chunk(clip, active, extra, kind)
+
+
+def spans_key_frames(inflation: "Inflation | KeyFramePatch", width: int, transformer_options: dict) -> bool:
+    """Whether a layer's self-attention spans the key frames; width: of its hidden states."""
+    return width >= inflation.minimum_width and not is_replaced(transformer_options)
 
 
 def frames_per_row(batch: int, transformer_options: dict) -> int:
