@@ -65,7 +65,7 @@ def test_keys_of_things_are_those_of_the_nearest_ground():
     """Of the frame that a key is from, also in chunks and in smaller layers."""
     things = torch.zeros(3, 4, 4)
     things[0, :, :2], things[1, :, 2:] = 1, 1
-    keys = GroundKeys(things, KEY_FRAMES)
+    keys = GroundKeys(things, things, KEY_FRAMES)
     own = torch.arange(16.0).view(4, 4)
     left, right = own.clone(), own.clone()
     left[:, :2], right[:, 2:] = own[:, 2:3], own[:, 1:2]
@@ -84,7 +84,7 @@ def test_keys_of_things_are_those_of_the_nearest_ground():
 
 
 def test_another_nodes_keys_stay():
-    keys = GroundKeys(torch.ones(2, 4, 4), None)
+    keys = GroundKeys(torch.ones(2, 4, 4), torch.ones(2, 4, 4), None)
     whole = ActiveChunk(plan_chunks(("current",), 2, 2, 1).chunks, 0, 2, {})
     values = torch.randn(2, 20, 3)
     extra = {"block": ("middle", 0), "block_index": 0}
@@ -117,6 +117,10 @@ def test_ground_that_another_frame_shows_is_taken():
     shown = (room > 0) & ((room > 0).sum(dim=0) < FRAMES)
     off, before = ((clip - ground).movedim(1, -1)[shown].abs().mean() for clip in (found, drawn))
     assert shown.any() and off < 0.2 * before
+    passes = torch.zeros_like(room)
+    passes[:, 2:4] = 1  # something that stays is there: what is behind it nobody knows
+    found = uncovered(drawn, room, Ground(ways, fits, passes))
+    assert torch.equal(found[:, :, 2:4], drawn[:, :, 2:4]) and not torch.equal(found[:, :, 4], drawn[:, :, 4])
 
 
 def test_the_parts_of_a_mask_that_uncovers_go():

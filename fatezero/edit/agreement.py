@@ -36,13 +36,16 @@ class Part(NamedTuple):
     goes: bool = False
 
 
-def parts_with_ways(latent: torch.Tensor, settings: BlendSettings, device: torch.device) -> list[Part]:
+def parts_with_ways(
+    latent: torch.Tensor, settings: BlendSettings, device: torch.device, things: torch.Tensor | None = None
+) -> list[Part]:
     """The parts of an edit's mask and their ways through the clip.
 
     Args:
         latent: The clip's, [n, c, h, w].
         settings: The mask, and whether it is the ground's, which is one part.
         device: Where the parts are needed.
+        things: Where things are that stay beside one that goes, [n, h, w] of 0..1.
 
     Returns:
         Each with its way, on the device; none where the mask is not known before the run, or with a single frame.
@@ -53,10 +56,11 @@ def parts_with_ways(latent: torch.Tensor, settings: BlendSettings, device: torch
     mask = resize_mask(settings.mask, size).float().cpu().expand(len(latent), *size)
     if settings.mask_is_ground:
         return [part_with_way(mask, ground_motion(latent, mask), None, device)]
-    parts = [
-        part_with_way(part, thing_motion(latent, part), ground_around(latent, part, mask - part, device), device)
-        for part in parts_of(mask)
-    ]
+    parts = []
+    for part in parts_of(mask):
+        others = mask - part if things is None else torch.maximum(mask - part, things)
+        ground = ground_around(latent, part, others, device)
+        parts.append(part_with_way(part, thing_motion(latent, part), ground, device))
     return [part._replace(goes=settings.mask_uncovers) for part in parts]
 
 

@@ -373,7 +373,8 @@ class EditRun:
         if not Window(0, self.settings.agree_until).contains(index, self.source.steps):
             return denoised
         if self.parts is None:
-            self.parts = parts_with_ways(self.source.trajectory[0], self.settings, denoised.device)
+            stays = None if self.ground_keys is None else self.ground_keys.stays
+            self.parts = parts_with_ways(self.source.trajectory[0], self.settings, denoised.device, stays)
         return agreed(denoised, self.parts)
 
     def next_sigma(self, step: Step, model_options) -> float | None:

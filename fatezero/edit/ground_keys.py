@@ -31,7 +31,8 @@ def ground_keys(
     latent = source.trajectory[0]
     size = (latent.shape[-2], latent.shape[-1])
     room = resize_mask(settings.mask, size).float().cpu().expand(len(latent), *size)
-    return GroundKeys(torch.maximum(room, away_from(what_stays(source, edit, settings), room)), inflation)
+    stays = what_stays(source, edit, settings)
+    return GroundKeys(torch.maximum(room, away_from(stays, room)), stays, inflation)
 
 
 def away_from(things: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
@@ -49,11 +50,11 @@ def away_from(things: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
 class GroundKeys:
     """The ground that a clip's self-attention sees in place of things, in layers of any size.
 
-    things: where things are, [n, h, w] of 0..1, of the latent's size.
+    things: where they are not seen; stays: where those are that stay; [n, h, w] of 0..1 each, of the latent's size.
     """
 
-    def __init__(self, things: torch.Tensor, inflation: Inflation | None):
-        self.things, self.inflation = things, inflation
+    def __init__(self, things: torch.Tensor, stays: torch.Tensor, inflation: Inflation | None):
+        self.things, self.stays, self.inflation = things, stays, inflation
         self.known: dict[tuple, torch.Tensor] = {}
 
     def of(

@@ -23,7 +23,8 @@ class Ground(NamedTuple):
     """The ground around a thing's room, and its way through the clip.
 
     ways: as of `ways_between_frames`; fits: in which of those frames it looks as in the frame itself,
-    [2 REACH + 1, n] of 0 and 1; other_rooms: where other things come, of which nothing is taken, [n, h, w] of 0..1.
+    [2 REACH + 1, n] of 0 and 1; other_rooms: where other things come, or stay beside one that goes, of which nothing is
+    taken, [n, h, w] of 0..1.
     """
 
     ways: torch.Tensor
@@ -89,8 +90,15 @@ def thing_and_ground(
 
 def uncovered(clip: torch.Tensor, room: torch.Tensor, ground: Ground) -> torch.Tensor:
     """A room whose thing goes, with the ground as the frames around show it, or else as the model draws it in all of
-    them; arguments and result as of `thing_and_ground`."""
-    return ground_behind(clip, (1 - DRAWN) * (room > 0).float()[:, None], room, ground)[0]
+    them. Where another thing is in one of these, nobody knows what is behind, and the room stays as it was. Arguments
+    and result as of `thing_and_ground`."""
+    behind, _ = ground_behind(clip, (1 - DRAWN) * (room > 0).float()[:, None], room, ground)
+    things = ground.other_rooms[:, None]
+    passing = sum(
+        fits[:, None, None, None] * moved(things, ways, slot, "bilinear", "zeros")
+        for slot, (ways, fits) in enumerate(zip(ground.ways, ground.fits))
+    )
+    return torch.where(passing > KNOWN, clip, behind)
 
 
 def ground_behind(
