@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from edit_cases import clip_latent, edited, inverted, prompt_edit, small_model
+from fatezero_pack.fatezero.edit import outline_mask as outline_file
 from fatezero_pack.fatezero.edit.agreement import agreed, parts_with_ways
 from fatezero_pack.fatezero.edit.automatic import automatic_preset
 from fatezero_pack.fatezero.edit.ground_keys import GroundKeys, away_from, ground_keys
@@ -81,6 +82,17 @@ def test_keys_of_things_are_those_of_the_nearest_ground():
         assert torch.equal(seen[..., 0], torch.stack([expected[frame] for frame in chunk.frames]))
     small = keys.cells((2, 2), ("current",), torch.device("cpu"))
     assert small.tolist() == [[1, 1, 3, 3], [0, 0, 2, 2], [0, 1, 2, 3]]
+
+
+def test_what_stays_is_not_in_the_mask(source, monkeypatch):
+    """Also where the words take both for one thing."""
+    settings = replace(PRESETS["remove"], edge_margin=0)
+    usual = outline_file.outline_mask(source, EDIT, settings)
+    stays = usual.clone()
+    stays[:, ::2] = 0
+    monkeypatch.setattr(outline_file, "what_stays", lambda *_: stays)
+    alone = outline_file.outline_mask(source, EDIT, settings)
+    assert stays.any() and torch.equal(alone, usual - stays)
 
 
 def test_another_nodes_keys_stay():

@@ -85,7 +85,9 @@ def thing_room(
     rooms = [room(touched_cells(outline, size)) for outline in outlines]
     if settings.agree_until:
         passing = what_stays(source, edit, settings, frames)
-        rooms = [torch.where(passing > room, 0, steadied(room, latent)) for room in rooms]
+        # Where a thing goes, nothing that stays may go with it, also where the words take both for one.
+        own = [torch.zeros_like(room) for room in rooms] if settings.mask_uncovers else rooms
+        rooms = [torch.where(passing > mine, 0, steadied(room, latent)) for mine, room in zip(own, rooms)]
     return grow_mask(torch.stack(rooms).amax(dim=0), settings.edge_margin)
 
 
