@@ -62,7 +62,8 @@ def test_a_mask_of_words_where_none_is_replaced(kind):
     for edit, why in ((same, "both prompts are the same"), (added, "no word of the source prompt is replaced")):
         for inputs, mask_from in (
             ({"preset": "attribute"}, "words, to the edges"),
-            ({"preset": "remove"}, "words"),
+            ({"preset": "remove"}, "words, to the edges"),
+            ({"preset": "remove (as in the paper)"}, "words"),
             ({"preset": "attribute", "preset.mask_from": "words"}, "words"),
         ):
             with pytest.raises(Refusal, match=f"cannot run: 'mask from' is {mask_from} but {why}"):
