@@ -62,6 +62,13 @@ def test_a_model_that_is_not_inflated_and_prompts_without_things_that_stay():
     assert ground_keys(source, edit, replace(PRESETS["remove"], mask_from=WORDS), None) is None  # known too late
 
 
+def test_saved_workflows_with_a_mask_of_words_keep_what_they_had(source):
+    """The preset as it was: a mask of words, and none of what came later."""
+    model, now = inflate(small_model(), KEY_FRAMES), replace(PRESETS["remove"], mask_from=WORDS)
+    before = replace(now, mask_uncovers=False, agree_until=0.0, edge_margin=0)
+    assert torch.equal(edited(model, source, EDIT, now), edited(model, source, EDIT, before))
+
+
 def test_keys_of_things_are_those_of_the_nearest_ground():
     """Of the frame that a key is from, also in chunks and in smaller layers."""
     things = torch.zeros(3, 4, 4)

@@ -25,7 +25,17 @@ def ground_keys(
     source: SourceRun, edit: PromptEdit, settings: BlendSettings, inflation: Inflation | None
 ) -> "GroundKeys | None":
     """What self-attention sees in place of a thing that goes, and of the things that stay; but a thing that touches its
-    place may go on there. None where nothing goes, or nobody knows yet where it is."""
+    place may go on there.
+
+    Args:
+        source: The inverted clip of a picture model.
+        edit: The words.
+        settings: Whether a thing goes, and the mask that it is in.
+        inflation: The model's, whose key frames self-attention spans; None for frames apart.
+
+    Returns:
+        The keys; None where nothing goes, or where the mask follows the words and is not known before the run.
+    """
     if not settings.mask_uncovers or settings.mask_from != INPUT_MASK or settings.mask is None:
         return None
     latent = source.trajectory[0]
@@ -60,15 +70,18 @@ class GroundKeys:
     def of(
         self, values: Sequence[torch.Tensor], size: tuple[int, int], active: ActiveChunk, width: int, extra: dict
     ) -> tuple[torch.Tensor, ...]:
-        """Keys and values of a layer, [b, f·cells, C] of f frames each, with the ground in place of things; as they are
-        where another node has brought some of its own.
+        """A layer's keys and values with the ground in place of things; as they are where another node has brought some
+        of its own.
 
         Args:
-            values: The layer's keys, and its values.
+            values: Keys, and values, [b, f·cells, C] of f key frames each.
             size: Height and width of the layer.
             active: The chunk of frames.
             width: Of the layer's hidden states.
             extra: The layer's options.
+
+        Returns:
+            Each like the values.
         """
         entries: tuple[str, ...] = ("current",)
         if self.inflation is not None and spans_key_frames(self.inflation, width, extra):
