@@ -87,8 +87,24 @@ def test_keys_of_things_are_those_of_the_nearest_ground():
         part = ActiveChunk(plan.chunks, index, 3, {})
         (seen,) = keys.of([values[: len(chunk.frames)]], (4, 4), part, 320, {"block": ("middle", 0), "block_index": 0})
         assert torch.equal(seen[..., 0], torch.stack([expected[frame] for frame in chunk.frames]))
-    small = keys.cells((2, 2), ("current",), torch.device("cpu"))
+    small = keys.cells((2, 2), whole.chunk, False, torch.device("cpu"))
     assert small.tolist() == [[1, 1, 3, 3], [0, 0, 2, 2], [0, 1, 2, 3]]
+
+
+def test_key_frames_that_others_stand_for_are_seen_without_things():
+    """Of all frames as key frames some stand for all, where a clip goes in chunks."""
+    things = torch.zeros(3, 1, 2)
+    for frame, side in enumerate((0, 1, 0)):
+        things[frame, 0, side] = 1
+    plan = plan_chunks(("all",), 3, 1, 1)
+    assert plan.approximation
+    for index, chunk in enumerate(plan.chunks):
+        active, f = ActiveChunk(plan.chunks, index, 3, {}), chunk.keys.shape[1]
+        values = torch.tensor([0.0, 1.0]).repeat(len(chunk.frames), f)[..., None]
+        extra = {"block": ("middle", 0), "block_index": 0}
+        (seen,) = GroundKeys(things, things, Inflation(("all",))).of([values], (1, 2), active, 320, extra)
+        ground = torch.tensor([1.0, 0.0, 1.0])[torch.tensor(chunk.pool)[chunk.keys]]
+        assert torch.equal(seen[..., 0], ground.repeat_interleave(2, dim=1))
 
 
 def test_what_stays_is_not_in_the_mask(source, monkeypatch):

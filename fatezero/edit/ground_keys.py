@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 
 from ..masks.mask_pictures import resize_mask
-from ..network.frame_chunks import ActiveChunk
-from ..network.key_frames import key_frame_indices
+from ..network.frame_chunks import ActiveChunk, FrameChunk
 from ..network.unet.inflation import Inflation, spans_key_frames
 from ..prompts.prompt_edit import PromptEdit
 from ..source.source_run import SourceRun
@@ -83,24 +82,22 @@ class GroundKeys:
         Returns:
             Each like the values.
         """
-        entries: tuple[str, ...] = ("current",)
-        if self.inflation is not None and spans_key_frames(self.inflation, width, extra):
-            entries = self.inflation.key_frames
-        device = values[0].device
-        cells = self.cells(size, entries, device)
+        spans = self.inflation is not None and spans_key_frames(self.inflation, width, extra)
+        cells = self.cells(size, active.chunk, spans, values[0].device)
         if any(part.shape[1] != cells.shape[1] for part in values):
             return tuple(values)
-        cells = cells if len(active.chunks) == 1 else cells[active.chunk.index]
         return tuple(part.gather(1, cells[..., None].expand(-1, -1, part.shape[-1])) for part in values)
 
-    def cells(self, size: tuple[int, int], entries: tuple[str, ...], device: torch.device) -> torch.Tensor:
-        """Of each key of each frame the key that shows its ground, int64 [n, f·cells], on the device."""
-        asked = size, entries
-        if asked not in self.known:
+    def cells(self, size: tuple[int, int], chunk: FrameChunk, spans: bool, device: torch.device) -> torch.Tensor:
+        """Of each key of a chunk's frames the key that shows its ground, int64 [b, f·cells], on the device; spans:
+        whether frames see their key frames, or themselves."""
+        asked = size, spans, chunk.frames, chunk.pool
+        if asked not in self.known:  # a GPU waits for it once in a run
             things = F.adaptive_max_pool2d(self.things[:, None].float().cpu(), size)[:, 0]
-            of_frames = nearest_ground(things)[key_frame_indices(entries, len(things))]  # [n, f, cells]
+            seen = torch.tensor(chunk.pool)[chunk.keys.cpu()] if spans else torch.tensor(chunk.frames)[:, None]
+            of_frames = nearest_ground(things)[seen]  # [b, f, cells]
             offset = torch.arange(of_frames.shape[1])[:, None] * of_frames.shape[2]
-            self.known[asked] = rearrange(of_frames + offset, "n f cells -> n (f cells)").to(device)
+            self.known[asked] = rearrange(of_frames + offset, "b f cells -> b (f cells)").to(device)
         return self.known[asked]
 
 
