@@ -35,13 +35,16 @@ def archive(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def new_server(archive, tmp_path_factory):
-    """new_server("COMFYUI_PATH", ...) is a ComfyUI on the CPU, not started yet; COMFYUI_PATH_OLD names the oldest."""
+    """new_server("COMFYUI_PATH", ...) is a ComfyUI, not started yet; COMFYUI_PATH_OLD names the oldest.
 
+    It runs on the CPU, or with the options in COMFYUI_OPTIONS.
+    """
+    options = os.environ.get("COMFYUI_OPTIONS", "--cpu").split()
     packs = {"fatezero": archive, "testing_nodes": TESTS / "testing_nodes"}
 
     def make(version, *arguments):
         base = tmp_path_factory.mktemp("comfyui")
-        return ComfyUIServer(os.environ[version], sys.executable, base, packs, ["--cpu", *arguments])
+        return ComfyUIServer(os.environ[version], sys.executable, base, packs, [*options, *arguments])
 
     return make
 
