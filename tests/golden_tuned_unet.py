@@ -53,14 +53,14 @@ def evaluate(model, clips, timestep, embeddings):
     options = {**model.model_options["transformer_options"], "cond_or_uncond": list(range(rows))}
     options["uuids"] = list(range(rows))
     comfy.patcher_extension.merge_nested_dicts(options.setdefault("wrappers", {}), model.wrappers, copy_dict1=False)
-    dtype = model.model.get_dtype_inference()
+    dtype, place = model.model.get_dtype_inference(), model.load_device
     answer = model.model.diffusion_model(
-        clips.transpose(1, 2).reshape(-1, channels, height, width).to(dtype),
-        torch.full((rows * frames,), float(timestep)),
-        context=embeddings.repeat_interleave(frames, 0).to(dtype),
+        clips.transpose(1, 2).reshape(-1, channels, height, width).to(place, dtype),
+        torch.full((rows * frames,), float(timestep), device=place),
+        context=embeddings.repeat_interleave(frames, 0).to(place, dtype),
         transformer_options=options,
     )
-    return answer.unflatten(0, (rows, frames)).transpose(1, 2).float()
+    return answer.unflatten(0, (rows, frames)).transpose(1, 2).float().cpu()
 
 
 def inflated(model, key_frames, minimum_width: int = 0):

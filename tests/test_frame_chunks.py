@@ -6,7 +6,17 @@ import comfy.sampler_helpers
 import pytest
 import torch
 
-from edit_cases import clip_latent, conditioning, edited, inverted, prompt_edit, random_controlnet, sampled, small_model
+from edit_cases import (
+    clip_latent,
+    conditioning,
+    edited,
+    free_memory,
+    inverted,
+    prompt_edit,
+    random_controlnet,
+    sampled,
+    small_model,
+)
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import RECONSTRUCTION, WORDS, BlendSettings
 from fatezero_pack.fatezero.network import chunk_size
@@ -228,7 +238,7 @@ def test_the_automatic_chunk_fits_into_free_memory(monkeypatch):
     monkeypatch.setattr(
         comfy.model_management,
         "get_free_memory",
-        lambda *arguments: 2 * 1.5 * model.model.memory_required([1, 4, 16, 16]) + 1,
+        free_memory(2 * 1.5 * model.model.memory_required([1, 4, 16, 16]) + 1),
     )
     assert set(chunk_lengths(model, lambda: inverted(model, prompt_edit(), clip_latent(FRAMES)))) <= {1, 2}
 

@@ -48,9 +48,11 @@ def textbook_inversion(model, latent, alphas, labels, prediction):
 
 def predicted_noise(model, z, alpha, label, prediction):
     """Epsilon of a latent at a level, as diffusers' inverse scheduler has it."""
-    context = conditioning(EDIT.source)[0][0].expand(len(z), -1, -1)
-    labels = torch.full((len(z),), float(label))
-    output = model.model.diffusion_model(z, labels, context=context, transformer_options={})
+    network = model.model.diffusion_model
+    place = next(network.parameters()).device
+    context = conditioning(EDIT.source)[0][0].expand(len(z), -1, -1).to(place)
+    labels = torch.full((len(z),), float(label), device=place)
+    output = network(z.to(place), labels, context=context, transformer_options={}).to(z)
     return output if prediction == "epsilon" else math.sqrt(alpha) * output + math.sqrt(1 - alpha) * z
 
 
@@ -221,9 +223,9 @@ def test_controlnet_is_replayed():
     assert len(seen) == source.steps
     for sigma, denoised in seen:
         level = int((source.sigmas - sigma).abs().argmin())
-        before, after = source.trajectory[level - 1 : level + 1]
+        before, after = source.trajectory[level - 1 : level + 1].to(denoised)
         sigmas = source.sigmas[level - 1 : level + 1]
-        noise = (source.fed_at(sigma) - denoised) / sigma
+        noise = (source.fed_at(sigma).to(denoised) - denoised) / sigma
         assert relative(before + (sigmas[1] - sigmas[0]) * noise, after) <= 1e-5
 
 

@@ -6,7 +6,7 @@ import comfy.model_management
 import pytest
 import torch
 
-from edit_cases import clip_latent, conditioning, inverted, negative, prompt_edit, sampled, small_model
+from edit_cases import clip_latent, conditioning, free_memory, inverted, negative, prompt_edit, sampled, small_model
 from fatezero_pack.fatezero.network import chunk_size
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.frame_chunks import active_chunk
@@ -40,7 +40,7 @@ def free_frames(monkeypatch):
         network = small_model().model
         needed = chunk_size.SAFETY * network.memory_required([1, 4, 16, 16])
         monkeypatch.setattr(chunk_size, "AUTOMATIC_CELLS", FRAMES * 16 * 16)
-        monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *arguments, **options: frames * needed)
+        monkeypatch.setattr(comfy.model_management, "get_free_memory", free_memory(frames * needed))
 
     return fake
 

@@ -91,7 +91,7 @@ def unchanged(model, before) -> bool:
     )
     now = model.model.state_dict()
     no_gradients = all(parameter.grad is None for parameter in network.parameters())
-    return not left and no_gradients and all(torch.equal(weight, now[name]) for name, weight in before.items())
+    return not left and no_gradients and all(torch.equal(weight, now[name].cpu()) for name, weight in before.items())
 
 
 def tune_small(model, settings=SMALL, **options):
@@ -212,7 +212,7 @@ def test_v_prediction():
     seen = []
 
     def one_call(model, x, sigmas, extra_args=None, **options):
-        seen.append(model(noised, sigma * x.new_ones(len(x)), **extra_args))
+        seen.append(model(noised.to(x), sigma * x.new_ones(len(x)), **extra_args))
         return x
 
     guider.sample(noise, latent, comfy.samplers.KSAMPLER(one_call), torch.tensor([1.0, 0.0]), disable_pbar=True)

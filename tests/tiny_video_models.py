@@ -176,7 +176,7 @@ def text_encoder(folder):
     clip = comfy.sd.CLIP(target, tokenizer_data={"spiece_model": vocabulary(folder)})
     generator = torch.Generator().manual_seed(2)
     for parameter in clip.cond_stage_model.parameters():
-        parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
+        parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
     return clip
 
 
@@ -219,7 +219,7 @@ def hunyuan_text_encoder():
     clip = comfy.sd.CLIP(ClipTarget(HunyuanTokenizer, SmallHunyuanClip))
     generator = torch.Generator().manual_seed(2)
     for parameter in clip.cond_stage_model.parameters():
-        parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
+        parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
     return clip
 
 

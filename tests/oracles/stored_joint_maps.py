@@ -26,9 +26,9 @@ class StoredJointMaps(StoredMaps):
     def fused(self, source, own):
         """Of the clip's queries: columns of words as prompt-to-prompt aligns them, columns of the clip as they were."""
         before, after = self.edit.source.length, self.edit.target.length
-        result, taken = own.clone(), self.edit.from_source
+        result, taken = own.clone(), self.edit.from_source.to(own)
         if self.fuse_words:
-            words = (source[..., before:, :before] @ self.edit.mapper) * taken
+            words = (source[..., before:, :before] @ self.edit.mapper.to(own)) * taken
             result[..., after:, :after] = words + own[..., after:, :after] * (1 - taken)
         if self.fuse_picture:
             result[..., after:, after:] = source[..., before:, before:]

@@ -44,10 +44,10 @@ class StoredMaps(comfy.samplers.Sampler):
 
     def aligned(self, source, own):
         """Prompt-to-prompt's replacement or refinement, and re-weighting, of each word in its window of the steps."""
-        taken, here = self.edit.from_source, torch.ones(own.shape[-1])
+        taken, here = self.edit.from_source.to(own), torch.ones(own.shape[-1]).to(own)
         for tokens, start, end in self.edit.windows:
             here[list(tokens)] = float(int(start * self.counted) <= self.step < int(end * self.counted))
-        fused = self.edit.emphasis * ((source @ self.edit.mapper) * taken + own * (1 - taken))
+        fused = self.edit.emphasis.to(own) * ((source @ self.edit.mapper.to(own)) * taken + own * (1 - taken))
         return here * fused + (1 - here) * own
 
 
