@@ -140,6 +140,16 @@ def chosen(source, edit=EDIT, **given):
     return read_settings(source, edit, **given)
 
 
+def test_the_node_has_the_layers_of_the_preset_unless_it_is_told(source):
+    """Workflows of before the choice have "all"."""
+    until = {"style": 0.5, "background": 1.0, "style (Video-P2P)": 1.0}
+    for name, share in until.items():
+        style = {"preset": {"preset": name}}
+        assert chosen(source, **style).finest_until == share
+        assert chosen(source, **style, layers="all").finest_until == 1
+        assert chosen(source, **style, layers="all but the finest (official code)").finest_until == 0
+
+
 def test_the_node_has_fresh_noise_for_every_preset_with_a_mask(source):
     drawn = {"preset": {"preset": "attribute", "mask_from": INPUT_MASK}, "mask": MASK}
     assert chosen(source, **drawn).fresh_noise == 0

@@ -95,7 +95,7 @@ def edit_error(golden, source_attention) -> float:
             cross_window=Window(0, settings["cross_replace_steps"]["default_"]),
             mask_from=WORDS if masked else NO_MASK,
             threshold=settings["blend_th"][0] - UNDECIDED if masked else 1.0,
-            finest_layers=False,
+            finest_until=0.0,
             source_attention=source_attention,
         ),
     )

@@ -103,7 +103,8 @@ def test_cache_is_replay_in_chunks_of_any_size(entries, at_once, again):
 @pytest.mark.parametrize(
     "settings",
     [
-        replace(SETTINGS, finest_layers=False),
+        replace(SETTINGS, finest_until=0.0),
+        replace(SETTINGS, finest_until=0.5),
         replace(SETTINGS, self_window=Window(0, 0)),
         replace(SETTINGS, cross_window=Window(0.4, 0.6)),
         replace(SETTINGS, mask_from=WORDS, latent_window=Window(0.2, 1)),

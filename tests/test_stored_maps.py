@@ -24,7 +24,7 @@ def stored_map_edit(model, edit, latent, settings, label):
     fusion = Fusion(
         self_window=(settings.self_window.start, settings.self_window.end),
         cross_window=(settings.cross_window.start, settings.cross_window.end),
-        finest_layers=settings.finest_layers,
+        finest_until=settings.finest_until,
         words_threshold=settings.threshold if settings.mask_from in (WORDS, WORDS_IN_MASK) else None,
         given=settings.mask if settings.mask_from in (INPUT_MASK, WORDS_IN_MASK) else None,
     )
@@ -54,7 +54,8 @@ CASES = {
         BlendSettings(mask_from=WORDS_IN_MASK, threshold=0.98, mask=SPLIT_MASK),
         TARGET_LABEL,
     ),
-    "coarse layers only": (dict(mode="swap"), BlendSettings(finest_layers=False), TARGET_LABEL),
+    "coarse layers only": (dict(mode="swap"), BlendSettings(finest_until=0.0), TARGET_LABEL),
+    "finest layers until half of the steps": (dict(mode="swap"), BlendSettings(finest_until=0.5), TARGET_LABEL),
     "evaluated at the current label": (
         dict(mode="swap"),
         BlendSettings(Window(0, 0.5), Window(0, 0.5), WORDS, 0.98),

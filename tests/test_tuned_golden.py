@@ -82,7 +82,7 @@ def test_fatezero_edit(name):
             Window(0, settings["cross_replace_steps"]["default_"]),
             mask_from=WORDS if masked else NO_MASK,
             threshold=settings["blend_th"][0] if masked else 1.0,
-            finest_layers=case["latent"] <= 32,
+            finest_until=float(case["latent"] <= 32),
             source_attention=REPLAY,
             map_cells=1,  # at this size the official code reads masks from 10x10 maps, ours brings them to 16 first
         ),

@@ -305,6 +305,8 @@ def test_the_node_edits_with_presets_and_says_what_does_not_serve(
     ):
         with pytest.raises(Refusal, match=f"^Attention Blend Sampler: {said}"):
             blend(video_model, runs(), prompt, TARGET, clip, **changes)
+    styled = blend(video_model, runs(), prompt, TARGET, clip, preset={"preset": "style"})
+    assert torch.isfinite(styled.args[0]["samples"]).all()
 
 
 @pytest.mark.parametrize(

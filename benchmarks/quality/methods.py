@@ -251,7 +251,7 @@ ABLATIONS = {
     ],
     "Layers": [
         replace(OURS, name="all: ours"),
-        replace(OURS, name="all but the finest (official code)", changes={"finest_layers": False}),
+        replace(OURS, name="all but the finest (official code)", changes={"finest_until": 0.0}),
     ],
     "Words": [
         replace(OURS, name="auto: ours"),

@@ -119,7 +119,7 @@ class ChunkFusion:
         return self.cached.query_key(layer, self.context, device) if self.fuses(layer, extra) else None
 
     def fuses(self, layer, extra) -> bool:
-        return layer.kind in self.step.kinds and (self.settings.finest_layers or downsampling(extra) > 1)
+        return layer.kind in self.step.kinds and (self.step.finest or downsampling(extra) > 1)
 
     def edit_layer(self, layer, edit_qkv, extra, attention):
         """One conditional row's attention, a FusedLayer with the new words in their place; None where the edit keeps

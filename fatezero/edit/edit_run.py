@@ -41,7 +41,7 @@ from .source_branch import source_branch
 from .source_cache import SourceCache
 from .stages import UNKNOWN_STEPS, Stages, misses_steps
 from .start import check_stage, check_start, unused_latent
-from .step import Step, WordMapSum, fused_kinds
+from .step import Step, WordMapSum, fused_kinds, fuses_finest
 from .strangers import added_nodes, what_changed
 
 
@@ -267,6 +267,7 @@ class EditRun:
             new_words_alone,
             self.places.at_step(x.device, self.branch.word_maps) if is_masked else {},
             self.ground_keys,
+            fuses_finest(settings, index, steps),
         )
 
     def calc_cond_batch(self, executor, *args, **kwargs):
@@ -300,7 +301,7 @@ class EditRun:
         """Whether the cache holds a chunk's source attention, which then comes from there."""
         if self.cache is None:
             return False
-        chunk.cached = self.cache.open(chunk.step.sigma, chunk.active, chunk.step.kinds)
+        chunk.cached = self.cache.open(chunk.step, chunk.active)
         if chunk.cached is None:
             return False
         chunk.context = self.branch.conds(chunk.active.frames)[0]["model_conds"]["c_crossattn"].cond

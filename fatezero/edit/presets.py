@@ -30,7 +30,7 @@ CFG_UNTIL = 0.8
 # drawing: 0.8, no words to blend by). Re-weight: no value is given; 0.8 as in that config, since emphasis acts only
 # while the source's cross-attention is used.
 PRESETS = {
-    "style": BlendSettings(self_window=Window(0, 0.8), cross_window=Window(0, 0.8)),
+    "style": BlendSettings(self_window=Window(0, 0.8), cross_window=Window(0, 0.8), finest_until=0.5),
     "attribute": BlendSettings(
         self_window=Window(0, 0.9),
         cross_window=Window(0, 0.8),

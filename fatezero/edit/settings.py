@@ -34,8 +34,8 @@ class BlendSettings:
         mask: [1 or n, H, W] of 0..1.
         mask_self_attention: Whether self-attention keeps the edit's own inside the mask; else it is for latents
             alone.
-        finest_layers: Whether layers of the latent's own resolution are fused too; the official code leaves them out to
-            save memory.
+        finest_until: The share of the steps, 0..1, in which layers of the latent's own resolution are fused too; the
+            official code leaves them out to save memory, which is 0.
         attention_from: INVERSION (FateZero), RECONSTRUCTION (prompt-to-prompt; with null text Video-P2P's decoupled
             guidance) or FAST_RECONSTRUCTION (Video-P2P's fast mode).
         latent_window: When latents outside the mask are put back to the source's, or None.
@@ -70,7 +70,7 @@ class BlendSettings:
     threshold: float = 0.3
     mask: torch.Tensor | None = None
     mask_self_attention: bool = True
-    finest_layers: bool = True
+    finest_until: float = 1.0
     attention_from: str = INVERSION
     latent_window: Window | None = None
     source_attention: str = REPLAY

@@ -21,7 +21,7 @@ from ..source.source_run import SourceRun
 from .settings import AUTO_CACHE, CACHE, REPLAY, BlendSettings, fitting_model
 from .source_branch import SourceBranch, source_branch
 from .source_cache import take_up_kept
-from .step import fused_kinds
+from .step import fused_kinds, fuses_finest
 
 AUTO_SHARE = 0.25  # `auto` keeps what takes at most this share of the RAM that a cache may have: surely no burden
 
@@ -105,12 +105,15 @@ def attention_demand(
     network, dtype = model.model.diffusion_model, model.model.get_dtype_inference()
     height, width = source.trajectory.shape[-2:]
     inflation = inflation_of(model)
-    fused = [fused_kinds(edit, settings, step, source.steps) for step in range(source.steps)]
+    fused = [
+        (fused_kinds(edit, settings, step, source.steps), fuses_finest(settings, step, source.steps))
+        for step in range(source.steps)
+    ]
     rows = branch.rows_per_frame * sum(map(branch.reads_at, range(source.steps)))
     return AttentionDemand(
         chunk_bytes=tuple(
-            source.frames * cached_bytes_per_frame(network, height, width, kinds, settings.finest_layers, dtype)
-            for kinds in fused
+            source.frames * cached_bytes_per_frame(network, height, width, kinds, finest, dtype)
+            for kinds, finest in fused
             if kinds
         ),
         read_bytes=read_bytes_per_frame(
@@ -118,7 +121,7 @@ def attention_demand(
             height,
             width,
             {SELF, CROSS},
-            settings.finest_layers,
+            settings.finest_until > 0,
             dtype,
             key_frame_indices(inflation.key_frames, source.frames).shape[1] if inflation else 1,
         ),

@@ -19,6 +19,7 @@ from ..source.digest import attention_digest
 from ..source.kept_attention import keep_attention, keeps_attention, take_up_attention
 from ..source.source_run import SourceRun
 from .settings import CACHE, BlendSettings
+from .step import Step
 
 
 def take_up_kept(source: SourceRun, model, run_begins: bool = False) -> int:
@@ -55,11 +56,7 @@ class SourceCache:
         self.budget, self.explicit = budget, settings.source_attention == CACHE
         self.begun = False
         self.attentions = dict(attentions(network))
-        self.layers = [
-            layer
-            for layer, tokens, _ in layer_sizes(network, height, width)
-            if settings.finest_layers or tokens < height * width
-        ]
+        self.is_finest = {layer: tokens == height * width for layer, tokens, _ in layer_sizes(network, height, width)}
         self.inflation = inflation_of(model)
         self.has_new = False
 
@@ -71,11 +68,11 @@ class SourceCache:
         vram = free_budget(device).vram if self.explicit else 0
         self.cache.budget = replace(self.budget, vram=vram)
 
-    def open(self, sigma: float, active: ActiveChunk, kinds: frozenset[str]) -> "CachedAttention | None":
+    def open(self, step: Step, active: ActiveChunk) -> "CachedAttention | None":
         """The chunk's attention at a step, when all of it is held."""
-        layers = [layer for layer in self.layers if layer.kind in kinds]
-        step = self.cache.open(sigma, active.chunk.pool, layers)
-        return None if step is None else CachedAttention(step, self, active)
+        fused = [layer for layer, finest in self.is_finest.items() if layer.kind in step.kinds and step.finest >= finest]
+        held = self.cache.open(step.sigma, active.chunk.pool, fused)
+        return None if held is None else CachedAttention(held, self, active)
 
     def store(self, sigma: float, active: ActiveChunk, tensors: dict[Layer, torch.Tensor]) -> None:
         """Keeps what the chunk's own frames have shown; the frames that only lent their keys may not be exact."""

@@ -9,6 +9,7 @@ import torch
 from ..network.attention_layers import CROSS, SELF, TEMPORAL
 from ..network.frame_chunks import ActiveChunk
 from ..prompts.prompt_edit import PromptEdit
+from ..prompts.window import Window
 from .fusion import CrossWeights, fuses_cross
 from .settings import BlendSettings
 
@@ -33,6 +34,7 @@ class Step:
         places: By (height, width), where the clip's frames keep the edit's own, as far as it is known before the layers
             run.
         ground_keys: What self-attention sees inside the mask, where a thing goes; else None.
+        finest: Whether layers of the latent's own resolution are fused, too.
     """
 
     index: int
@@ -44,6 +46,7 @@ class Step:
     new_words_alone: bool = False
     places: "Mapping[tuple[int, int], ClipMask]" = field(default_factory=dict)
     ground_keys: "GroundKeys | None" = None
+    finest: bool = True
 
 
 def fused_kinds(edit: PromptEdit, settings: BlendSettings, step: int, steps: int) -> frozenset[str]:
@@ -54,6 +57,11 @@ def fused_kinds(edit: PromptEdit, settings: BlendSettings, step: int, steps: int
     if settings.temporal_window.contains(step, steps):
         kinds.add(TEMPORAL)
     return frozenset(kinds)
+
+
+def fuses_finest(settings: BlendSettings, step: int, steps: int) -> bool:
+    """Whether layers of the latent's own resolution are fused at a denoising step; 0 is the noisiest."""
+    return Window(0, settings.finest_until).contains(step, steps)
 
 
 class WordMapSum:

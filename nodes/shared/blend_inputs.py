@@ -56,12 +56,12 @@ def blend_inputs() -> list:
         ),
         io.Combo.Input(
             "layers",
-            options=[ALL_LAYERS, OFFICIAL_LAYERS],
-            default=ALL_LAYERS,
+            options=[AS_PRESET, ALL_LAYERS, OFFICIAL_LAYERS],
+            default=AS_PRESET,
             optional=True,
             advanced=True,
             tooltip="Fuse every attention layer, or leave out those of the latent's own resolution as the "
-            "official code does (looser structure).",
+            "official code does, so that fine texture is the edit's own. Of the presets style does so from half of the steps on.",
         ),
         io.Combo.Input(
             "attention_from",
@@ -211,7 +211,7 @@ def read_settings(
     source,
     edit,
     preset: dict | None,
-    layers: str = ALL_LAYERS,
+    layers: str = AS_PRESET,
     attention_from: str = INVERSION,
     mask=None,
     source_attention: str = AUTO_CACHE,
@@ -232,7 +232,10 @@ def read_settings(
         mask=mask[None] if mask is not None and mask.ndim == 2 else mask,
         latent_window=Window(values["latent_from"], values["latent_until"]) if values["latent_blend"] else None,
         mask_self_attention=values["mask_self_attention"],
-        finest_layers=layers == ALL_LAYERS,
+        # As a preset has it, but for a video model, whose layers are all alike.
+        finest_until={ALL_LAYERS: 1.0, OFFICIAL_LAYERS: 0.0}.get(
+            layers, 1.0 if source.cell.is_video else PRESETS[name].finest_until
+        ),
         attention_from=attention_from,
         source_attention=source_attention,
         new_words_until=values.get("new_words_until", 0.0),

@@ -22,14 +22,14 @@ ALPHAS = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=
 class Fusion:
     """What is fused.
 
-    self_window, cross_window: (start, end) as fractions of the steps, counted from the noisiest; finest_layers: also
-    those of the latent's own size; words_threshold, given: the edit keeps its own self-attention inside the words' mask
+    self_window, cross_window: (start, end) as fractions of the steps, counted from the noisiest; finest_until: the share
+    of them in which maps of the latent's own size are, too; words_threshold, given: the edit keeps its own self-attention inside the words' mask
     of Eq. 6 and inside a mask [1, H, W], where there are such (the source's everywhere without).
     """
 
     self_window: tuple[float, float]
     cross_window: tuple[float, float]
-    finest_layers: bool = True
+    finest_until: float = 1.0
     words_threshold: float | None = None
     given: torch.Tensor | None = None
 
@@ -113,7 +113,7 @@ class MapStore:
             alpha[list(tokens)] = float(inside((start, end), step, steps + 1))
 
         def control(kind, block, size, own):
-            if not fusion.finest_layers and size == tuple(latent_size):
+            if size == tuple(latent_size) and not inside((0, fusion.finest_until), step, steps):
                 return own
             here = alpha.to(own)
             if kind == "cross":

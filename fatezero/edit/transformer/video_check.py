@@ -44,7 +44,7 @@ def check_video_edit(model, source: SourceRun, edit: PromptEdit, settings: Blend
         )
     if settings.fresh_noise:
         raise Refusal("'noise inside the mask' is fresh, but a video model begins with the clip's; choose that.")
-    if not settings.finest_layers:
+    if settings.finest_until < 1:
         raise Refusal("'layers' leaves out the finest, but a video model's are all alike; choose all.")
 
 
