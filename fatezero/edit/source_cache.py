@@ -70,7 +70,9 @@ class SourceCache:
 
     def open(self, step: Step, active: ActiveChunk) -> "CachedAttention | None":
         """The chunk's attention at a step, when all of it is held."""
-        fused = [layer for layer, finest in self.is_finest.items() if layer.kind in step.kinds and step.finest >= finest]
+        fused = [
+            layer for layer, finest in self.is_finest.items() if layer.kind in step.kinds and step.finest >= finest
+        ]
         held = self.cache.open(step.sigma, active.chunk.pool, fused)
         return None if held is None else CachedAttention(held, self, active)
 

@@ -60,8 +60,8 @@ def blend_inputs() -> list:
             default=AS_PRESET,
             optional=True,
             advanced=True,
-            tooltip="Fuse every attention layer, or leave out those of the latent's own resolution as the "
-            "official code does, so that fine texture is the edit's own. Of the presets style does so from half of the steps on.",
+            tooltip="Fuse every attention layer, or leave out those of the latent's own resolution as the official "
+            "code does, so that fine texture is the edit's own. Of the presets style does so from half of the steps on.",
         ),
         io.Combo.Input(
             "attention_from",

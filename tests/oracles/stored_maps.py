@@ -22,9 +22,10 @@ ALPHAS = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=
 class Fusion:
     """What is fused.
 
-    self_window, cross_window: (start, end) as fractions of the steps, counted from the noisiest; finest_until: the share
-    of them in which maps of the latent's own size are, too; words_threshold, given: the edit keeps its own self-attention inside the words' mask
-    of Eq. 6 and inside a mask [1, H, W], where there are such (the source's everywhere without).
+    self_window, cross_window: (start, end) as fractions of the steps, counted from the noisiest; finest_until: the
+    share of them in which maps of the latent's own size are, too; words_threshold, given: the edit keeps its own
+    self-attention inside the words' mask of Eq. 6 and inside a mask [1, H, W], where there are such (the source's
+    everywhere without).
     """
 
     self_window: tuple[float, float]
