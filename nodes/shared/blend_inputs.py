@@ -61,7 +61,7 @@ def blend_inputs() -> list:
             optional=True,
             advanced=True,
             tooltip="Fuse every attention layer, or leave out those of the latent's own resolution as the official "
-            "code does, so that fine texture is the edit's own. Of the presets style does so from half of the steps on.",
+            "code does, so that fine texture is the edit's own. Of the presets style does so in the later half.",
         ),
         io.Combo.Input(
             "attention_from",
