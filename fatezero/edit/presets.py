@@ -10,9 +10,9 @@ CFG_UNTIL = 0.8
 
 # What won on benchmarks/quality (by "a visible edit, and nothing else touched"): latents outside the words' mask are
 # the source's in all steps, the mask finds its threshold by itself; an attribute keeps the source's structure
-# for longer than in the paper, and where its words are for less long, else an old colour can insist. Style's windows are
-# the paper's, but for the finest layers, which would keep the old texture; shape's and remove's too; background has none,
-# and with longer ones the old ground shines through.
+# for longer than in the paper, and the places of its words for less long, else an old colour can insist. Style's
+# windows are the paper's, but the finest layers end earlier, else the old texture stays; shape's and remove's are the
+# paper's too; background has none there, and with longer ones the old ground shines through.
 # What is drawn anew agrees from frame to frame; a new ground until the last steps, which draw its detail.
 # To the edges: a new shape gets the room of the old one's box, so that the ground and what stands beside stay; a new
 # colour needs a little more, else the edge keeps the old one. A soft edge leaves more of the clip around the thing.
