@@ -91,6 +91,14 @@ KINDS = {
     ("a red light on a pole", "a green light on a pole"): ["property"],
     ("a cat and a painting", "a cat and a mirror"): ["thing"],
     ("a man holding a photo", "a man holding a book"): ["thing"],
+    # a look and a thing at once
+    (JEEP, f"a pencil sketch of a red {JEEP[9:]}"): ["look", "property"],
+    ("a blue cross on green grass", "a mosaic of a yellow cross on green grass"): ["look", "property"],
+    ("a man walking on the beach", "a watercolor painting of a woman walking on the beach"): ["look", "thing"],
+    ("a man on the beach", "an oil painting of a woman on the beach"): ["look", "thing"],
+    ("a photo of a cat on grass", "a watercolor of a dog on grass"): ["look", "thing"],
+    ("a cat on grass", "a cartoon of a cat on snow"): ["look", "ground"],
+    ("a cat", "a cartoon"): ["look"],
     # grounds that no preposition of place names
     ("red circle, green grass", "red circle, white snow"): ["ground"],
     ("green grass with a red circle", "white snow with a red circle"): ["ground"],
@@ -128,6 +136,7 @@ def test_the_kind_of_each_change(prompts):
         (("grass in the sun", "grass in the rain"), "new background", "new background"),
         (("on grass", "on snow"), "background", "new background"),  # nothing stays that could be told from the ground
         (("a red circle on grass", "watercolor of a blue circle on grass"), "style", "style"),
+        (("a red circle on grass", "a watercolor of a blue circle on grass"), "style", "style"),
         (("a man", "a man, smiling"), "style", "attribute"),  # no word of the source says where
         (("a man sitting on a bench", "a man standing on a bench"), "shape", "shape"),
     ],

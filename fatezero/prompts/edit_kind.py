@@ -98,24 +98,31 @@ def things_that_stay(edit: "PromptEdit") -> list[Phrase]:
 
 def _pairs(edit: "PromptEdit") -> list[tuple[Phrase, Phrase]]:
     """The phrases of both prompts, those that belong together side by side; () beside what has no counterpart."""
-    old, links = _described(edit.source), _links(edit)
+    old, new, links = _described(edit.source), _described(edit.target), _links(edit)
     phrase_of = {word: number for number, phrase in enumerate(old) for word in phrase}
     linked: dict[Word, list[int]] = {}
     for number, (_, words) in enumerate(links):
         for word in words:
             linked.setdefault(word, []).append(number)
-    pairs: list[tuple[Phrase, Phrase]] = []
-    left = dict.fromkeys(range(len(old)))
-    for phrase in _described(edit.target):
-        numbers = sorted({number for word in phrase for number in linked.get(word, ())})
-        partners = (sorted({phrase_of[word] for word in links[number][0] if word in phrase_of}) for number in numbers)
+    kept = sum(row.kind == KEPT for row in edit.rows)
+
+    def numbers(phrase: Phrase) -> list[int]:
+        return sorted({number for word in phrase for number in linked.get(word, ())})
+
+    def loosely(phrase: Phrase) -> int:
+        """A word that stayed ties phrases first, and a look last: in "a mosaic of a woman" that takes no man's place."""
+        if any(number < kept for number in numbers(phrase)):
+            return 0
+        return 2 if names_look(edit.target, phrase) else 1
+
+    left, partner_of = dict.fromkeys(range(len(old))), {}
+    for phrase in sorted(new, key=loosely):
+        partners = (sorted({phrase_of[word] for word in links[at][0] if word in phrase_of}) for at in numbers(phrase))
         partner = next((each for some in partners for each in some if each in left), None)
-        if partner is None:
-            pairs.append(((), phrase))
-        else:
+        if partner is not None:
             del left[partner]
-            pairs.append((old[partner], phrase))
-    return pairs + [(old[number], ()) for number in left]
+            partner_of[phrase] = old[partner]
+    return [(partner_of.get(phrase, ()), phrase) for phrase in new] + [(old[number], ()) for number in left]
 
 
 def _described(prompt: PromptTokens) -> list[Phrase]:
