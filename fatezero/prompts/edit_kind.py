@@ -110,7 +110,7 @@ def _pairs(edit: "PromptEdit") -> list[tuple[Phrase, Phrase]]:
         return sorted({number for word in phrase for number in linked.get(word, ())})
 
     def loosely(phrase: Phrase) -> int:
-        """A word that stayed ties phrases first, and a look last: in "a mosaic of a woman" that takes no man's place."""
+        """A word that stayed ties first, a look last: in "a mosaic of a woman" that takes no man's place."""
         if any(number < kept for number in numbers(phrase)):
             return 0
         return 2 if names_look(edit.target, phrase) else 1
