@@ -28,8 +28,21 @@ _GROUNDS = _BACKDROPS | set(  # in a list of things, no preposition says so: "a 
     "galaxy city street road highway alley town village skyline room kitchen bedroom bathroom office studio interior "
     "floor ground asphalt pavement wall outdoors indoors".split()
 )
+_WORN = set(  # "in" these is no place: "a woman in a red dress", "a man in black"
+    "dress gown skirt kimono robe suit tuxedo uniform costume outfit clothes clothing armor armour spacesuit swimsuit "
+    "wetsuit bikini shirt t-shirt tshirt blouse sweater hoodie jacket coat vest apron jeans pants trousers shorts "
+    "leggings stockings socks shoes boots sneakers heels sandals hat cap helmet hood crown mask glasses sunglasses "
+    "goggles scarf tie gloves cloak cape jersey pajamas pyjamas rags black white red blue green yellow pink purple "
+    "orange brown gray grey gold silver".split()
+)
+_RIDDEN = set(  # nor "on" these: "a knight on a horse"; a building on fire stands in none
+    "horse pony donkey camel elephant dragon unicorn bike bicycle motorcycle motorbike scooter skateboard snowboard "
+    "surfboard skis fire".split()
+)
+_OF_A_BODY = set("hair eyes skin face lips mouth nose ears freckles makeup smile fur feathers".split())
 _NO_THINGS = set("it he she they there this that i you we".split())
 _BESIDE = _OF_PLACE | {"near", "next", "beside", "between", "around", "outside", "above", "below", "toward", "towards"}
+_IS = {"is", "are", "was", "were"}
 _HOLDS = {"wearing", "holding", "carrying"}  # what follows comes newly
 _NOUNS_IN_ING = set("building ceiling clothing king painting drawing rendering ring spring string thing wing".split())
 
@@ -75,7 +88,11 @@ def changes_of(edit: "PromptEdit") -> list[Change]:
     for old, new in _pairs(edit):
         before, after = _side(edit, 0, old), _side(edit, 1, new)
         if before.changed or after.changed:
-            changes.append(Change(_kind(before, after), phrase_text(old), phrase_text(new)))
+            kind = _kind(before, after)
+            if kind != ADDED:
+                changes.append(Change(kind, phrase_text(old), phrase_text(new)))
+            elif added := _added(after, bool(old)):
+                changes.append(Change(kind, "", added))
     return changes
 
 
@@ -153,6 +170,8 @@ def _kind(before: _Side, after: _Side) -> str:
     old, new = _noun_phrase(before), _noun_phrase(after)
     if all(map(_is_in_place, there)) or all(_names_ground(side, old[-1].key != new[-1].key) for side in there):
         return GROUND
+    if all(map(_tells_of_a_thing, there)):
+        return POSE if all(_is_present(side.phrase[0].key) for side in there) else PROPERTY
     if old[-1].key != new[-1].key:
         return THING
     if before.changed.intersection(old) or after.changed.intersection(new):
@@ -163,13 +182,29 @@ def _kind(before: _Side, after: _Side) -> str:
     return PROPERTY if all(map(_is_participle, behind)) else POSE
 
 
+def _added(side: _Side, has_counterpart: bool) -> str:
+    """What is new in a phrase: "umbrella" of "an umbrella walking down", and "sunglasses" of "cat wearing sunglasses"
+    where the cat is not new; "" where that is a phrase of its own, as in "cat wearing a hat"."""
+    if not has_counterpart:
+        return phrase_text(_noun_phrase(side))
+    return phrase_text(tuple(word for word in side.phrase if word in side.changed and word.key not in _HOLDS))
+
+
 def _kind_of_one(side: _Side, added_or_removed: str) -> str:
     """Of a phrase that only one of the prompts has."""
     if _next_word(side) == "of" and not _preposition(side):
         return LOOK
     if _is_in_place(side) or _names_ground(side):
         return GROUND
-    return added_or_removed if _word_before(side) in _ARTICLES else PROPERTY
+    if _word_before(side) in _ARTICLES:
+        return added_or_removed
+    return added_or_removed if _preposition(side) == "with" and side.phrase[-1].key not in _OF_A_BODY else PROPERTY
+
+
+def _tells_of_a_thing(side: _Side) -> bool:
+    """Whether a phrase stands after "is", for what a thing is like or does; not after "there is"."""
+    before = _words_before(side)
+    return before[-1:] != [] and before[-1] in _IS and before[-2:-1] != ["there"]
 
 
 def _is_thing(side: _Side) -> bool:
@@ -193,6 +228,9 @@ def _is_in_place(side: _Side) -> bool:
         words.pop()
     if words[-1:] == ["of"] and _PARTS.issuperset(words[-2:-1]):
         return any(key in _OF_PLACE for key in words[-5:-2])
+    noun = _noun_phrase(side)[-1].key
+    if (words[-1:] == ["in"] and noun in _WORN) or (words[-1:] == ["on"] and noun in _RIDDEN):
+        return False
     return bool(words) and words[-1] in _OF_PLACE
 
 

@@ -28,7 +28,7 @@ _MAKERS = set(  # cameras, films, programs and pages
     "deviantart pixiv unsplash".split()
 )
 _MEASURE = re.compile(r"\d+(?:\.\d+)?(?:mm|k|fps|p)?|f/?\d+(?:\.\d+)?|iso\d+")  # 35mm, 8k, f/1.8, and 16:9
-_CLAUSE = re.compile(r"(?:\w+ )*depth of field|rule of thirds|shot (?:on|with) .+|(?:extreme )?close up(?: of .+)?")
+_CLAUSE = re.compile(r"(?:\w+ )*depth of field|rule of thirds|shot (?:on|with) .+")
 # After these "a painting" is a thing: "a cat and a painting", "a wall with a painting".
 _BEFORE_THINGS = set("and or with on at over under near behind above against wearing holding carrying".split())
 _BEFORE_LIGHT = {"in", "with", "by"}  # "in a soft light", but "a red light on a pole"
@@ -56,7 +56,8 @@ def names_look(prompt: PromptTokens, phrase: tuple[Word, ...]) -> bool:
     keys, last, before = words[first:end], words[end - 1], words[:first]
     is_bare = not before or before[-1] not in _ARTICLES
     ahead = next((key for key in reversed(before) if key not in _ARTICLES), "")
-    if "style" in keys or before[-2:] == ["style", "of"] or last in _QUALITIES | _LIGHT_AND_TIME:
+    is_close_up = keys[-2:] == ["close", "up"]
+    if "style" in keys or before[-2:] == ["style", "of"] or last in _QUALITIES | _LIGHT_AND_TIME or is_close_up:
         return True
     if last in _PICTURES:
         return is_bare or ahead not in _BEFORE_THINGS or words[end : end + 1] == ["of"]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from ..readable import readable
-from .alignment import AUTO, KEPT, NEW, Row, align
+from .alignment import AUTO, KEPT, Row, align
 from .edit_table import edit_table
 from .phrases import look_tokens, neighbour_tokens, phrase_tokens, tokens_by_phrase
 from .tokens import PromptTokens
@@ -166,11 +166,13 @@ def _mask_tokens(prompt: PromptTokens, text: str, name: str, changed: tuple[int,
 
 
 def _described_tokens(rows: tuple[Row, ...]) -> tuple[int, ...]:
-    """Source positions of words with a new word right before them: in "a jeep" -> "a silver jeep" that is the jeep."""
+    """Source positions of words with a new word right before them, also in an article's place: of "a jeep" in "a silver
+    jeep" or "grandpa's jeep" that is the jeep."""
     return tuple(
         token
         for new, described in zip(rows, rows[1:])
-        if new.kind == NEW and described.kind == KEPT
+        if new.target and described.kind == KEPT
+        if not any(word.names_something for word in new.source)
         if all(word.names_something for word in (*new.target, *described.source[:1]))
         for token in described.source[0].indices
     )
