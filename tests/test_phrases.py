@@ -46,7 +46,7 @@ def test_new_things_that_stand_side_by_side(target, things):
     assert side_by_side(edit.target, edit.target_mask_tokens) == things
 
 
-@pytest.mark.parametrize("preset, told", [("replace", True), ("add", True), ("shape", False)])
+@pytest.mark.parametrize("preset, told", [("replace", False), ("add", True), ("shape", False)])
 def test_several_new_things_in_one_mask_are_told(preset, told):
     edit = prompt_edit("a red circle and a blue circle", "a purple star and a red heart")
     notes = crowded_mask(edit, PRESETS[preset])

@@ -1,6 +1,17 @@
 """Preset *automatic*: which preset an edit asks for, by its words and by whether a place is given."""
 
-from ..prompts.edit_kind import ADDED, GROUND, LOOK, POSE, PROPERTY, REMOVED, THING, changes_of, things_that_stay
+from ..prompts.edit_kind import (
+    ADDED,
+    GROUND,
+    LOOK,
+    POSE,
+    PROPERTY,
+    REMOVED,
+    THING,
+    changes_of,
+    own_words,
+    things_that_stay,
+)
 from ..prompts.phrases import things_beside
 from ..prompts.prompt_edit import PromptEdit
 from .presets import PRESETS
@@ -40,6 +51,8 @@ def automatic_preset(edit: PromptEdit, has_mask: bool) -> str:
     name = "add" if has_mask and ADDED in kinds and kinds <= _IN_ONE_PLACE else _preset_of_kinds(kinds, len(changes))
     if name == "attribute" and len(changes) == 1 and things_beside(edit.source, edit.source_mask_tokens):
         name = "replace"  # else the words for the one act on the other, too
+    if kinds <= {PROPERTY, THING} and own_words(edit):
+        name = "replace"  # which draws each in its own place
     if name == "replace" and not edit.target_mask_tokens:
         name = "shape"  # no new word could be seen in its place
     if name == "new background" and not (has_mask or things_that_stay(edit)):
@@ -54,10 +67,10 @@ def automatic_preset(edit: PromptEdit, has_mask: bool) -> str:
 def _preset_of_kinds(kinds: set[str], changes: int) -> str:
     if not kinds:
         return "enhance"
-    if kinds == {THING} and changes > 1:  # which replace would draw in one place
+    if kinds == {THING} and changes > 1:  # which replace would draw in one place, unless they stand side by side
         return "shape"
     if len(kinds) == 1:
-        return _ALONE[kinds.pop()]
+        return _ALONE[next(iter(kinds))]
     if kinds <= _OF_THINGS:
         return "shape"
     return "style" if kinds == {LOOK, PROPERTY} else "background"

@@ -130,12 +130,15 @@ class ChunkFusion:
         if layer.kind != CROSS or not self.step.new_words_alone:
             return fused
         query = edit_qkv[0]
-        place = self.place(layer_size(extra, query.shape[1]), query.device)
-        if place is None:
-            return fused
-        fused = fused or FusedLayer(tuple(edit_qkv))
-        alone = partial(see_alone, attention, edit_qkv, tokens=self.edit.new_phrases, mask=place.flatten(1))
-        return FusedLayer(fused.qkv, lambda seen: alone(fused=fused.finished(seen)))
+        for tokens, place in self.words_alone(layer_size(extra, query.shape[1]), query.device):
+            if place is not None:
+                fused = with_words_alone(fused or FusedLayer(tuple(edit_qkv)), attention, edit_qkv, tokens, place)
+        return fused
+
+    def words_alone(self, size, device):
+        """The new words that are seen alone, and where, [b, height, width] or None: all together, or each thing's."""
+        things = [(tokens, places[size].of(self.active)) for tokens, places in self.step.things if size in places]
+        return things or [(self.edit.new_phrases, self.place(size, device))]
 
     def without_things(self, ground_keys, edit_qkv, fused, extra, attention):
         """A row's self-attention that sees the ground alone inside the mask; fused: the same as it is elsewhere."""
@@ -205,6 +208,12 @@ class ChunkFusion:
             words = average(self.word_maps) if self.word_maps else None
         mask = edit_mask(self.settings, self.edit, size, self.active.frames, device, words)
         return mask if mask is not None and bool(mask.any()) else None
+
+
+def with_words_alone(fused: FusedLayer, attention, edit_qkv, tokens: tuple[int, ...], place) -> FusedLayer:
+    """A layer of cross-attention that sees some tokens alone in a place, [b, height, width]."""
+    alone = partial(see_alone, attention, edit_qkv, tokens=tokens, mask=place.flatten(1))
+    return FusedLayer(fused.qkv, lambda seen: alone(fused=fused.finished(seen)))
 
 
 def edit_mask(

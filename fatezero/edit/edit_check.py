@@ -8,7 +8,7 @@ from ..masks.latent_frames import of_kept_frames
 from ..network.option_keys import TOKENS
 from ..network.other_nodes import refuse_merging
 from ..network.unet.check import check_embedding, refuse_context_windows, require_unet
-from ..prompts.edit_kind import things_that_stay
+from ..prompts.edit_kind import own_words, things_that_stay
 from ..prompts.phrases import phrase_text, side_by_side, things_beside
 from ..refusal import Refusal, counted, shortened
 from ..source.latent_cell import frames_first
@@ -311,7 +311,7 @@ def check_new_words(edit, mask_from: str, has_mask: bool) -> None:
 def crowded_mask(edit, settings) -> list[str]:
     """What to tell where several new things would be seen in one and the same mask."""
     things = side_by_side(edit.target, edit.target_mask_tokens) if settings.new_words_until > 0 else []
-    if not things:
+    if not things or (settings.mask_from == OUTLINE and own_words(edit)):
         return []
     return [
         f"! {', '.join(things)} are seen together everywhere inside the mask; for things in different places make one "

@@ -267,6 +267,7 @@ class EditRun:
             new_words_alone,
             self.places.at_step(x.device, self.branch.word_maps) if is_masked else {},
             self.ground_keys,
+            self.places.of_things(x.device) if new_words_alone else (),
             fuses_finest(settings, index, steps),
         )
 

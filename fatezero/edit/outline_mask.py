@@ -8,7 +8,7 @@ import torch
 from ..masks.mask_pictures import grow_mask, touched_cells
 from ..masks.outlines import filled, outline_together, outlines_of_things, rounded
 from ..masks.word_masks import AUTOMATIC
-from ..prompts.edit_kind import brings_another_shape, things_that_stay
+from ..prompts.edit_kind import brings_another_shape, own_words, things_that_stay
 from ..prompts.phrases import phrase_tokens
 from ..prompts.prompt_edit import Place, PromptEdit
 from ..source.source_run import SourceRun
@@ -18,6 +18,9 @@ from .settings import AROUND, INPUT_MASK, OUTLINE, BlendSettings
 
 def on_outline(settings: BlendSettings, source: SourceRun, edit: PromptEdit) -> BlendSettings:
     """The settings with a mask to the edges of things as theirs, where they ask for one."""
+    if settings.mask_from == OUTLINE and settings.new_words_until and own_words(edit):
+        rooms = thing_rooms(source, edit, settings)
+        return replace(settings, mask_from=INPUT_MASK, mask=rooms.amax(dim=0), thing_masks=rooms)
     mask = outline_mask(source, edit, settings)
     return settings if mask is None else replace(settings, mask_from=INPUT_MASK, mask=mask)
 
@@ -61,7 +64,14 @@ def outline_mask(
 def thing_room(
     source: SourceRun, edit: PromptEdit, settings: BlendSettings, frames: Sequence[int] | None = None
 ) -> torch.Tensor:
-    """Where the things of the words to mask are, and where another shape in their place may be.
+    """All of `thing_rooms` as one, [n, h, w]; arguments as there."""
+    return thing_rooms(source, edit, settings, frames).amax(dim=0)
+
+
+def thing_rooms(
+    source: SourceRun, edit: PromptEdit, settings: BlendSettings, frames: Sequence[int] | None = None
+) -> torch.Tensor:
+    """Where each of the things of the words to mask is, and where another shape in its place may be.
 
     Words say where, and in which frames: the changed ones together with their whole phrase, away from the things beside
     it ("square" and "red square" away from "red star"), averaged over the steps. The latent says where the thing ends.
@@ -75,7 +85,8 @@ def thing_room(
         frames: Whose rooms are asked for; None for all.
 
     Returns:
-        float32 [n, h, w] of 0 and 1, of the latent's size; empty in frames that do not show the things.
+        float32 [things, n, h, w] of 0 and 1, of the latent's size, in the order of `PromptEdit.source_things`; empty in
+        frames that do not show the thing.
     """
     maps, latent, things = source.word_maps.mean(dim=0), source.trajectory[0], edit.source_things()
     outlines = outlines_of_things(maps, latent, things, settings.threshold, settings.map_cells, frames)
@@ -88,7 +99,7 @@ def thing_room(
         # Where a thing goes, nothing that stays may go with it, also where the words take both for one.
         own = [torch.zeros_like(room) for room in rooms] if settings.mask_uncovers else rooms
         rooms = [torch.where(passing > mine, 0, steadied(room, latent)) for mine, room in zip(own, rooms)]
-    return grow_mask(torch.stack(rooms).amax(dim=0), settings.edge_margin)
+    return torch.stack([grow_mask(room, settings.edge_margin) for room in rooms])
 
 
 def what_stays(

@@ -11,6 +11,7 @@ from ..masks.mask_pictures import resize_mask
 from ..network.attention_layers import CROSS, SELF
 from ..network.frame_chunks import ActiveChunk
 from ..network.unet.layer_sizes import layer_areas
+from ..prompts.edit_kind import own_words
 from ..prompts.prompt_edit import PromptEdit
 from .chunk_fusion import edit_mask
 from .settings import NO_MASK, BlendSettings, reads_words
@@ -30,6 +31,9 @@ class ClipMask:
         return self.mask if len(active.chunks) == 1 else self.mask[active.chunk.index]
 
 
+ThingPlaces = tuple[tuple[int, ...], dict[tuple[int, int], ClipMask]]
+
+
 class Places:
     """The masks of one run.
 
@@ -45,6 +49,7 @@ class Places:
         self.sizes = set() if settings.mask_from == NO_MASK else areas
         self.fitted: dict[tuple[int, int], BlendSettings] = {}
         self.known: dict[tuple[int, int], ClipMask] = {}
+        self.things: tuple[ThingPlaces, ...] = ()
 
     def at_size(self, size: tuple[int, int], device: torch.device) -> BlendSettings:
         """The run's settings with the person's mask resized and on the device: it is sent there once."""
@@ -69,6 +74,14 @@ class Places:
             }
             self.known = with_filled({size: mask for size, mask in masks.items() if mask is not None})
         return self.known
+
+    def of_things(self, device: torch.device) -> "tuple[ThingPlaces, ...]":
+        """Of several things in the mask, the new words of each and its masks by their sizes; the same at each step."""
+        masks = self.settings.thing_masks
+        if masks is not None and not self.things:
+            places = [{size: resize_mask(mask, size).to(device) for size in self.sizes} for mask in masks]
+            self.things = tuple(zip(own_words(self.edit), map(with_filled, places)))
+        return self.things
 
 
 def with_filled(masks: dict[tuple[int, int], torch.Tensor]) -> dict[tuple[int, int], ClipMask]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .alignment import KEPT
 from .looks import names_look, praises
-from .phrases import Phrase, phrase_text, phrases_of
+from .phrases import Phrase, neighbour_tokens, phrase_text, phrases_of
 from .tokens import PromptTokens, Word
 
 if TYPE_CHECKING:
@@ -111,6 +111,31 @@ def things_that_stay(edit: "PromptEdit") -> list[Phrase]:
     things = [side for side in alike if all(masked.isdisjoint(word.indices) for word in side.phrase)]
     things = [side for side in things if _is_thing(side)]
     return [_noun_phrase(side) for side in [side for side in things if not _names_ground(side)] or things]
+
+
+def own_words(edit: "PromptEdit") -> list[tuple[int, ...]]:
+    """What comes in the place of each of several things that stand side by side ("a red circle and a blue star"): the
+    target's tokens of the phrase that it becomes.
+
+    Args:
+        edit: The aligned prompts.
+
+    Returns:
+        In the order of `PromptEdit.source_things`; empty where there are no several, where one is a part of another
+        ("a swan with a beak"), or where one goes.
+    """
+    masked = set(edit.source_mask_tokens)
+    things = [phrase for phrase in phrases_of(edit.source) if not masked.isdisjoint(_tokens(phrase))]
+    if len(things) < 2:
+        return []
+    beside = {*_tokens(things[0]), *neighbour_tokens(edit.source, _tokens(things[0]))}
+    become = {old: new for old, new in _pairs(edit) if new}
+    new = [become.get(phrase, ()) for phrase in things]
+    return [_tokens(phrase) for phrase in new] if all(new) and masked <= beside else []
+
+
+def _tokens(phrase: Phrase) -> tuple[int, ...]:
+    return tuple(token for word in phrase for token in word.indices)
 
 
 def _pairs(edit: "PromptEdit") -> list[tuple[Phrase, Phrase]]:

@@ -1,0 +1,104 @@
+"""Several things that change at once: each in its own place sees its own new words alone."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from edit_cases import clip_latent, edited, inverted, prompt_edit, small_model
+from fatezero_pack.fatezero.edit.automatic import automatic_preset
+from fatezero_pack.fatezero.edit.edit_check import crowded_mask
+from fatezero_pack.fatezero.edit.outline_mask import on_outline
+from fatezero_pack.fatezero.edit.presets import PRESETS
+from fatezero_pack.fatezero.edit.settings import CACHE, INPUT_MASK, WORDS
+from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.prompts.edit_kind import own_words
+from fatezero_pack.fatezero.prompts.phrases import phrase_tokens
+from golden_unet import relative
+
+SOURCE, TARGET = "a red jeep and a blue bus on a road", "a green cow and a white horse on a road"
+EDIT = prompt_edit(SOURCE, TARGET)
+FRAMES = 3
+LEFT, RIGHT = torch.zeros(2, FRAMES, 16, 16)
+LEFT[..., :8], RIGHT[..., 8:] = 1, 1
+REPLACE = replace(PRESETS["replace"], mask_from=INPUT_MASK, mask=torch.ones(FRAMES, 16, 16), agree_until=0.0)
+
+
+@pytest.fixture(scope="module")
+def source():
+    return inverted(small_model(), EDIT, clip_latent(FRAMES), steps=4)
+
+
+def words(prompt, tokens):
+    return [word.text for word in prompt.words if set(word.indices) <= set(tokens)]
+
+
+@pytest.mark.parametrize(
+    "prompts, expected",
+    [
+        ((SOURCE, TARGET), [["green", "cow"], ["white", "horse"]]),
+        ((SOURCE, "a green jeep and a blue horse on a road"), [["green", "jeep"], ["blue", "horse"]]),
+        (("red circle, blue star, grass", "pink circle, white star, grass"), [["pink", "circle"], ["white", "star"]]),
+        ((SOURCE, "a red cow and a blue bus on a road"), []),  # one thing
+        ((SOURCE, "a white horse on a road"), []),  # one goes
+        (("a swan with a red beak", "a duck with a yellow beak"), []),  # a part of the other
+        (("a squirrel eating a carrot", "a rabbit eating an eggplant"), []),
+        ((SOURCE, SOURCE), []),
+    ],
+)
+def test_what_comes_in_the_place_of_each(prompts, expected):
+    edit = prompt_edit(*prompts)
+    assert [words(edit.target, tokens) for tokens in own_words(edit)] == expected
+    assert not expected or len(edit.source_things()) == len(expected)
+
+
+@pytest.mark.parametrize(
+    "target, preset",
+    [
+        (TARGET, "replace"),
+        ("a green jeep and a white bus on a road", "replace"),
+        ("a green jeep and a blue bus on a road", "replace"),
+        ("a green cow and a white horse in the snow", "background"),
+        ("a green cow on a road", "shape"),
+    ],
+)
+def test_automatic(target, preset):
+    assert automatic_preset(prompt_edit(SOURCE, target), has_mask=False) == preset
+
+
+def test_a_thing_that_has_all_of_the_place_is_edited_as_if_it_were_alone(source):
+    """With the other's place empty, in every layer."""
+    nowhere = torch.zeros_like(LEFT)
+    for number, masks in enumerate([(REPLACE.mask, nowhere), (nowhere, REPLACE.mask)]):
+        several = edited(small_model(), source, EDIT, replace(REPLACE, thing_masks=torch.stack(masks)))
+        own = own_words(EDIT)[number]
+        alone = replace(EDIT, target_mask_tokens=own)
+        assert phrase_tokens(EDIT.target, own) == own
+        assert relative(several, edited(small_model(), source, alone, REPLACE)) < 1e-5
+
+
+def test_each_sees_its_own_words(source):
+    apart = replace(REPLACE, thing_masks=torch.stack([LEFT, RIGHT]))
+    whole = edited(small_model(), source, EDIT, apart)
+    assert relative(whole, edited(small_model(), source, EDIT, REPLACE)) > 1e-2  # all words in one place
+    swapped = replace(REPLACE, thing_masks=torch.stack([RIGHT, LEFT]))
+    assert relative(whole, edited(small_model(), source, EDIT, swapped)) > 1e-2
+    assert relative(edited(sampled_in_chunks(small_model(), 1), source, EDIT, apart), whole) < 1e-5
+    kept = replace(apart, source_attention=CACHE)
+    for _ in range(2):
+        assert relative(edited(small_model(), source, EDIT, kept), whole) < 1e-5
+
+
+def test_a_mask_to_the_edges_has_a_place_for_each(source):
+    fitting = on_outline(PRESETS["replace"], source, EDIT)
+    assert fitting.thing_masks.shape == (2, FRAMES, 16, 16)
+    assert torch.equal(fitting.mask, fitting.thing_masks.amax(dim=0))
+    one = prompt_edit(SOURCE, "a red cow and a blue bus on a road")
+    assert on_outline(PRESETS["replace"], source, one).thing_masks is None
+    assert on_outline(PRESETS["shape"], source, EDIT).thing_masks is None
+
+
+def test_what_is_told():
+    assert not crowded_mask(EDIT, PRESETS["replace"])
+    assert "are seen together" in crowded_mask(EDIT, replace(PRESETS["replace"], mask_from=WORDS))[0]
+    assert "are seen together" in crowded_mask(EDIT, REPLACE)[0]
