@@ -56,8 +56,9 @@ def test_what_comes_in_the_place_of_each(prompts, expected):
     "target, preset",
     [
         (TARGET, "replace"),
-        ("a green jeep and a white bus on a road", "replace"),
-        ("a green jeep and a blue bus on a road", "replace"),
+        ("a green jeep and a white horse on a road", "replace"),
+        ("a red cow and a blue bus on a road", "replace"),
+        ("a green jeep and a white bus on a road", "attribute"),
         ("a green cow and a white horse in the snow", "background"),
         ("a green cow on a road", "shape"),
     ],
