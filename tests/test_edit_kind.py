@@ -108,6 +108,8 @@ KINDS = {
     ("a woman in a red dress on the beach", "a woman in a red dress in the snow"): ["ground"],
     ("a cat sitting on a sofa", "a cat wearing sunglasses sitting on a sofa"): ["added"],
     ("a man playing guitar", "Iron Man playing guitar"): ["property"],
+    ("a girl in a yellow raincoat", "a girl in a red raincoat"): ["property"],
+    ("a man sitting in a chair", "a man sitting in a throne"): ["thing"],
     ("a knight on a horse", "a knight on a dragon"): ["thing"],
     ("a city", "a city on fire"): ["property"],
     ("the man is running", "the man is dancing"): ["pose"],

@@ -35,6 +35,8 @@ _WORN = set(  # "in" these is no place: "a woman in a red dress", "a man in blac
     "goggles scarf tie gloves cloak cape jersey pajamas pyjamas rags black white red blue green yellow pink purple "
     "orange brown gray grey gold silver".split()
 )
+_CLOTHES = ("coat", "dress", "shirt", "suit", "wear", "shoes", "boots")  # also "raincoat", "sportswear"
+_SEATS = {"chair", "armchair", "wheelchair", "throne", "stool"}
 _RIDDEN = set(  # nor "on" these: "a knight on a horse"; a building on fire stands in none
     "horse pony donkey camel elephant dragon unicorn bike bicycle motorcycle motorbike scooter skateboard snowboard "
     "surfboard skis fire".split()
@@ -254,7 +256,9 @@ def _is_in_place(side: _Side) -> bool:
     if words[-1:] == ["of"] and _PARTS.issuperset(words[-2:-1]):
         return any(key in _OF_PLACE for key in words[-5:-2])
     noun = _noun_phrase(side)[-1].key
-    if (words[-1:] == ["in"] and noun in _WORN) or (words[-1:] == ["on"] and noun in _RIDDEN):
+    if words[-1:] == ["in"] and (noun in _WORN | _SEATS or noun.endswith(_CLOTHES)):
+        return False
+    if words[-1:] == ["on"] and noun in _RIDDEN | _SEATS:
         return False
     return bool(words) and words[-1] in _OF_PLACE
 
