@@ -25,11 +25,12 @@ SHOWN, GAP, STEPS = 4, 6, 20  # frames of each clip; pixels between pictures
 
 def edited_scenes() -> dict[str, tuple[str, Scene, Scene]]:
     """{title: (preset, the clip's first scene, the same as edited)}"""
-    circle, square, star, _ = (scene for scene, *_ in CLIPS.values())
+    names = "red_circle_on_grass", "blue_square_on_snow", "yellow_star_in_night_sky"
+    circle, square, star = (CLIPS[name][0] for name in names)
     return {
         "colour": ("attribute", circle, with_thing(circle, color="blue")),
         "shape": ("shape", circle, with_thing(circle, shape="star")),
-        "background": ("background", square, replace(square, ground="grass")),
+        "background": ("new background", square, replace(square, ground="grass")),
         "style": ("style", star, replace(star, style="mosaic")),
     }
 
