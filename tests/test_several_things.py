@@ -26,6 +26,7 @@ REPLACE = replace(PRESETS["replace"], mask_from=INPUT_MASK, mask=torch.ones(FRAM
 
 @pytest.fixture(scope="module")
 def source():
+    """Of a clip with two things."""
     return inverted(small_model(), EDIT, clip_latent(FRAMES), steps=4)
 
 

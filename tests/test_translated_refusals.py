@@ -194,6 +194,7 @@ CHOICES = {
 }
 NO_REPORTS = {
     "fatezero/readable.py": "how objects are printed",
+    "fatezero/prompts/known_words.py": "words that people write",
     "fatezero/prompts/looks.py": "words that people write",
     "fatezero/network/unet/gradients.py": "the words of PyTorch's errors",
     "fatezero/network/chunk_size.py": "the words of PyTorch's errors",

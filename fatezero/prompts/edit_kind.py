@@ -8,6 +8,24 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from .alignment import KEPT
+from .known_words import (
+    ARTICLES,
+    BACKDROPS,
+    BESIDE,
+    CLOTHES,
+    GROUNDS,
+    HOLDS,
+    IS,
+    NO_THINGS,
+    NOUNS_IN_ING,
+    OF_A_BODY,
+    OF_PLACE,
+    PARTS,
+    RIDDEN,
+    SEATS,
+    SINGULAR,
+    WORN,
+)
 from .looks import names_look, praises
 from .phrases import Phrase, neighbour_tokens, phrase_text, phrases_of
 from .tokens import PromptTokens, Word
@@ -16,37 +34,6 @@ if TYPE_CHECKING:
     from .prompt_edit import PromptEdit
 
 LOOK, GROUND, PROPERTY, THING, POSE, ADDED, REMOVED = "look", "ground", "property", "thing", "pose", "added", "removed"
-
-_SINGULAR = frozenset({"a", "an", "one"})
-_ARTICLES = _SINGULAR | {"the", "his", "her", "its", "their"}  # as far as they are in no phrase
-_OF_PLACE = set("in on at over under onto into against above behind across through along down inside".split())
-_PARTS = set("front top middle side edge center centre back bottom foot corner".split())  # "in front of a wall"
-_BACKDROPS = {"background", "backdrop"}
-_GROUNDS = _BACKDROPS | set(  # in a list of things, no preposition says so: "a red circle, green grass"
-    "grass lawn meadow field fields snow sand ice desert beach shore coast sea ocean water lake river forest woods "
-    "jungle park garden mountain mountains hill hills valley canyon countryside landscape scenery sky clouds space "
-    "galaxy city street road highway alley town village skyline room kitchen bedroom bathroom office studio interior "
-    "floor ground asphalt pavement wall outdoors indoors".split()
-)
-_WORN = set(  # "in" these is no place: "a woman in a red dress", "a man in black"
-    "dress gown skirt kimono robe suit tuxedo uniform costume outfit clothes clothing armor armour spacesuit swimsuit "
-    "wetsuit bikini shirt t-shirt tshirt blouse sweater hoodie jacket coat vest apron jeans pants trousers shorts "
-    "leggings stockings socks shoes boots sneakers heels sandals hat cap helmet hood crown mask glasses sunglasses "
-    "goggles scarf tie gloves cloak cape jersey pajamas pyjamas rags black white red blue green yellow pink purple "
-    "orange brown gray grey gold silver".split()
-)
-_CLOTHES = ("coat", "dress", "shirt", "suit", "wear", "shoes", "boots")  # also "raincoat", "sportswear"
-_SEATS = {"chair", "armchair", "wheelchair", "throne", "stool"}
-_RIDDEN = set(  # nor "on" these: "a knight on a horse"; a building on fire stands in none
-    "horse pony donkey camel elephant dragon unicorn bike bicycle motorcycle motorbike scooter skateboard snowboard "
-    "surfboard skis fire".split()
-)
-_OF_A_BODY = set("hair eyes skin face lips mouth nose ears freckles makeup smile fur feathers".split())
-_NO_THINGS = set("it he she they there this that i you we".split())
-_BESIDE = _OF_PLACE | {"near", "next", "beside", "between", "around", "outside", "above", "below", "toward", "towards"}
-_IS = {"is", "are", "was", "were"}
-_HOLDS = {"wearing", "holding", "carrying"}  # what follows comes newly
-_NOUNS_IN_ING = set("building ceiling clothing king painting drawing rendering ring spring string thing wing".split())
 
 
 class Change(NamedTuple):
@@ -204,7 +191,7 @@ def _kind(before: _Side, after: _Side) -> str:
     if before.changed.intersection(old) or after.changed.intersection(new):
         return PROPERTY
     behind = {word.key for word in before.changed | after.changed}
-    if behind & _HOLDS:
+    if behind & HOLDS:
         return ADDED if after.changed else REMOVED
     return PROPERTY if all(map(_is_participle, behind)) else POSE
 
@@ -214,7 +201,7 @@ def _added(side: _Side, has_counterpart: bool) -> str:
     where the cat is not new; "" where that is a phrase of its own, as in "cat wearing a hat"."""
     if not has_counterpart:
         return phrase_text(_noun_phrase(side))
-    return phrase_text(tuple(word for word in side.phrase if word in side.changed and word.key not in _HOLDS))
+    return phrase_text(tuple(word for word in side.phrase if word in side.changed and word.key not in HOLDS))
 
 
 def _kind_of_one(side: _Side, added_or_removed: str) -> str:
@@ -223,44 +210,44 @@ def _kind_of_one(side: _Side, added_or_removed: str) -> str:
         return LOOK
     if _is_in_place(side) or _names_ground(side):
         return GROUND
-    if _word_before(side) in _ARTICLES:
+    if _word_before(side) in ARTICLES:
         return added_or_removed
-    return added_or_removed if _preposition(side) == "with" and side.phrase[-1].key not in _OF_A_BODY else PROPERTY
+    return added_or_removed if _preposition(side) == "with" and side.phrase[-1].key not in OF_A_BODY else PROPERTY
 
 
 def _tells_of_a_thing(side: _Side) -> bool:
     """Whether a phrase stands after "is", for what a thing is like or does; not after "there is"."""
     before = _words_before(side)
-    return before[-1:] != [] and before[-1] in _IS and before[-2:-1] != ["there"]
+    return before[-1:] != [] and before[-1] in IS and before[-2:-1] != ["there"]
 
 
 def _is_thing(side: _Side) -> bool:
     """Whether a phrase names a thing that can be seen in its own place."""
     keys = [word.key for word in side.phrase]
-    is_no_noun = _NO_THINGS.union(_BESIDE).issuperset(keys[:1]) or (len(keys) == 1 and _is_present(keys[0]))
+    is_no_noun = NO_THINGS.union(BESIDE).issuperset(keys[:1]) or (len(keys) == 1 and _is_present(keys[0]))
     is_left_out = keys[0] == "no" or _preposition(side) == "without"
-    return not (is_no_noun or is_left_out or keys[-1] in _BACKDROPS or _names_look(side) or _is_in_place(side))
+    return not (is_no_noun or is_left_out or keys[-1] in BACKDROPS or _names_look(side) or _is_in_place(side))
 
 
 def _names_ground(side: _Side, with_article: bool = False) -> bool:
     """Whether a phrase is a ground by its name; with an article ("a wall") it is mostly a thing beside others."""
-    is_ground = _noun_phrase(side)[-1].key in _GROUNDS and _preposition(side) != "of"
-    return is_ground and (with_article or _word_before(side) not in _ARTICLES)
+    is_ground = _noun_phrase(side)[-1].key in GROUNDS and _preposition(side) != "of"
+    return is_ground and (with_article or _word_before(side) not in ARTICLES)
 
 
 def _is_in_place(side: _Side) -> bool:
     """Whether a phrase stands after a preposition of place ("on grass", "in front of a wall")."""
     words = _words_before(side)
-    while words and words[-1] in _ARTICLES:
+    while words and words[-1] in ARTICLES:
         words.pop()
-    if words[-1:] == ["of"] and _PARTS.issuperset(words[-2:-1]):
-        return any(key in _OF_PLACE for key in words[-5:-2])
+    if words[-1:] == ["of"] and PARTS.issuperset(words[-2:-1]):
+        return any(key in OF_PLACE for key in words[-5:-2])
     noun = _noun_phrase(side)[-1].key
-    if words[-1:] == ["in"] and (noun in _WORN | _SEATS or noun.endswith(_CLOTHES)):
+    if words[-1:] == ["in"] and (noun in WORN | SEATS or noun.endswith(CLOTHES)):
         return False
-    if words[-1:] == ["on"] and noun in _RIDDEN | _SEATS:
+    if words[-1:] == ["on"] and noun in RIDDEN | SEATS:
         return False
-    return bool(words) and words[-1] in _OF_PLACE
+    return bool(words) and words[-1] in OF_PLACE
 
 
 def _names_look(side: _Side) -> bool:
@@ -270,10 +257,10 @@ def _names_look(side: _Side) -> bool:
 def _noun_phrase(side: _Side) -> Phrase:
     """A phrase up to its noun, without the verb that may follow ("man sitting", "a man walks") and all after it."""
     keys = [word.key for word in side.phrase]
-    is_one = _word_before(side) in _SINGULAR
+    is_one = _word_before(side) in SINGULAR
     for at in range(1, len(keys)):
-        is_last = at + 1 == len(keys) or keys[at + 1] in _BESIDE
-        if keys[at] in _BESIDE or _is_present(keys[at]) or (is_last and _is_participle(keys[at])):
+        is_last = at + 1 == len(keys) or keys[at + 1] in BESIDE
+        if keys[at] in BESIDE or _is_present(keys[at]) or (is_last and _is_participle(keys[at])):
             return side.phrase[:at]
         if is_last and is_one and keys[at].endswith("s") and not keys[at].endswith(("ss", "us", "is")):
             return side.phrase[:at]
@@ -281,7 +268,7 @@ def _noun_phrase(side: _Side) -> Phrase:
 
 
 def _is_present(key: str) -> bool:
-    return key.endswith("ing") and key not in _NOUNS_IN_ING
+    return key.endswith("ing") and key not in NOUNS_IN_ING
 
 
 def _is_participle(key: str) -> bool:
@@ -299,7 +286,7 @@ def _word_before(side: _Side) -> str:
 
 def _preposition(side: _Side) -> str:
     """What stands before a phrase and its article, "" for nothing."""
-    return next((key for key in reversed(_words_before(side)) if key not in _ARTICLES), "")
+    return next((key for key in reversed(_words_before(side)) if key not in ARTICLES), "")
 
 
 def _next_word(side: _Side) -> str:

@@ -1,0 +1,32 @@
+"""English words by which a prompt is read: what is worn, what is a ground by its name, what says where something is."""
+
+SINGULAR = frozenset({"a", "an", "one"})
+ARTICLES = SINGULAR | {"the", "his", "her", "its", "their"}  # as far as they are in no phrase
+OF_PLACE = set("in on at over under onto into against above behind across through along down inside".split())
+PARTS = set("front top middle side edge center centre back bottom foot corner".split())  # "in front of a wall"
+BACKDROPS = {"background", "backdrop"}
+GROUNDS = BACKDROPS | set(  # in a list of things, no preposition says so: "a red circle, green grass"
+    "grass lawn meadow field fields snow sand ice desert beach shore coast sea ocean water lake river forest woods "
+    "jungle park garden mountain mountains hill hills valley canyon countryside landscape scenery sky clouds space "
+    "galaxy city street road highway alley town village skyline room kitchen bedroom bathroom office studio interior "
+    "floor ground asphalt pavement wall outdoors indoors".split()
+)
+WORN = set(  # "in" these is no place: "a woman in a red dress", "a man in black"
+    "dress gown skirt kimono robe suit tuxedo uniform costume outfit clothes clothing armor armour spacesuit swimsuit "
+    "wetsuit bikini shirt t-shirt tshirt blouse sweater hoodie jacket coat vest apron jeans pants trousers shorts "
+    "leggings stockings socks shoes boots sneakers heels sandals hat cap helmet hood crown mask glasses sunglasses "
+    "goggles scarf tie gloves cloak cape jersey pajamas pyjamas rags black white red blue green yellow pink purple "
+    "orange brown gray grey gold silver".split()
+)
+CLOTHES = ("coat", "dress", "shirt", "suit", "wear", "shoes", "boots")  # also "raincoat", "sportswear"
+SEATS = {"chair", "armchair", "wheelchair", "throne", "stool"}
+RIDDEN = set(  # nor "on" these: "a knight on a horse"; a building on fire stands in none
+    "horse pony donkey camel elephant dragon unicorn bike bicycle motorcycle motorbike scooter skateboard snowboard "
+    "surfboard skis fire".split()
+)
+OF_A_BODY = set("hair eyes skin face lips mouth nose ears freckles makeup smile fur feathers".split())
+NO_THINGS = set("it he she they there this that i you we".split())
+BESIDE = OF_PLACE | {"near", "next", "beside", "between", "around", "outside", "above", "below", "toward", "towards"}
+IS = {"is", "are", "was", "were"}
+HOLDS = {"wearing", "holding", "carrying"}  # what follows comes newly
+NOUNS_IN_ING = set("building ceiling clothing king painting drawing rendering ring spring string thing wing".split())
