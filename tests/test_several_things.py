@@ -42,6 +42,7 @@ def words(prompt, tokens):
         (("red circle, blue star, grass", "pink circle, white star, grass"), [["pink", "circle"], ["white", "star"]]),
         ((SOURCE, "a red cow and a blue bus on a road"), []),  # one thing
         ((SOURCE, "a white horse on a road"), []),  # one goes
+        (("a red cat and a red cat", "a dog and a cow"), []),  # which is which
         (("a swan with a red beak", "a duck with a yellow beak"), []),  # a part of the other
         (("a squirrel eating a carrot", "a rabbit eating an eggplant"), []),
         ((SOURCE, SOURCE), []),
@@ -66,6 +67,10 @@ def test_what_comes_in_the_place_of_each(prompts, expected):
 )
 def test_automatic(target, preset):
     assert automatic_preset(prompt_edit(SOURCE, target), has_mask=False) == preset
+
+
+def test_in_a_mask_of_one_place_several_things_are_not_replaced():
+    assert automatic_preset(EDIT, has_mask=True) == "shape"
 
 
 def test_a_thing_that_has_all_of_the_place_is_edited_as_if_it_were_alone(source):

@@ -51,8 +51,8 @@ def automatic_preset(edit: PromptEdit, has_mask: bool) -> str:
     name = "add" if has_mask and ADDED in kinds and kinds <= _IN_ONE_PLACE else _preset_of_kinds(kinds, len(changes))
     if name == "attribute" and len(changes) == 1 and things_beside(edit.source, edit.source_mask_tokens):
         name = "replace"  # else the words for the one act on the other, too
-    if THING in kinds and kinds <= {PROPERTY, THING} and own_words(edit):
-        name = "replace"  # which draws each in its own place; new colours alone show no gain, and the rest loses
+    if not has_mask and THING in kinds and kinds <= {PROPERTY, THING} and own_words(edit):
+        name = "replace"  # which finds each one's place; new colours alone show no gain, and the rest loses
     if name == "replace" and not edit.target_mask_tokens:
         name = "shape"  # no new word could be seen in its place
     if name == "new background" and not (has_mask or things_that_stay(edit)):

@@ -9,7 +9,7 @@ from ..masks.mask_pictures import grow_mask, touched_cells
 from ..masks.outlines import filled, outline_together, outlines_of_things, rounded
 from ..masks.word_masks import AUTOMATIC
 from ..prompts.edit_kind import brings_another_shape, own_words, things_that_stay
-from ..prompts.phrases import phrase_tokens
+from ..prompts.phrases import phrase_tokens, tokens_of
 from ..prompts.prompt_edit import Place, PromptEdit
 from ..source.source_run import SourceRun
 from .agreement import steadied
@@ -125,4 +125,4 @@ def around_what_stays(
 
 def _tokens_that_stay(edit: PromptEdit) -> list[tuple[int, ...]]:
     """Of each thing of both prompts its tokens in the source prompt."""
-    return [tuple(token for word in phrase for token in word.indices) for phrase in things_that_stay(edit)]
+    return [tokens_of(phrase) for phrase in things_that_stay(edit)]

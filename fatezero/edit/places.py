@@ -31,6 +31,7 @@ class ClipMask:
         return self.mask if len(active.chunks) == 1 else self.mask[active.chunk.index]
 
 
+# A thing's new words, as positions in the target prompt, and its masks by their sizes.
 ThingPlaces = tuple[tuple[int, ...], dict[tuple[int, int], ClipMask]]
 
 

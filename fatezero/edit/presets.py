@@ -21,7 +21,7 @@ CFG_UNTIL = 0.8
 # Remove: what stays would come again in the other's place, so there self-attention sees the ground alone.
 # Add: nothing of the clip's own noise and words says what is new, so inside the mask both are put aside at first.
 # Replace: beside another thing of its colour or shape a thing hardly changes, since the words for both act on both; in
-# its place it is described alone.
+# its place it is described alone, and so is each of several.
 # FateZero, "as in the paper": main text (attribute fuses for t in [0.3T, T], shape in [0.5T, T]; here as fractions
 # 1 - t/T) and released configs; shape and remove keep the edit's own self-attention inside the words' mask. Its code
 # can blend latents too ("performance not so good in our case"), which a person may switch on.

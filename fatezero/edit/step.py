@@ -15,7 +15,7 @@ from .settings import BlendSettings
 
 if TYPE_CHECKING:
     from .ground_keys import GroundKeys
-    from .places import ClipMask
+    from .places import ClipMask, ThingPlaces
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Step:
     new_words_alone: bool = False
     places: "Mapping[tuple[int, int], ClipMask]" = field(default_factory=dict)
     ground_keys: "GroundKeys | None" = None
-    things: "tuple[tuple[tuple[int, ...], Mapping[tuple[int, int], ClipMask]], ...]" = ()
+    things: "tuple[ThingPlaces, ...]" = ()
     finest: bool = True
 
 

@@ -27,7 +27,7 @@ from .known_words import (
     WORN,
 )
 from .looks import names_look, praises
-from .phrases import Phrase, neighbour_tokens, phrase_text, phrases_of
+from .phrases import Phrase, neighbour_tokens, phrase_text, phrases_of, tokens_of
 from .tokens import PromptTokens, Word
 
 if TYPE_CHECKING:
@@ -110,21 +110,17 @@ def own_words(edit: "PromptEdit") -> list[tuple[int, ...]]:
         edit: The aligned prompts.
 
     Returns:
-        In the order of `PromptEdit.source_things`; empty where there are no several, where one is a part of another
-        ("a swan with a beak"), or where one goes.
+        In the order of `PromptEdit.source_things`; empty where there are no several, where two have the same
+        words, where one is a part of another ("a swan with a beak"), or where one goes.
     """
     masked = set(edit.source_mask_tokens)
-    things = [phrase for phrase in phrases_of(edit.source) if not masked.isdisjoint(_tokens(phrase))]
-    if len(things) < 2:
+    things = [phrase for phrase in phrases_of(edit.source) if not masked.isdisjoint(tokens_of(phrase))]
+    if len(things) < 2 or len({phrase_text(phrase) for phrase in things}) < len(things):
         return []
-    beside = {*_tokens(things[0]), *neighbour_tokens(edit.source, _tokens(things[0]))}
+    beside = {*tokens_of(things[0]), *neighbour_tokens(edit.source, tokens_of(things[0]))}
     become = {old: new for old, new in _pairs(edit) if new}
     new = [become.get(phrase, ()) for phrase in things]
-    return [_tokens(phrase) for phrase in new] if all(new) and masked <= beside else []
-
-
-def _tokens(phrase: Phrase) -> tuple[int, ...]:
-    return tuple(token for word in phrase for token in word.indices)
+    return [tokens_of(phrase) for phrase in new] if all(new) and masked <= beside else []
 
 
 def _pairs(edit: "PromptEdit") -> list[tuple[Phrase, Phrase]]:
@@ -218,7 +214,7 @@ def _kind_of_one(side: _Side, added_or_removed: str) -> str:
 def _tells_of_a_thing(side: _Side) -> bool:
     """Whether a phrase stands after "is", for what a thing is like or does; not after "there is"."""
     before = _words_before(side)
-    return before[-1:] != [] and before[-1] in IS and before[-2:-1] != ["there"]
+    return bool(before) and before[-1] in IS and before[-2:-1] != ["there"]
 
 
 def _is_thing(side: _Side) -> bool:

@@ -119,6 +119,11 @@ def _chains(prompt: PromptTokens) -> list[list[Phrase]]:
     return chains
 
 
+def tokens_of(phrase: Phrase) -> tuple[int, ...]:
+    """A phrase's tokens, as positions in its prompt."""
+    return tuple(token for word in phrase for token in word.indices)
+
+
 def phrase_text(phrase: Phrase) -> str:
     """A phrase as written."""
     return " ".join(word.text for word in phrase)
