@@ -16,10 +16,13 @@ from fatezero_pack.fatezero.edit.settings import (
     AUTO_CACHE,
     CACHE,
     CLIP_NOISE,
+    FAST_RECONSTRUCTION,
     FRESH_NOISE,
     INPUT_MASK,
+    INVERSION,
     NO_MASK,
     OUTLINE,
+    RECONSTRUCTION,
     WORDS,
     BlendSettings,
 )
@@ -242,3 +245,11 @@ def test_replacing_may_take_its_place_from_words(two_things, mask_from):
     settings = replace(REPLACE, mask=None, mask_from=mask_from)
     check_settings(two_things, SWAP, settings)
     assert bool(torch.isfinite(edited(small_model(), two_things, SWAP, settings)).all())
+
+
+@pytest.mark.parametrize("attention_from", [INVERSION, RECONSTRUCTION, FAST_RECONSTRUCTION])
+def test_the_words_place_is_known_for_as_long_as_new_words_are_seen_there(two_things, attention_from):
+    """Also where nothing else of the source is needed any more."""
+    short = dict(self_window=Window(0, 0.3), cross_window=Window(0, 0.3), latent_window=None)
+    settings = replace(PRESETS["replace"], mask_from=WORDS, attention_from=attention_from, **short)
+    assert torch.isfinite(edited(small_model(), two_things, SWAP, settings)).all()

@@ -198,6 +198,28 @@ def test_latents_at_the_end_are_the_clip_outside_the_mask(model):
     assert relative(result[..., :8], clip_latent()[..., :8]) > 1e-2
 
 
+@pytest.mark.parametrize("sampler", deterministic_samplers())
+def test_any_sampler_lands_on_the_clip_outside_the_mask(model, sampler):
+    """Samplers that look back at earlier steps, or step by the negative's prediction, once multiplied the blend."""
+    source = inverted(model, EDIT, steps=8)
+    settings = BlendSettings(NEVER, NEVER, INPUT_MASK, mask=HALF_MASK, latent_window=ALWAYS)
+    shown = []
+
+    def see(arguments):
+        shown.append((float(arguments["sigma"].flatten()[0]), arguments["input"].clone()))
+        return arguments["denoised"]
+
+    blended = blend_attention(model, source, EDIT, settings)
+    blended.set_model_sampler_post_cfg_function(see)
+    result = model.model.process_latent_in(sampled(blended, source, EDIT, sampler))
+    assert torch.isfinite(result).all()
+    by_negative = sampler.endswith("cfg_pp")  # which steps by what the model predicts for the negative
+    assert relative(result[..., 8:], source.trajectory[0][..., 8:]) < (0.15 if by_negative else 1e-3)
+    assert relative(result[..., :8], source.trajectory[0][..., :8]) > 1e-2
+    for sigma, x in shown:  # also on the way, whatever the sampler's own latent is
+        assert relative(x[..., 8:], source.latent_at(sigma)[..., 8:]) < 1e-3
+
+
 @pytest.mark.parametrize("attention_from", ["inversion", RECONSTRUCTION])
 def test_where_nothing_is_masked_latents_are_the_clips(model, attention_from):
     """A black mask keeps the clip, as a nearly black one does, and is not the mask off."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from edit_cases import clip_latent, edited, inverted, prompt_edit, small_model
+from fatezero_pack.fatezero.edit import chunk_fusion
 from fatezero_pack.fatezero.edit import outline_mask as outline_file
 from fatezero_pack.fatezero.edit.agreement import agreed, parts_with_ways
 from fatezero_pack.fatezero.edit.automatic import automatic_preset
@@ -167,3 +168,18 @@ def test_the_parts_of_a_mask_that_uncovers_go():
 
 def test_automatic_takes_it_away():
     assert automatic_preset(EDIT, has_mask=False) == "remove"
+
+
+def with_more_keys(query, key, value, extra):
+    return query, torch.cat([key, key[:, :3]], dim=1), torch.cat([value, value[:, :3]], dim=1)
+
+
+def test_what_it_sees_stays_the_edits_beside_a_node_that_adds_keys(monkeypatch):
+    """The source's keys are written over the layer's before the ground's are read."""
+    model = small_model()
+    model.set_model_attn1_patch(with_more_keys)
+    source = inverted(model, EDIT, clip_latent(FRAMES), steps=3)
+    written_over = edited(model, source, EDIT, REMOVE)
+    together = chunk_fusion.attended_together
+    monkeypatch.setattr(chunk_fusion, "attended_together", lambda *parts, in_place: together(*parts, in_place=False))
+    assert relative(written_over, edited(model, source, EDIT, REMOVE)) < 1e-5

@@ -22,6 +22,7 @@ from edit_cases import (
     small_model,
 )
 from fatezero_pack.fatezero.edit import source_attention, source_cache
+from fatezero_pack.fatezero.edit.chunk_fusion import ChunkFusion
 from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.settings import (
     AUTO_CACHE,
@@ -39,6 +40,7 @@ from fatezero_pack.fatezero.network.model_identity import model_parts
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.attention_cache import CacheBytes
+from fatezero_pack.fatezero.voice import Voice
 from golden_unet import UNET_CONFIG, patcher, randomise, relative, sd15_model
 
 EDIT = prompt_edit()
@@ -264,7 +266,11 @@ def test_too_large_a_cache_is_refused_before_the_first_step(budget):
     assert counter.calls == 0
 
 
-def test_auto_keeps_only_what_is_no_burden(budget):
+def refuse_to_copy(chunk, layer, values, extra):
+    assert chunk.recorded is None, "copied, where nothing can be kept"
+
+
+def test_auto_keeps_only_what_is_no_burden(budget, monkeypatch):
     model = small_model()
     source = inverted(model, EDIT, steps=3)
     automatic = replace(SETTINGS, source_attention=AUTO_CACHE)
@@ -276,8 +282,11 @@ def test_auto_keeps_only_what_is_no_burden(budget):
     assert "Time: up to 50% more than plain sampling, for the clip's attention." == str(
         plan_source_attention(model, source, EDIT, automatic)
     )
-    edited(model, source, EDIT, automatic)
-    assert source.cache.bytes.total == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(ChunkFusion, "record", refuse_to_copy)
+        voice = Voice()
+        sampled(blend_attention(model, source, EDIT, automatic, voice), source, EDIT)
+    assert source.cache.bytes.total == 0 and "Kept" not in voice.text
     budget(PLENTY)
     edited(model, source, EDIT, automatic)
     assert source.cache.bytes.ram > 0 and source.cache.bytes.disk == 0

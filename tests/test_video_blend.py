@@ -11,6 +11,7 @@ from comfy_extras.nodes_custom_sampler import (
     SamplerCustomAdvanced,
 )
 
+from edit_cases import deterministic_samplers
 from fatezero_pack.fatezero.edit.settings import FAST_RECONSTRUCTION, INPUT_MASK
 from fatezero_pack.fatezero.edit.stages import UNKNOWN_STEPS
 from fatezero_pack.fatezero.network.transformer.families import family_of
@@ -186,6 +187,18 @@ def test_masks_keep_the_source_outside(run, video_latent, blended, by_node, samp
     everywhere = {**preset, "cross_until": 0.0, "mask_self_attention": True}
     assert relative(sampled(blended(preset=everywhere, mask=mask * 0 + 1)), whole) < 1e-6, "mask 1 is the free edit"
     assert relative(sampled(blended(preset=preset, mask=mask * 0)), video_latent) < 1e-5, "mask 0 is the clip"
+
+
+STOP_EARLY = {"dpm_fast", "dpm_adaptive"}  # ComfyUI ends them at the last sigma before 0
+
+
+@pytest.mark.parametrize("sampler", sorted(set(deterministic_samplers()) - STOP_EARLY))
+def test_any_sampler_lands_on_the_clip_outside_the_mask(run, video_latent, blended, sampled, sampler):
+    mask = torch.zeros(run.clip_frames, 64, 80)
+    mask[..., 40:] = 1
+    preset = {**FUSED, "mask_from": INPUT_MASK, "latent_blend": True, "latent_from": 0.0, "latent_until": 1.0}
+    edited = sampled(blended(preset=preset, mask=mask), sampler=sampler)
+    assert relative(edited[..., :5], video_latent[..., :5]) < 1e-2
 
 
 def test_nothing_stays_on_the_model_after_success_error_and_a_second_edit(video_model, blended, by_node, sampled):

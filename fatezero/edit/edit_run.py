@@ -31,11 +31,12 @@ from .agreement import Part, agreed, parts_with_ways
 from .chunk_fusion import ChunkFusion, edit_mask
 from .edit_check import check_run, course_notes, prompt_notes
 from .fresh_noise import on_whole_cells, with_fresh_noise
-from .fusion import blend_denoised, cross_weights
+from .fusion import cross_weights
 from .ground_keys import ground_keys
+from .latent_blend import LatentBlend, steps_by_euler
 from .outline_mask import frames_without_the_thing, on_outline
 from .places import Places
-from .settings import BlendSettings, blends_latents, fitting_model, official_blend
+from .settings import BlendSettings, fitting_model
 from .source_attention import plan_source_attention
 from .source_branch import source_branch
 from .source_cache import SourceCache
@@ -69,7 +70,7 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
             notes = course_notes(source, sigmas) + unused_latent(guider.model_patcher, noise, latent_image, *ends)
             noise, latent_image = starting_point(guider, source, noise, latent_image, sigmas)
             latent_image = freshened(guider, source, edit, fitting, latent_image, float(sigmas[0]))
-            run = EditRun(guider, source, edit, fitting, voice)
+            run = EditRun(guider, source, edit, fitting, voice, steps_by_euler(sampler))
             run.notes += notes + frames_without_the_thing(settings, fitting)
             try:
                 run.install()
@@ -155,11 +156,14 @@ class EditRun:
     of that, `attend` one attention layer.
     """
 
-    def __init__(self, guider, source: SourceRun, edit: PromptEdit, settings: BlendSettings, voice: Voice):
-        """Arguments as of `blend_attention`; guider: the run's."""
+    def __init__(
+        self, guider, source: SourceRun, edit: PromptEdit, settings: BlendSettings, voice: Voice, by_euler: bool
+    ):
+        """Arguments as of `blend_attention`; guider: the run's; by_euler: whether its sampler takes Euler steps."""
         self.guider, self.source, self.edit, self.settings, self.voice = guider, source, edit, settings, voice
         model = guider.model_patcher
         self.branch = source_branch(source, edit, settings)
+        self.latents = LatentBlend(source, settings, self.branch.latent_at, by_euler)
         hooked = any(has_hooks(conds) for conds in guider.conds.values())
         self.plan = plan_source_attention(model, source, edit, settings, hooked, run_begins=True)
         self.cache = None if self.plan.budget is None else SourceCache(source, model, settings, self.plan.budget)
@@ -234,15 +238,16 @@ class EditRun:
         """A step: the PREDICT_NOISE wrapper."""
         step = self.step = self.begin_step(x, float(timestep.flatten()[0]))
         try:
-            denoised = executor(x, timestep, model_options, seed)
+            denoised = executor(self.latents.shown(x, step.sigma), timestep, model_options, seed)
         finally:
             self.step = None
         source_words, target_words = self.branch.end_step(), self.target_words.end_step()
-        next_sigma = self.next_sigma(step, model_options)
         denoised = self.in_agreement(denoised, step.index)
-        if next_sigma is None:
+        landing = self.latents.landing(step.index, step.sigma, model_options["transformer_options"]["sample_sigmas"])
+        mask = self.latents.mask = None if landing is None else self.latent_mask(x, source_words, target_words)
+        if landing is None or mask is None:
             return denoised
-        return self.blend_latents(x, denoised, step.sigma, next_sigma, source_words, target_words)
+        return self.latents.put_back(x, denoised, mask, step.sigma, landing)
 
     def begin_step(self, x: torch.Tensor, sigma: float) -> Step:
         """Works out, once per step, which windows are open and what the words weigh, and readies the source."""
@@ -333,7 +338,7 @@ class EditRun:
     def begin_reading(self, chunk: ChunkFusion) -> None:
         """Lets a chunk read the source's rows where they pass."""
         chunk.reads = frozenset(cond["uuid"] for cond in self.branch.conds(chunk.active.frames))
-        chunk.recorded = None if self.cache is None else {}
+        chunk.recorded = {} if self.cache is not None and self.cache.takes_more else None
 
     def run_chunk(self, run, chunk: ChunkFusion):
         """What run() returns, while the attention layers are the chunk's; what they have recorded goes to the cache."""
@@ -379,33 +384,10 @@ class EditRun:
             self.parts = parts_with_ways(self.source.trajectory[0], self.settings, denoised.device, stays)
         return agreed(denoised, self.parts)
 
-    def next_sigma(self, step: Step, model_options) -> float | None:
-        """The level that a step moves to, where latents are blended after it; otherwise None."""
-        if not blends_latents(self.settings, step.index, self.source.steps):
-            return None
-        schedule = model_options["transformer_options"]["sample_sigmas"]
-        lower = schedule[schedule < step.sigma * (1 - 1e-5)]
-        return float(lower.max()) if len(lower) else None
-
-    def blend_latents(
-        self,
-        x: torch.Tensor,
-        denoised: torch.Tensor,
-        sigma: float,
-        next_sigma: float,
-        source_words: torch.Tensor | None,
-        target_words: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """The denoised latent that leads to the source's latent outside the mask; arguments as of `blend_denoised` and
-        `edit_mask`."""
+    def latent_mask(self, x: torch.Tensor, source_words: torch.Tensor | None, target_words: torch.Tensor | None):
+        """Where the latent x stays the edit's, [n, 1, h, w] of 0..1, or None; the others as of `edit_mask`."""
         size = (x.shape[-2], x.shape[-1])
-        where = size, range(len(x)), x.device
         settings = self.places.at_size(size, x.device)
+        where = size, range(len(x)), x.device
         mask = edit_mask(settings, self.edit, *where, source_words, target_words, settings.soft_edge)
-        if mask is None:
-            return denoised
-        if official_blend(self.settings):  # the latent z before the step, taken for the one after it
-            source_latent = self.branch.latent_at(sigma, x) * ((1 + next_sigma**2) / (1 + sigma**2)) ** 0.5
-        else:
-            source_latent = self.branch.latent_at(next_sigma, x)
-        return blend_denoised(x, denoised, source_latent, mask[:, None], sigma, next_sigma)
+        return None if mask is None else mask[:, None]

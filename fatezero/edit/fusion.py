@@ -258,38 +258,3 @@ def fuse_self(attention: Attention, edit_qkv: QKV, source_qk: QK, mask: torch.Te
         return torch.lerp(attention(*from_source), own, mask[..., None].to(own))
 
     return FusedLayer(edit_qkv, blended)
-
-
-def blend_denoised(
-    x: torch.Tensor,
-    denoised: torch.Tensor,
-    source_latent: torch.Tensor,
-    mask: torch.Tensor,
-    sigma: float,
-    next_sigma: float,
-) -> torch.Tensor:
-    """The denoised latent with which an Euler step lands on the source's latent outside the mask.
-
-    With an Euler step x' = r x + (1 - r) x_0, r = sigma'/sigma, it solves
-    x' = source + mask (r x + (1 - r) x_0 - source) for x_0; higher-order samplers follow it to first order.
-
-    Args:
-        x: The edit's latent at sigma, [n, c, h, w].
-        denoised: The model's x_0, [n, c, h, w].
-        source_latent: The source's latent at next_sigma, the level that the step moves to, [n, c, h, w].
-        mask: [n, 1, h, w] of 0..1, 1 where the edit stays.
-        sigma: The level before the step.
-        next_sigma: The level after it.
-
-    Returns:
-        [n, c, h, w].
-
-    >>> x, source = torch.tensor([4.0, 4.0]), torch.tensor([1.0, 1.0])
-    >>> blended = blend_denoised(x, torch.zeros(2), source, torch.tensor([0.0, 1.0]), sigma=2.0, next_sigma=1.0)
-    >>> 0.5 * x + 0.5 * blended  # the Euler step: the source outside the mask, the edit inside
-    tensor([1., 2.])
-    """
-    ratio = next_sigma / sigma
-    following = ratio * x + (1 - ratio) * denoised
-    blended = source_latent + mask * (following - source_latent)
-    return (blended - ratio * x) / (1 - ratio)

@@ -85,7 +85,7 @@ class GroundKeys:
         spans = self.inflation is not None and spans_key_frames(self.inflation, width, extra)
         cells = self.cells(size, active.chunk, spans, values[0].device)
         if any(part.shape[1] != cells.shape[1] for part in values):
-            return tuple(values)
+            return tuple(part.clone() for part in values)  # the layer's may be overwritten by the source's
         return tuple(part.gather(1, cells[..., None].expand(-1, -1, part.shape[-1])) for part in values)
 
     def cells(self, size: tuple[int, int], chunk: FrameChunk, spans: bool, device: torch.device) -> torch.Tensor:

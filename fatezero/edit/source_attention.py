@@ -153,7 +153,7 @@ def choose(demand: AttentionDemand, wanted: str, hindrance: str | None, held: in
     except ValueError:
         if wanted == CACHE:
             raise
-        return AttentionPlan(demand, CacheBytes())
+        return AttentionPlan(demand, CacheBytes() if held else None)  # what is held already is read
     if held >= planned.total:
         return AttentionPlan(demand, budget, is_held=True)
     return AttentionPlan(demand, budget, planned)

@@ -178,6 +178,8 @@ class ReconstructionBranch(EncodedSource):
         settings = self.settings
         windows = [settings.self_window, settings.cross_window, settings.temporal_window]
         windows.append(settings.latent_window or Window(0, 0))
+        if reads_words(settings):
+            windows.append(Window(0, settings.new_words_until))
         ends = [window.end for window in windows] + [end for _, _, end in self.edit.windows]
         return step <= max(ends) * self.source.steps
 

@@ -60,6 +60,11 @@ class SourceCache:
         self.inflation = inflation_of(model)
         self.has_new = False
 
+    @property
+    def takes_more(self) -> bool:
+        """Whether anything may be added."""
+        return self.budget.total > 0
+
     def begin(self, device) -> None:
         """Once the model is loaded, so that its own memory is not taken for free."""
         if self.begun:
@@ -78,15 +83,16 @@ class SourceCache:
 
     def store(self, sigma: float, active: ActiveChunk, tensors: dict[Layer, torch.Tensor]) -> None:
         """Keeps what the chunk's own frames have shown; the frames that only lent their keys may not be exact."""
-        own = active.chunk.own_count
+        own, held = active.chunk.own_count, self.cache.bytes.total
         self.cache.store(sigma, active.frames[:own], {layer: tensor[:own] for layer, tensor in tensors.items()})
-        self.has_new = True
+        self.has_new |= self.cache.bytes.total > held
 
     def stop(self) -> None:
         """Drops everything and keeps no more: what is computed in smaller chunks than planned differs in its last bits,
         and a later edit must not depend on how much memory this one had."""
         self.cache.clear()
-        self.cache.budget, self.has_new = CacheBytes(), False
+        self.budget = self.cache.budget = CacheBytes()
+        self.has_new = False
 
     def keep(self) -> str | None:
         """Keeps for the session what the run has added, and says what came of it; None where it has added nothing."""

@@ -22,8 +22,9 @@ from ...source.source_run import SourceRun
 from ...voice import Voice
 from ..chunk_fusion import edit_mask
 from ..edit_check import course_notes
-from ..fusion import blend_denoised, cross_weights
-from ..settings import INPUT_MASK, INVERSION, OUTLINE, WORDS, WORDS_IN_MASK, BlendSettings, blends_latents, reads_words
+from ..fusion import cross_weights
+from ..latent_blend import LatentBlend, steps_by_euler
+from ..settings import INPUT_MASK, INVERSION, OUTLINE, WORDS, WORDS_IN_MASK, BlendSettings, reads_words
 from ..source_branch import Reconstruction
 from ..stages import UNKNOWN_STEPS, Stages
 from ..start import check_stage, check_start, unused_latent
@@ -56,7 +57,7 @@ def _blended(
             ends = as_video(source.trajectory[-1]), as_video(source.trajectory[0])
             notes = course_notes(source, sigmas) + unused_latent(guider.model_patcher, noise, latent_image, *ends)
             noise, latent_image = starting_point(guider, source, noise, latent_image, float(sigmas[0]))
-            run = VideoBlendRun(guider, source, edit, settings)
+            run = VideoBlendRun(guider, source, edit, settings, steps_by_euler(sampler))
             try:
                 run.install()
                 notes += run.go_on(stages, noise, latent_image, float(sigmas[0]))
@@ -134,9 +135,10 @@ def _told(guider, source: SourceRun, sigmas: torch.Tensor) -> str:
 class VideoBlendRun:
     """One sampling run of an edit, in which the source's row goes beside the edit's."""
 
-    def __init__(self, guider, source: SourceRun, edit: PromptEdit, settings: BlendSettings):
-        """Arguments as of `blend_video_models`; guider: the run's."""
+    def __init__(self, guider, source: SourceRun, edit: PromptEdit, settings: BlendSettings, by_euler: bool):
+        """Arguments as of `blend_video_models`; guider: the run's; by_euler: whether its sampler takes Euler steps."""
         self.guider, self.source, self.edit, self.settings = guider, source, edit, settings
+        self.latents = LatentBlend(source, settings, self.source_latent, by_euler)
         self.row = SourceRow()
         self.drawn: Reconstruction | None = None  # the source drawn again, where its attention comes from there
 
@@ -173,15 +175,16 @@ class VideoBlendRun:
         sigma = float(timestep.flatten()[0])
         step, fed = self.source.step_at(sigma), self.source_latent(sigma, x)
         self.begin_step(step, fed, sigma)
-        denoised = executor(x, timestep, model_options, seed)
+        denoised = executor(self.latents.shown(x, sigma), timestep, model_options, seed)
         if self.settings.attention_from != INVERSION:
             assert self.row.denoised is not None
             self.drawn = Reconstruction(fed, self.row.denoised, sigma)
-        if not blends_latents(self.settings, step, self.source.steps):
+        landing = self.latents.landing(step, sigma, model_options["transformer_options"]["sample_sigmas"])
+        mask = None if landing is None else self.mask(sigma, (x.shape[-2], x.shape[-1]), x.device)
+        self.latents.mask = None if mask is None else mask[None, None]
+        if landing is None or self.latents.mask is None:
             return denoised
-        schedule = model_options["transformer_options"]["sample_sigmas"]
-        lower = schedule[schedule < sigma * (1 - 1e-5)]
-        return self.blended(x, denoised, sigma, float(lower.max())) if len(lower) else denoised
+        return self.latents.put_back(x, denoised, self.latents.mask, sigma, landing)
 
     def begin_step(self, step: int, fed: torch.Tensor, sigma: float) -> None:
         """Says what is fused in a step of the inversion's schedule, 0 is the noisiest; fed: to the source's row."""
@@ -206,10 +209,3 @@ class VideoBlendRun:
         those of the source prompt."""
         words = self.source.word_maps_at(sigma).to(device) if reads_words(self.settings) else None
         return edit_mask(self.settings, self.edit, size, range(self.source.frames), device, words)
-
-    def blended(self, x: torch.Tensor, denoised: torch.Tensor, sigma: float, following: float) -> torch.Tensor:
-        """The denoised latent that leads to the source's latent outside the mask; following: the next sigma."""
-        mask = self.mask(sigma, (x.shape[-2], x.shape[-1]), x.device)
-        if mask is None:
-            return denoised
-        return blend_denoised(x, denoised, self.source_latent(following, x), mask[None, None].to(x), sigma, following)
