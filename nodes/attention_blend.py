@@ -61,6 +61,7 @@ class AttentionBlend(io.ComfyNode):
             refuse_second(low_noise_model)
             refuse_merging(model)
         preset, taken = taken_preset(source, edit, preset, options.get("mask"))
+        automatic = preset["preset"] if taken else ""
         settings = read_settings(source, edit, preset, **options)
         voice = Voice(NODE, partial(show_text, cls), [*taken, *notes_on(settings, preset, edit, source)])
         if is_video:
@@ -71,5 +72,5 @@ class AttentionBlend(io.ComfyNode):
             voice.tell(price(model, source, edit, settings))
             blended = [blend_attention(model, source, edit, settings, voice)]
         for each in blended:
-            each.model_options.update(mark(settings, voice=voice))
+            each.model_options.update(mark(settings, voice=voice, automatic=automatic))
         return io.NodeOutput(blended[0], blended[-1], ui=show_place(cls, model, source, edit, settings))

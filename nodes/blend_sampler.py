@@ -98,6 +98,7 @@ class AttentionBlendSampler(io.ComfyNode):
             _check_unet(model, source, positive, negative)
             refuse_second(low_noise_model)
         preset, taken = taken_preset(source, edit, preset, options.get("mask"))
+        automatic = preset["preset"] if taken else ""
         settings = read_settings(source, edit, preset, **options)
         guidance = [*idle_guidance(cfg, cfg_until), *guided_unlike_papers(preset["preset"], cfg, cfg_until)]
         notes = [*taken, *notes_on(settings, preset, edit, source), *guidance]
@@ -119,7 +120,7 @@ class AttentionBlendSampler(io.ComfyNode):
             guided=Window(0.0, cfg_until),
             low_noise_model=low_noise_model,
         )
-        return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice)})
+        return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice, automatic=automatic)})
 
 
 def _check_unet(model, source, positive, negative) -> None:

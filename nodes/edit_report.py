@@ -90,9 +90,9 @@ class EditReport(io.ComfyNode):
         check_same_size(before, "before", after, "after", is_edited=True)
         stretched = [] if mask is None else stretch_notes(mask, (before.shape[2], before.shape[1]))
         mask = None if mask is None else checked_mask(mask, before, "before")
-        settings, cfg, run = read_mark(made_by)
+        settings, cfg, run, automatic = read_mark(made_by)
         measured = measure(before[..., :3], after[..., :3].to(before.device), mask, edit, clip, clip_vision)
-        notes = [f"! {sentence}" for sentence in explain(measured, edit, source, settings, cfg)]
+        notes = [f"! {sentence}" for sentence in explain(measured, edit, source, settings, cfg, automatic)]
         notes = notes or [all_is_well(measured)]
         report = "\n".join([*stretched, *notes, "", table(measured), *[f"\nhow the edit ran: {run}"] * bool(run)])
         words = picture_words(cls.hidden)

@@ -257,7 +257,7 @@ CASES = {
     "mask of a word that is not there": (lambda run: mask(run, "zebra"), "Attention Mask", "'zebra'", "choose"),
     "mask without words": (lambda run: mask(run, ""), "'words' is empty", "name words"),
     "mask of an edit that changes no word": (lambda run: mask(run, "", edit=ADDED), "'words' is empty", "name words"),
-    "mask of another clip's edit": (lambda run: mask(run, "", edit=OTHER), "'edit' starts from", "use"),
+    "mask of another clip's edit": (lambda run: mask(run, "", edit=OTHER), "'edit' starts from", "write that"),
     "mask of an unknown prompt": (
         lambda run: mask(replace(run, tokens=None)),
         "'inverted clip' was inverted with a prompt",
@@ -329,7 +329,7 @@ CASES = {
         "'mask' has the shape",
         "use",
     ),
-    "another clip's edit": (lambda run: blend(run, OTHER), "'edit' starts from \"a dog in the snow\"", "use"),
+    "another clip's edit": (lambda run: blend(run, OTHER), "'edit' starts from \"a dog in the snow\"", "write that"),
     "edit by another text encoder": (
         lambda run: blend(run, replace(EDIT, source=replace(EDIT.source, ids=(7, *EDIT.source.ids[1:])))),
         "'edit' was made with another text encoder than the inverted prompt",

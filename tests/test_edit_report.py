@@ -18,8 +18,8 @@ from fatezero_pack.demo.model import WEIGHTS, load_clip, read_config
 from fatezero_pack.fatezero.edit.settings import AROUND, INPUT_MASK, NO_MASK, OUTLINE, WORDS, BlendSettings
 from fatezero_pack.fatezero.masks.word_masks import AUTOMATIC
 from fatezero_pack.fatezero.prompts.window import Window
-from fatezero_pack.fatezero.report import diagnosis
 from fatezero_pack.fatezero.report import lpips_distance as lpips_module
+from fatezero_pack.fatezero.report import mask_diagnosis
 from fatezero_pack.fatezero.report.clip_embeddings import (
     comparison_problem,
     image_embeddings,
@@ -169,11 +169,39 @@ def test_empty_and_full_masks_are_told_by_frame(run):
     assert "covers frame 2 nearly whole" in sentences[1]
 
 
+def test_the_one_reason_beside_which_no_other_counts_stands_alone(run):
+    """Else a person turns what changes nothing, such as the windows of an edit whose new thing has no place."""
+    source, edit = run
+    held = BlendSettings(self_window=Window(0, 0.9), cross_window=Window(0, 0.9))
+    added = prompt_edit(edit.source.text, f"{edit.source.text} and a red bird")
+    verdict, *sentences = explain(measure(*clips(0.05)), added, source, held, 2.0)
+    assert "little effect" in verdict
+    assert sentences == ["\"red bird\" has no place; connect a MASK to 'mask' that is white there"]
+    verdict, *sentences = explain(
+        measure(*clips(0.05)), prompt_edit(edit.source.text, edit.source.text), source, held, 2.0
+    )
+    assert sentences == ["The prompts are the same; change words in 'target prompt' of Edit Prompts."]
+    empty = replace(held, mask_from=WORDS, threshold=1.0)
+    verdict, *sentences = explain(measure(*clips(0.05)), edit, source, empty, 2.0)
+    assert [sentence.split(",")[0] for sentence in sentences] == ["The mask is empty in every frame"]
+
+
+def test_values_that_automatic_does_not_show_have_a_way_to_them(run):
+    source, edit = run
+    way = "Preset automatic took style here and shows no values; to set one, choose style in 'preset'."
+    long = BlendSettings(self_window=Window(0, 0.9), cross_window=Window(0, 0.3))
+    told = explain(measure(*clips(0.05)), edit, source, long, 7.5, "style")
+    assert told[-1] == way and any("'self-attention until'" in sentence for sentence in told[:-1])
+    assert way not in explain(measure(*clips(0.05)), edit, source, long, 7.5)
+    weak = explain(measure(*clips(0.05)), edit, source, SHORT, 2.0, "style")
+    assert way not in weak and any("'cfg' is 2" in sentence for sentence in weak)
+
+
 def test_frames_without_the_thing_are_no_fault(run, monkeypatch):
     """The run has told them; where a person set the threshold, they may be one."""
     source, edit = run
     found = replace(SHORT, mask_from=OUTLINE, threshold=AUTOMATIC)
-    monkeypatch.setattr(diagnosis, "used_mask_share", lambda *_: torch.tensor([0.0, 0.2, 0.2]))
+    monkeypatch.setattr(mask_diagnosis, "used_mask_share", lambda *_: torch.tensor([0.0, 0.2, 0.2]))
     assert explain(measure(*clips(0.4)), edit, source, found, 7.5) == []
     (sentence,) = explain(measure(*clips(0.4)), edit, source, replace(found, threshold=0.5), 7.5)
     assert "empty in frame 0" in sentence
@@ -612,7 +640,8 @@ def test_the_demo_edit_is_reported_on_a_server(either_server, cfg, expected):
     assert server.path(picture).is_file()
     assert "2 frames of 128x128, the mask is" in text and "PSNR, outside mask" in text
     if expected:
-        assert text.startswith(expected) and "The prompts are the same" in text and "'cfg' is 1" in text
+        assert text.startswith(expected) and "The prompts are the same" in text
+        assert "'cfg'" not in text, "which would change nothing"
     else:
         assert "little effect" not in text
 

@@ -9,6 +9,7 @@ import torch
 
 from fatezero_pack.fatezero.edit.fresh_noise import on_whole_cells
 from fatezero_pack.fatezero.edit.idle_settings import (
+    grey_mask,
     guided_unlike_papers,
     idle_coupled_settings,
     idle_guidance,
@@ -204,6 +205,17 @@ def test_a_mask_too_small_or_too_faint_is_told(preset, mask, told):
     ]
     cells = on_whole_cells(settings, (8, 8)).mask
     assert not settings.whole_cells or bool(cells.any()) == (not told and bool(mask.any())), "as the edit takes it"
+
+
+@pytest.mark.parametrize("preset", ["add", "attribute"])
+@pytest.mark.parametrize("white, told", [(1.0, ""), (0.95, ""), (0.5, "50%"), (0.3, "30%"), (0.1, ""), (0.0, "")])
+def test_a_mask_that_is_nowhere_white_is_told(preset, white, told):
+    """A part of the edit comes through, or by whole cells all of it; the faintest is told by `small_mask`."""
+    settings = replace(PRESETS[preset], mask=drawn(8, white=white), mask_from=INPUT_MASK)
+    assert [note.split("; ")[0] for note in grey_mask(settings)] == [
+        f"! 'mask' is nowhere white, but grey of {told} at most"
+    ] * bool(told)
+    assert not grey_mask(replace(settings, mask_from=WORDS))
 
 
 def test_a_mask_too_small_in_some_frames_is_told():

@@ -137,7 +137,7 @@ def test_a_picture_that_some_lack_is_refused_or_said(pair, latent, inverted, edi
             sample(TARGET, (t5_prompt(TARGET), t5_prompt("snow")))
     assert NOTE in inverted(t5_prompt(SOURCE))[3] and "picture" not in inverted(shown(SOURCE, 0.2)[0])[3]
     plain = [t5_prompt(text) for text in (SOURCE, TARGET, "snow")]
-    *_, told = read_mark(coupled(TARGET, plain[0], plain[1:]))
+    told = read_mark(coupled(TARGET, plain[0], plain[1:]))[2]
     assert NOTE in told and f"takes {STEPS - 3} steps, below sigma 0.9\n" in told
     assert picture_note(wan(), t5_prompt(SOURCE)) is None, "a model for text to video needs none"
 

@@ -11,6 +11,7 @@ from .settings import AROUND, INPUT_MASK, NO_MASK, OUTLINE, WORDS, WORDS_IN_MASK
 from .transformer.coupled_mask import MaskSettings
 from .transformer.coupled_sampling import CoupledSettings
 
+WHITE = 0.9  # as white as an edge that was softened
 _NOTHING = "! 'mask' covers no cell of the latent by a tenth, so nothing is edited; paint a larger or whiter place"
 _HARDLY = (
     "! 'mask' covers no cell of the latent by a tenth, so hardly anything is edited; paint a larger or whiter place"
@@ -56,6 +57,18 @@ def small_mask(settings: BlendSettings, source: SourceRun) -> list[str]:
             "and hardly anything is edited; paint a larger or whiter place"
         ]
     return [_NOTHING if settings.whole_cells else _HARDLY]
+
+
+def grey_mask(settings: BlendSettings) -> list[str]:
+    """Of a drawn mask without any white: an edit comes through by a part of it, or, by whole cells, in all of it."""
+    if settings.mask is None or settings.mask_from not in (INPUT_MASK, WORDS_IN_MASK):
+        return []
+    white = settings.mask.max()
+    if white <= TOUCHED or white >= WHITE:
+        return []
+    return [
+        f"! 'mask' is nowhere white, but grey of {float(white):.0%} at most; make it white where to edit, else black"
+    ]
 
 
 def idle_latent_blend(is_on: bool, window: Window, usual: Window) -> list[str]:

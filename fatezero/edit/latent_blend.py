@@ -1,7 +1,7 @@
 """Latents outside the mask, put back to the source's under any deterministic sampler.
 
-An Euler step is told where to land: on the source's latent of the next level. Any other sampler would carry such a jump
-on through its later steps. So it is told, in each step alike, where the source's latents are put back for the last time,
+An Euler step is told where to land: on the source's latent of the next level. Any other sampler would carry such a
+jump on through its later steps. So it is told, in each step alike, where the latents are put back for the last time,
 which every sampler reaches on a straight line, and the model itself is shown the source's latent on the way.
 """
 

@@ -4,10 +4,9 @@ import math
 
 import torch
 
-from ..edit.outline_mask import leaves_frames_out
-from ..edit.settings import AROUND, NO_MASK, BlendSettings, needs_words
+from ..edit.automatic import lacks_place
+from ..edit.settings import NO_MASK
 from ..edit.transformer.coupled_sampling import CoupledSettings
-from ..masks.word_masks import AUTOMATIC
 from ..prompts.alignment import KEPT, SWAP
 from ..prompts.edit_table import changed_weights
 from ..prompts.prompt_edit import PromptEdit
@@ -15,22 +14,22 @@ from ..prompts.window import Window
 from ..refusal import counted
 from ..source.source_run import FAST_STEPS, UNI_INV, SourceRun
 from .edit_report import Measured
-from .mask_share import of_clip_frames, used_mask_share
+from .mask_diagnosis import Settings, is_empty, mask_share, of_the_mask
 from .measure_table import PSNR_SCALE, scale
 from .metrics import mean
 
-Settings = BlendSettings | CoupledSettings
+# Values of a preset, which *automatic* does not show.
+VALUES = ("'self-attention until'", "'cross-attention until'", "'mask from'", "'mask threshold'", "'latent blend'")
+_HIDDEN = "Preset automatic took {0} here and shows no values; to set one, choose {0} in 'preset'."
 
 # With the demo model, sampling the source prompt itself moves the strongest 5 % of the 8x8 cells by 23 to 32 of 255
 # levels, and a change of colour that succeeds by 70 to 140.
 LITTLE_CHANGE = 40 / 255
 LONG_WINDOW = 0.5  # the papers' bound between keeping a thing's shape and changing it
-WEAK_GUIDANCE, USUAL_GUIDANCE = 5.0, 7.5
+WEAK_GUIDANCE, USUAL_GUIDANCE = 4.0, 7.5
 VIDEO_GUIDANCE = 1.5  # the default of Coupled Edit Sampler
 LONG_SKIP = 0.3  # of a coupled edit's steps
 FEW_STEPS = 10  # with fewer, the official code's authors find only style edits to work
-EMPTY_MASK, FULL_MASK = 0.002, 0.95
-LAST_CELL = 1 - 1e-6  # a mask around a small thing covers nearly all
 KEPT_PSNR = 25  # dB
 # With the demo model, inversions from which the clip came back (at 31 dB or more) had -0.07 to 0.3, and one from which
 # it did not (6 dB, 2 steps) had 0.64.
@@ -44,6 +43,7 @@ def explain(
     source: SourceRun | None = None,
     settings: Settings | None = None,
     cfg: float | None = None,
+    automatic: str | None = None,
 ) -> list[str]:
     """What is wrong with an edit for certain, and when it had little effect, what may hold it back.
 
@@ -55,11 +55,12 @@ def explain(
         source: The inverted clip, for the masks that its words make.
         settings: What it was made with.
         cfg: The guidance that it was made with.
+        automatic: The preset that *automatic* took, whose values the node does not show.
 
     Returns:
         Sentences, each with what to turn.
     """
-    share = _mask_share(measured, edit, source, settings)
+    share = mask_share(measured, edit, source, settings)
     if math.isnan(measured.strongest_change):
         return [
             "'mask' of Edit Report is empty in every frame, so that no change was measured inside it; connect the "
@@ -67,26 +68,48 @@ def explain(
         ]
     sentences = [
         *_of_the_inversion(source),
-        *_of_the_mask(share, settings),
+        *of_the_mask(share, settings),
         *_of_the_emphasis(edit, settings),
         *_of_the_scores(measured),
         *_of_the_outside(measured, settings),
     ]
     verdict = _verdict(measured)
-    if not verdict:
-        return sentences
+    if verdict:
+        nothing_else = _nothing_else_can_help(edit, settings) or is_empty(share) and sentences
+        causes = nothing_else or [*sentences, *_causes(edit, source, settings, cfg, bool(sentences))]
+        sentences = [verdict, *dict.fromkeys(causes)]
+    is_hidden = automatic and any(name in sentence for name in VALUES for sentence in sentences)
+    return [*sentences, _HIDDEN.format(automatic)] if is_hidden else sentences
+
+
+def _causes(
+    edit: PromptEdit | None, source: SourceRun | None, settings: Settings | None, cfg: float | None, is_told: bool
+) -> list[str]:
+    """What may hold an edit back; is_told: whether something is wrong for certain."""
     causes = [*_of_the_words(edit), *_of_the_windows(edit, settings), *_of_the_sampling(source, settings, cfg)]
     if settings is None:
         causes.append(
             "To learn which settings held it back, connect 'made by' with the latent of Attention Blend Sampler or "
             "Coupled Edit Sampler, or the model of Attention Blend."
         )
-    elif not causes and not sentences:
+    elif not causes and not is_told:
         causes.append(
             "No setting holds it back: raise 'cfg', give the new words an 'emphasis' such as 2 in Edit "
             "Prompts, or use other words; the model may not know these."
         )
-    return [verdict, *sentences, *causes]
+    return causes
+
+
+def _nothing_else_can_help(edit: PromptEdit | None, settings: Settings | None) -> list[str]:
+    """The one reason beside which no other counts: words that change nothing, or a new thing without a place."""
+    if edit is None:
+        return []
+    if same := _of_words_that_change_nothing(edit):
+        return same
+    if isinstance(settings, CoupledSettings) or settings is None or settings.mask is not None:
+        return []
+    lost = ", ".join(lacks_place(edit, False))
+    return [f"\"{lost}\" has no place; connect a MASK to 'mask' that is white there"] if lost else []
 
 
 def all_is_well(measured: Measured) -> str:
@@ -157,17 +180,6 @@ def neighbour_likeness(latent: torch.Tensor) -> float:
     return float(products.mean() / values.square().mean())
 
 
-def _mask_share(
-    measured: Measured, edit: PromptEdit | None, source: SourceRun | None, settings: Settings | None
-) -> torch.Tensor | None:
-    """The share of each frame that the edit's mask covers; without its settings, that of the mask given to the
-    report."""
-    if settings is None:
-        return None if measured.outside is None else measured.outside.share
-    share = used_mask_share(source, edit, settings)
-    return None if share is None else of_clip_frames(share, measured.size[0])
-
-
 def _verdict(measured: Measured) -> str | None:
     """That the edit had little effect, as one sentence; None when it had."""
     change = measured.strongest_change
@@ -184,59 +196,6 @@ def _verdict(measured: Measured) -> str | None:
                 f"the edit and is {after:.3f} after it."
             )
     return None
-
-
-def _of_the_mask(share: torch.Tensor | None, settings: Settings | None) -> list[str]:
-    """Frames in which the mask is empty or covers everything."""
-    if share is None:
-        return []
-    if isinstance(settings, BlendSettings) and settings.mask_from == AROUND:
-        return _of_what_stays(share, settings.threshold)
-    smaller, larger = "draw a smaller mask", "draw a larger mask"
-    threshold = None if settings is None else _threshold(settings)
-    if threshold is not None:
-        elsewhere = ", or name in 'mask words' of Edit Prompts what the clip shows more plainly"
-        smaller, larger = (f"{advice}{elsewhere}" for advice in _threshold_advice(threshold))
-    sentences = []
-    empty, full = (share < EMPTY_MASK).nonzero().flatten(), (share > FULL_MASK).nonzero().flatten()
-    told_by_the_run = isinstance(settings, BlendSettings) and leaves_frames_out(settings) and len(empty) < len(share)
-    if len(empty) and not told_by_the_run:
-        sentences.append(f"The mask is empty in {_frames(empty, len(share))}, where nothing new can appear; {larger}.")
-    if len(full):
-        sentences.append(
-            f"The mask covers {_frames(full, len(share))} nearly whole, so that it keeps nothing; {smaller}."
-        )
-    return sentences
-
-
-def _of_what_stays(share: torch.Tensor, threshold: float) -> list[str]:
-    """Frames in which a mask of all but what stays has no place for the ground, or none for things."""
-    raised, lowered = _threshold_advice(threshold)  # the higher, the smaller the things
-    sentences = []
-    hidden, bare = (share < EMPTY_MASK).nonzero().flatten(), (share > LAST_CELL).nonzero().flatten()
-    if len(hidden):
-        sentences.append(
-            f"What stays covers {_frames(hidden, len(share))} whole, so that no ground is drawn anew; {raised}."
-        )
-    if len(bare):
-        sentences.append(f"Nothing that stays is found in {_frames(bare, len(share))}; {lowered}.")
-    return sentences
-
-
-def _threshold(settings: Settings) -> float | None:
-    """tau of a mask of words, None for other masks."""
-    if isinstance(settings, CoupledSettings):
-        return settings.threshold
-    return settings.threshold if needs_words(settings) else None
-
-
-def _threshold_advice(threshold: float) -> tuple[str, str]:
-    """How to make a mask of words smaller, and how to make it larger."""
-    if threshold == AUTOMATIC:
-        smaller, larger = (f"set 'mask threshold' to {value} instead of 0 (automatic)" for value in (0.7, 0.3))
-    else:
-        smaller, larger = f"raise 'mask threshold' ({threshold:g})", f"lower 'mask threshold' ({threshold:g})"
-    return smaller, larger
 
 
 def _of_the_emphasis(edit: PromptEdit | None, settings: Settings | None) -> list[str]:
@@ -273,10 +232,8 @@ def _is_foreign(measured: Measured) -> bool:
     return max(mean(measured.scores.source_before), mean(measured.scores.target)) < FOREIGN_SCORE
 
 
-def _of_the_words(edit: PromptEdit | None) -> list[str]:
-    """Prompts that differ in nothing that can be seen, and new words that were weakened."""
-    if edit is None:
-        return ["Connect 'edit' to have the words judged."]
+def _of_words_that_change_nothing(edit: PromptEdit) -> list[str]:
+    """Prompts that differ in nothing that can be seen."""
     rows = [row for row in edit.rows if row.kind != KEPT]
     words = [word for row in rows for word in (*row.source, *row.target) if not word.is_punctuation]
     if not rows:
@@ -288,7 +245,15 @@ def _of_the_words(edit: PromptEdit | None) -> list[str]:
             f"The prompts differ only in {_quoted([word.text for word in words])}, which name nothing to be seen; "
             "change other words in 'target prompt' of Edit Prompts."
         ]
-    weakened = [word.text for row in rows for word in row.target if abs(float(edit.emphasis[word.indices[0]])) < 1]
+    return []
+
+
+def _of_the_words(edit: PromptEdit | None) -> list[str]:
+    """New words that were weakened."""
+    if edit is None:
+        return ["Connect 'edit' to have the words judged."]
+    changed = [row for row in edit.rows if row.kind != KEPT]
+    weakened = [word.text for row in changed for word in row.target if abs(float(edit.emphasis[word.indices[0]])) < 1]
     return (
         [f"The emphasis of {_quoted(weakened)} is below 1 and weakens what is new; raise it in Edit Prompts."]
         if weakened
@@ -387,15 +352,6 @@ def _cross_window(edit: PromptEdit, settings: Settings, token: int) -> Window:
 
 def _duration(window: Window) -> float:
     return window.end - window.start
-
-
-def _frames(indices: torch.Tensor, count: int) -> str:
-    """ "every frame", "frame 3" or "frames 0, 2, 5"."""
-    if len(indices) == count:
-        return "every frame"
-    names = [str(index) for index in indices.tolist()]
-    names = names if len(names) < 9 else [*names[:6], "…", names[-1]]
-    return f"frame{'s' * (len(names) > 1)} {', '.join(names)}"
 
 
 def _quoted(texts: list[str]) -> str:

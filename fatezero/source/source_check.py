@@ -68,7 +68,7 @@ def check_edit(edit, source) -> None:
             )
         raise Refusal(
             f'\'edit\' starts from "{shortened(edit.source.text)}" but "{shortened(source.tokens.text)}" was inverted; '
-            "use the source conditioning of the same Edit Prompts node for DDIM Invert."
+            "write that in 'source prompt' of Edit Prompts, or connect its source conditioning to DDIM Invert."
         )
     length = source.conditioning[0][0].shape[1]
     if length != edit.source.length:

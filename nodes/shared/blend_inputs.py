@@ -5,7 +5,7 @@ from dataclasses import replace
 from ...fatezero.compat import io
 from ...fatezero.edit.automatic import AUTOMATIC, automatic_preset, changes_in_words, lacks_place
 from ...fatezero.edit.edit_check import check_settings, crowded_mask, kept_things, new_shape, thing_beside
-from ...fatezero.edit.idle_settings import idle_latent_blend, idle_settings, small_mask
+from ...fatezero.edit.idle_settings import grey_mask, idle_latent_blend, idle_settings, small_mask
 from ...fatezero.edit.presets import PRESETS
 from ...fatezero.edit.settings import (
     AROUND,
@@ -264,7 +264,8 @@ def notes_on(settings: BlendSettings, preset: dict, edit, source) -> list[str]:
     else:
         by_model = thing_beside(edit, settings) or new_shape(preset["preset"], edit, settings)
         by_model = [*kept_things(edit, settings), *by_model]
-    return [*idle, *small_mask(settings, source), *stretched, *crowded_mask(edit, settings), *by_model]
+    of_the_mask = [*grey_mask(settings), *small_mask(settings, source), *stretched]
+    return [*idle, *of_the_mask, *crowded_mask(edit, settings), *by_model]
 
 
 def price(model, source, edit, settings: BlendSettings) -> str:
