@@ -127,6 +127,7 @@ def test_a_format_changes_only_rounding(node, dtype, run, t5_tokens):
 
 
 def test_every_node_that_takes_pictures_or_masks_is_asked():
-    nodes = asyncio.run(FateZeroExtension().get_node_list())
-    takes = {node for node in nodes for item in node.define_schema().inputs if isinstance(item, (io.Image.Input, io.Mask.Input))}
-    assert {node.define_schema().node_id for node in takes} == {node.define_schema().node_id for node in CASES}
+    kinds = (io.Image.Input, io.Mask.Input)
+    schemas = [node.define_schema() for node in asyncio.run(FateZeroExtension().get_node_list())]
+    takes = {schema.node_id for schema in schemas if any(isinstance(item, kinds) for item in schema.inputs)}
+    assert takes == {node.define_schema().node_id for node in CASES}
