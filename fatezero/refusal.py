@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+LONGEST = 60  # letters of what a person typed, in a sentence
+
 
 class Refusal(ValueError):
     """What cannot work: names the input, what was found, what was expected and what to do, in the words on the node.
@@ -62,7 +64,7 @@ def bytes_in_words(size: float) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
-def shortened(text: object, longest: int = 60) -> str:
+def shortened(text: object) -> str:
     """What a person typed, as a part of a sentence: on one line, its end left out where it is long."""
     line = " ".join(str(text).splitlines())
-    return line if len(line) <= longest else line[: longest - 1] + "…"
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"

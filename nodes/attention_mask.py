@@ -91,5 +91,5 @@ class AttentionMask(io.ComfyNode):
             images = mask.new_zeros(*mask.shape, 3)
         else:
             check_inverted_clip(images, source)
-        picture = overlay(images[..., :3], mask.to(images.device))
+        picture = overlay(images[..., :3], mask)
         return io.NodeOutput(mask, picture, ui=show_pictures(cls, picture))

@@ -28,10 +28,11 @@ from ..fatezero.edit.transformer.coupled_sampling import (
 from ..fatezero.edit.transformer.video_check import guidance_note
 from ..fatezero.masks.clip_look import SIGMA
 from ..fatezero.masks.mask_pictures import stretch_notes
+from ..fatezero.network.other_nodes import refuse_blended
 from ..fatezero.network.trained_size import size_note
 from ..fatezero.network.transformer.check import check_options, check_video_latent, picture_note, refuse_lazycache
 from ..fatezero.network.transformer.families import Family, require_family
-from ..fatezero.network.transformer.two_models import pair_notes, share_in_words, steps_of_models
+from ..fatezero.network.transformer.two_models import LOW_NOISE_MODEL, pair_notes, share_in_words, steps_of_models
 from ..fatezero.network.transformer.word_maps import ALL, PARTS
 from ..fatezero.refusal import Refusal
 from ..fatezero.report.edit_place import FRAMES, coupled_place
@@ -210,6 +211,7 @@ class CoupledEditSampler(io.ComfyNode):
 def _check(model, low_noise_model, edit, source, positive, negative, latent) -> tuple[Family, torch.Tensor]:
     """The model's family and the clip's latent, [1, c, F, h, w]; refuses what cannot be edited."""
     family, samples = require_family(model), latent["samples"]
+    refuse_blended(model)
     check_video_latent(model, samples)
     if latent.get("noise_mask") is not None:
         raise Refusal("'latent' has a noise mask, which is not used here; connect it as 'mask'.")
@@ -218,6 +220,7 @@ def _check(model, low_noise_model, edit, source, positive, negative, latent) -> 
     check_options(model)
     refuse_lazycache(model)
     if low_noise_model is not None:
+        refuse_blended(low_noise_model, LOW_NOISE_MODEL)
         check_pair(model, low_noise_model)
     return family, samples
 

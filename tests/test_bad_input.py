@@ -29,7 +29,11 @@ from edit_cases import (
     snapshot,
     with_lora,
 )
+from fatezero_pack.fatezero.refusal import Refusal
+from fatezero_pack.fatezero.source.inversion_check import check_inversion
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
+from fatezero_pack.fatezero.tuning.settings import PRESETS
+from fatezero_pack.fatezero.tuning.tuning_check import check_tuning
 from fatezero_pack.nodes.attention_blend import AttentionBlend
 from fatezero_pack.nodes.attention_mask import AVERAGE, ONE_STEP, AttentionMask
 from fatezero_pack.nodes.blend_sampler import AttentionBlendSampler
@@ -37,6 +41,8 @@ from fatezero_pack.nodes.composite import CompositeOutsideMask
 from fatezero_pack.nodes.edit_prompts import EditPrompts
 from fatezero_pack.nodes.inflate import CUSTOM, InflateUNet
 from fatezero_pack.nodes.invert import Invert
+from fatezero_pack.nodes.null_text import NEGATIVE_PROMPT, NullTextOptimization
+from tiny_video_models import wan
 from unsuitable import (
     NAN,
     audio_latent,
@@ -502,6 +508,23 @@ CASES = {
         "edited",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda model, run: invert(model),
+        lambda model, run: NullTextOptimization.execute(model, run, PLAIN, 7.5, NEGATIVE_PROMPT, 1),
+        lambda model, run: check_tuning(model, conditioning(EDIT.source), clip_latent(), PRESETS["FateZero"]),
+        lambda model, run: check_inversion(wan(), [], None, low_noise_model=model),
+    ],
+    ids=["invert", "null text", "tune", "low noise model"],
+)
+def test_a_model_that_edits_is_for_edits_alone(ask, source):
+    """Wherever nothing is to be edited, with the way to the right model."""
+    with pytest.raises(Refusal, match="model' carries Attention Blend, .*; connect the model that goes into Attention"):
+        ask(blend(source), source)
+    assert blend(source, model=blend(source)) is not None  # another blend takes its place
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -273,6 +273,29 @@ def test_what_cannot_be_cut_is_told(prompt, clip):
     assert "one null text is found for the whole clip (Null-Text)" in problem()
 
 
+@pytest.mark.parametrize(
+    "splitting, option",
+    [
+        (Splitting(parts=2), "--split"),
+        (Splitting(frames=2), "--frames"),
+        (Splitting(frames=2, shots=True), "--frames and --shots"),
+    ],
+)
+def test_what_asked_for_parts_is_named(prompt, clip, tmp_path, splitting, option):
+    def problem(path):
+        with pytest.raises(BatchError) as told:
+            cut(Graph(prompt, {("1", "file"): path}), splitting)
+        return str(told.value)
+
+    (tmp_path / "no_clip.mp4").write_bytes(b"text")
+    assert problem(tmp_path / "no_clip.mp4").endswith(f"Leave {option} out.")
+    if not splitting.shots:
+        prompt["3"]["inputs"]["mask"] = ["1", 3]
+        assert problem(clip).endswith(f"since the mask of Video Load is used; leave {option} out.")
+    prompt["6"] = node("FateZeroTune", "Tune", steps=1)
+    assert problem(clip).endswith(f"(Tune); leave {option} out.")
+
+
 def test_videos_are_joined_with_the_sound_of_the_whole(tmp_path, clip):
     write_clip(tmp_path / "a.mp4", [1, 2, 3])
     write_clip(tmp_path / "b.mp4", [4, 5])

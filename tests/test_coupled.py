@@ -8,6 +8,7 @@ import comfy.model_management
 import comfy.samplers
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 
 from fatezero_pack.fatezero.edit.settings import WORDS, WORDS_IN_MASK
 from fatezero_pack.fatezero.edit.transformer.coupled_mask import MaskSettings, coupled_mask, words_of_latent
@@ -21,6 +22,7 @@ from fatezero_pack.fatezero.edit.transformer.coupled_sampling import (
 from fatezero_pack.fatezero.edit.transformer.row_fusion import RowFusion
 from fatezero_pack.fatezero.masks.clip_look import look_for_words
 from fatezero_pack.fatezero.masks.latent_frames import mask_to_latent
+from fatezero_pack.fatezero.network import option_keys
 from fatezero_pack.fatezero.network.option_keys import TOKENS
 from fatezero_pack.fatezero.network.transformer.families import family_of
 from fatezero_pack.fatezero.network.transformer.two_models import pair_notes, refuse_halves, steps_of_models
@@ -267,6 +269,13 @@ def test_the_node_edits(model, latent, t5_tokens):
     frames = 1 + 2 * family_of(model).frames_per_latent
     for mask in (torch.ones(64, 80), torch.ones(frames, 64, 80)):
         assert execute(model, latent, t5_tokens, mask=mask).args[0]["samples"].shape == latent.shape
+
+
+def test_a_model_that_edits_by_itself_is_refused(model, latent, t5_tokens):
+    blended = model.clone()
+    blended.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, option_keys.EDIT, None)
+    with pytest.raises(Refusal, match="^Coupled Edit Sampler: 'model' carries Attention Blend, .*; connect"):
+        execute(blended, latent, t5_tokens)
 
 
 def test_the_edit_leaves_the_gpu(model, latent, t5_tokens, monkeypatch):

@@ -133,6 +133,15 @@ def test_the_automatic_threshold_of_nothing_is_an_empty_mask():
     assert masks.heat_mask(torch.full((2, 8, 8), 0.7), masks.AUTOMATIC).sum() == 0
 
 
+def test_the_automatic_threshold_needs_no_numbers_that_an_apple_gpu_lacks(monkeypatch):
+    heat = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    expected = masks.automatic_thresholds(heat)
+    monkeypatch.setattr(masks, "widest_float", lambda device: torch.float32)
+    assert torch.equal(masks.automatic_thresholds(heat), expected)
+    monkeypatch.undo()
+    assert masks.widest_float(torch.device("mps")) == torch.float32
+
+
 def test_tokens_add_up():
     maps = torch.zeros(1, 3, 8, 8)
     maps[0, 0, 2, 2], maps[0, 1, 2, 2], maps[0, 2, 6, 6] = 0.4, 0.4, 1.0
@@ -191,9 +200,9 @@ def test_overlay_tints_only_the_mask():
     mask = torch.zeros(1, 4, 4)
     mask[0, 0, 0] = 1
     before = images.clone()
-    result = mask_pictures.overlay(images, mask, (1.0, 0.0, 0.0), 0.5)
+    result = mask_pictures.overlay(images, mask)
     assert torch.equal(images, before) and torch.equal(result[0, 1:], images[0, 1:])
-    assert torch.allclose(result[0, 0, 0], images[0, 0, 0] * 0.5 + torch.tensor([0.5, 0, 0]))
+    assert torch.allclose(result[0, 0, 0], images[0, 0, 0] * 0.5 + torch.tensor([0.5, 0.05, 0.05]))
 
 
 # The node.

@@ -149,6 +149,19 @@ def test_from_the_source_prompt_guidance_changes_nothing_to_begin_with(model, so
     assert reconstruction_psnr(model, source, samples) > reconstruction_psnr(model, source, drawn)
 
 
+def test_a_prompt_for_each_frame_stays_one(model):
+    """As a prompt schedule gives them: also then the source comes back as well as without guidance."""
+    embedding = conditioning(EDIT.source)[0][0]
+    others = torch.randn(2, *embedding.shape[1:], generator=torch.Generator().manual_seed(5))
+    source = inverted(model, EDIT, clip_latent(3), conditioning=[[torch.cat([embedding, others]), {}]])
+    plain = reconstruct(model, source, disable_pbar=True)
+    fast = negative_prompt_inversion(source, 7.5)
+    assert relative(reconstruct(model, fast, null_text_conditioning(fast), 7.5, disable_pbar=True), plain) < 1e-3
+    left_as_it_is = replace(SETTINGS, early_stop=1e9)
+    run, drawn, _ = optimized(model, source, left_as_it_is, start=source.conditioning)
+    assert run.null_text.embeddings.shape[1] == 3 and relative(drawn, plain) < 1e-3
+
+
 def test_early_stop_leaves_the_embedding_as_it_is(model, source):
     run, _, losses = optimized(model, source, replace(SETTINGS, early_stop=10.0))
     assert [len(step) for step in losses] == [1] * 4

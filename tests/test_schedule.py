@@ -3,6 +3,7 @@
 import comfy.samplers
 import pytest
 import torch
+from comfy.model_base import ModelType
 
 from edit_cases import small_model
 from fatezero_pack.fatezero.source.schedule import (
@@ -16,6 +17,7 @@ from fatezero_pack.fatezero.source.schedule import (
     schedule_position,
 )
 from fatezero_pack.fatezero.source.source_run import CURRENT_LABEL, TARGET_LABEL, SourceRun
+from tiny_video_models import wan
 
 SIGMAS = torch.tensor([0.0, 1.0, 2.0, 5.0])
 ALPHAS = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, dim=0)
@@ -47,6 +49,22 @@ def test_every_number_of_steps_reaches_the_noise_or_is_said_not_to():
     assert min(ends[steps] for steps in ends if steps >= 10) == ends[10]
     assert all((inversion_sigmas(model, OFFICIAL, steps).diff() > 0).all() for steps in ends)
     assert "sigma 0.041 of 14.6" in noise_shortfall(model, inversion_sigmas(model, OFFICIAL, 1))
+
+
+def test_how_much_of_the_clip_is_left_decides():
+    """A model of no signal at its end (zero terminal SNR) goes on to sigma 4518; at 42 the clip is gone long since."""
+    model = small_model(model_type=ModelType.V_PREDICTION)
+    sampling = type(model.get_model_object("model_sampling"))(model.model.model_config, zsnr=True)
+    model.add_object_patch("model_sampling", sampling)
+    ends = {steps: inversion_sigmas(model, OFFICIAL, steps) for steps in (1, 5, 20, 50)}
+    assert ends[20][-1] < 0.01 * sampling.sigma_max
+    assert [steps for steps, sigmas in ends.items() if noise_shortfall(model, sigmas)] == [1, 5]
+
+
+@pytest.mark.parametrize("end, is_said", [(1.0, False), (0.9, False), (0.8, True), (0.5, True)])
+def test_of_a_flow_the_clip_is_what_its_sigma_leaves(end, is_said):
+    model = wan()
+    assert bool(noise_shortfall(model, torch.tensor([0.0, 0.2, end]))) == is_said
 
 
 @pytest.mark.parametrize("steps", [1, 4, 30, 50, 999])

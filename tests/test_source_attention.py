@@ -34,10 +34,12 @@ from fatezero_pack.fatezero.edit.settings import (
     BlendSettings,
 )
 from fatezero_pack.fatezero.edit.source_attention import plan_source_attention
+from fatezero_pack.fatezero.network.attention_layers import SELF
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
 from fatezero_pack.fatezero.network.model_identity import model_parts
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
+from fatezero_pack.fatezero.network.unet.layer_sizes import layer_sizes
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.attention_cache import CacheBytes
 from fatezero_pack.fatezero.voice import Voice
@@ -313,6 +315,25 @@ def test_the_plan_knows_the_bytes():
     text = str(plan_source_attention(model, source, EDIT, KEPT))
     edited(model, source, EDIT, KEPT)
     assert f"Kept for the next edit: {source.cache.bytes.total / 1e6:.1f} MB RAM" in text
+
+
+def test_the_plan_knows_which_layers_see_key_frames_and_how_long_prompts_are():
+    """Keys of all frames only where layers are as wide as 'minimum width', and those of each of the prompt's tokens."""
+
+    def keys(minimum_width: int, edit) -> int:
+        inflated = inflate(model, Inflation(("all",), minimum_width))
+        source = inverted(inflated, edit, clip_latent(4), steps=1)
+        plan = plan_source_attention(inflated, source, edit, SETTINGS)
+        return plan.demand.read_bytes - 4 * 2 * sum(tokens * width for _, tokens, width in fused)  # without queries
+
+    model = small_model()
+    fused = [layer for layer in layer_sizes(model.model.diffusion_model, 16, 16) if layer[0].kind == SELF]
+    of_text = 4 * 77 * sum(width for *_, width in fused)
+    expected = {least: sum(4 * t * w * (4 if w >= least else 1) for _, t, w in fused) for least in (0, 64, 1000)}
+    assert {least: keys(least, EDIT) - of_text for least in expected} == expected
+    words = "a silver jeep on a road " * 20
+    long_edit = prompt_edit(words, words.replace("silver", "red"))
+    assert keys(0, long_edit) - keys(0, EDIT) == of_text * (long_edit.source.length // 77 - 1) > 0
 
 
 def test_clips_of_one_session_do_not_add_up(budget, temp_folder):

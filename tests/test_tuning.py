@@ -12,7 +12,7 @@ import torch
 from comfy.model_base import ModelType
 from safetensors.torch import load_file
 
-from edit_cases import SMALL_UNET, clip_latent, conditioning, prompt_edit, small_model
+from edit_cases import SMALL_UNET, clip_latent, conditioning, prompt_edit, small_model, with_lora
 from fatezero_pack.fatezero.network.model_identity import fingerprint
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate, inflation_of
 from fatezero_pack.fatezero.refusal import Refusal
@@ -175,13 +175,22 @@ def test_lora_stays_apart():
     model = small_model()
     name = "diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.weight"
     weight = model.model.state_dict()[name]
-    with_lora = model.clone()
-    with_lora.add_patches({name: ("diff", (torch.ones_like(weight) * 0.05,))})
-    tuned, progress = tune_small(with_lora)
+    adapted = with_lora(model)
+    tuned, _ = tune_small(adapted)
     key = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"
     moved = (tuned_state_of(tuned).tensors[key] - weight).abs().max()
     assert 0 < float(moved) <= 1.1 * SMALL.steps * SMALL.learning_rate
-    assert [patch[1][0] for patch in tuned.patches[name]] == ["set", "diff"]
+    ours, lora = tuned.patches[name]
+    assert ours[1][0] == "set" and [lora] == adapted.patches[name]
+
+
+def test_a_lora_of_no_strength(tuned_small):
+    """Each step sees what the steps before it have moved, under a LoRA as without one; also where a tuning goes on."""
+    *_, tuned, progress = tuned_small
+    again, under_lora = tune_small(with_lora(small_model(), strength=0.0))
+    assert under_lora.losses == pytest.approx(progress.losses, rel=1e-5)
+    further, further_under_lora = tune_small(tuned)[1], tune_small(again)[1]
+    assert further_under_lora.losses == pytest.approx(further.losses, rel=1e-5)
 
 
 @pytest.mark.slow

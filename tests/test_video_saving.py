@@ -23,7 +23,7 @@ from fatezero_pack.nodes import video_save
 from fatezero_pack.nodes.compare_videos import CompareVideos
 from fatezero_pack.nodes.edit_report import EditReport
 from fatezero_pack.nodes.shared import clip_preview
-from fatezero_pack.nodes.shared.clip_preview import show_clip
+from fatezero_pack.nodes.shared.clip_preview import show_clip, show_pictures
 from fatezero_pack.nodes.shared.output_name import prefix_problem
 from fatezero_pack.nodes.source_load import LoadSourceRun
 from fatezero_pack.nodes.video_load import VideoLoad
@@ -288,6 +288,15 @@ def test_the_picker_knows_animations_pictures_and_old_videos(folders):
         (folders / "input" / name).write_bytes(b"")
     offered = VideoLoad.INPUT_TYPES()["required"]["file"][1]["options"]
     assert [name for name in offered if "demo/" not in name] == [*names, "m.y4m"]
+
+
+def test_two_previews_at_a_time_have_two_names(monkeypatch):
+    """Video Load's page asks for one while a run writes another: neither file is there yet when both are named."""
+    paths = []
+    monkeypatch.setattr(clip_preview, "write_clip", lambda path, *given, **named: paths.append(path))
+    names = [show_clip(torch.zeros(2, 8, 8, 3))["images"][0]["filename"] for _ in range(2)]
+    folders = [show_pictures(VideoLoad, torch.zeros(1, 8, 8, 3))["images"][0]["subfolder"] for _ in range(2)]
+    assert [os.path.basename(path) for path in paths] == [*names, *folders] and len(set(paths)) == 4
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])

@@ -29,8 +29,13 @@ weights, {key_frames} as key frames. {packs}
 
 *works*: the order of the nodes does not matter to the bit, a second run is the same to the bit, frames in chunks and a
 cache give the same to 1e-5, and with all windows shut the edit is the node alone to 1e-6. *refused*: before work
-starts, in the sentence beside it. *breaks without the pack*: ComfyUI's own fault with a batch of frames. The figures
-are relative L2 distances of latents: how far the node moves things.
+starts, in the sentence beside it. *breaks without the pack*: ComfyUI's own fault with a batch of frames.
+
+*moves the inversion* and *moves the edit* say how far the latent with the node lies from the latent without it, as a
+share of the latter's length (relative L2): 0 is the same, 0.5 half as far as the latent is long, 1 and more another
+latent altogether. No figure is a fault, since a node is there to move things; whether it does so rightly, the verdict
+says. Above 0 at the inversion, give the edit the same node; above 1 at either, look at the result: little of what the
+pack does alone is left in it.
 
 {counts}."""
 

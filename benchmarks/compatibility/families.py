@@ -181,7 +181,11 @@ def main() -> None:
 ABOUT = """
 What `python -m benchmarks.compatibility.families --write` found: checkpoints in the shapes of the released ones, with
 random half-precision weights, built by ComfyUI as from a file; 2 frames of 64x64, one step. *works*: a cache gives the
-same as a replay to 1e-5, and with all windows shut the edit is the sampler alone to 1e-6."""
+same as a replay to 1e-5, and with all windows shut the edit is the sampler alone to 1e-6.
+
+*moves the inversion* says how far the noise lies from the clip's latent, and *moves the edit* how far the edit lies
+from the sampler alone, as shares of the latter's length (relative L2). Only 0 would be a fault: nothing would have been
+done."""
 
 
 if __name__ == "__main__":

@@ -202,7 +202,11 @@ motion modules with the keys and shapes of the released ones and random weights,
 pixels, one step, or two where it says *fused*: their temporal attention alone is taken from the source, as Video-P2P's
 presets take it. A second run and another order of the nodes give the same to the bit. A clip longer than a module's
 window goes through in views (Context Options, Views Only): the windows are then within the motion modules, and all
-frames are in the model."""
+frames are in the model.
+
+*moves the inversion* says how far the noise lies from the clip's latent, and *moves the edit* how far the edit lies
+from the sampler alone, as shares of the latter's length (relative L2). Only 0 would be a fault: nothing would have been
+done."""
 
 
 if __name__ == "__main__":

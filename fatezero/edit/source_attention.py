@@ -124,6 +124,8 @@ def attention_demand(
             settings.finest_until > 0,
             dtype,
             key_frame_indices(inflation.key_frames, source.frames).shape[1] if inflation else 1,
+            inflation.minimum_width if inflation else 0,
+            edit.source.length,
         ),
         extra_time=rows / source.steps / 2,  # guided sampling has two rows
     )

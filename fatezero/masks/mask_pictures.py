@@ -11,6 +11,8 @@ from .sliding import sliding_max, sliding_mean
 
 TOUCHED = 0.1  # share of a cell; less is the edge of a neighbour
 SAME_ASPECT = 0.03  # by how much two aspects may differ where sizes are rounded to a grid
+TINT = (1.0, 0.1, 0.1)  # red, green and blue of a mask that is laid over pictures
+TINTED = 0.5  # how much of a picture it hides
 
 
 def checked_mask(mask: torch.Tensor, images: torch.Tensor, name: str) -> torch.Tensor:
@@ -117,22 +119,20 @@ def smooth_mask(mask: torch.Tensor, frames: int) -> torch.Tensor:
     return _each_frame((mask[window.to(mask.device)] for window in windows), lambda window: window.mean(dim=0))
 
 
-def overlay(images: torch.Tensor, mask: torch.Tensor, color=(1.0, 0.1, 0.1), strength: float = 0.5) -> torch.Tensor:
-    """Images with a mask tinted in.
+def overlay(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Images with a mask tinted in, in the images' own precision.
 
     Args:
         images: [n, H, W, 3] of 0..1.
         mask: [1 or n, H, W] of 0..1.
-        color: Of the tint; red, green and blue of 0..1.
-        strength: How much of the picture the tint hides, 0..1.
 
     Returns:
         A new tensor of the images' shape.
     """
     result = images.clone()
-    tint = torch.tensor(color, dtype=images.dtype, device=images.device)
+    tint = torch.tensor(TINT, dtype=images.dtype, device=images.device)
     for frame, weight in zip(result, mask.expand(len(images), -1, -1)):  # one by one: a long clip has no room to spare
-        frame.lerp_(tint.expand_as(frame), weight[..., None] * strength)
+        frame.lerp_(tint.expand_as(frame), weight.to(frame)[..., None] * TINTED)
     return result
 
 

@@ -111,7 +111,7 @@ def automatic_thresholds(heat: torch.Tensor) -> torch.Tensor:
     >>> automatic_thresholds(torch.tensor([[[0.1, 0.2], [0.8, 0.9]]])).item()
     0.20000000298023224
     """
-    values = heat.flatten(1).double().sort(dim=1).values
+    values = heat.flatten(1).to(widest_float(heat.device)).sort(dim=1).values
     count = values.shape[1]
     below = torch.arange(1, count + 1, device=heat.device)
     sums = values.cumsum(dim=1)
@@ -120,3 +120,8 @@ def automatic_thresholds(heat: torch.Tensor) -> torch.Tensor:
     others = (sums[:, -1:] - sums) / (count - below).clamp_min(1)
     between = share * (1 - share) * (others - means) ** 2
     return values.gather(1, between.argmax(dim=1, keepdim=True))[..., None].to(heat)
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """The most precise numbers that a device knows: Apple's GPUs know no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64

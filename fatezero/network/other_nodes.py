@@ -1,12 +1,14 @@
-"""Other nodes' patches on a MODEL, by the names under which people know them."""
+"""What other nodes, and our Attention Blend, have put on a MODEL, by the names under which people know them."""
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
+from comfy.patcher_extension import WrappersMP
 
 from ..refusal import Refusal
+from .option_keys import EDIT
 from .unet.attention import Hook, with_replaced_blocks
 from .unet.inflation import KeyFramePatch
 from .unet.motion_modules import motion_models
@@ -41,6 +43,15 @@ def refuse_merging(model) -> None:
                 f"'model' carries {name}, which merges, cuts or shares what self-attention looks at, so that the "
                 f"source's and the edit's do not match; remove {name}."
             )
+
+
+def refuse_blended(model, name: str = "model") -> None:
+    """Refuses a ModelPatcher that edits whenever it is sampled, where nothing is to be edited; name: its input."""
+    if EDIT in model.wrappers.get(WrappersMP.OUTER_SAMPLE, {}):
+        raise Refusal(
+            f"'{name}' carries Attention Blend, which edits whenever the model is sampled; connect the model that goes "
+            "into Attention Blend."
+        )
 
 
 def nodes_on(model, digits: int = DIGITS) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Whether null text can be optimised for a source run, asked before the first step."""
 
+from ..network.other_nodes import refuse_blended
 from ..network.transformer.families import family_of
 from ..network.unet.check import check_embedding, prediction_type, refuse_context_windows, require_unet
 from ..refusal import Refusal
@@ -35,6 +36,7 @@ def check_null_text(model, source, negative, settings) -> None:
     if not settings.early_stop >= 0:
         raise Refusal(f"'early stop' is {settings.early_stop:g}; choose 0 or more.")
     require_unet(model)
+    refuse_blended(model)
     prediction_type(model)
     check_model(model, source)
     channels = source.trajectory.shape[2]

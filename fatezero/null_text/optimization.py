@@ -10,6 +10,7 @@ from functools import partial
 
 import comfy.model_management
 import comfy.samplers
+import comfy.utils
 import torch
 from comfy.patcher_extension import WrappersMP
 
@@ -42,7 +43,8 @@ class Optimization:
 
     guidance: above 1; inner_steps: of Adam, at most, for each step; learning_rate: at the first step, falling linearly
     to half of it; early_stop: the loss of the first step below which it is left as it is, rising linearly to 101 times
-    that; per_frame: an embedding for each frame instead of one for all.
+    that; per_frame: an embedding for each frame instead of one for all, as there always is where the prompt to start
+    from has one for each.
     """
 
     guidance: float = 7.5
@@ -103,10 +105,15 @@ def _loading(in_inference_mode: bool):
 
 def negative_prompt_inversion(source: SourceRun, guidance: float) -> SourceRun:
     """The source run with its own prompt's embedding as the unconditional one, at every step: guidance then changes
-    nothing, and the source comes back as well as without it."""
+    nothing, and the source comes back as well as without it. A prompt for each frame stays one."""
     ((embedding, options),) = source.conditioning
-    embeddings = embedding.float().cpu()[None, :1].repeat(source.steps, 1, 1, 1)
+    embeddings = prompt_of_frames(embedding, source.frames).float().cpu().repeat(source.steps, 1, 1, 1)
     return with_null_text(source, embeddings, guidance, options)
+
+
+def prompt_of_frames(embedding: torch.Tensor, frames: int) -> torch.Tensor:
+    """A prompt [1 or k, T, C] of a clip: one as it is, several as one for each frame, as ComfyUI deals them out."""
+    return embedding if len(embedding) == 1 else comfy.utils.repeat_to_batch_size(embedding, frames)
 
 
 def with_null_text(source: SourceRun, embeddings: torch.Tensor, guidance: float, options: dict) -> SourceRun:
@@ -161,8 +168,8 @@ class NullTextSampler(comfy.samplers.Sampler):
         positive, (negative,) = model_wrap.conds["positive"], model_wrap.conds["negative"]
         device, steps = sigmas.device, len(sigmas) - 1
         x = self.source.trajectory[-1].clone().to(device)
-        embedding = negative["model_conds"]["c_crossattn"].cond[:1].float().clone().to(device)
-        if self.settings.per_frame:
+        embedding = prompt_of_frames(negative["model_conds"]["c_crossattn"].cond, len(x)).float().clone().to(device)
+        if self.settings.per_frame and len(embedding) == 1:
             embedding = embedding.repeat(len(x), 1, 1)
         for step in range(steps):
             sigma, next_sigma = sigmas[step], sigmas[step + 1]

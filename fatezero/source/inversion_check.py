@@ -2,7 +2,7 @@
 
 from ..network.empty_latent import refuse_empty
 from ..network.option_keys import TOKENS
-from ..network.other_nodes import refuse_merging
+from ..network.other_nodes import refuse_blended, refuse_merging
 from ..network.transformer.check import check_options, check_text, check_video_latent
 from ..network.transformer.families import family_of, require_family
 from ..network.transformer.two_models import LOW_NOISE_MODEL, check_kinds, refuse_halves, refuse_second
@@ -18,10 +18,12 @@ from ..refusal import Refusal
 
 def check_inversion(model, conditioning, samples, low_noise_model=None) -> None:
     """Refuses a clip that cannot be inverted; low_noise_model: the second of two ModelPatchers, None for one."""
+    refuse_blended(model)
     if family_of(model) is not None:
         require_family(model)
         refuse_halves(model, low_noise_model)
         if low_noise_model is not None:
+            refuse_blended(low_noise_model, LOW_NOISE_MODEL)
             check_kinds(model, low_noise_model)
             check_options(low_noise_model, LOW_NOISE_MODEL)
         check_video_latent(model, samples)

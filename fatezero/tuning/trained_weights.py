@@ -38,6 +38,13 @@ class TrainedWeights:
             name: torch.nn.Parameter(start[name].detach().to(device, torch.float32, copy=True))
             for name in sorted(moved[trained])
         }
+        self.starts = {name: self.parameters[name].detach().clone() for name in self.names_under_loras(state)}
+
+    def names_under_loras(self, state: TunedState) -> list[str]:
+        """The parameters of weights that carry other patches than what the state sets, such as those of Load LoRA."""
+        own = state.tensors.keys() & self.unet.keys()
+        counts = {name: len(self.model.patches.get(PREFIX + ours, [])) for name, ours in self.unet.items()}
+        return [name for name in self.parameters if counts.get(name, 0) > (name in own)]
 
     def module_and_attribute(self, name: str) -> tuple[torch.nn.Module, str]:
         """The layer of the UNet or of the temporal parts that a parameter stands in for, and "weight" or "bias"."""
@@ -51,9 +58,8 @@ class TrainedWeights:
         with ExitStack() as undo:
             for name, parameter in self.parameters.items():
                 module, attribute = self.module_and_attribute(name)
-                others = self.model.patches.get(PREFIX + self.unet[name], []) if name in self.unet else []
-                has_lora = any(patch[1][0] != "set" for patch in others)
-                function = _moved(parameter) if has_lora else _replaced(parameter)
+                start = self.starts.get(name)
+                function = _replaced(parameter) if start is None else _moved(parameter, start)
                 _append_until(undo, module, f"{attribute}_function", function)
             yield
 
@@ -66,9 +72,8 @@ def _replaced(parameter: torch.Tensor):
     return lambda weight: parameter.to(weight.dtype)
 
 
-def _moved(parameter: torch.Tensor):
-    """For a weight that another patch has changed: it moves as the parameter does."""
-    start = parameter.detach().clone()
+def _moved(parameter: torch.Tensor, start: torch.Tensor):
+    """For a weight that another patch has changed: it moves from there as the parameter moves from its start."""
     return lambda weight: weight + (parameter - start).to(weight.dtype)
 
 

@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from ..network.other_nodes import refuse_blended
 from ..network.unet.check import (
     check_embedding,
     prediction_type,
@@ -31,6 +32,7 @@ def check_tuning(model, conditioning, latent: torch.Tensor, settings: Tuning) ->
         settings: What was chosen.
     """
     require_sd(model)
+    refuse_blended(model)
     prediction_type(model)
     require_clip_latent(model, latent)
     refuse_context_windows(model, len(latent))

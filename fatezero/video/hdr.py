@@ -63,12 +63,11 @@ def _light(picture: torch.Tensor, signal: Signal) -> torch.Tensor:
     return picture.pow(2.4)  # BT.1886
 
 
-def hlg_light(signal: torch.Tensor, peak: float = PEAK) -> torch.Tensor:
-    """The light of an HLG signal on a display of that peak, whose system gamma is 1.2 (ITU-R BT.2100 table 5).
+def hlg_light(signal: torch.Tensor) -> torch.Tensor:
+    """The light of an HLG signal on a display of the nominal peak, whose system gamma is 1.2 (ITU-R BT.2100 table 5).
 
     Args:
         signal: R'G'B' [..., 3] of 0..1.
-        peak: cd/m2.
 
     Returns:
         cd/m2 [..., 3].
@@ -76,7 +75,7 @@ def hlg_light(signal: torch.Tensor, peak: float = PEAK) -> torch.Tensor:
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = torch.where(signal <= 0.5, signal.square() / 3, (((signal - c) / a).exp() + b) / 12)
     luminance = (scene * torch.tensor(_LUMINANCE)).sum(-1, keepdim=True)
-    return peak * luminance.clamp_min(1e-9).pow(0.2) * scene
+    return PEAK * luminance.clamp_min(1e-9).pow(0.2) * scene
 
 
 def pq_light(signal: torch.Tensor) -> torch.Tensor:

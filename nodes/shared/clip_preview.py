@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import folder_paths
 import torch
@@ -69,24 +70,22 @@ def _clip(images: torch.Tensor, fps: float, audio: dict[str, Any] | None) -> ui.
     if max(width, height) > SIDE:
         where = placement((width, height), (SIDE, 0) if width >= height else (0, SIDE), "stretch", 2)
         images = torch.stack([place(image, where) for image in images])
-    folder, name, subfolder = _place()
-    name += ".mp4"
-    write_clip(os.path.join(folder, name), images, fps, audio=audio, quality=60)
-    return ui.PreviewVideo([ui.SavedResult(name, subfolder, io.FolderType.temp)])
+    path, name = _new_preview(".mp4")
+    write_clip(path, images, fps, audio=audio, quality=60)
+    return ui.PreviewVideo([ui.SavedResult(name, "", io.FolderType.temp)])
 
 
 def _pictures(images: torch.Tensor, tags: dict[str, str]) -> ui.SavedImages:
-    folder, name, subfolder = _place()
-    write_clip(os.path.join(folder, name), images, STILL_FPS, metadata=tags)
-    subfolder = os.path.join(subfolder, name)
-    return ui.SavedImages(
-        [ui.SavedResult(png_name(index), subfolder, io.FolderType.temp) for index in range(len(images))]
-    )
+    path, name = _new_preview()
+    write_clip(path, images, STILL_FPS, metadata=tags)
+    return ui.SavedImages([ui.SavedResult(png_name(index), name, io.FolderType.temp) for index in range(len(images))])
 
 
-def _place() -> tuple[str, str, str]:
-    """The next preview's folder, its name without an ending, and the folder within ComfyUI's temp folder."""
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-        "FateZero_preview", folder_paths.get_temp_directory()
-    )
-    return folder, f"{name}_{counter:05}_", subfolder
+def _new_preview(ending: str = "") -> tuple[str, str]:
+    """A new preview's path, and its name in ComfyUI's temp folder.
+
+    The name is nobody else's: Video Load's page is shown previews while a run writes its own.
+    """
+    name = f"FateZero_preview_{uuid4().hex}{ending}"
+    os.makedirs(folder_paths.get_temp_directory(), exist_ok=True)
+    return os.path.join(folder_paths.get_temp_directory(), name), name

@@ -35,6 +35,12 @@ class Splitting:
     frames: int = 0
     shots: bool = False
 
+    @property
+    def asked_by(self) -> str:
+        """The options of the command that ask for it."""
+        used = {"--split": self.parts > 1, "--frames": self.frames > 0, "--shots": self.shots}
+        return " and ".join(option for option, is_used in used.items() if is_used)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -53,18 +59,24 @@ def cut(graph: Graph, splitting: Splitting) -> list[Part] | None:
     """
     if splitting == Splitting():
         return None
-    _refuse_unfit_nodes(graph)
+    _refuse_unfit_nodes(graph, splitting)
     node = _loader(graph)
     path, inputs = graph.uploads.get((node, "file")), graph.prompt[node]["inputs"]
     if path is None:
         raise BatchError("A clip is only cut where column 'clip' names its file.")
     entries = _key_frames(graph)
-    selected = selected_frames(path, inputs)
+    try:
+        selected = selected_frames(path, inputs)
+    except BatchError as error:
+        raise BatchError(f"{error} Leave {splitting.asked_by} out.") from error
     parts = []
     for first, last in _shots(path, inputs, selected) if splitting.shots else [(0, selected)]:
         key_frame = first + int(key_frame_indices((_fixed(entries),), last - first)[0, 0])
         parts += [Part(start, count, key_frame) for start, count in _pieces(first, last - first, splitting)]
-    return parts if len(parts) > 1 else None
+    if len(parts) == 1:
+        return None
+    _refuse_mask(graph, splitting)
+    return parts
 
 
 def graph_of_part(graph: Graph, part: Part) -> Graph:
@@ -72,8 +84,6 @@ def graph_of_part(graph: Graph, part: Part) -> Graph:
     graph = graph.copy()
     loader = _loader(graph)
     entry = graph.prompt[loader]
-    if any(value == [loader, MASK] for other in graph.prompt.values() for value in other["inputs"].values()):
-        raise BatchError(f"The clip cannot be cut, since the mask of {title(entry)} is used; leave --split out.")
     nth, start = entry["inputs"]["every_nth"], entry["inputs"]["start"]
     key = {**entry["inputs"], "start": start + part.key * nth, "count": 1}
     entry["inputs"] |= {"start": start + part.start * nth, "count": part.count}
@@ -121,13 +131,23 @@ def _loader(graph: Graph) -> str:
     return loaders[0]
 
 
-def _refuse_unfit_nodes(graph: Graph) -> None:
+def _refuse_mask(graph: Graph, splitting: Splitting) -> None:
+    """A mask comes out of Video Load beside the frames, and would not get the key frame before it."""
+    loader = _loader(graph)
+    if any(value == [loader, MASK] for entry in graph.prompt.values() for value in entry["inputs"].values()):
+        raise BatchError(
+            f"The clip cannot be cut, since the mask of {title(graph.prompt[loader])} is used; leave "
+            f"{splitting.asked_by} out."
+        )
+
+
+def _refuse_unfit_nodes(graph: Graph, splitting: Splitting) -> None:
     """What cannot be done in parts, apart from the key frames."""
     for entry in graph.prompt.values():
         inputs = entry["inputs"]
         if entry["class_type"] in SPANS_THE_CLIP:
             why = SPANS_THE_CLIP[entry["class_type"]]
-            raise BatchError(f"The clip cannot be cut, since {why} ({title(entry)}); leave --split out.")
+            raise BatchError(f"The clip cannot be cut, since {why} ({title(entry)}); leave {splitting.asked_by} out.")
         if "filename_prefix" in inputs and inputs.get("format") not in JOINED:
             raise BatchError(f"{title(entry)}: parts are joined as {', '.join(JOINED)}; choose one as 'format'.")
         for name in WHOLE_ONLY:
@@ -165,7 +185,7 @@ def selected_frames(path: Path, inputs: dict) -> int:
             stream = container.streams.best("video")
             length = sum(packet.size > 0 for packet in container.demux(stream))
     except (OSError, ValueError) as error:
-        raise BatchError(f"The frames of {path} cannot be counted ({error}); leave --split out.") from None
+        raise BatchError(f"The frames of {path} cannot be counted ({error}).") from None
     available = max(0, -(-(length - inputs["start"]) // inputs["every_nth"]))
     return min(available, inputs["count"] or available)
 
