@@ -130,6 +130,12 @@ KINDS = {
     ("a glass of water", "a glass of sand"): ["thing"],
     ("a cat", "a cat, forest"): ["ground"],
     ("a cat by a lake", "a cat by a tree"): ["thing"],
+    # small words are in no phrase
+    ("a man on a street", "a man on a street as a watercolor painting"): ["look"],
+    ("two dogs that sit on a sofa", "two lions that sit on a sofa"): ["thing"],
+    ("a man who is surfing", "a robot who is surfing"): ["thing"],
+    ("a cat on a sofa", "a cat on a sofa next to a plant"): ["added"],
+    ("a sofa", "a sofa with a cat on it"): ["added"],
     # lines end phrases
     ("a cat on grass\nhighly detailed fur", "a cat on snow\nhighly detailed fur"): ["ground"],
 }
@@ -221,6 +227,8 @@ def test_the_preset_of_an_edit(prompts, without_mask, with_mask):
         (("a man without a hat on grass", "a man without a hat on snow"), ["man"]),
         (("a cat near a tree on grass", "a cat near a tree on snow"), ["cat", "tree"]),
         (("a cat BREAK on grass", "a cat BREAK on snow"), ["cat"]),
+        (("a man that lies down on grass", "a man that lies down on snow"), ["man", "lies"]),
+        (("a fox on grass, looking around", "a fox on snow, looking around"), ["fox"]),
         (("a cat, blue sky, grass", "a cat, blue sky, snow"), ["cat"]),
         (("a red cat\na blue dog\non grass", "a red cat\na blue dog\non snow"), ["red cat", "blue dog"]),
     ],

@@ -4,6 +4,7 @@ What counts is where a word stands in its phrase, and after which preposition. T
 words and no dictionary; in another language most changes are read as another thing.
 """
 
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,23 +12,20 @@ from .alignment import KEPT
 from .known_words import (
     ARTICLES,
     BACKDROPS,
-    BESIDE,
     CLOTHES,
-    GROUNDS,
     HOLDS,
     IS,
     NO_THINGS,
-    NOUNS_IN_ING,
     OF_A_BODY,
     OF_PLACE,
     PARTS,
     RIDDEN,
     SEATS,
-    SINGULAR,
     WORN,
 )
 from .looks import names_look, praises
-from .phrases import Phrase, neighbour_tokens, phrase_text, phrases_of, tokens_of
+from .phrases import neighbour_tokens, phrase_text, phrases_of, tokens_of
+from .placed_phrase import Phrase, PlacedPhrase, is_participle, is_present
 from .tokens import PromptTokens, Word
 
 if TYPE_CHECKING:
@@ -51,12 +49,15 @@ class Change(NamedTuple):
         return f"{self.before} -> {self.after}" if self.before and self.after else self.after or self.before
 
 
-class _Side(NamedTuple):
-    """A phrase of one prompt, and which of its words the other prompt lacks; of no phrase, nothing."""
+@dataclass(frozen=True)
+class _Side(PlacedPhrase):
+    """A phrase of one prompt, or () for none, and which of its words the other prompt lacks."""
 
-    prompt: PromptTokens
-    phrase: Phrase
     changed: frozenset[Word]
+
+    @property
+    def is_look(self) -> bool:
+        return names_look(self.prompt, self.phrase)
 
 
 def changes_of(edit: "PromptEdit") -> list[Change]:
@@ -99,7 +100,7 @@ def things_that_stay(edit: "PromptEdit") -> list[Phrase]:
     masked = set(edit.source_mask_tokens)
     things = [side for side in alike if all(masked.isdisjoint(word.indices) for word in side.phrase)]
     things = [side for side in things if _is_thing(side)]
-    return [_noun_phrase(side) for side in [side for side in things if not _names_ground(side)] or things]
+    return [side.noun_phrase for side in [side for side in things if not side.names_ground()] or things]
 
 
 def own_words(edit: "PromptEdit") -> list[tuple[int, ...]]:
@@ -153,7 +154,8 @@ def _pairs(edit: "PromptEdit") -> list[tuple[Phrase, Phrase]]:
 
 
 def _described(prompt: PromptTokens) -> list[Phrase]:
-    return [phrase for phrase in phrases_of(prompt) if not praises(prompt, phrase)]
+    phrases = [phrase for phrase in phrases_of(prompt) if not praises(prompt, phrase)]
+    return [phrase for phrase in phrases if not NO_THINGS.issuperset(word.key for word in phrase)]
 
 
 def _links(edit: "PromptEdit") -> list[tuple[frozenset[Word], frozenset[Word]]]:
@@ -173,15 +175,15 @@ def _side(edit: "PromptEdit", side: int, phrase: Phrase) -> _Side:
 
 def _kind(before: _Side, after: _Side) -> str:
     there = [side for side in (before, after) if side.phrase]
-    if any(_names_look(side) for side in there):
+    if any(side.is_look for side in there):
         return LOOK
     if len(there) == 1:
         return _kind_of_one(there[0], ADDED if after.phrase else REMOVED)
-    old, new = _noun_phrase(before), _noun_phrase(after)
-    if all(map(_is_in_place, there)) or all(_names_ground(side, old[-1].key != new[-1].key) for side in there):
+    old, new = before.noun_phrase, after.noun_phrase
+    if all(map(_is_in_place, there)) or all(side.names_ground(old[-1].key != new[-1].key) for side in there):
         return GROUND
     if all(map(_tells_of_a_thing, there)):
-        return POSE if all(_is_present(side.phrase[0].key) for side in there) else PROPERTY
+        return POSE if all(is_present(side.phrase[0].key) for side in there) else PROPERTY
     if old[-1].key != new[-1].key:
         return THING
     if before.changed.intersection(old) or after.changed.intersection(new):
@@ -189,103 +191,52 @@ def _kind(before: _Side, after: _Side) -> str:
     behind = {word.key for word in before.changed | after.changed}
     if behind & HOLDS:
         return ADDED if after.changed else REMOVED
-    return PROPERTY if all(map(_is_participle, behind)) else POSE
+    return PROPERTY if all(map(is_participle, behind)) else POSE
 
 
 def _added(side: _Side, has_counterpart: bool) -> str:
     """What is new in a phrase: "umbrella" of "an umbrella walking down", and "sunglasses" of "cat wearing sunglasses"
     where the cat is not new; "" where that is a phrase of its own, as in "cat wearing a hat"."""
     if not has_counterpart:
-        return phrase_text(_noun_phrase(side))
+        return phrase_text(side.noun_phrase)
     return phrase_text(tuple(word for word in side.phrase if word in side.changed and word.key not in HOLDS))
 
 
 def _kind_of_one(side: _Side, added_or_removed: str) -> str:
     """Of a phrase that only one of the prompts has."""
-    if _next_word(side) == "of" and not _preposition(side):
+    if side.next_word == "of" and not side.preposition:
         return LOOK
-    if _is_in_place(side) or _names_ground(side):
+    if _is_in_place(side) or side.names_ground():
         return GROUND
-    if _word_before(side) in ARTICLES:
+    if side.word_before in ARTICLES:
         return added_or_removed
-    return added_or_removed if _preposition(side) == "with" and side.phrase[-1].key not in OF_A_BODY else PROPERTY
+    return added_or_removed if side.preposition == "with" and side.phrase[-1].key not in OF_A_BODY else PROPERTY
 
 
 def _tells_of_a_thing(side: _Side) -> bool:
     """Whether a phrase stands after "is", for what a thing is like or does; not after "there is"."""
-    before = _words_before(side)
+    before = side.words_before
     return bool(before) and before[-1] in IS and before[-2:-1] != ["there"]
 
 
 def _is_thing(side: _Side) -> bool:
     """Whether a phrase names a thing that can be seen in its own place."""
-    keys = [word.key for word in side.phrase]
-    is_no_noun = NO_THINGS.union(BESIDE).issuperset(keys[:1]) or (len(keys) == 1 and _is_present(keys[0]))
-    is_left_out = keys[0] == "no" or _preposition(side) == "without"
-    return not (is_no_noun or is_left_out or keys[-1] in BACKDROPS or _names_look(side) or _is_in_place(side))
-
-
-def _names_ground(side: _Side, with_article: bool = False) -> bool:
-    """Whether a phrase is a ground by its name; with an article ("a wall") it is mostly a thing beside others."""
-    is_ground = _noun_phrase(side)[-1].key in GROUNDS and _preposition(side) != "of"
-    return is_ground and (with_article or _word_before(side) not in ARTICLES)
+    first = side.phrase[0].key
+    is_no_noun = first in NO_THINGS or (len(side.noun_phrase) == 1 and is_present(first))
+    is_left_out = side.is_left_out or side.phrase[-1].key in BACKDROPS
+    return not (is_no_noun or is_left_out or side.is_look or _is_in_place(side))
 
 
 def _is_in_place(side: _Side) -> bool:
     """Whether a phrase stands after a preposition of place ("on grass", "in front of a wall")."""
-    words = _words_before(side)
+    words = side.words_before
     while words and words[-1] in ARTICLES:
         words.pop()
     if words[-1:] == ["of"] and PARTS.issuperset(words[-2:-1]):
         return any(key in OF_PLACE for key in words[-5:-2])
-    noun = _noun_phrase(side)[-1].key
+    noun = side.noun.key
     if words[-1:] == ["in"] and (noun in WORN | SEATS or noun.endswith(CLOTHES)):
         return False
     if words[-1:] == ["on"] and noun in RIDDEN | SEATS:
         return False
     return bool(words) and words[-1] in OF_PLACE
-
-
-def _names_look(side: _Side) -> bool:
-    return names_look(side.prompt, side.phrase)
-
-
-def _noun_phrase(side: _Side) -> Phrase:
-    """A phrase up to its noun, without the verb that may follow ("man sitting", "a man walks") and all after it."""
-    keys = [word.key for word in side.phrase]
-    is_one = _word_before(side) in SINGULAR
-    for at in range(1, len(keys)):
-        is_last = at + 1 == len(keys) or keys[at + 1] in BESIDE
-        if keys[at] in BESIDE or _is_present(keys[at]) or (is_last and _is_participle(keys[at])):
-            return side.phrase[:at]
-        if is_last and is_one and keys[at].endswith("s") and not keys[at].endswith(("ss", "us", "is")):
-            return side.phrase[:at]
-    return side.phrase
-
-
-def _is_present(key: str) -> bool:
-    return key.endswith("ing") and key not in NOUNS_IN_ING
-
-
-def _is_participle(key: str) -> bool:
-    """As in "a bird made of glass"."""
-    return key == "made" or (len(key) > 4 and key.endswith("ed") and not key.endswith("eed"))
-
-
-def _words_before(side: _Side) -> list[str]:
-    return side.prompt.keys[: side.prompt.words.index(side.phrase[0])]
-
-
-def _word_before(side: _Side) -> str:
-    return ([""] + _words_before(side))[-1]
-
-
-def _preposition(side: _Side) -> str:
-    """What stands before a phrase and its article, "" for nothing."""
-    return next((key for key in reversed(_words_before(side)) if key not in ARTICLES), "")
-
-
-def _next_word(side: _Side) -> str:
-    words = side.prompt.words
-    after = words[words.index(side.phrase[-1]) + 1 :]
-    return after[0].key if after else ""

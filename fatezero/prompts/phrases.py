@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator
 
+from .known_words import LINKS
 from .looks import names_look, praises
+from .placed_phrase import Phrase
 from .tokens import PromptTokens, Word
-
-Phrase = tuple[Word, ...]
-
-_LINKS = {"and", "or"}  # beside commas and ends of lines
 
 
 def phrase_tokens(prompt: PromptTokens, tokens: tuple[int, ...]) -> tuple[int, ...]:
@@ -111,7 +109,7 @@ def _chains(prompt: PromptTokens) -> list[list[Phrase]]:
     words, starts = prompt.words, _line_starts(prompt)
     for before, phrase in zip([None, *things], things):
         between = words[words.index(before[-1]) + 1 : words.index(phrase[0])] if before else ()
-        linked = any(word.key in _LINKS or word.text == "," for word in between)
+        linked = any(word.key in LINKS or word.text == "," for word in between)
         if before and (linked or not starts.isdisjoint((*between, phrase[0]))):
             chains[-1].append(phrase)
         else:

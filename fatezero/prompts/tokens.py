@@ -24,7 +24,9 @@ HUNYUAN_ENCODERS = {"l", LLAMA}
 
 # Their attention is spread over the whole picture, so they would spoil a mask.
 FUNCTION_WORDS = frozenset(
-    "a an the and or of in on at to by for from with without into onto over under is are his her its their".split()
+    "a an the and or of in on at to by for from with without into onto over under is are his her its their as like "
+    "that which who while during against above below behind across through along down off inside outside near next "
+    "beside between around toward towards past".split()
 )
 
 _PUNCTUATION = string.punctuation + "“”‘’„«»…–—¡¿·、。，；：！？（）"
