@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from .known_words import ARTICLES, GROUNDS, NOUNS_IN_ING, NOUNS_IN_LY, PLURALS, SINGULAR
+from .known_words import ADVERBS, ARTICLES, GROUNDS, NOUNS_IN_ING, NOUNS_IN_LY, PLURALS, SINGULAR
 from .tokens import PromptTokens, Word
 
 Phrase = tuple[Word, ...]
@@ -58,6 +58,12 @@ class PlacedPhrase:
         return is_ground and (with_article or self.word_before not in ARTICLES)
 
     @property
+    def is_material(self) -> bool:
+        """Whether it says what the thing before it is made of ("made of glass")."""
+        participle, preposition = ["", "", *self.words_before][-2:]
+        return is_participle(participle) and preposition in {"of", "from"}
+
+    @property
     def is_left_out(self) -> bool:
         """Whether it is named only to say that it is not there ("without a hat", "no clouds")."""
         return self.phrase[0].key == "no" or self.preposition == "without"
@@ -85,4 +91,4 @@ def _ends_in_s(key: str) -> bool:
 
 def _is_adverb(key: str) -> bool:
     """As in "walks slowly"."""
-    return key.endswith("ly") and not key.endswith("fly") and key not in NOUNS_IN_LY
+    return key in ADVERBS or (key.endswith("ly") and not key.endswith("fly") and key not in NOUNS_IN_LY)

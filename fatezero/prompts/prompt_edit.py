@@ -142,6 +142,7 @@ def make_prompt_edit(
     factors = torch.ones(target.length)
     for tokens, factor in read_factors(target, emphasis, "emphasis"):
         factors[list(tokens)] = factor
+    changes = source, target, alignment.rows
     return PromptEdit(
         source,
         target,
@@ -150,8 +151,8 @@ def make_prompt_edit(
         alignment.from_source,
         factors,
         tuple((tokens, start, end) for tokens, (start, end) in read_windows(target, windows, "windows")),
-        named_tokens(source, mask_words, "mask words") or changed_source_tokens(source, alignment.rows),
-        named_tokens(target, target_mask_words, "target mask words") or changed_target_tokens(alignment.rows),
+        named_tokens(source, mask_words, "mask words") or changed_source_tokens(*changes),
+        named_tokens(target, target_mask_words, "target mask words") or changed_target_tokens(*changes),
         alignment.rows,
         emphasis_acts_on=emphasis_acts_on,
     )
