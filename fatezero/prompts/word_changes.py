@@ -20,6 +20,11 @@ class WordChanges(NamedTuple):
     only_here: frozenset[Word]
     left_out: frozenset[Word]
 
+    @classmethod
+    def of(cls, lacking: set[Word], only_here: set[Word], left_out: set[Word]) -> "WordChanges":
+        """lacking: The words that the other prompt lacks."""
+        return cls(frozenset(lacking | only_here), frozenset(only_here), frozenset(left_out))
+
 
 def word_changes(source: PromptTokens, target: PromptTokens, rows: tuple[Row, ...]) -> tuple[WordChanges, WordChanges]:
     """What changes of the source's words, and of the target's.
@@ -28,18 +33,16 @@ def word_changes(source: PromptTokens, target: PromptTokens, rows: tuple[Row, ..
         source, target: The two prompts.
         rows: What became of each word.
     """
-    changed = [[word for row in rows if row.kind != KEPT for word in row[side]] for side in (1, 2)]
+    changed = [row for row in rows if row.kind != KEPT]
+    old, new = {word for row in changed for word in row.source}, {word for row in changed for word in row.target}
     kept = [(row.source[0], row.target[0]) for row in rows if row.kind == KEPT]
-    absent = left_out(source), left_out(target)
-    gone = [(old, new) for old, new in kept if new in absent[1] and old not in absent[0]]
-    come = [(old, new) for old, new in kept if old in absent[0] and new not in absent[1]]
-    here = {old for old, _ in gone}, {new for _, new in come}
-    out = {old for old, _ in come}, {new for _, new in gone}
-    before, after = (
-        WordChanges(frozenset({*changed[side], *here[side]}), frozenset(here[side]), frozenset(out[side]))
-        for side in (0, 1)
+    absent_before, absent_after = left_out(source), left_out(target)
+    gone = {pair for pair in kept if pair[1] in absent_after and pair[0] not in absent_before}
+    come = {pair for pair in kept if pair[0] in absent_before and pair[1] not in absent_after}
+    return (
+        WordChanges.of(old, only_here={word for word, _ in gone}, left_out={word for word, _ in come}),
+        WordChanges.of(new, only_here={word for _, word in come}, left_out={word for _, word in gone}),
     )
-    return before, after
 
 
 def left_out(prompt: PromptTokens) -> set[Word]:
