@@ -20,6 +20,7 @@ from .known_words import (
     OF_A_BODY,
     OF_PLACE,
     PARTS,
+    RELATIVES,
     RIDDEN,
     SEATS,
     WORN,
@@ -243,7 +244,9 @@ def _tells_of_a_thing(side: Side) -> bool:
 def _is_thing(side: Side) -> bool:
     """Whether a phrase names a thing that can be seen in its own place."""
     first = side.phrase[0].key
-    is_no_noun = first in NO_THINGS or (len(side.noun_phrase) == 1 and is_present(first))
+    is_verb = is_present(first) or (is_participle(first) and side.word_before not in ARTICLES)
+    is_clause = side.word_before in RELATIVES
+    is_no_noun = first in NO_THINGS or is_clause or (len(side.noun_phrase) == 1 and is_verb)
     is_left_out = side.is_left_out or side.phrase[-1].key in BACKDROPS
     return not (is_no_noun or is_left_out or side.is_look or _is_in_place(side))
 

@@ -26,6 +26,7 @@ RIDDEN = set(  # nor "on" these: "a knight on a horse"; a building on fire stand
 )
 OF_A_BODY = set("hair eyes skin face lips mouth nose ears freckles makeup smile fur feathers".split())
 NO_THINGS = set("it he she they there this that i you we".split())
+RELATIVES = {"that", "which", "who"}  # a verb follows: "a woman that sits on a sofa"
 IS = {"is", "are", "was", "were"}
 HOLDS = {"wearing", "holding", "carrying"}  # what follows comes newly
 NOUNS_IN_ING = set("building ceiling clothing king painting drawing rendering ring spring string thing wing".split())

@@ -44,10 +44,10 @@ def changed_source_tokens(source: PromptTokens, target: PromptTokens, rows: tupl
     changed = word_changes(source, target, rows)[0].changed - left_out(source)
     described = _described(rows)
     phrases = [PlacedPhrase(source, phrase) for phrase in phrases_of(source)]
-    of_new_material = {
-        before for before, each in zip(phrases, phrases[1:]) if each.is_material and changed & {*each.phrase}
-    }
-    hosts = [each for each in phrases if each in of_new_material or not described.isdisjoint(each.phrase)]
+    hosts = [
+        host for host, each in zip(phrases, phrases[1:]) if each.is_material and not changed.isdisjoint(each.phrase)
+    ]
+    hosts += [each for each in phrases if not described.isdisjoint(each.phrase)]
     return _tokens(changed | {host.noun for host in hosts if changed.isdisjoint(host.noun_phrase)})
 
 
