@@ -142,7 +142,7 @@ class EditPrompts(io.ComfyNode):
 
 
 def _read_and_encode(clip, text: str) -> tuple[PromptTokens, list]:
-    tokens = tokenize_prompt(clip, text)
+    tokens = tokenize_prompt(clip, text, may_be_empty=True)
     return tokens, _encode(clip, tokens)
 
 

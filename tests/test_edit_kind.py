@@ -9,7 +9,7 @@ from edit_cases import clip_latent, conditioning, inverted, negative, prompt_edi
 from fatezero_pack.fatezero.edit.automatic import AUTOMATIC, automatic_preset, changes_in_words, lacks_place
 from fatezero_pack.fatezero.edit.edit_check import kept_things
 from fatezero_pack.fatezero.edit.presets import PRESETS
-from fatezero_pack.fatezero.prompts import edit_kind
+from fatezero_pack.fatezero.prompts import phrase_pairs
 from fatezero_pack.fatezero.prompts.edit_kind import changes_of, things_that_stay
 from fatezero_pack.fatezero.prompts.phrases import phrase_text
 from fatezero_pack.nodes.attention_blend import AttentionBlend
@@ -68,9 +68,9 @@ KINDS = {
     ("a man", "a man, smiling"): ["property"],
     ("a dog", "a dog wearing a hat"): ["added"],
     ("a dog wearing sunglasses", "a dog"): ["removed"],
-    ("a bird on a branch", "a bird made of glass on a branch"): ["property", "property"],
+    ("a bird on a branch", "a bird made of glass on a branch"): ["property"],
     ("a car drives down a road", "a boat drives down a river"): ["thing", "ground"],
-    ("a man walks", "a man walks on the side of a road"): ["ground", "ground"],
+    ("a man walks", "a man walks on the side of a road"): ["ground"],
     ("red cars", "blue cars"): ["property"],
     ("a cup of tea", "a cup of coffee"): ["thing"],
     ("two white cats", "two black cats"): ["property"],
@@ -130,6 +130,66 @@ KINDS = {
     ("a glass of water", "a glass of sand"): ["thing"],
     ("a cat", "a cat, forest"): ["ground"],
     ("a cat by a lake", "a cat by a tree"): ["thing"],
+    # small words are in no phrase
+    ("a man on a street", "a man on a street as a watercolor painting"): ["look"],
+    ("two dogs that sit on a sofa", "two lions that sit on a sofa"): ["thing"],
+    ("a man who is surfing", "a robot who is surfing"): ["thing"],
+    ("a cat on a sofa", "a cat on a sofa next to a plant"): ["added"],
+    ("a sofa", "a sofa with a cat on it"): ["added"],
+    # plural verbs
+    ("dogs run on a beach", "wolves run on a beach"): ["thing"],
+    ("people walk quickly", "zombies walk quickly"): ["thing"],
+    ("children play", "robots play"): ["thing"],
+    ("blue sports car", "red sports car"): ["property"],
+    ("a Christmas tree", "a palm tree"): ["property"],
+    ("a girl's hat", "a boy's hat"): ["property"],
+    ("an old man walks slowly", "an old woman walks slowly"): ["thing"],
+    ("a paper butterfly", "a glass butterfly"): ["property"],
+    # material behind the noun
+    ("a car made of metal", "a car made of chocolate"): ["property"],
+    ("a statue made from bronze", "a statue made from ice"): ["property"],
+    ("a balloon over hills", "a balloon shaped like a cat over hills"): ["property"],
+    ("a cat", "a cat dressed as a pirate"): ["property"],
+    # a part of the change before
+    ("a ship in the ocean", "a ship on a field of lava"): ["ground"],
+    ("a cat on a field of grass", "a cat on a field of lava"): ["ground"],
+    ("a man with a cup of coffee", "a man with a glass of wine"): ["thing"],
+    ("a glass of wine on a table", "a cup on a table"): ["thing"],
+    ("a group of people", "a large group of robots"): ["property", "thing"],
+    ("a photo of a cat", "a statue of a dog"): ["look", "thing"],
+    ("masterpiece of a cat", "a masterpiece, statue of a dog"): ["look", "thing"],
+    # what a new thing brings
+    ("a rabbit on grass", "a cat with sunglasses on grass"): ["thing"],
+    ("a photo of Emma Watson", "a photo of Hermione with a wand"): ["thing"],
+    ("a man is skiing", "Wonder Woman, wearing a cowboy hat, is skiing"): ["thing"],
+    ("a rabbit", "a cat in a hat"): ["thing"],
+    ("a rabbit", "a white rabbit with a hat"): ["property", "added"],
+    # what is there, and what is not
+    ("a horse with a rider", "a horse without a rider"): ["removed"],
+    ("a man with glasses talking", "a man with no glasses talking"): ["removed"],
+    ("a man without a hat", "a man with a hat"): ["added"],
+    ("a tower with no clouds in the sky", "a tower with clouds in the sky"): ["added"],
+    ("a cat without a hat", "a dog without a hat"): ["thing"],
+    # without an article
+    ("a beach with umbrellas and chairs", "a beach with umbrellas"): ["removed"],
+    ("umbrellas and chairs", "chairs"): ["removed"],
+    ("a woman with a handbag and sunglasses", "a woman with a handbag"): ["removed"],
+    ("a boy, wearing a cap and carrying a bag, walks", "a boy, wearing a cap, walks"): ["removed"],
+    ("a girl in a garden", "a girl in a garden, (wearing glasses:1.2)"): ["added"],
+    ("a cat, low-poly style", "a cat, low-poly style, cyan and white"): ["property", "property"],
+    # the same thing below another
+    ("a cat on an orange rug", "a cat on a blue rug"): ["property"],
+    ("a cup on a wooden table", "a cup on a marble table"): ["property"],
+    ("a cat on tall grass", "a cat on short grass"): ["ground"],
+    ("a swan in a pond", "a swan in a frozen pond"): ["ground"],
+    ("a girl in a white tutu", "a girl in a black tutu"): ["property"],
+    # numbers
+    ("5 ducks in a lake", "2 ducks in a lake"): ["pose"],
+    ("three cats", "five cats"): ["pose"],
+    # more looks
+    ("a cat", "a cat, in the style of a Japanese woodblock print"): ["look", "look"],
+    ("a street in spring", "a street in fall"): ["look"],
+    ("a metal spring", "a golden spring"): ["property"],
     # lines end phrases
     ("a cat on grass\nhighly detailed fur", "a cat on snow\nhighly detailed fur"): ["ground"],
 }
@@ -172,6 +232,10 @@ def test_what_has_no_place_is_named_alone(target, named):
         (("a red circle on grass", "a watercolor of a blue circle on grass"), "style", "style"),
         (("a man", "a man, smiling"), "style", "attribute"),  # no word of the source says where
         (("a man sitting on a bench", "a man standing on a bench"), "shape", "shape"),
+        (("a swan", "a swan made of paper"), "attribute", "attribute"),
+        (("black car, city street, night", "white car, city street, night"), "attribute", "attribute"),
+        (("a dog on grass", "a dog on grass with a UFO in the sky"), "background", "add"),
+        (("a dog on grass", "a dog on snow with a hat"), "background", "background"),
     ],
 )
 def test_the_preset_of_an_edit(prompts, without_mask, with_mask):
@@ -221,6 +285,13 @@ def test_the_preset_of_an_edit(prompts, without_mask, with_mask):
         (("a man without a hat on grass", "a man without a hat on snow"), ["man"]),
         (("a cat near a tree on grass", "a cat near a tree on snow"), ["cat", "tree"]),
         (("a cat BREAK on grass", "a cat BREAK on snow"), ["cat"]),
+        (("a man that lies down on grass", "a man that lies down on snow"), ["man"]),
+        (("a fox on grass, looking around", "a fox on snow, looking around"), ["fox"]),
+        (("a cat on grass, looking up", "a cat on snow, looking up"), ["cat"]),
+        (("a cat on grass, rendered as pixel art", "a cat on snow, rendered as pixel art"), ["cat"]),
+        (("a moped on grass", "a moped on snow"), ["moped"]),
+        (("a horse with a rider", "a horse without a rider"), ["horse"]),
+        (("a cat and a car made of metal", "a cat and a car made of chocolate"), ["cat"]),
         (("a cat, blue sky, grass", "a cat, blue sky, snow"), ["cat"]),
         (("a red cat\na blue dog\non grass", "a red cat\na blue dog\non snow"), ["red cat", "blue dog"]),
     ],
@@ -231,8 +302,8 @@ def test_the_things_that_stay(prompts, things):
 
 def test_long_prompts_are_read_at_once(monkeypatch):
     """What belongs together was looked for anew for each phrase: minutes for some hundred of them."""
-    asked, links = [], edit_kind._links
-    monkeypatch.setattr(edit_kind, "_links", lambda edit: asked.append(1) or links(edit))
+    asked, links = [], phrase_pairs._links
+    monkeypatch.setattr(phrase_pairs, "_links", lambda edit: asked.append(1) or links(edit))
     source = ", ".join(f"a cat number {number} on grass" for number in range(40))
     assert len(things_that_stay(prompt_edit(source, source.replace("grass", "snow")))) == 40
     assert len(asked) == 1
@@ -255,6 +326,8 @@ def test_what_automatic_tells():
     assert changes_in_words(edit) == "red circle -> blue star, heart"
     assert (lacks_place(edit, False), lacks_place(edit, True)) == (["heart"], [])
     assert changes_in_words(prompt_edit()) == "silver jeep -> red jeep"
+    parts = prompt_edit("a man with a glass of wine", "Wonder Woman, wearing a cap, with a cup of tea")
+    assert changes_in_words(parts) == "man -> Wonder Woman wearing a cap, glass of wine -> cup of tea"
 
 
 @pytest.mark.parametrize("path", [LIST, HARD_LIST, THIRD_LIST, FOURTH_LIST], ids=lambda path: path.stem)

@@ -85,21 +85,47 @@ def test_masks():
     assert edit_of("a jeep,", "watercolor of a jeep").source_mask_tokens == ()
 
 
+JEEP = "a jeep on a road"
+
+
 @pytest.mark.parametrize(
-    "target, masked",
+    "source, target, masked",
     [
-        ("a silver jeep on a road", "jeep"),
-        ("a big silver jeep on a new road", "jeep road"),
-        ("a pencil sketch of a jeep on a road", ""),
-        ("a jeep on a road, high quality", ""),
-        ("a silver bus on a road", "jeep"),
+        (JEEP, "a silver jeep on a road", "jeep"),
+        (JEEP, "a big silver jeep on a new road", "jeep road"),
+        (JEEP, "a pencil sketch of a jeep on a road", ""),
+        (JEEP, "a jeep on a road, high quality", ""),
+        (JEEP, "a silver bus on a road", "jeep"),
+        # also where other words change
+        ("a swan with a red beak", "a crystal swan with a yellow beak", "swan red"),
+        ("a cat and a red ball", "a black cat and a blue ball", "cat red"),
+        ("a black swan with a red beak", "a crystal swan with a red beak", "black"),  # its colour shows where it is
+        # by its noun, and no verb
+        ("a sports car", "a red sports car", "car"),
+        ("a woman's face", "an elf woman's face", "face"),
+        ("a cow walking in a field", "a cow with a crown walking in a field", "cow"),
+        ("a cat sitting on a chair", "a black cat running on a chair", "cat sitting"),
+        # by what it is made of
+        ("a swan on a lake", "a swan made of paper on a lake", "swan"),
+        ("a car made of metal", "a car made of chocolate", "car metal"),
+        ("a balloon over hills", "a balloon shaped like a cat over hills", "balloon"),
+        # where it goes, and not where it comes
+        ("a man with a red hat", "a man without a red hat", "red hat"),
+        ("a man with glasses talking", "a man with no glasses talking", "glasses"),
+        ("a man without a red hat", "a man with a blue hat", ""),
     ],
 )
-def test_a_word_that_only_gets_an_adjective_is_masked(target, masked):
+def test_a_thing_that_is_described_anew_is_masked(source, target, masked):
     """Nothing of the source changed in the text, but the thing does in the picture."""
-    edit = edit_of("a jeep on a road", target)
+    edit = edit_of(source, target)
     words = [word.text for word in edit.source.words if word.indices[0] in edit.source_mask_tokens]
     assert " ".join(words) == masked
+
+
+def test_a_word_that_comes_from_behind_without_is_masked_in_the_target():
+    edit = edit_of("a man without a red hat", "a man with a red hat")
+    assert edit.target_mask_tokens == tuple(index for word in edit.target.words[-2:] for index in word.indices)
+    assert edit_of("a red hat", "no red hat").target_mask_tokens == ()
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,11 @@ def test_adding_without_a_place_or_a_word(kind):
     with pytest.raises(Refusal, match="'mask from' is mask input and shows no place"):
         look(kind, {"preset": "add"})  # a graph that leaves 'mask from' as the preset has it
     look(kind, {"preset": "replace"})
+    gone = prompt_edit("a red circle and a star", "a red circle")
+    with pytest.raises(Refusal, match="further on, cannot run: the presets add and replace make new words appear"):
+        look(kind, {"preset": "replace"}, edit=gone)
+    for until in (0, ["9", 0]):  # never, or over a wire
+        look(kind, {"preset": "replace", "preset.new_words_until": until}, edit=gone)
 
 
 @pytest.mark.parametrize("kind", ["FateZeroAttentionBlend", "FateZeroBlendSampler"])

@@ -48,6 +48,27 @@ def test_without_the_word_it_is_the_prompt_that_lacks_it(clip):
     assert float(similar) > 0.9999
 
 
+@pytest.mark.parametrize("text", ["a (red:1.5) circle on green grass", r"a ((red) circle \(star\)) on green grass"])
+def test_the_words_before_it_stay_as_they_are_written(clip, text):
+    """With their weights and their parentheses: a text is read forwards, so that they know nothing of it."""
+    plain, leaning = (
+        EditPrompts.execute(clip, text, text, "auto", emphasis, "", "", "", MEANING).args[1][0][0]
+        for emphasis in ("", "grass:3")
+    )
+    place = tokenize_prompt(clip, text).words[-1].indices[0]
+    assert torch.allclose(leaning[0, :place], plain[0, :place], atol=1e-5)
+    assert not torch.allclose(leaning[0, place + 1 :], plain[0, place + 1 :], atol=1e-3)
+
+
+def test_all_words_may_be_meant(clip):
+    """Then what is left is an empty prompt, as a person may not write one."""
+    same, more = (
+        EditPrompts.execute(clip, "star", "star", "auto", f"star:{factor}", "", "", "", MEANING).args[1][0][0]
+        for factor in (1, 3)
+    )
+    assert not torch.allclose(same, more, atol=1e-3)
+
+
 def test_the_pooled_output_leans_too():
     edit = prompt_edit("a sketch of a jeep", "a sketch of a jeep")
     pooled = torch.eye(4)[:1]
@@ -61,6 +82,7 @@ def test_the_pooled_output_leans_too():
     )
     assert not rest and torch.allclose(options["pooled_output"], torch.tensor([[2.0, -1, 0, 0]]) / 5**0.5)
     assert text_without(edit.target, (2,)) == "a of a jeep"
+    assert text_without(edit.target, range(edit.target.length)) == ""
 
 
 def test_attention_then_stays_as_it_is():

@@ -70,6 +70,8 @@ def test_words_of_several_phrases_bring_them_all():
         ("a red square and a red star on green grass", "grass", ""),
         ("a cat, a dog and a big cow in a park", "dog", "cat big cow"),
         ("a red square on a table and a star", "square", ""),  # the star is linked to the table
+        ("black car, red bus, city street, night", "car", "red bus"),
+        ("a girl, dancing, white dress", "dress", "girl"),
         ("jeep", "jeep", ""),
     ],
 )

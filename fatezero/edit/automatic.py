@@ -30,7 +30,7 @@ _ALONE = {
     REMOVED: "remove",
 }
 _OF_THINGS = {PROPERTY, THING, POSE, REMOVED}
-_IN_ONE_PLACE = {ADDED, PROPERTY}  # "a dog wearing a red hat"
+_IN_ONE_PLACE = {ADDED, PROPERTY}  # "a dog wearing a red hat"; a new ground says where ("a UFO in the sky")
 
 
 def automatic_preset(edit: PromptEdit, has_mask: bool) -> str:
@@ -48,7 +48,8 @@ def automatic_preset(edit: PromptEdit, has_mask: bool) -> str:
     """
     changes = changes_of(edit)
     kinds = {change.kind for change in changes}
-    name = "add" if has_mask and ADDED in kinds and kinds <= _IN_ONE_PLACE else _preset_of_kinds(kinds, len(changes))
+    elsewhere = {change.kind for change in changes if change.kind != GROUND or change.before} - _IN_ONE_PLACE
+    name = "add" if has_mask and ADDED in kinds and not elsewhere else _preset_of_kinds(kinds, len(changes))
     if name == "attribute" and len(changes) == 1 and things_beside(edit.source, edit.source_mask_tokens):
         name = "replace"  # else the words for the one act on the other, too
     if not has_mask and THING in kinds and kinds <= {PROPERTY, THING} and own_words(edit):

@@ -4,31 +4,31 @@ What counts is where a word stands in its phrase, and after which preposition. T
 words and no dictionary; in another language most changes are read as another thing.
 """
 
-from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from .alignment import KEPT
 from .known_words import (
     ARTICLES,
     BACKDROPS,
-    BESIDE,
     CLOTHES,
     GROUNDS,
     HOLDS,
     IS,
+    JOINS,
+    LINKS,
     NO_THINGS,
-    NOUNS_IN_ING,
+    NUMBERS,
     OF_A_BODY,
     OF_PLACE,
     PARTS,
+    RELATIVES,
     RIDDEN,
     SEATS,
-    SINGULAR,
     WORN,
 )
-from .looks import names_look, praises
-from .phrases import Phrase, neighbour_tokens, phrase_text, phrases_of, tokens_of
-from .tokens import PromptTokens, Word
+from .phrase_pairs import Side, pairs_of
+from .phrases import neighbour_tokens, phrase_text, phrases_of, tokens_of
+from .placed_phrase import Phrase, PlacedPhrase, is_participle, is_plural, is_present
+from .tokens import Word
 
 if TYPE_CHECKING:
     from .prompt_edit import PromptEdit
@@ -51,14 +51,6 @@ class Change(NamedTuple):
         return f"{self.before} -> {self.after}" if self.before and self.after else self.after or self.before
 
 
-class _Side(NamedTuple):
-    """A phrase of one prompt, and which of its words the other prompt lacks; of no phrase, nothing."""
-
-    prompt: PromptTokens
-    phrase: Phrase
-    changed: frozenset[Word]
-
-
 def changes_of(edit: "PromptEdit") -> list[Change]:
     """The phrases that two prompts differ in, and what kind of change each is.
 
@@ -73,15 +65,19 @@ def changes_of(edit: "PromptEdit") -> list[Change]:
     Returns:
         In the target prompt's order, then what only the source prompt has; empty where no word changes.
     """
-    changes = []
-    for old, new in _pairs(edit):
-        before, after = _side(edit, 0, old), _side(edit, 1, new)
-        if before.changed or after.changed:
-            kind = _kind(before, after)
-            if kind != ADDED:
-                changes.append(Change(kind, phrase_text(old), phrase_text(new)))
-            elif added := _added(after, bool(old)):
-                changes.append(Change(kind, "", added))
+    changes: list[Change] = []
+    places: dict[tuple[bool, Phrase], int] = {}  # of the change that each phrase is in, by its prompt
+    for before, after in pairs_of(edit):
+        kind, side = _kind(before, after), after if after.phrase else before
+        place = places.get((side is after, side.host), -1)
+        if place >= 0 and _is_part_of(changes[place].kind, kind, before, after):
+            changes[place] = _with_part(changes[place], before, after)
+        elif change := _change(kind, before, after):
+            place = len(changes)
+            changes.append(change)
+        else:
+            continue
+        places |= {(each is after, each.phrase): place for each in (before, after) if each.phrase}
     return changes
 
 
@@ -94,12 +90,12 @@ def things_that_stay(edit: "PromptEdit") -> list[Phrase]:
     """The things that both prompts have alike and that are not to be masked, as the source prompt names them: no look,
     nothing after a preposition of place, which may be all of the picture ("in the countryside"), nor, beside other
     things, what is a ground by its name."""
-    sides = [(_side(edit, 0, old), _side(edit, 1, new)) for old, new in _pairs(edit) if old and new]
-    alike = [source for source, target in sides if not (source.changed or target.changed)]
+    both = [(source, target) for source, target in pairs_of(edit) if source.phrase and target.phrase]
+    alike = [source for source, target in both if not (source.changed or target.changed)]
     masked = set(edit.source_mask_tokens)
     things = [side for side in alike if all(masked.isdisjoint(word.indices) for word in side.phrase)]
     things = [side for side in things if _is_thing(side)]
-    return [_noun_phrase(side) for side in [side for side in things if not _names_ground(side)] or things]
+    return [side.noun_phrase for side in [side for side in things if not side.names_ground()] or things]
 
 
 def own_words(edit: "PromptEdit") -> list[tuple[int, ...]]:
@@ -118,174 +114,153 @@ def own_words(edit: "PromptEdit") -> list[tuple[int, ...]]:
     if len(things) < 2 or len({phrase_text(phrase) for phrase in things}) < len(things):
         return []
     beside = {*tokens_of(things[0]), *neighbour_tokens(edit.source, tokens_of(things[0]))}
-    become = {old: new for old, new in _pairs(edit) if new}
+    become = {source.phrase: target.phrase for source, target in pairs_of(edit)}
     new = [become.get(phrase, ()) for phrase in things]
     return [tokens_of(phrase) for phrase in new] if all(new) and masked <= beside else []
 
 
-def _pairs(edit: "PromptEdit") -> list[tuple[Phrase, Phrase]]:
-    """The phrases of both prompts, those that belong together side by side; () beside what has no counterpart."""
-    old, new, links = _described(edit.source), _described(edit.target), _links(edit)
-    phrase_of = {word: number for number, phrase in enumerate(old) for word in phrase}
-    linked: dict[Word, list[int]] = {}
-    for number, (_, words) in enumerate(links):
-        for word in words:
-            linked.setdefault(word, []).append(number)
-    kept = sum(row.kind == KEPT for row in edit.rows)
-
-    def numbers(phrase: Phrase) -> list[int]:
-        return sorted({number for word in phrase for number in linked.get(word, ())})
-
-    def loosely(phrase: Phrase) -> int:
-        """A word that stayed ties first, a look last: in "a mosaic of a woman" that takes no man's place."""
-        if any(number < kept for number in numbers(phrase)):
-            return 0
-        return 2 if names_look(edit.target, phrase) else 1
-
-    left, partner_of = dict.fromkeys(range(len(old))), {}
-    for phrase in sorted(new, key=loosely):
-        partners = (sorted({phrase_of[word] for word in links[at][0] if word in phrase_of}) for at in numbers(phrase))
-        partner = next((each for some in partners for each in some if each in left), None)
-        if partner is not None:
-            del left[partner]
-            partner_of[phrase] = old[partner]
-    return [(partner_of.get(phrase, ()), phrase) for phrase in new] + [(old[number], ()) for number in left]
+def _change(kind: str, before: Side, after: Side) -> Change | None:
+    """A change of a kind; None where nothing changes, or what is new is a phrase of its own."""
+    if kind == ADDED:
+        added = _added(after, bool(before.phrase))
+        return Change(kind, "", added) if added else None
+    return Change(kind, phrase_text(before.phrase), phrase_text(after.phrase)) if kind else None
 
 
-def _described(prompt: PromptTokens) -> list[Phrase]:
-    return [phrase for phrase in phrases_of(prompt) if not praises(prompt, phrase)]
-
-
-def _links(edit: "PromptEdit") -> list[tuple[frozenset[Word], frozenset[Word]]]:
-    """Source words and the target words that they became: each kept word, then each stretch in place of another."""
-    stretches = [list(rows) for _, rows in groupby(edit.rows, lambda row: row.kind == KEPT)]
-    kept = [[row] for row in edit.rows if row.kind == KEPT]
-    return [
-        (frozenset(word for row in part for word in row.source), frozenset(word for row in part for word in row.target))
-        for part in (*kept, *(stretch for stretch in stretches if stretch[0].kind != KEPT))
-    ]
-
-
-def _side(edit: "PromptEdit", side: int, phrase: Phrase) -> _Side:
-    words = {word for row in edit.rows if row.kind != KEPT for word in (row.source, row.target)[side]}
-    return _Side((edit.source, edit.target)[side], phrase, frozenset(words.intersection(phrase)))
-
-
-def _kind(before: _Side, after: _Side) -> str:
+def _is_part_of(host: str, kind: str, before: Side, after: Side) -> bool:
+    """Whether a phrase changes with the one before it, which changes as `host` says: "lava" of a new "field of lava",
+    and what a new thing wears or holds."""
+    if host == THING and kind == ADDED and not before.phrase:
+        return after.preposition in HOLDS | {"with", "in"}
     there = [side for side in (before, after) if side.phrase]
-    if any(_names_look(side) for side in there):
+    hosts = (GROUND, THING) if len(there) == 2 else (GROUND, THING, PROPERTY, POSE)
+    is_behind = all(side.preposition in JOINS or side.is_material for side in there)
+    return is_behind and host in hosts and kind not in ("", LOOK)
+
+
+def _with_part(change: Change, before: Side, after: Side) -> Change:
+    """A change with the phrases that belong to it."""
+    return Change(change.kind, change.before + _behind_host(before), change.after + _behind_host(after))
+
+
+def _behind_host(side: Side) -> str:
+    """A phrase and the words between it and the one before, as written."""
+    if not side.phrase:
+        return ""
+    words = side.prompt.words
+    start = words.index(side.host[-1]) + 1 if side.host else words.index(side.phrase[0])
+    part = words[start : words.index(side.phrase[-1]) + 1]
+    return "".join(f" {word.text}" for word in part if not word.is_punctuation)
+
+
+def _kind(before: Side, after: Side) -> str:
+    """What kind of change two phrases are, or one that has no counterpart; "" for none."""
+    there = [side for side in (before, after) if side.phrase]
+    if not (before.changed or after.changed):
+        return ""
+    if any(side.is_look for side in there):
         return LOOK
     if len(there) == 1:
         return _kind_of_one(there[0], ADDED if after.phrase else REMOVED)
-    old, new = _noun_phrase(before), _noun_phrase(after)
-    if all(map(_is_in_place, there)) or all(_names_ground(side, old[-1].key != new[-1].key) for side in there):
+    old, new = _noun_phrases(before, after)
+    is_same = old[-1].key == new[-1].key
+    changed = (before.changed & {*old}) | (after.changed & {*new})
+    is_on_thing = all(side.preposition == "on" for side in there) and old[-1].key not in GROUNDS
+    if is_on_thing and is_same and changed:
+        return PROPERTY  # "on a blue rug"
+    if all(map(_is_in_place, there)) or all(side.names_ground(not is_same) for side in there):
         return GROUND
     if all(map(_tells_of_a_thing, there)):
-        return POSE if all(_is_present(side.phrase[0].key) for side in there) else PROPERTY
-    if old[-1].key != new[-1].key:
-        return THING
-    if before.changed.intersection(old) or after.changed.intersection(new):
+        return POSE if all(is_present(side.phrase[0].key) for side in there) else PROPERTY
+    if all(side.is_material for side in there):
         return PROPERTY
+    if not is_same:
+        return THING
+    if changed:
+        return POSE if all(map(_is_number, changed)) else PROPERTY
+    return _kind_of_verb(before, after)
+
+
+def _kind_of_verb(before: Side, after: Side) -> str:
+    """Of phrases with the same noun, by what stands behind it."""
     behind = {word.key for word in before.changed | after.changed}
     if behind & HOLDS:
         return ADDED if after.changed else REMOVED
-    return PROPERTY if all(map(_is_participle, behind)) else POSE
+    return PROPERTY if all(map(is_participle, behind)) else POSE
 
 
-def _added(side: _Side, has_counterpart: bool) -> str:
+def _noun_phrases(before: Side, after: Side) -> tuple[Phrase, Phrase]:
+    """Two phrases up to their nouns, without a verb that both have behind a plural ("dogs run" and "wolves run")."""
+    old, new = before.noun_phrase, after.noun_phrase
+    is_same = old[-1].key == new[-1].key and not is_plural(old[-1].key)
+    if is_same and all(len(phrase) > 1 and is_plural(phrase[-2].key) for phrase in (old, new)):
+        return old[:-1], new[:-1]
+    return old, new
+
+
+def _is_number(word: Word) -> bool:
+    return word.key in NUMBERS or word.key.isdigit()
+
+
+def _added(side: Side, has_counterpart: bool) -> str:
     """What is new in a phrase: "umbrella" of "an umbrella walking down", and "sunglasses" of "cat wearing sunglasses"
     where the cat is not new; "" where that is a phrase of its own, as in "cat wearing a hat"."""
-    if not has_counterpart:
-        return phrase_text(_noun_phrase(side))
-    return phrase_text(tuple(word for word in side.phrase if word in side.changed and word.key not in HOLDS))
+    words = [word for word in side.phrase if word in side.changed] if has_counterpart else side.noun_phrase
+    return phrase_text(tuple(word for word in words if word.key not in HOLDS))
 
 
-def _kind_of_one(side: _Side, added_or_removed: str) -> str:
+def _kind_of_one(side: Side, added_or_removed: str) -> str:
     """Of a phrase that only one of the prompts has."""
-    if _next_word(side) == "of" and not _preposition(side):
-        return LOOK
-    if _is_in_place(side) or _names_ground(side):
-        return GROUND
-    if _word_before(side) in ARTICLES:
+    if side.is_only_here or side.phrase[0].key in HOLDS:
         return added_or_removed
-    return added_or_removed if _preposition(side) == "with" and side.phrase[-1].key not in OF_A_BODY else PROPERTY
+    if side.next_word == "of" and not side.preposition:
+        return LOOK
+    if _is_in_place(side) or side.names_ground():
+        return GROUND
+    if side.preposition == "like":
+        return PROPERTY
+    if side.word_before in ARTICLES:
+        return added_or_removed
+    is_linked = not LINKS.isdisjoint({side.preposition, side.next_word}) and is_plural(side.noun.key)
+    is_thing = is_linked or _first_preposition(side) in HOLDS | {"with"}
+    return added_or_removed if is_thing and side.noun.key not in OF_A_BODY else PROPERTY
 
 
-def _tells_of_a_thing(side: _Side) -> bool:
+def _first_preposition(side: Side) -> str:
+    """What stands before a phrase and those that an "and" links to it, such as "with" of glasses in "with a hat and
+    glasses"."""
+    phrases = phrases_of(side.prompt)
+    until = phrases[: phrases.index(side.phrase) + 1]
+    prepositions = (PlacedPhrase(side.prompt, phrase).preposition for phrase in reversed(until))
+    return next((preposition for preposition in prepositions if preposition not in LINKS), "")
+
+
+def _tells_of_a_thing(side: Side) -> bool:
     """Whether a phrase stands after "is", for what a thing is like or does; not after "there is"."""
-    before = _words_before(side)
+    before = side.words_before
     return bool(before) and before[-1] in IS and before[-2:-1] != ["there"]
 
 
-def _is_thing(side: _Side) -> bool:
+def _is_thing(side: Side) -> bool:
     """Whether a phrase names a thing that can be seen in its own place."""
-    keys = [word.key for word in side.phrase]
-    is_no_noun = NO_THINGS.union(BESIDE).issuperset(keys[:1]) or (len(keys) == 1 and _is_present(keys[0]))
-    is_left_out = keys[0] == "no" or _preposition(side) == "without"
-    return not (is_no_noun or is_left_out or keys[-1] in BACKDROPS or _names_look(side) or _is_in_place(side))
+    first = side.phrase[0].key
+    is_verb = is_present(first) or (is_participle(first) and side.word_before not in ARTICLES)
+    is_clause = side.word_before in RELATIVES
+    is_no_noun = first in NO_THINGS or is_clause or (len(side.noun_phrase) == 1 and is_verb)
+    is_left_out = side.is_left_out or side.phrase[-1].key in BACKDROPS
+    return not (is_no_noun or is_left_out or side.is_look or _is_in_place(side))
 
 
-def _names_ground(side: _Side, with_article: bool = False) -> bool:
-    """Whether a phrase is a ground by its name; with an article ("a wall") it is mostly a thing beside others."""
-    is_ground = _noun_phrase(side)[-1].key in GROUNDS and _preposition(side) != "of"
-    return is_ground and (with_article or _word_before(side) not in ARTICLES)
-
-
-def _is_in_place(side: _Side) -> bool:
-    """Whether a phrase stands after a preposition of place ("on grass", "in front of a wall")."""
-    words = _words_before(side)
+def _is_in_place(side: Side) -> bool:
+    """Whether a phrase stands after a preposition of place ("on grass", "in front of a wall", "on a field of hay")."""
+    words = side.words_before
     while words and words[-1] in ARTICLES:
         words.pop()
-    if words[-1:] == ["of"] and PARTS.issuperset(words[-2:-1]):
+    if words[-1:] == ["of"] and (PARTS | GROUNDS).issuperset(words[-2:-1]):
         return any(key in OF_PLACE for key in words[-5:-2])
-    noun = _noun_phrase(side)[-1].key
+    noun = side.noun.key
     if words[-1:] == ["in"] and (noun in WORN | SEATS or noun.endswith(CLOTHES)):
         return False
     if words[-1:] == ["on"] and noun in RIDDEN | SEATS:
         return False
     return bool(words) and words[-1] in OF_PLACE
-
-
-def _names_look(side: _Side) -> bool:
-    return names_look(side.prompt, side.phrase)
-
-
-def _noun_phrase(side: _Side) -> Phrase:
-    """A phrase up to its noun, without the verb that may follow ("man sitting", "a man walks") and all after it."""
-    keys = [word.key for word in side.phrase]
-    is_one = _word_before(side) in SINGULAR
-    for at in range(1, len(keys)):
-        is_last = at + 1 == len(keys) or keys[at + 1] in BESIDE
-        if keys[at] in BESIDE or _is_present(keys[at]) or (is_last and _is_participle(keys[at])):
-            return side.phrase[:at]
-        if is_last and is_one and keys[at].endswith("s") and not keys[at].endswith(("ss", "us", "is")):
-            return side.phrase[:at]
-    return side.phrase
-
-
-def _is_present(key: str) -> bool:
-    return key.endswith("ing") and key not in NOUNS_IN_ING
-
-
-def _is_participle(key: str) -> bool:
-    """As in "a bird made of glass"."""
-    return key == "made" or (len(key) > 4 and key.endswith("ed") and not key.endswith("eed"))
-
-
-def _words_before(side: _Side) -> list[str]:
-    return side.prompt.keys[: side.prompt.words.index(side.phrase[0])]
-
-
-def _word_before(side: _Side) -> str:
-    return ([""] + _words_before(side))[-1]
-
-
-def _preposition(side: _Side) -> str:
-    """What stands before a phrase and its article, "" for nothing."""
-    return next((key for key in reversed(_words_before(side)) if key not in ARTICLES), "")
-
-
-def _next_word(side: _Side) -> str:
-    words = side.prompt.words
-    after = words[words.index(side.phrase[-1]) + 1 :]
-    return after[0].key if after else ""

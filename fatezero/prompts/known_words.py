@@ -12,11 +12,11 @@ GROUNDS = BACKDROPS | set(  # in a list of things, no preposition says so: "a re
     "floor ground asphalt pavement wall outdoors indoors".split()
 )
 WORN = set(  # "in" these is no place: "a woman in a red dress", "a man in black"
-    "dress gown skirt kimono robe suit tuxedo uniform costume outfit clothes clothing armor armour spacesuit swimsuit "
-    "wetsuit bikini shirt t-shirt tshirt blouse sweater hoodie jacket coat vest apron jeans pants trousers shorts "
-    "leggings stockings socks shoes boots sneakers heels sandals hat cap helmet hood crown mask glasses sunglasses "
-    "goggles scarf tie gloves cloak cape jersey pajamas pyjamas rags black white red blue green yellow pink purple "
-    "orange brown gray grey gold silver".split()
+    "dress gown skirt tutu sari kimono robe suit tuxedo uniform costume outfit clothes clothing armor armour "
+    "spacesuit swimsuit wetsuit bikini shirt t-shirt tshirt blouse sweater hoodie jacket coat vest apron jeans pants "
+    "trousers shorts leggings stockings socks shoes boots sneakers heels sandals hat cap helmet hood crown mask "
+    "glasses sunglasses goggles scarf tie gloves cloak cape jersey pajamas pyjamas rags black white red blue green "
+    "yellow pink purple orange brown gray grey gold silver".split()
 )
 CLOTHES = ("coat", "dress", "shirt", "suit", "wear", "shoes", "boots")  # also "raincoat", "sportswear"
 SEATS = {"chair", "armchair", "wheelchair", "throne", "stool"}
@@ -26,7 +26,13 @@ RIDDEN = set(  # nor "on" these: "a knight on a horse"; a building on fire stand
 )
 OF_A_BODY = set("hair eyes skin face lips mouth nose ears freckles makeup smile fur feathers".split())
 NO_THINGS = set("it he she they there this that i you we".split())
-BESIDE = OF_PLACE | {"near", "next", "beside", "between", "around", "outside", "above", "below", "toward", "towards"}
+RELATIVES = {"that", "which", "who"}  # a verb follows: "a woman that sits on a sofa"
 IS = {"is", "are", "was", "were"}
 HOLDS = {"wearing", "holding", "carrying"}  # what follows comes newly
 NOUNS_IN_ING = set("building ceiling clothing king painting drawing rendering ring spring string thing wing".split())
+ADVERBS = {"up", "away"}  # beside those in -ly
+NOUNS_IN_LY = set("family lily jelly belly assembly ally bully holly".split())  # and all in -fly
+PLURALS = set("people men women children kids sheep fish goldfish deer geese mice cattle".split())  # beside those in -s
+NUMBERS = set("one two three four five six seven eight nine ten several many few".split())
+LINKS = {"and", "or"}
+JOINS = {"of", "like", "as"}  # what follows tells of the thing before

@@ -22,6 +22,7 @@ _QUALITIES = set(
     "hyperrealistic hyperrealism hyperdetailed detailed dramatic moody vibrant monochrome grayscale greyscale sepia "
     "solo".split()
 )
+_SEASONS = {"spring", "fall"}  # also things, but for "in spring"
 _MAKERS = set(  # cameras, films, programs and pages
     "canon nikon sony fujifilm fuji kodak leica arri arriflex panavision hasselblad polaroid gopro dslr imax "
     "technicolor cinestill portra velvia hdr hd uhd iso unreal octane blender vray v-ray raytracing artstation "
@@ -57,7 +58,9 @@ def names_look(prompt: PromptTokens, phrase: tuple[Word, ...]) -> bool:
     is_bare = not before or before[-1] not in _ARTICLES
     ahead = next((key for key in reversed(before) if key not in _ARTICLES), "")
     is_close_up = keys[-2:] == ["close", "up"]
-    if "style" in keys or before[-2:] == ["style", "of"] or last in _QUALITIES | _LIGHT_AND_TIME or is_close_up:
+    is_style = "style" in keys or [key for key in before if key not in _ARTICLES][-2:] == ["style", "of"]
+    is_season = last in _SEASONS and before[-1:] == ["in"]
+    if is_style or is_season or is_close_up or last in _QUALITIES | _LIGHT_AND_TIME:
         return True
     if last in _PICTURES:
         return is_bare or ahead not in _BEFORE_THINGS or words[end : end + 1] == ["of"]

@@ -11,7 +11,7 @@ import torch
 
 from .alignment import REFINE, align
 from .prompt_edit import PromptEdit
-from .tokens import PromptTokens
+from .tokens import PromptTokens, Word
 from .word_fields import WordValues
 
 Encoded = tuple[PromptTokens, list]  # a prompt's tokens and its CONDITIONING
@@ -55,13 +55,22 @@ def lean_towards(
 
 
 def text_without(prompt: PromptTokens, tokens: tuple[int, ...]) -> str:
-    """A prompt without the words that have some tokens.
+    """A prompt without the words that have some tokens, and with the weights of the others.
 
     Args:
         prompt: The prompt.
         tokens: Positions of the words' tokens.
+
+    Returns:
+        The words in ComfyUI's syntax; "" where none is left.
     """
-    return " ".join(word.text for word in prompt.words if not set(word.indices) & set(tokens))
+    return " ".join(_as_written(prompt, word) for word in prompt.words if not set(word.indices) & set(tokens))
+
+
+def _as_written(prompt: PromptTokens, word: Word) -> str:
+    text = word.text.replace("(", "\\(").replace(")", "\\)")
+    weight = prompt.weight(word)
+    return text if weight == 1 else f"({text}:{weight!r})"
 
 
 def _in_place(other: torch.Tensor, others: PromptTokens, prompt: PromptTokens, like: torch.Tensor) -> torch.Tensor:

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator
 
+from .known_words import LINKS
 from .looks import names_look, praises
+from .placed_phrase import Phrase, PlacedPhrase, is_present
 from .tokens import PromptTokens, Word
-
-Phrase = tuple[Word, ...]
-
-_LINKS = {"and", "or"}  # beside commas and ends of lines
 
 
 def phrase_tokens(prompt: PromptTokens, tokens: tuple[int, ...]) -> tuple[int, ...]:
@@ -104,19 +102,25 @@ def _line_starts(prompt: PromptTokens) -> set[Word]:
 
 def _chains(prompt: PromptTokens) -> list[list[Phrase]]:
     """Phrases in reading order, those together between which there is an "and", a comma or the end of a line; without
-    quality tags and looks, which are no things."""
+    looks, grounds, quality tags and verbs alone ("smiling"), which are no things."""
     chains: list[list[Phrase]] = []
     looks = set(look_tokens(prompt))
     things = [each for each in phrases_of(prompt) if looks.isdisjoint(each[0].indices)]
+    things = [each for each in things if not _is_ground_or_verb(prompt, each)]
     words, starts = prompt.words, _line_starts(prompt)
     for before, phrase in zip([None, *things], things):
         between = words[words.index(before[-1]) + 1 : words.index(phrase[0])] if before else ()
-        linked = any(word.key in _LINKS or word.text == "," for word in between)
+        linked = any(word.key in LINKS or word.text == "," for word in between)
         if before and (linked or not starts.isdisjoint((*between, phrase[0]))):
             chains[-1].append(phrase)
         else:
             chains.append([phrase])
     return chains
+
+
+def _is_ground_or_verb(prompt: PromptTokens, phrase: Phrase) -> bool:
+    is_verb = len(phrase) == 1 and is_present(phrase[0].key)
+    return is_verb or PlacedPhrase(prompt, phrase).names_ground()
 
 
 def tokens_of(phrase: Phrase) -> tuple[int, ...]:

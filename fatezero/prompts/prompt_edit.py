@@ -9,9 +9,10 @@ import torch
 from ..readable import readable
 from .alignment import AUTO, KEPT, Row, align
 from .edit_table import edit_table
+from .mask_words import changed_source_tokens, changed_target_tokens, named_tokens
 from .phrases import look_tokens, neighbour_tokens, phrase_tokens, tokens_by_phrase
 from .tokens import PromptTokens
-from .word_fields import ATTENTION, BY_WORD, MEANING, find_words, read_factors, read_windows
+from .word_fields import ATTENTION, BY_WORD, MEANING, read_factors, read_windows
 
 
 class Place(NamedTuple):
@@ -141,6 +142,7 @@ def make_prompt_edit(
     factors = torch.ones(target.length)
     for tokens, factor in read_factors(target, emphasis, "emphasis"):
         factors[list(tokens)] = factor
+    changes = source, target, alignment.rows
     return PromptEdit(
         source,
         target,
@@ -149,30 +151,8 @@ def make_prompt_edit(
         alignment.from_source,
         factors,
         tuple((tokens, start, end) for tokens, (start, end) in read_windows(target, windows, "windows")),
-        _mask_tokens(source, mask_words, "mask words", alignment.changed_source) or _described_tokens(alignment.rows),
-        _mask_tokens(target, target_mask_words, "target mask words", alignment.changed_target),
+        named_tokens(source, mask_words, "mask words") or changed_source_tokens(*changes),
+        named_tokens(target, target_mask_words, "target mask words") or changed_target_tokens(*changes),
         alignment.rows,
         emphasis_acts_on=emphasis_acts_on,
-    )
-
-
-def _mask_tokens(prompt: PromptTokens, text: str, name: str, changed: tuple[int, ...]) -> tuple[int, ...]:
-    """Token positions of the words named, or of the changed words other than articles, prepositions and the like."""
-    words = find_words(prompt, text, name)
-    if not words:
-        positions = set(changed)
-        words = [word.indices for word in prompt.words if word.indices[0] in positions and word.names_something]
-    return tuple(sorted(token for word in words for token in word))
-
-
-def _described_tokens(rows: tuple[Row, ...]) -> tuple[int, ...]:
-    """Source positions of words with a new word right before them, also in an article's place: of "a jeep" in "a silver
-    jeep" or "grandpa's jeep" that is the jeep."""
-    return tuple(
-        token
-        for new, described in zip(rows, rows[1:])
-        if new.target and described.kind == KEPT
-        if not any(word.names_something for word in new.source)
-        if all(word.names_something for word in (*new.target, *described.source[:1]))
-        for token in described.source[0].indices
     )

@@ -24,7 +24,9 @@ HUNYUAN_ENCODERS = {"l", LLAMA}
 
 # Their attention is spread over the whole picture, so they would spoil a mask.
 FUNCTION_WORDS = frozenset(
-    "a an the and or of in on at to by for from with without into onto over under is are his her its their".split()
+    "a an the and or of in on at to by for from with without into onto over under is are his her its their as like "
+    "that which who while during against above below behind across through along down off inside outside near next "
+    "beside between around toward towards past".split()
 )
 
 _PUNCTUATION = string.punctuation + "“”‘’„«»…–—¡¿·、。，；：！？（）"
@@ -161,7 +163,7 @@ class _Position(NamedTuple):
     is_content: bool
 
 
-def tokenize_prompt(clip: Any, text: str, name: str = "prompt") -> PromptTokens:
+def tokenize_prompt(clip: Any, text: str, name: str = "prompt", may_be_empty: bool = False) -> PromptTokens:
     """Tokenises a prompt with ComfyUI's CLIP and finds which tokens belong to which word.
 
     A word is what stands between spaces, commas and the like. Marks around it are words of their own ("man," gives
@@ -171,15 +173,18 @@ def tokenize_prompt(clip: Any, text: str, name: str = "prompt") -> PromptTokens:
         clip: A comfy.sd.CLIP or one of ComfyUI's tokenizers (SD 1.x, SD 2.x, SDXL, Wan, LTX-Video, HunyuanVideo).
         text: A prompt in ComfyUI's syntax: (word:1.2) weights, escaped parentheses, embedding:name, any length.
         name: What the node calls the prompt.
+        may_be_empty: Whether it may have no words, as what is left of a person's prompt may.
 
     Returns:
         The tokens, flat over all chunks, and the words that own them.
 
     Raises:
-        Refusal: For an empty prompt, another kind of text encoder, an embedding that is missing or of another
+        Refusal: For a prompt without words, another kind of text encoder, an embedding that is missing or of another
             encoder's width, and weights that are no numbers.
     """
     pieces = _pieces(text, name)
+    if not (pieces or may_be_empty):
+        raise Refusal(f"'{name}' is empty; describe the picture in a few words.")
     encoders = _tokenized(clip, text)
     if encoders.keys() == HUNYUAN_ENCODERS:
         return _in_chat(clip, text, encoders[LLAMA], name)
@@ -246,8 +251,6 @@ def _pieces(text: str, name: str) -> list[str]:
         pieces = [piece for segment, _ in token_weights(escape_important(text), 1.0) for piece in segment.split()]
     except RecursionError:
         raise Refusal(f"'{name}' has too many parentheses inside each other; remove most of them.") from None
-    if not pieces:
-        raise Refusal(f"'{name}' is empty; describe the picture in a few words.")
     if _EMBEDDING in pieces:
         raise Refusal(f"'{name}' has '{_EMBEDDING}' without a name; write the name right after the colon.")
     return pieces

@@ -30,7 +30,6 @@ WITH_LATENT = {VIDEO_EDITOR: "Coupled Edit Sampler", "FateZeroInvert": "DDIM Inv
 _ENCODERS = {"VAEEncode", "VAEEncodeTiled"}
 _DEMO = "FateZeroLoadDemoVideoModel"
 _FILES = {WAN: r"(?<![a-z])wan[\d ._-]", HUNYUAN: r"hunyuan[ _-]?video", LTX: r"ltxv?(?![a-z])"}
-WITH_NEW_WORDS = [name for name, settings in PRESETS.items() if settings.new_words_until]
 
 Graph = dict[str, dict[str, Any]]
 
@@ -73,7 +72,8 @@ def _check_words(kind: str, inputs: dict[str, Any], edit: PromptEdit) -> None:
     if kind in _BLENDS and isinstance(preset, str):
         usual = PRESETS.get(preset, BlendSettings())
         mask_from = inputs.get("preset.mask_from", usual.mask_from)
-        if preset in WITH_NEW_WORDS:
+        until = inputs.get("preset.new_words_until", usual.new_words_until) if usual.new_words_until else 0
+        if isinstance(until, (int, float)) and until > 0:  # over a wire, nobody knows it yet
             check_new_words(edit, mask_from, has_mask="mask" in inputs)
         check_mask_words(edit, mask_from, inputs.get("preset.latent_blend", usual.latent_window is not None))
     if kind in _WORDS and isinstance(words, str):
