@@ -224,7 +224,7 @@ def test_long_prompts_make_short_tables():
         ("silver jeep", "red porsche", "The prompts have no word in common, so little of the source will be kept."),
         (
             "a jeep",
-            "sketch of a jeep",
+            "a jeep on snow",
             "No source word is masked; to edit only a part, name its source words in 'mask words' or draw a mask.",
         ),
         (
@@ -241,6 +241,18 @@ def test_long_prompts_make_short_tables():
 )
 def test_notes(source, target, note):
     assert f"! {note}" in str(edit_of(source, target)).splitlines()
+
+
+@pytest.mark.parametrize("target", ["sketch of a jeep", "a jeep and a red dog"])
+def test_what_has_no_place_in_the_clip_asks_for_no_mask_words(target):
+    """A style is everywhere, and where to add a thing the clip does not say."""
+    assert "No source word is masked" not in str(edit_of("a jeep", target))
+
+
+def test_prompts_that_share_an_article_alone_have_no_word_in_common():
+    told = "! The prompts have no word in common, so little of the source will be kept."
+    assert told in str(edit_of("a blue star on white snow", "a dragon over a burning city")).splitlines()
+    assert told not in str(edit_of("a blue star on white snow", "a dragon on snow")).splitlines()
 
 
 @pytest.mark.parametrize("emphasis, is_told", [("", True), ("red:1", True), ("red:3", False)])

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from .alignment import KEPT, NEW, REMOVED, SWAPPED, Row
+from .edit_kind import ADDED, LOOK, changes_of
 from .tokens import PromptTokens, Word
 from .word_fields import ATTENTION, BY_WORD, MEANING
 from .wording import wording_notes
@@ -134,14 +135,15 @@ def _on_sameness(edit: PromptEdit) -> list[str]:
         return ["The prompts are the same, so the edit gives the source back."] if plain else []
     if all(word.is_punctuation for word in old + new):
         return ["Only punctuation differs, so the edit gives nearly the source back."]
-    if all(row.kind != KEPT or row.source[0].is_punctuation for row in edit.rows):
+    if all(row.kind != KEPT or not row.source[0].names_something for row in edit.rows):
         return ["The prompts have no word in common, so little of the source will be kept."]
     return []
 
 
 def _on_the_mask(edit: PromptEdit) -> list[str]:
-    """An edit that changes words of which none can be masked."""
-    if edit.source_mask_tokens or not any(_changed(edit)):
+    """An edit that changes words of which none can be masked, though what they change has a place in the clip."""
+    kinds = {change.kind for change in changes_of(edit)}
+    if edit.source_mask_tokens or kinds <= {LOOK, ADDED}:
         return []
     return ["No source word is masked; to edit only a part, name its source words in 'mask words' or draw a mask."]
 
