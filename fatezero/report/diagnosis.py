@@ -20,7 +20,6 @@ from .metrics import mean
 
 # Values of a preset, which *automatic* does not show.
 VALUES = ("'self-attention until'", "'cross-attention until'", "'mask from'", "'mask threshold'", "'latent blend'")
-_HIDDEN = "Preset automatic took {0} here and shows no values; to set one, choose {0} in 'preset'."
 
 # With the demo model, sampling the source prompt itself moves the strongest 5 % of the 8x8 cells by 23 to 32 of 255
 # levels, and a change of colour that succeeds by 70 to 140.
@@ -78,8 +77,11 @@ def explain(
         nothing_else = _nothing_else_can_help(edit, settings) or is_empty(share) and sentences
         causes = nothing_else or [*sentences, *_causes(edit, source, settings, cfg, bool(sentences))]
         sentences = [verdict, *dict.fromkeys(causes)]
-    is_hidden = automatic and any(name in sentence for name in VALUES for sentence in sentences)
-    return [*sentences, _HIDDEN.format(automatic)] if is_hidden else sentences
+    if automatic and any(name in sentence for name in VALUES for sentence in sentences):
+        sentences.append(
+            f"Preset automatic took {automatic} here and shows no values; to set one, choose {automatic} in 'preset'."
+        )
+    return sentences
 
 
 def _causes(

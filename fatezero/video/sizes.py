@@ -13,6 +13,7 @@ FAMILIES = {
     "Wan": 832 * 480,
     "LTX-Video": 768 * 512,
     "demo model": 128 * 128,
+    "large demo model": 256 * 256,
 }
 LITTLE = 0.03  # a share of the picture that nobody misses: so much may be cut off before another size is looked for
 _LEAST_AREA, _MOST_AREA = 0.5, 1.1  # of a family's pixels: what its size may have, so that the aspect can be kept
