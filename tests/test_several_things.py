@@ -8,7 +8,7 @@ import torch
 from edit_cases import clip_latent, edited, inverted, prompt_edit, small_model
 from fatezero_pack.fatezero.edit.automatic import automatic_preset
 from fatezero_pack.fatezero.edit.edit_check import crowded_mask
-from fatezero_pack.fatezero.edit.outline_mask import on_outline
+from fatezero_pack.fatezero.edit.outline_mask import on_outline, things_to_place
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import CACHE, INPUT_MASK, WORDS
 from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
@@ -46,12 +46,16 @@ def words(prompt, tokens):
         (("a swan with a red beak", "a duck with a yellow beak"), []),  # a part of the other
         (("a squirrel eating a carrot", "a rabbit eating an eggplant"), []),
         ((SOURCE, SOURCE), []),
+        (("a red jeep on a road", "a green cow in the snow"), [["green", "cow"]]),  # on a ground that changes, too
+        ((SOURCE, "a red jeep and a white horse in the snow"), [["white", "horse"]]),
+        (("a red jeep on a field of grass", "a red cow on a field of snow"), [["red", "cow"]]),
+        (("a red jeep on a road", "a red jeep in the snow"), []),
     ],
 )
 def test_what_comes_in_the_place_of_each(prompts, expected):
     edit = prompt_edit(*prompts)
     assert [words(edit.target, tokens) for tokens in own_words(edit)] == expected
-    assert not expected or len(edit.source_things()) == len(expected)
+    assert not expected or len(things_to_place(edit, PRESETS["replace"])) == len(expected)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +65,10 @@ def test_what_comes_in_the_place_of_each(prompts, expected):
         ("a green jeep and a white horse on a road", "replace"),
         ("a red cow and a blue bus on a road", "replace"),
         ("a green jeep and a white bus on a road", "attribute"),
-        ("a green cow and a white horse in the snow", "background"),
+        ("a green cow and a white horse in the snow", "replace"),
+        ("a red jeep and a white horse in the snow", "replace"),
+        ("a green jeep and a white bus in the snow", "background"),
+        ("a red jeep and a blue bus in the snow", "new background"),
         ("a green cow on a road", "shape"),
     ],
 )
@@ -103,6 +110,17 @@ def test_a_mask_to_the_edges_has_a_place_for_each(source):
     one = prompt_edit(SOURCE, "a red cow and a blue bus on a road")
     assert on_outline(PRESETS["replace"], source, one).thing_masks is None
     assert on_outline(PRESETS["shape"], source, EDIT).thing_masks is None
+
+
+def test_beside_a_new_ground_a_thing_has_its_place_and_nothing_is_put_back(source):
+    edit = prompt_edit(SOURCE, "a green cow and a blue bus in the snow")
+    fitting = on_outline(PRESETS["replace"], source, edit)
+    assert fitting.latent_window is None and fitting.thing_masks.shape == (1, FRAMES, 16, 16)
+    same_ground = on_outline(PRESETS["replace"], source, prompt_edit(SOURCE, "a green cow and a blue bus on a road"))
+    assert same_ground.latent_window and torch.equal(same_ground.mask, fitting.mask), "the ground's words mark nothing"
+    shape = on_outline(PRESETS["shape"], source, edit)
+    assert shape.latent_window and shape.mask.sum() > fitting.mask.sum(), "another preset does as it did"
+    assert automatic_preset(edit, has_mask=True) == "background", "the person's place is all that may change"
 
 
 def test_what_is_told():

@@ -52,7 +52,7 @@ def automatic_preset(edit: PromptEdit, has_mask: bool) -> str:
     name = "add" if has_mask and ADDED in kinds and not elsewhere else _preset_of_kinds(kinds, len(changes))
     if name == "attribute" and len(changes) == 1 and things_beside(edit.source, edit.source_mask_tokens):
         name = "replace"  # else the words for the one act on the other, too
-    if not has_mask and THING in kinds and kinds <= {PROPERTY, THING} and own_words(edit):
+    if not has_mask and THING in kinds and kinds <= {PROPERTY, THING, GROUND} and own_words(edit):
         name = "replace"  # which finds each one's place; new colours alone show no gain, and the rest loses
     if name == "replace" and not edit.target_mask_tokens:
         name = "shape"  # no new word could be seen in its place

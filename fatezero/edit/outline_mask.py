@@ -8,7 +8,7 @@ import torch
 from ..masks.mask_pictures import grow_mask, touched_cells
 from ..masks.outlines import filled, outline_together, outlines_of_things, rounded
 from ..masks.word_masks import AUTOMATIC
-from ..prompts.edit_kind import brings_another_shape, own_words, things_that_stay
+from ..prompts.edit_kind import brings_another_shape, old_ground, own_words, things_that_stay
 from ..prompts.phrases import phrase_tokens, tokens_of
 from ..prompts.prompt_edit import Place, PromptEdit
 from ..source.source_run import SourceRun
@@ -20,7 +20,8 @@ def on_outline(settings: BlendSettings, source: SourceRun, edit: PromptEdit) -> 
     """The settings with a mask to the edges of things as theirs, where they ask for one."""
     if settings.mask_from == OUTLINE and settings.new_words_until and own_words(edit):
         rooms = thing_rooms(source, edit, settings)
-        return replace(settings, mask_from=INPUT_MASK, mask=rooms.amax(dim=0), thing_masks=rooms)
+        placed = replace(settings, mask_from=INPUT_MASK, mask=rooms.amax(dim=0), thing_masks=rooms)
+        return replace(placed, latent_window=None) if old_ground(edit) else placed  # a new ground is not put back
     mask = outline_mask(source, edit, settings)
     return settings if mask is None else replace(settings, mask_from=INPUT_MASK, mask=mask)
 
@@ -88,7 +89,7 @@ def thing_rooms(
         float32 [things, n, h, w] of 0 and 1, of the latent's size, in the order of `PromptEdit.source_things`; empty in
         frames that do not show the thing.
     """
-    maps, latent, things = source.word_maps.mean(dim=0), source.trajectory[0], edit.source_things()
+    maps, latent, things = source.word_maps.mean(dim=0), source.trajectory[0], things_to_place(edit, settings)
     outlines = outlines_of_things(maps, latent, things, settings.threshold, settings.map_cells, frames)
     latent = latent if frames is None else latent[list(frames)]
     size = (latent.shape[-2], latent.shape[-1])
@@ -100,6 +101,15 @@ def thing_rooms(
         own = [torch.zeros_like(room) for room in rooms] if settings.mask_uncovers else rooms
         rooms = [torch.where(passing > mine, 0, steadied(room, latent)) for mine, room in zip(own, rooms)]
     return torch.stack([grow_mask(room, settings.edge_margin) for room in rooms])
+
+
+def things_to_place(edit: PromptEdit, settings: BlendSettings) -> list[tuple[Place, ...]]:
+    """Of each thing of the words to mask, what says where it is; without a ground that changes beside things of which
+    each sees its own new words."""
+    things, ground = edit.source_things(), old_ground(edit)
+    if not (settings.new_words_until and own_words(edit)):
+        return things
+    return [thing for thing in things if ground.isdisjoint(thing[0].tokens)]
 
 
 def what_stays(

@@ -65,8 +65,13 @@ def changes_of(edit: "PromptEdit") -> list[Change]:
     Returns:
         In the target prompt's order, then what only the source prompt has; empty where no word changes.
     """
+    return _changes_and_phrases(edit)[0]
+
+
+def _changes_and_phrases(edit: "PromptEdit") -> tuple[list[Change], dict[tuple[bool, Phrase], int]]:
+    """`changes_of`, and of each phrase, by whether it is the target's, in which of them it is."""
     changes: list[Change] = []
-    places: dict[tuple[bool, Phrase], int] = {}  # of the change that each phrase is in, by its prompt
+    places: dict[tuple[bool, Phrase], int] = {}
     for before, after in pairs_of(edit):
         kind, side = _kind(before, after), after if after.phrase else before
         place = places.get((side is after, side.host), -1)
@@ -78,7 +83,7 @@ def changes_of(edit: "PromptEdit") -> list[Change]:
         else:
             continue
         places |= {(each is after, each.phrase): place for each in (before, after) if each.phrase}
-    return changes
+    return changes, places
 
 
 def brings_another_shape(edit: "PromptEdit") -> bool:
@@ -99,24 +104,33 @@ def things_that_stay(edit: "PromptEdit") -> list[Phrase]:
 
 
 def own_words(edit: "PromptEdit") -> list[tuple[int, ...]]:
-    """What comes in the place of each of several things that stand side by side ("a red circle and a blue star"): the
-    target's tokens of the phrase that it becomes.
+    """What comes in the place of each of several things that stand side by side ("a red circle and a blue star"), or of
+    one on a ground that changes, too: the target's tokens of the phrase that it becomes.
 
     Args:
         edit: The aligned prompts.
 
     Returns:
-        In the order of `PromptEdit.source_things`; empty where there are no several, where two have the same
-        words, where one is a part of another ("a swan with a beak"), or where one goes.
+        In the order of `PromptEdit.source_things`, without the ground; empty where there are no such things, where two
+        have the same words, where one is a part of another ("a swan with a beak"), or where one goes.
     """
-    masked = set(edit.source_mask_tokens)
+    ground = old_ground(edit)
+    masked = set(edit.source_mask_tokens) - ground
     things = [phrase for phrase in phrases_of(edit.source) if not masked.isdisjoint(tokens_of(phrase))]
-    if len(things) < 2 or len({phrase_text(phrase) for phrase in things}) < len(things):
+    if len(things) < (1 if ground else 2) or len({phrase_text(phrase) for phrase in things}) < len(things):
         return []
     beside = {*tokens_of(things[0]), *neighbour_tokens(edit.source, tokens_of(things[0]))}
     become = {source.phrase: target.phrase for source, target in pairs_of(edit)}
     new = [become.get(phrase, ()) for phrase in things]
     return [tokens_of(phrase) for phrase in new] if all(new) and masked <= beside else []
+
+
+def old_ground(edit: "PromptEdit") -> frozenset[int]:
+    """The source's tokens of a ground in whose place another comes; empty where none does."""
+    changes, phrases = _changes_and_phrases(edit)
+    new = {number for number, change in enumerate(changes) if change.kind == GROUND and change.before and change.after}
+    old = [phrase for (is_target, phrase), number in phrases.items() if number in new and not is_target]
+    return frozenset(token for phrase in old for token in tokens_of(phrase))
 
 
 def _change(kind: str, before: Side, after: Side) -> Change | None:
