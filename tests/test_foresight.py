@@ -41,6 +41,45 @@ def test_a_mask_input_without_a_mask(kind, mask_from):
     look(kind, {"preset.mask_from": mask_from}, output="3")  # which nobody asks for, so that it never runs
 
 
+def look_at_models(kind, edited, inverted, **others):
+    """With a checkpoint, and behind it an Inflate UNet of some inputs, or none; the ids of what each takes."""
+    loader = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd.safetensors"}}
+    inflated = {
+        name: {"class_type": "FateZeroInflate", "inputs": {"model": ["7", 0], **values}}
+        for name, values in (("8", edited), ("9", inverted))
+        if values is not None
+    }
+    prompt = {
+        **graph(kind, {"model": ["8" if "8" in inflated else "7", 0], "source": ["2", 1]}),
+        "7": loader,
+        **inflated,
+    }
+    prompt["2"]["inputs"]["model"] = ["9" if "9" in inflated else "7", 0]
+    foresight.look_ahead({**prompt, **others}, "1", EDIT)
+
+
+@pytest.mark.parametrize("kind", ["FateZeroAttentionBlend", "FateZeroBlendSampler"])
+def test_a_model_inflated_otherwise_than_that_of_the_inversion(kind):
+    """Which the blend nodes refuse, but only when the clip is inverted."""
+    usual, first = {"key_frames": "current + middle (paper)"}, {"key_frames": "first (Video-P2P)"}
+    told = r"is inflated with \[key frames first\] but the source was inverted with \[nothing\]; use one Inflate UNet"
+    with pytest.raises(Refusal, match=f"further on, cannot run: the model {told}"):
+        look_at_models(kind, first, None)
+    for edited, inverted in ((None, usual), (usual, first), (usual, {**usual, "minimum_width": 640})):
+        with pytest.raises(Refusal, match="further on, cannot run: the model is inflated with"):
+            look_at_models(kind, edited, inverted)
+    same = {"key_frames": "custom", "custom_key_frames": "current,middle"}
+    for inverted in (usual, {}, same, {**usual, "frames_at_once": 2}):
+        look_at_models(kind, usual, inverted)
+    look_at_models(kind, None, None)
+    switch = {"class_type": "Switch", "inputs": {"on": True, "any": ["5", 0]}}
+    tuned = {"class_type": "FateZeroLoadTuned", "inputs": {"model": ["5", 0]}}
+    for untold in (switch, tuned):
+        look_at_models(kind, None, usual, **{"7": untold})
+    look_at_models(kind, {"key_frames": ["5", 0]}, usual)
+    look_at_models(kind, {"key_frames": "custom", "custom_key_frames": "nonsense"}, usual)
+
+
 @pytest.mark.parametrize("kind", ["FateZeroAttentionBlend", "FateZeroBlendSampler"])
 def test_adding_without_a_place_or_a_word(kind):
     adding = {"preset": "add", "preset.mask_from": "mask input"}

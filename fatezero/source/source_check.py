@@ -1,7 +1,7 @@
 """Whether a source run fits the model and the prompts that are to use it."""
 
 from ..network.model_identity import has_fingerprint
-from ..network.unet.inflation import inflation_of
+from ..network.unet.inflation import Inflation, inflation_of
 from ..refusal import Refusal, shortened
 
 
@@ -12,11 +12,15 @@ def check_model(model, source) -> None:
             "'model' is not the one the source was inverted with (another checkpoint, other "
             "LoRAs or another model sampling); connect that model, or invert again with this one."
         )
-    inflation = inflation_of(model)
-    if inflation != source.inflation:
+    check_inflation(inflation_of(model), source.inflation)
+
+
+def check_inflation(edited: Inflation | None, inverted: Inflation | None) -> None:
+    """A model must edit with the key frames with which the clip was inverted."""
+    if edited != inverted:
         raise Refusal(
-            f"the model is inflated with [{inflation or 'nothing'}] but the source was inverted "
-            f"with [{source.inflation or 'nothing'}]; use one Inflate UNet node for both, or the same "
+            f"the model is inflated with [{edited or 'nothing'}] but the source was inverted "
+            f"with [{inverted or 'nothing'}]; use one Inflate UNet node for both, or the same "
             "settings in each."
         )
 

@@ -7,15 +7,19 @@ Edit Prompts run before every inversion, so they look ahead.
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from ...fatezero.edit.edit_check import check_mask_words, check_new_words
 from ...fatezero.edit.presets import PRESETS
 from ...fatezero.edit.settings import INPUT_MASK, WORDS_IN_MASK, BlendSettings
+from ...fatezero.network.key_frames import CHOICES, parse_key_frames
 from ...fatezero.network.transformer.families import HUNYUAN, LTX, WAN, Family
+from ...fatezero.network.unet.inflation import Inflation
 from ...fatezero.prompts.prompt_edit import PromptEdit
 from ...fatezero.prompts.word_fields import find_words
 from ...fatezero.refusal import Refusal
+from ...fatezero.source.source_check import check_inflation
 from ...fatezero.video.clip import Clip
 from ...fatezero.video.write import formats
 from ...fatezero.video.write_limits import changes
@@ -26,7 +30,9 @@ SAVE = {"FateZeroVideoSave": "Video Save"}
 _BLENDS = {"FateZeroAttentionBlend": "Attention Blend", "FateZeroBlendSampler": "Attention Blend Sampler"}
 _WORDS = {"FateZeroAttentionMask": "Attention Mask", "FateZeroAttentionHeatMap": "Attention Heat-Map"}
 VIDEO_EDITOR = "FateZeroCoupledSampler"  # takes clips of video models alone
-WITH_LATENT = {VIDEO_EDITOR: "Coupled Edit Sampler", "FateZeroInvert": "DDIM Invert + Store Attention"}
+INVERT, INFLATE = "FateZeroInvert", "FateZeroInflate"
+TUNED = {"FateZeroTune", "FateZeroLoadTuned"}
+WITH_LATENT = {VIDEO_EDITOR: "Coupled Edit Sampler", INVERT: "DDIM Invert + Store Attention"}
 _ENCODERS = {"VAEEncode", "VAEEncodeTiled"}
 _DEMO = "FateZeroLoadDemoVideoModel"
 _FILES = {WAN: r"(?<![a-z])wan[\d ._-]", HUNYUAN: r"hunyuan[ _-]?video", LTX: r"ltxv?(?![a-z])"}
@@ -44,8 +50,8 @@ def look_ahead(graph: Graph | None, node: str | None, edit: PromptEdit) -> None:
 
     Raises:
         Refusal: A blend node adds or replaces something without a new word or a place, or takes its mask from the mask
-            input, which nothing is connected to, or from words, of which none is replaced; or a node that shows words
-            names one that the source prompt lacks.
+            input, which nothing is connected to, or from words, of which none is replaced, or its model is inflated
+            otherwise than that of DDIM Invert; or a node that shows words names one that the source prompt lacks.
     """
     if not graph or node is None:
         return
@@ -56,6 +62,7 @@ def look_ahead(graph: Graph | None, node: str | None, edit: PromptEdit) -> None:
         name = _BLENDS.get(kind) or _WORDS.get(kind)
         try:
             _check_words(kind, inputs, edit)
+            _check_inflation(graph, kind, inputs)
         except Refusal as refusal:
             raise Refusal(f"{name}, further on, cannot run: {refusal}") from None
         mask_from = inputs.get("preset.mask_from")
@@ -78,6 +85,50 @@ def _check_words(kind: str, inputs: dict[str, Any], edit: PromptEdit) -> None:
         check_mask_words(edit, mask_from, inputs.get("preset.latent_blend", usual.latent_window is not None))
     if kind in _WORDS and isinstance(words, str):
         find_words(edit.source, words)
+
+
+def _check_inflation(graph: Graph, kind: str, inputs: dict[str, Any]) -> None:
+    """Refuses a blend node whose model is inflated otherwise than that of its DDIM Invert."""
+    inverted = _before(graph, inputs, "source")
+    if kind in _BLENDS and inverted.get("class_type") == INVERT:
+        with suppress(_Untold):
+            check_inflation(_inflation(graph, inputs), _inflation(graph, inverted["inputs"]))
+
+
+class _Untold(Exception):
+    """What a graph does not tell before it runs."""
+
+
+def _inflation(graph: Graph, inputs: dict[str, Any]) -> Inflation | None:
+    """How the model that a node takes is inflated, None for not.
+
+    Raises:
+        _Untold: The nodes that the model comes from do not tell.
+    """
+    for _ in graph:  # at most so many nodes stand before it
+        entry = _before(graph, inputs, "model")
+        inputs = entry.get("inputs", {})
+        if entry.get("class_type") == INFLATE:
+            return _inflation_by(inputs)
+        if not isinstance(inputs.get("model"), list) or entry.get("class_type") in TUNED:
+            break
+    if not entry or any(links(inputs)):  # a switch, a merge, a tuned model that brings its own
+        raise _Untold
+    return None
+
+
+def _inflation_by(inputs: dict[str, Any]) -> Inflation:
+    """What Inflate UNet makes of its inputs."""
+    names = ("key_frames", "custom_key_frames", "minimum_width", "normalise_across_frames")
+    usual = next(iter(CHOICES)), "", 0, False
+    values = [inputs.get(name, value) for name, value in zip(names, usual)]
+    if any(isinstance(value, list) for value in values):
+        raise _Untold
+    chosen, custom, width, normalises = values
+    try:
+        return Inflation(parse_key_frames(CHOICES.get(chosen, custom)), int(width), bool(normalises))
+    except ValueError:  # which the node itself refuses
+        raise _Untold from None
 
 
 def what_saving_changes(graph: Graph | None, node: str | None, clip: Clip) -> list[str]:
