@@ -61,7 +61,7 @@ class AttentionBlend(io.ComfyNode):
             refuse_second(low_noise_model)
             refuse_merging(model)
         preset, taken = taken_preset(source, edit, preset, options.get("mask"))
-        automatic = preset["preset"] if taken else ""
+        automatic = preset["preset"] if taken and not source.cell.is_video else ""
         settings = read_settings(source, edit, preset, **options)
         voice = Voice(NODE, partial(show_text, cls), [*taken, *notes_on(settings, preset, edit, source)])
         if is_video:

@@ -98,7 +98,7 @@ class AttentionBlendSampler(io.ComfyNode):
             _check_unet(model, source, positive, negative)
             refuse_second(low_noise_model)
         preset, taken = taken_preset(source, edit, preset, options.get("mask"))
-        automatic = preset["preset"] if taken else ""
+        automatic = preset["preset"] if taken and not source.cell.is_video else ""
         settings = read_settings(source, edit, preset, **options)
         guidance = [*idle_guidance(cfg, cfg_until), *guided_unlike_papers(preset["preset"], cfg, cfg_until)]
         notes = [*taken, *notes_on(settings, preset, edit, source), *guidance]

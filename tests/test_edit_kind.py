@@ -169,6 +169,10 @@ KINDS = {
     ("a man with glasses talking", "a man with no glasses talking"): ["removed"],
     ("a man without a hat", "a man with a hat"): ["added"],
     ("a tower with no clouds in the sky", "a tower with clouds in the sky"): ["added"],
+    ("a dog, no people", "a dog, no cars"): [],
+    ("a cat in the spring", "a cat in the fall"): ["look"],
+    ("um gato preto, no jardim", "um gato preto, no deserto"): ["thing"],
+    ("a wall", "a wall with a no smoking sign"): ["added"],
     ("a cat without a hat", "a dog without a hat"): ["thing"],
     # without an article
     ("a beach with umbrellas and chairs", "a beach with umbrellas"): ["removed"],

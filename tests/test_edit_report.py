@@ -177,6 +177,9 @@ def test_the_one_reason_beside_which_no_other_counts_stands_alone(run):
     verdict, *sentences = explain(measure(*clips(0.05)), added, source, held, 2.0)
     assert "little effect" in verdict
     assert sentences == ["\"red bird\" has no place; connect a MASK to 'mask' that is white there"]
+    both = prompt_edit("a silver jeep on a road", "a red jeep and a bird on a road")
+    _, first, *others = explain(measure(*clips(0.05)), both, source, held, 2.0)
+    assert first.startswith('"bird" has no place') and len(others) > 1, "the other change has reasons of its own"
     verdict, *sentences = explain(
         measure(*clips(0.05)), prompt_edit(edit.source.text, edit.source.text), source, held, 2.0
     )
@@ -193,6 +196,9 @@ def test_values_that_automatic_does_not_show_have_a_way_to_them(run):
     told = explain(measure(*clips(0.05)), edit, source, long, 7.5, "style")
     assert told[-1] == way and any("'self-attention until'" in sentence for sentence in told[:-1])
     assert way not in explain(measure(*clips(0.05)), edit, source, long, 7.5)
+    masked = replace(long, mask=middle(), mask_from=INPUT_MASK, cross_window=Window(0, 0.9))
+    told = explain(measure(*clips(0.05)), edit, source, masked, 7.5, "style")
+    assert told[-1] == way.removesuffix(".") + " and mask input in 'mask from'."
     weak = explain(measure(*clips(0.05)), edit, source, SHORT, 2.0, "style")
     assert way not in weak and any("'cfg' is 2" in sentence for sentence in weak)
 

@@ -28,6 +28,7 @@ from edit_cases import (
 from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import (
+    FAST_RECONSTRUCTION,
     INPUT_MASK,
     RECONSTRUCTION,
     REPLAY,
@@ -196,6 +197,33 @@ def test_latents_at_the_end_are_the_clip_outside_the_mask(model):
     result = edited(model, source, EDIT, settings)
     assert relative(result[..., 8:], clip_latent()[..., 8:]) < 1e-5
     assert relative(result[..., :8], clip_latent()[..., :8]) > 1e-2
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "uni_pc", "deis"])
+@pytest.mark.parametrize("attention_from", [RECONSTRUCTION, FAST_RECONSTRUCTION])
+def test_a_reconstruction_of_a_step_that_has_not_run_is_not_read(model, attention_from, sampler):
+    """What its rows will be is not there yet, and may be anything in memory."""
+    source = inverted(model, EDIT, steps=6)
+    masked = BlendSettings(ALWAYS, ALWAYS, INPUT_MASK, mask=HALF_MASK, latent_window=ALWAYS)
+    blended = blend_attention(model, source, EDIT, replace(masked, attention_from=attention_from))
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)  # which fills it with NaN
+    try:
+        assert filled and torch.isfinite(sampled(blended, source, EDIT, sampler)).all()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun", "dpm_2", "dpmpp_2m", "res_multistep"])
+@pytest.mark.parametrize("end", [0.5, 1.0])
+def test_a_window_or_a_stage_that_ends_early_ends_on_the_source(model, sampler, end):
+    """Also where a sampler looks ahead to the last level of its run."""
+    source = inverted(model, EDIT, steps=8)
+    settings = BlendSettings(NEVER, NEVER, INPUT_MASK, mask=HALF_MASK, latent_window=Window(0, end))
+    half = source.sigmas.flip(0)[:5]
+    result = sampled(blend_attention(model, source, EDIT, settings), source, EDIT, sampler, half)
+    there = source.latent_at(float(half[-1]))[..., 8:]
+    assert relative(model.model.process_latent_in(result)[..., 8:], there) < 2e-2
 
 
 @pytest.mark.parametrize("sampler", deterministic_samplers())

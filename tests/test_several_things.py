@@ -67,6 +67,7 @@ def test_what_comes_in_the_place_of_each(prompts, expected):
         ("a green jeep and a white bus on a road", "attribute"),
         ("a green cow and a white horse in the snow", "replace"),
         ("a red jeep and a white horse in the snow", "replace"),
+        ("a green cow and a white horse", "background"),  # the ground goes
         ("a green jeep and a white bus in the snow", "background"),
         ("a red jeep and a blue bus in the snow", "new background"),
         ("a green cow on a road", "shape"),
@@ -120,6 +121,10 @@ def test_beside_a_new_ground_a_thing_has_its_place_and_nothing_is_put_back(sourc
     assert same_ground.latent_window and torch.equal(same_ground.mask, fitting.mask), "the ground's words mark nothing"
     shape = on_outline(PRESETS["shape"], source, edit)
     assert shape.latent_window and shape.mask.sum() > fitting.mask.sum(), "another preset does as it did"
+    of_thing = prompt_edit(SOURCE, "a green cow and a blue bus in the snow", mask_words="jeep")
+    assert on_outline(PRESETS["replace"], source, of_thing).latent_window, "a person's mask words leave the ground out"
+    comes = prompt_edit("a red jeep and a blue bus", "a green cow and a white horse in the snow")
+    assert automatic_preset(comes, has_mask=False) == "background", "what no word of the clip names is nowhere"
     assert automatic_preset(edit, has_mask=True) == "background", "the person's place is all that may change"
 
 

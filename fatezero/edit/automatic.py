@@ -52,7 +52,8 @@ def automatic_preset(edit: PromptEdit, has_mask: bool) -> str:
     name = "add" if has_mask and ADDED in kinds and not elsewhere else _preset_of_kinds(kinds, len(changes))
     if name == "attribute" and len(changes) == 1 and things_beside(edit.source, edit.source_mask_tokens):
         name = "replace"  # else the words for the one act on the other, too
-    if not has_mask and THING in kinds and kinds <= {PROPERTY, THING, GROUND} and own_words(edit):
+    comes_in = any(change.kind == GROUND and not (change.before and change.after) for change in changes)
+    if not (has_mask or comes_in) and THING in kinds <= {PROPERTY, THING, GROUND} and own_words(edit):
         name = "replace"  # which finds each one's place; new colours alone show no gain, and the rest loses
     if name == "replace" and not edit.target_mask_tokens:
         name = "shape"  # no new word could be seen in its place

@@ -243,11 +243,12 @@ class EditRun:
             self.step = None
         source_words, target_words = self.branch.end_step(), self.target_words.end_step()
         denoised = self.in_agreement(denoised, step.index)
-        landing = self.latents.landing(step.index, step.sigma, model_options["transformer_options"]["sample_sigmas"])
-        mask = self.latents.mask = None if landing is None else self.latent_mask(x, source_words, target_words)
-        if landing is None or mask is None:
-            return denoised
-        return self.latents.put_back(x, denoised, mask, step.sigma, landing)
+        schedule = model_options["transformer_options"]["sample_sigmas"].tolist()
+
+        def find_mask():
+            return self.latent_mask(x, source_words, target_words)
+
+        return self.latents.put_back(x, denoised, step.sigma, schedule, find_mask)
 
     def begin_step(self, x: torch.Tensor, sigma: float) -> Step:
         """Works out, once per step, which windows are open and what the words weigh, and readies the source."""

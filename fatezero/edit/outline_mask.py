@@ -41,8 +41,9 @@ def frames_without_the_thing(settings: BlendSettings, fitting: BlendSettings) ->
     Returns:
         A sentence, or none.
     """
-    if not leaves_frames_out(settings) or fitting.mask is None:
-        return []
+    keeps_frames = fitting.latent_window is not None or settings.latent_window is None
+    if not (leaves_frames_out(settings) and keeps_frames) or fitting.mask is None:
+        return []  # beside a new ground, these frames change, too
     frames, empty = len(fitting.mask), int((~fitting.mask.flatten(1).any(dim=1)).sum())
     if empty in (0, frames):
         return []

@@ -59,7 +59,8 @@ class SourceBranch(Protocol):
         """The source's word maps [n, T, h, w] that latents are blended by after this step."""
 
     def latent_at(self, sigma: float, x: torch.Tensor) -> torch.Tensor:
-        """The source's latent [n, c, h, w] at the level that the edit is moving to; x: the edit's."""
+        """The source's latent [n, c, h, w] at a level, that of the step or, when it has run, a lower one; x: the
+        edit's."""
 
     def left_behind(self):
         """What a later stage of the same edit goes on with, on the CPU."""
@@ -255,7 +256,9 @@ class Reconstruction:
     sigma: float
 
     def at(self, sigma: float) -> torch.Tensor:
-        """The latent that an Euler step to another sigma gives."""
+        """The latent that an Euler step to another sigma gives; at its own, `denoised` may not be known yet."""
+        if sigma == self.sigma:
+            return self.latent
         return self.latent + (sigma - self.sigma) * (self.latent - self.denoised) / self.sigma
 
     def to(self, device) -> "Reconstruction":

@@ -126,11 +126,11 @@ def own_words(edit: "PromptEdit") -> list[tuple[int, ...]]:
 
 
 def old_ground(edit: "PromptEdit") -> frozenset[int]:
-    """The source's tokens of a ground in whose place another comes; empty where none does."""
+    """The source's tokens to mask that name a ground in whose place another comes; empty where none does."""
     changes, phrases = _changes_and_phrases(edit)
     new = {number for number, change in enumerate(changes) if change.kind == GROUND and change.before and change.after}
     old = [phrase for (is_target, phrase), number in phrases.items() if number in new and not is_target]
-    return frozenset(token for phrase in old for token in tokens_of(phrase))
+    return frozenset(token for phrase in old for token in tokens_of(phrase)).intersection(edit.source_mask_tokens)
 
 
 def _change(kind: str, before: Side, after: Side) -> Change | None:
@@ -170,7 +170,7 @@ def _behind_host(side: Side) -> str:
 def _kind(before: Side, after: Side) -> str:
     """What kind of change two phrases are, or one that has no counterpart; "" for none."""
     there = [side for side in (before, after) if side.phrase]
-    if not (before.changed or after.changed):
+    if not (before.changed or after.changed) or all(side.is_left_out for side in there):
         return ""
     if any(side.is_look for side in there):
         return LOOK

@@ -59,7 +59,7 @@ def names_look(prompt: PromptTokens, phrase: tuple[Word, ...]) -> bool:
     ahead = next((key for key in reversed(before) if key not in _ARTICLES), "")
     is_close_up = keys[-2:] == ["close", "up"]
     is_style = "style" in keys or [key for key in before if key not in _ARTICLES][-2:] == ["style", "of"]
-    is_season = last in _SEASONS and before[-1:] == ["in"]
+    is_season = last in _SEASONS and [key for key in before[-2:] if key != "the"][-1:] == ["in"]
     if is_style or is_season or is_close_up or last in _QUALITIES | _LIGHT_AND_TIME:
         return True
     if last in _PICTURES:

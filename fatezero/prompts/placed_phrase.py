@@ -5,6 +5,7 @@ from functools import cached_property
 
 from .known_words import ADVERBS, ARTICLES, GROUNDS, NOUNS_IN_ING, NOUNS_IN_LY, PLURALS, SINGULAR
 from .tokens import PromptTokens, Word
+from .wording import is_foreign
 
 Phrase = tuple[Word, ...]
 
@@ -66,7 +67,9 @@ class PlacedPhrase:
     @property
     def is_left_out(self) -> bool:
         """Whether it is named only to say that it is not there ("without a hat", "no clouds")."""
-        return self.phrase[0].key == "no" or self.preposition == "without"
+        keys = [word.key for word in self.phrase]
+        says_no = keys[0] == "no" and not any(map(is_present, keys[1:2]))  # not of "a no smoking sign"
+        return self.preposition == "without" or (says_no and not is_foreign(self.prompt.text))  # "no jardim"
 
 
 def is_present(key: str) -> bool:

@@ -196,14 +196,14 @@ def _scripts(source: str, target: str) -> Iterator[str]:
                 f"'{name}' is not in Latin letters; the text encoder of Stable Diffusion was trained on English, so "
                 "write it in English."
             )
-        elif _is_foreign(text):
+        elif is_foreign(text):
             yield (
                 f"'{name}' seems not to be English; the text encoder of Stable Diffusion was trained on English, so "
                 "write it in English."
             )
 
 
-def _is_foreign(text: str) -> bool:
+def is_foreign(text: str) -> bool:
     """Whether a text has the small words of another language that is written in Latin letters, and none of English."""
     words = set(re.findall(r"[^\W\d_]+", text.lower()))
     small = words & (_FOREIGN | _OFTEN_FOREIGN)

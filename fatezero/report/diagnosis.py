@@ -8,7 +8,9 @@ from ..edit.automatic import lacks_place
 from ..edit.settings import NO_MASK
 from ..edit.transformer.coupled_sampling import CoupledSettings
 from ..prompts.alignment import KEPT, SWAP
+from ..prompts.edit_kind import ADDED, changes_of
 from ..prompts.edit_table import changed_weights
+from ..prompts.known_words import OF_PLACE
 from ..prompts.prompt_edit import PromptEdit
 from ..prompts.window import Window
 from ..refusal import counted
@@ -74,21 +76,33 @@ def explain(
     ]
     verdict = _verdict(measured)
     if verdict:
-        nothing_else = _nothing_else_can_help(edit, settings) or is_empty(share) and sentences
-        causes = nothing_else or [*sentences, *_causes(edit, source, settings, cfg, bool(sentences))]
-        sentences = [verdict, *dict.fromkeys(causes)]
+        causes = _nothing_else_can_help(edit, source, settings)
+        if not (causes or is_empty(share)):
+            causes = _causes(edit, source, settings, cfg, bool(sentences))
+        sentences = [verdict, *sentences, *causes]
     if automatic and any(name in sentence for name in VALUES for sentence in sentences):
-        sentences.append(
+        sentences.append(_way_to_values(automatic, settings))
+    return sentences
+
+
+def _way_to_values(automatic: str, settings: Settings | None) -> str:
+    """How to come to the values of the preset that *automatic* took, and keep what it had from the mask."""
+    if settings is None or settings.mask is None:
+        return (
             f"Preset automatic took {automatic} here and shows no values; to set one, choose {automatic} in 'preset'."
         )
-    return sentences
+    return (
+        f"Preset automatic took {automatic} here and shows no values; to set one, choose {automatic} in 'preset' and "
+        "mask input in 'mask from'."
+    )
 
 
 def _causes(
     edit: PromptEdit | None, source: SourceRun | None, settings: Settings | None, cfg: float | None, is_told: bool
 ) -> list[str]:
     """What may hold an edit back; is_told: whether something is wrong for certain."""
-    causes = [*_of_the_words(edit), *_of_the_windows(edit, settings), *_of_the_sampling(source, settings, cfg)]
+    causes = [*_of_the_place(edit, source, settings), *_of_the_words(edit), *_of_the_windows(edit, settings)]
+    causes += _of_the_sampling(source, settings, cfg)
     if settings is None:
         causes.append(
             "To learn which settings held it back, connect 'made by' with the latent of Attention Blend Sampler or "
@@ -102,13 +116,19 @@ def _causes(
     return causes
 
 
-def _nothing_else_can_help(edit: PromptEdit | None, settings: Settings | None) -> list[str]:
-    """The one reason beside which no other counts: words that change nothing, or a new thing without a place."""
+def _nothing_else_can_help(edit: PromptEdit | None, source: SourceRun | None, settings: Settings | None) -> list[str]:
+    """The one reason beside which no other counts: words that change nothing, or new things alone that have no
+    place."""
     if edit is None:
         return []
-    if same := _of_words_that_change_nothing(edit):
-        return same
-    if isinstance(settings, CoupledSettings) or settings is None or settings.mask is not None:
+    is_added = all(change.kind == ADDED for change in changes_of(edit))
+    return _of_words_that_change_nothing(edit) or (_of_the_place(edit, source, settings) if is_added else [])
+
+
+def _of_the_place(edit: PromptEdit | None, source: SourceRun | None, settings: Settings | None) -> list[str]:
+    """New things without a mask, where the edit takes one."""
+    is_video = isinstance(settings, CoupledSettings) or (source is not None and source.cell.is_video)
+    if edit is None or settings is None or settings.mask is not None or is_video:
         return []
     lost = ", ".join(lacks_place(edit, False))
     return [f"\"{lost}\" has no place; connect a MASK to 'mask' that is white there"] if lost else []
@@ -137,6 +157,11 @@ def _of_the_outside(measured: Measured, settings: Settings | None) -> list[str]:
         return [
             f"Outside the mask the clip changed, too ({psnr:.0f} dB: {scale(psnr, PSNR_SCALE)}); lower 'cfg', connect "
             "the mask to Coupled Edit Sampler, or put Composite Outside Mask behind the edit."
+        ]
+    if settings is not None and settings.latent_window is not None:
+        return [
+            f"Outside the mask the clip changed, too ({psnr:.0f} dB: {scale(psnr, PSNR_SCALE)}); put Composite Outside "
+            "Mask behind the edit."
         ]
     return [
         f"Outside the mask the clip changed, too ({psnr:.0f} dB: {scale(psnr, PSNR_SCALE)}); switch 'latent blend' on, "
@@ -242,7 +267,7 @@ def _of_words_that_change_nothing(edit: PromptEdit) -> list[str]:
         return [_of_the_same_words(edit)]
     if not words:
         return ["The prompts differ only in punctuation; change words in 'target prompt' of Edit Prompts."]
-    if not any(word.names_something for word in words):
+    if not any(word.names_something or word.key in OF_PLACE for word in words):
         return [
             f"The prompts differ only in {_quoted([word.text for word in words])}, which name nothing to be seen; "
             "change other words in 'target prompt' of Edit Prompts."

@@ -179,12 +179,13 @@ class VideoBlendRun:
         if self.settings.attention_from != INVERSION:
             assert self.row.denoised is not None
             self.drawn = Reconstruction(fed, self.row.denoised, sigma)
-        landing = self.latents.landing(step, sigma, model_options["transformer_options"]["sample_sigmas"])
-        mask = None if landing is None else self.mask(sigma, (x.shape[-2], x.shape[-1]), x.device)
-        self.latents.mask = None if mask is None else mask[None, None]
-        if landing is None or self.latents.mask is None:
-            return denoised
-        return self.latents.put_back(x, denoised, self.latents.mask, sigma, landing)
+        schedule = model_options["transformer_options"]["sample_sigmas"].tolist()
+
+        def find_mask():
+            mask = self.mask(sigma, (x.shape[-2], x.shape[-1]), x.device)
+            return None if mask is None else mask[None, None]
+
+        return self.latents.put_back(x, denoised, sigma, schedule, find_mask)
 
     def begin_step(self, step: int, fed: torch.Tensor, sigma: float) -> None:
         """Says what is fused in a step of the inversion's schedule, 0 is the noisiest; fed: to the source's row."""
