@@ -77,7 +77,7 @@ class Places:
         return self.known
 
     def of_things(self, device: torch.device) -> "tuple[ThingPlaces, ...]":
-        """Of several things in the mask, the new words of each and its masks by their sizes; the same at each step."""
+        """Of things that each see their own words, these and the masks by their sizes; the same at each step."""
         masks = self.settings.thing_masks
         if masks is not None and not self.things:
             places = [{size: resize_mask(mask, size).to(device) for size in self.sizes} for mask in masks]

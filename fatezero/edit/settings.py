@@ -60,8 +60,9 @@ class BlendSettings:
         agree_until: The share of the steps, 0..1, in which frames agree on what is new inside a mask that is known
             before the run (`agreement`); 0 for never.
         edge_margin: By how many cells of the latent a mask to the edges reaches beyond them.
-        thing_masks: Of several things in `mask` the place of each, [things, n, h, w], where it sees its own new words
-            alone (`edit_kind.own_words`); found before the run, None for one place of all new words.
+        thing_masks: Of things in `mask` the place of each, [things, n, h, w], where it sees its own new words alone
+            (`edit_kind.own_words`: several things, or one on a new ground); found before the run, None for one place
+            of all new words.
         map_cells: To how many cells smaller word maps are brought before a mask is read from them; 1 leaves maps as
             they are, for parity with the official code on clips smaller than 512x512.
     """

@@ -34,7 +34,7 @@ class Step:
         places: By (height, width), where the clip's frames keep the edit's own, as far as it is known before the layers
             run.
         ground_keys: What self-attention sees inside the mask, where a thing goes; else None.
-        things: Where the mask holds several things, of each its new words and its places by (height, width).
+        things: Of things that each see their own words in the mask, these words and the places by (height, width).
         finest: Whether layers of the latent's own resolution are fused, too.
     """
 

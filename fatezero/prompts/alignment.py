@@ -37,15 +37,12 @@ class Alignment:
         mode: swap or refine, as used.
         mapper: P, float32 [T_source, T_target].
         from_source: beta, float32 [T_target] of 0 and 1.
-        changed_source, changed_target: Token positions of the words (no punctuation) that the other prompt lacks.
         rows: What became of each word, in reading order.
     """
 
     mode: str
     mapper: torch.Tensor
     from_source: torch.Tensor
-    changed_source: tuple[int, ...]
-    changed_target: tuple[int, ...]
     rows: tuple[Row, ...]
 
 
@@ -82,14 +79,7 @@ def align(source: PromptTokens, target: PromptTokens, mode: str = AUTO) -> Align
         mode = SWAP if replaced and all(replaced) else REFINE
     rows = tuple(row for run in runs for row in _rows(run, mode))
     mapper = _mapper(source, target, rows)
-    return Alignment(
-        mode,
-        mapper,
-        (mapper.sum(dim=0) > 0).float(),
-        tuple(index for old, _ in changes for index in _tokens(old)),
-        tuple(index for _, new in changes for index in _tokens(new)),
-        rows,
-    )
+    return Alignment(mode, mapper, (mapper.sum(dim=0) > 0).float(), rows)
 
 
 def _runs(source: PromptTokens, target: PromptTokens) -> list[Row]:
