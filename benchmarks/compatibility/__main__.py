@@ -37,6 +37,9 @@ latent altogether. No figure is a fault, since a node is there to move things; w
 says. Above 0 at the inversion, give the edit the same node; above 1 at either, look at the result: little of what the
 pack does alone is left in it.
 
+*latent blend* is off in these edits. With it on, `tests/test_properties.py` looks whether each sampler that is let
+through lands on the clip outside the mask: those whose name ends in cfg_pp near it, the others on it.
+
 {counts}."""
 
 
