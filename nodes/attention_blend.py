@@ -3,10 +3,10 @@
 from functools import partial
 
 from ..fatezero.compat import io, schema, show_text
-from ..fatezero.edit.edit_run import blend_attention
 from ..fatezero.edit.transformer.video_blend import blend_video_models, on_latent_frames
 from ..fatezero.edit.transformer.video_check import check_video_edit
-from ..fatezero.network.other_nodes import refuse_merging
+from ..fatezero.edit.unet.edit_run import blend_attention
+from ..fatezero.network.inspection.other_nodes import refuse_merging
 from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.transformer.two_models import refuse_second
 from ..fatezero.network.unet.check import require_unet

@@ -8,7 +8,7 @@ from ..fatezero.edit.presets import CFG_UNTIL
 from ..fatezero.edit.sampling import sample_edit
 from ..fatezero.edit.transformer.video_blend import on_latent_frames
 from ..fatezero.edit.transformer.video_check import check_video_edit, check_video_prompts
-from ..fatezero.network.other_nodes import refuse_merging
+from ..fatezero.network.inspection.other_nodes import refuse_merging
 from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.transformer.two_models import refuse_second
 from ..fatezero.network.unet.check import check_embedding, require_unet

@@ -28,7 +28,7 @@ from ..fatezero.edit.transformer.coupled_sampling import (
 from ..fatezero.edit.transformer.video_check import guidance_note
 from ..fatezero.masks.clip_look import SIGMA
 from ..fatezero.masks.mask_pictures import stretch_notes
-from ..fatezero.network.other_nodes import refuse_blended
+from ..fatezero.network.inspection.other_nodes import refuse_blended
 from ..fatezero.network.trained_size import size_note
 from ..fatezero.network.transformer.check import check_options, check_video_latent, picture_note, refuse_lazycache
 from ..fatezero.network.transformer.families import Family, require_family

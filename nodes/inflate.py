@@ -3,11 +3,11 @@
 from functools import partial
 
 from ..fatezero.compat import io, schema, show_text
-from ..fatezero.network.chunked_sampling import sampled_in_chunks
+from ..fatezero.network.inspection.other_nodes import refuse_merging
 from ..fatezero.network.key_frames import CHOICES, parse_key_frames
-from ..fatezero.network.other_nodes import refuse_merging
 from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.unet.check import require_unet
+from ..fatezero.network.unet.chunked_sampling import sampled_in_chunks
 from ..fatezero.network.unet.inflation import Inflation, inflate
 from ..fatezero.refusal import Refusal
 from ..fatezero.voice import Voice

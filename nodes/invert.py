@@ -10,12 +10,12 @@ import latent_preview
 from ..fatezero.compat import io, schema, show_text, ui
 from ..fatezero.edit.idle_settings import idle_models
 from ..fatezero.edit.presets import CFG_UNTIL
-from ..fatezero.network.chunked_sampling import APPROXIMATELY, ChunkedRun
-from ..fatezero.network.model_identity import Unrecognised
+from ..fatezero.network.inspection.model_identity import Unrecognised
 from ..fatezero.network.trained_size import size_note
 from ..fatezero.network.transformer.check import picture_note
 from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.transformer.two_models import pair_notes, steps_of_models
+from ..fatezero.network.unet.chunked_sampling import APPROXIMATELY, ChunkedRun
 from ..fatezero.network.without_guidance import without_guidance
 from ..fatezero.refusal import Refusal
 from ..fatezero.source.digest import inversion_digest

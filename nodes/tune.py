@@ -5,7 +5,7 @@ import latent_preview
 import torch
 
 from ..fatezero.compat import io, schema, show_text
-from ..fatezero.network.model_identity import Unrecognised
+from ..fatezero.network.inspection.model_identity import Unrecognised
 from ..fatezero.refusal import Refusal
 from ..fatezero.report.plots import Panel, draw_panels
 from ..fatezero.source.digest import tuning_digest

@@ -8,8 +8,6 @@ from comfy_extras.nodes_custom_sampler import SplitSigmas
 
 from edit_cases import clip_latent, edited, inverted, inverted_noise, prompt_edit, sampled, small_model
 from fatezero_pack.fatezero.edit.edit_check import check_settings
-from fatezero_pack.fatezero.edit.edit_run import blend_attention
-from fatezero_pack.fatezero.edit.fresh_noise import moving_noise
 from fatezero_pack.fatezero.edit.fusion import see_alone
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import (
@@ -26,8 +24,10 @@ from fatezero_pack.fatezero.edit.settings import (
     WORDS,
     BlendSettings,
 )
-from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.edit.unet.edit_run import blend_attention
+from fatezero_pack.fatezero.edit.unet.fresh_noise import moving_noise
 from fatezero_pack.fatezero.network.unet.attention import plain_attention
+from fatezero_pack.fatezero.network.unet.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.nodes.attention_blend import AttentionBlend
@@ -234,7 +234,7 @@ def test_in_the_mask_the_whole_phrase_is_seen(two_things, monkeypatch):
         seen.add(tokens)
         return see_alone(attention, edit_qkv, fused, tokens, mask)
 
-    monkeypatch.setattr("fatezero_pack.fatezero.edit.chunk_fusion.see_alone", see)
+    monkeypatch.setattr("fatezero_pack.fatezero.edit.unet.chunk_fusion.see_alone", see)
     edited(small_model(), two_things, SWAP, REPLACE)
     assert seen == {SWAP.new_phrases}
     assert [word.text for word in SWAP.target.words if word.indices[0] in SWAP.new_phrases] == ["red", "truck"]

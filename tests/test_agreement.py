@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from edit_cases import clip_latent, edited, inverted, prompt_edit, small_model
-from fatezero_pack.fatezero.edit.agreement import agreed, mean_over_frames, parts_with_ways, steadied
-from fatezero_pack.fatezero.edit.ground_layer import Ground, ground_behind
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, BlendSettings
-from fatezero_pack.fatezero.edit.ways import REACH, ways_between_frames
+from fatezero_pack.fatezero.edit.unet.agreement import agreed, mean_over_frames, parts_with_ways, steadied
+from fatezero_pack.fatezero.edit.unet.ground_layer import Ground, ground_behind
+from fatezero_pack.fatezero.edit.unet.ways import REACH, ways_between_frames
 from fatezero_pack.fatezero.masks.ground_motion import ground_motion, surrounding_motion
 from fatezero_pack.fatezero.masks.motion import FOLLOWED, parts_of, thing_motion
 from fatezero_pack.fatezero.prompts.window import Window

@@ -36,18 +36,18 @@ from edit_cases import (
     sampled,
     small_model,
 )
-from fatezero_pack.fatezero.edit import source_branch
-from fatezero_pack.fatezero.edit.chunk_fusion import ChunkFusion
 from fatezero_pack.fatezero.edit.edit_check import check_sampler
-from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import AUTO_CACHE, CACHE, NO_MASK, REPLAY, BlendSettings
-from fatezero_pack.fatezero.edit.strangers import what_changed
-from fatezero_pack.fatezero.network import model_identity
-from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
-from fatezero_pack.fatezero.network.model_identity import fingerprint, has_fingerprint
-from fatezero_pack.fatezero.network.other_nodes import ALL_DIGITS, nodes_on
+from fatezero_pack.fatezero.edit.unet import source_branch
+from fatezero_pack.fatezero.edit.unet.chunk_fusion import ChunkFusion
+from fatezero_pack.fatezero.edit.unet.edit_run import blend_attention
+from fatezero_pack.fatezero.edit.unet.strangers import what_changed
+from fatezero_pack.fatezero.network.inspection import model_identity
+from fatezero_pack.fatezero.network.inspection.model_identity import fingerprint, has_fingerprint
+from fatezero_pack.fatezero.network.inspection.other_nodes import ALL_DIGITS, nodes_on
 from fatezero_pack.fatezero.network.unet.attention import plain_attention
+from fatezero_pack.fatezero.network.unet.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.network.unet.walk import transformers
 from fatezero_pack.fatezero.prompts.window import Window
@@ -145,7 +145,7 @@ def easycache(model):
 def test_what_remembers_whole_calls_keeps_the_clip_whole(node, name, source, monkeypatch):
     """In chunks it would hold the last chunk's memory for the next one's."""
     expected = sampled(node(inflated(small_model())), source, EDIT)
-    monkeypatch.setattr("fatezero_pack.fatezero.network.chunk_size.AUTOMATIC_CELLS", 256)  # one frame at once
+    monkeypatch.setattr("fatezero_pack.fatezero.network.unet.chunk_size.AUTOMATIC_CELLS", 256)  # one frame at once
     assert relative(sampled(node(inflated(small_model())), source, EDIT), expected) < 1e-6
     with pytest.raises(ValueError, match=f"'frames at once' .* is 1, but {name} .* remembers"):
         sampled(node(inflated(small_model(), at_once=1)), source, EDIT)

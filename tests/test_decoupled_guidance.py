@@ -7,7 +7,7 @@ import torch
 
 from edit_cases import CallCounter, clip_latent, edited, inverted, negative, prompt_edit, random_controlnet, small_model
 from fatezero_pack.fatezero.edit.settings import FAST_RECONSTRUCTION, RECONSTRUCTION, WORDS, BlendSettings
-from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.network.unet.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.null_text.optimization import negative_prompt_inversion, with_null_text
 from fatezero_pack.fatezero.prompts.window import Window

@@ -38,6 +38,21 @@ def test_a_room_imports_only_from_rooms_below_it(room):
     assert [(file, name) for file, name in imports_from_elsewhere(room) if name not in allowed] == []
 
 
+@pytest.mark.parametrize("folder", ["unet", "transformer", "inspection"])
+def test_network_imports_none_of_its_folders(folder):
+    imported = re.compile(rf"^\s*from \.{folder}\b", re.MULTILINE)
+    files = (ROOT / "fatezero/network").glob("*.py")
+    assert [file.name for file in files if imported.search(file.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize("one, other", [("unet", "transformer"), ("transformer", "unet"), ("unet", "inspection")])
+@pytest.mark.parametrize("room", ["network", "edit"])
+def test_one_kind_of_network_imports_nothing_of_another(room, one, other):
+    imported = re.compile(rf"^\s*from \.+(?:{room}\.)?{other}\b", re.MULTILINE)
+    files = (ROOT / "fatezero" / room / one).glob("*.py")
+    assert [file.name for file in files if imported.search(file.read_text(encoding="utf-8"))] == []
+
+
 def test_contributing_names_files_that_exist():
     named = re.findall(r"`([\w./]+/[\w./]*)`", CONTRIBUTING)
     assert len(named) > 20

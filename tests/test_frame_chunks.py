@@ -19,10 +19,10 @@ from edit_cases import (
 )
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import RECONSTRUCTION, WORDS, BlendSettings
-from fatezero_pack.fatezero.network import chunk_size
-from fatezero_pack.fatezero.network.chunked_sampling import APPROXIMATELY, ChunkedRun, sampled_in_chunks
 from fatezero_pack.fatezero.network.frame_chunks import plan_chunks, spread_frames
 from fatezero_pack.fatezero.network.key_frames import key_frame_indices, parse_key_frames
+from fatezero_pack.fatezero.network.unet import chunk_size
+from fatezero_pack.fatezero.network.unet.chunked_sampling import APPROXIMATELY, ChunkedRun, sampled_in_chunks
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, group_statistics, inflate, normalise_as
 from fatezero_pack.fatezero.prompts.window import Window
 from golden_unet import relative

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from edit_cases import prompt_edit
 from fatezero_pack.fatezero.edit.fusion import cross_weights, fuse_cross, fuse_self, see_alone
-from fatezero_pack.fatezero.edit.places import ClipMask
+from fatezero_pack.fatezero.edit.unet.places import ClipMask
 from fatezero_pack.fatezero.network.frame_chunks import ActiveChunk, plan_chunks
 from fatezero_pack.fatezero.network.model_call import ModelCall
 from fatezero_pack.fatezero.network.unet.inflation import gather_chunk

@@ -24,8 +24,8 @@ from edit_cases import (
     snapshot,
     with_lora,
 )
-from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.settings import RECONSTRUCTION, WORDS, BlendSettings
+from fatezero_pack.fatezero.edit.unet.edit_run import blend_attention
 from fatezero_pack.fatezero.masks.source_mask import source_mask
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate, joint_group_norms, residual_group_norms
 from fatezero_pack.fatezero.prompts.window import Window

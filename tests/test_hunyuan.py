@@ -15,7 +15,7 @@ from fatezero_pack.fatezero.edit.transformer.coupled_sampling import (
     CoupledSettings,
 )
 from fatezero_pack.fatezero.masks.clip_look import look_for_words
-from fatezero_pack.fatezero.network.model_identity import fingerprint, has_fingerprint
+from fatezero_pack.fatezero.network.inspection.model_identity import fingerprint, has_fingerprint
 from fatezero_pack.fatezero.network.option_keys import TOKENS
 from fatezero_pack.fatezero.network.transformer.families import HUNYUAN, family_of, require_family
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fatezero_pack.fatezero.edit.fresh_noise import on_whole_cells
 from fatezero_pack.fatezero.edit.idle_settings import (
     grey_mask,
     guided_unlike_papers,
@@ -22,6 +21,7 @@ from fatezero_pack.fatezero.edit.presets import CFG_UNTIL, PRESETS
 from fatezero_pack.fatezero.edit.settings import AROUND, INPUT_MASK, NO_MASK, WORDS, WORDS_IN_MASK
 from fatezero_pack.fatezero.edit.transformer.coupled_mask import MaskSettings
 from fatezero_pack.fatezero.edit.transformer.coupled_sampling import CoupledSettings
+from fatezero_pack.fatezero.edit.unet.fresh_noise import on_whole_cells
 from fatezero_pack.fatezero.network.transformer.two_models import steps_of_models
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.latent_cell import Cell

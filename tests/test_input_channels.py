@@ -7,10 +7,10 @@ from comfy_extras.nodes_ip2p import InstructPixToPixConditioning
 
 import nodes
 from edit_cases import FakeVae, clip_latent, conditioning, inverted, negative, prompt_edit, small_model
-from fatezero_pack.fatezero.edit.chunk_fusion import ChunkFusion
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.sampling import sample_edit
-from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.edit.unet.chunk_fusion import ChunkFusion
+from fatezero_pack.fatezero.network.unet.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.null_text.optimization import Optimization, optimize_null_text
 from fatezero_pack.fatezero.source.inversion import WordMapCapture

@@ -15,11 +15,11 @@ from edit_cases import (
     sampled,
     small_model,
 )
-from fatezero_pack.fatezero.edit import source_branch
-from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.settings import CACHE, FAST_RECONSTRUCTION, RECONSTRUCTION, WORDS, BlendSettings
-from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.edit.unet import source_branch
+from fatezero_pack.fatezero.edit.unet.edit_run import blend_attention
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
+from fatezero_pack.fatezero.network.unet.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
 from golden_unet import relative

@@ -19,10 +19,10 @@ from edit_cases import (
     small_model,
     with_lora,
 )
-from fatezero_pack.fatezero.edit import source_attention, source_cache
 from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.edit.settings import AUTO_CACHE, CACHE, REPLAY, BlendSettings
-from fatezero_pack.fatezero.edit.source_attention import plan_source_attention
+from fatezero_pack.fatezero.edit.unet import source_attention, source_cache
+from fatezero_pack.fatezero.edit.unet.source_attention import plan_source_attention
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source import session

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from edit_cases import clip_latent, edited, inverted, prompt_edit, sampled, small_model
 from fatezero_pack.fatezero.edit.settings import WORDS, BlendSettings
-from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.network.unet.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
 

@@ -6,14 +6,15 @@ import torch.nn.functional as F
 
 from costs import seconds
 from edit_cases import inverted, prompt_edit, small_model
-from fatezero_pack.fatezero.edit.chunk_fusion import edit_mask
+from fatezero_pack.fatezero.edit.edit_mask import edit_mask
 from fatezero_pack.fatezero.edit.settings import INPUT_MASK, WORDS, BlendSettings
 from fatezero_pack.fatezero.masks import mask_pictures
 from fatezero_pack.fatezero.masks import word_masks as masks
 from fatezero_pack.fatezero.masks.source_mask import source_mask
 from fatezero_pack.fatezero.network.attention_layers import CROSS
 from fatezero_pack.fatezero.network.unet.layer_sizes import layer_areas
-from fatezero_pack.fatezero.network.word_maps import MaskLayers, cross_attention_map, mask_downsampling, mask_layers
+from fatezero_pack.fatezero.network.unet.mask_layers import MaskLayers, mask_downsampling, mask_layers
+from fatezero_pack.fatezero.network.word_maps import cross_attention_map
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.nodes.attention_mask import AVERAGE, ONE_STEP, AttentionMask
 

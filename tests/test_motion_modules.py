@@ -13,11 +13,11 @@ from comfy.patcher_extension import PatcherInjection
 from torch import nn
 
 from edit_cases import clip_latent, edited, inverted, prompt_edit, sampled, small_model
-from fatezero_pack.fatezero.edit import source_branch
-from fatezero_pack.fatezero.edit.chunk_fusion import ChunkFusion
-from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.settings import CACHE, FAST_RECONSTRUCTION, BlendSettings
-from fatezero_pack.fatezero.edit.strangers import what_changed
+from fatezero_pack.fatezero.edit.unet import source_branch
+from fatezero_pack.fatezero.edit.unet.chunk_fusion import ChunkFusion
+from fatezero_pack.fatezero.edit.unet.edit_run import blend_attention
+from fatezero_pack.fatezero.edit.unet.strangers import what_changed
 from fatezero_pack.fatezero.network.attention_layers import TEMPORAL
 from fatezero_pack.fatezero.network.unet.motion_modules import hooked_motion_modules
 from fatezero_pack.fatezero.prompts.window import Window

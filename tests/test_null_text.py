@@ -25,10 +25,10 @@ from edit_cases import (
     snapshot,
     with_lora,
 )
-from fatezero_pack.fatezero.network import chunk_size
-from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
+from fatezero_pack.fatezero.network.unet import chunk_size
 from fatezero_pack.fatezero.network.unet import gradients as gradients_file
+from fatezero_pack.fatezero.network.unet.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.unet.gradients import (
     DenoiseChunk,
     Passage,

@@ -12,15 +12,15 @@ import torch.nn.functional as F
 
 from edit_cases import edited, inverted, prompt_edit, small_model
 from fatezero_pack.fatezero.edit.edit_check import check_settings, new_shape, thing_beside
-from fatezero_pack.fatezero.edit.outline_mask import (
+from fatezero_pack.fatezero.edit.presets import PRESETS
+from fatezero_pack.fatezero.edit.settings import AROUND, INPUT_MASK, OUTLINE, WORDS, BlendSettings
+from fatezero_pack.fatezero.edit.unet.outline_mask import (
     around_what_stays,
     frames_without_the_thing,
     on_outline,
     outline_mask,
     thing_room,
 )
-from fatezero_pack.fatezero.edit.presets import PRESETS
-from fatezero_pack.fatezero.edit.settings import AROUND, INPUT_MASK, OUTLINE, WORDS, BlendSettings
 from fatezero_pack.fatezero.masks import outlines
 from fatezero_pack.fatezero.masks.looks import FINER
 from fatezero_pack.fatezero.masks.mask_pictures import touched_cells

@@ -25,7 +25,6 @@ from edit_cases import (
     sampled,
     small_model,
 )
-from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import (
     FAST_RECONSTRUCTION,
@@ -37,6 +36,7 @@ from fatezero_pack.fatezero.edit.settings import (
     BlendSettings,
     blends_latents,
 )
+from fatezero_pack.fatezero.edit.unet.edit_run import blend_attention
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.reconstruction import reconstruct

@@ -9,7 +9,7 @@ import pytest
 from edit_cases import prompt_edit
 from fatezero_pack import fatezero
 from fatezero_pack.fatezero.edit.settings import BlendSettings
-from fatezero_pack.fatezero.edit.source_attention import AttentionPlan
+from fatezero_pack.fatezero.edit.unet.source_attention import AttentionPlan
 from fatezero_pack.fatezero.network.unet.inflation import Inflation
 from fatezero_pack.fatezero.prompts.prompt_edit import PromptEdit
 from fatezero_pack.fatezero.prompts.tokens import PromptTokens

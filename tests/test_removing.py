@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from edit_cases import clip_latent, edited, inverted, prompt_edit, small_model
-from fatezero_pack.fatezero.edit import chunk_fusion
-from fatezero_pack.fatezero.edit import outline_mask as outline_file
-from fatezero_pack.fatezero.edit.agreement import agreed, parts_with_ways
 from fatezero_pack.fatezero.edit.automatic import automatic_preset
-from fatezero_pack.fatezero.edit.ground_keys import GroundKeys, away_from, ground_keys
-from fatezero_pack.fatezero.edit.ground_layer import Ground, uncovered
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import CACHE, INPUT_MASK, WORDS, BlendSettings
-from fatezero_pack.fatezero.edit.ways import REACH
-from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.edit.unet import chunk_fusion
+from fatezero_pack.fatezero.edit.unet import outline_mask as outline_file
+from fatezero_pack.fatezero.edit.unet.agreement import agreed, parts_with_ways
+from fatezero_pack.fatezero.edit.unet.ground_keys import GroundKeys, away_from, ground_keys
+from fatezero_pack.fatezero.edit.unet.ground_layer import Ground, uncovered
+from fatezero_pack.fatezero.edit.unet.ways import REACH
 from fatezero_pack.fatezero.network.frame_chunks import ActiveChunk, plan_chunks
+from fatezero_pack.fatezero.network.unet.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from golden_unet import relative
 

@@ -22,7 +22,7 @@ from edit_cases import (
     snapshot,
 )
 from fatezero_pack.fatezero import disk, tensor_file
-from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.network.unet.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.source import resume as unfinished
 from fatezero_pack.fatezero.source.digest import inversion_digest

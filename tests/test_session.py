@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from edit_cases import SOURCE, TARGET, clip_latent, conditioning, negative, prompt_edit, random_controlnet, small_model
-from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.network.unet.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.source import session
 from fatezero_pack.fatezero.source.schedule import OFFICIAL

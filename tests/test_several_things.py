@@ -8,10 +8,10 @@ import torch
 from edit_cases import clip_latent, edited, inverted, prompt_edit, small_model
 from fatezero_pack.fatezero.edit.automatic import automatic_preset
 from fatezero_pack.fatezero.edit.edit_check import crowded_mask
-from fatezero_pack.fatezero.edit.outline_mask import on_outline, things_to_place
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.settings import CACHE, INPUT_MASK, WORDS
-from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.edit.unet.outline_mask import on_outline, things_to_place
+from fatezero_pack.fatezero.network.unet.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.prompts.edit_kind import own_words
 from fatezero_pack.fatezero.prompts.phrases import phrase_tokens
 from golden_unet import relative

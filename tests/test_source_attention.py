@@ -21,9 +21,6 @@ from edit_cases import (
     sampled,
     small_model,
 )
-from fatezero_pack.fatezero.edit import source_attention, source_cache
-from fatezero_pack.fatezero.edit.chunk_fusion import ChunkFusion
-from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.settings import (
     AUTO_CACHE,
     CACHE,
@@ -33,11 +30,14 @@ from fatezero_pack.fatezero.edit.settings import (
     WORDS,
     BlendSettings,
 )
-from fatezero_pack.fatezero.edit.source_attention import plan_source_attention
+from fatezero_pack.fatezero.edit.unet import source_attention, source_cache
+from fatezero_pack.fatezero.edit.unet.chunk_fusion import ChunkFusion
+from fatezero_pack.fatezero.edit.unet.edit_run import blend_attention
+from fatezero_pack.fatezero.edit.unet.source_attention import plan_source_attention
 from fatezero_pack.fatezero.network.attention_layers import SELF
-from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.network.inspection.model_identity import model_parts
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
-from fatezero_pack.fatezero.network.model_identity import model_parts
+from fatezero_pack.fatezero.network.unet.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.network.unet.layer_sizes import layer_sizes
 from fatezero_pack.fatezero.prompts.window import Window

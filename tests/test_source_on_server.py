@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import load_file
 
 from fatezero_pack.demo.model import load_demo_model
-from fatezero_pack.fatezero.network.model_identity import fingerprint
+from fatezero_pack.fatezero.network.inspection.model_identity import fingerprint
 from fatezero_pack.fatezero.source.source_file import read_source
 from golden_unet import relative
 from workflow_runs import INVERT, SAMPLER, completed, nodes, short_demo

@@ -14,10 +14,10 @@ from comfy_extras.nodes_custom_sampler import (
 
 import nodes
 from edit_cases import clip_latent, conditioning, inverted, inverted_noise, negative, prompt_edit, small_model
-from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.sampling import sample_edit
 from fatezero_pack.fatezero.edit.settings import FAST_RECONSTRUCTION, RECONSTRUCTION
+from fatezero_pack.fatezero.edit.unet.edit_run import blend_attention
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.voice import Voice

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from edit_cases import clip_latent, conditioning, free_memory, inverted, negative, prompt_edit, sampled, small_model
-from fatezero_pack.fatezero.network import chunk_size
-from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.frame_chunks import active_chunk
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
+from fatezero_pack.fatezero.network.unet import chunk_size
+from fatezero_pack.fatezero.network.unet.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from fatezero_pack.nodes import attention_blend, blend_sampler, invert

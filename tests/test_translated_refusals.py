@@ -197,7 +197,7 @@ NO_REPORTS = {
     "fatezero/prompts/known_words.py": "words that people write",
     "fatezero/prompts/looks.py": "words that people write",
     "fatezero/network/unet/gradients.py": "the words of PyTorch's errors",
-    "fatezero/network/chunk_size.py": "the words of PyTorch's errors",
+    "fatezero/network/unet/chunk_size.py": "the words of PyTorch's errors",
     "fatezero/network/unet/motion_modules.py": "names of layers",
     "fatezero/report/metrics.py": "errors of programs",
     "fatezero/source/attention_parts.py": "errors of our own files in the temp folder",

@@ -19,10 +19,10 @@ from edit_cases import (
     small_model,
     with_lora,
 )
-from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.presets import PRESETS
 from fatezero_pack.fatezero.edit.sampling import sample_edit
-from fatezero_pack.fatezero.network.model_identity import fingerprint
+from fatezero_pack.fatezero.edit.unet.edit_run import blend_attention
+from fatezero_pack.fatezero.network.inspection.model_identity import fingerprint
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.tuning.layouts import FATEZERO
 from golden_unet import relative

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from edit_cases import small_model
 from fatezero_pack.demo.model import load_demo_model
-from fatezero_pack.fatezero.network.model_identity import fingerprint
+from fatezero_pack.fatezero.network.inspection.model_identity import fingerprint
 from fatezero_pack.fatezero.network.unet.inflation import inflation_of
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.tuning.fit import fitted

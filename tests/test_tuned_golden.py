@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from edit_cases import prompt_edit
-from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.settings import (
     FAST_RECONSTRUCTION,
     NO_MASK,
@@ -16,6 +15,7 @@ from fatezero_pack.fatezero.edit.settings import (
     WORDS,
     BlendSettings,
 )
+from fatezero_pack.fatezero.edit.unet.edit_run import blend_attention
 from fatezero_pack.fatezero.null_text.optimization import with_null_text
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.inversion import invert

@@ -4,10 +4,10 @@ import comfy.model_management
 import pytest
 import torch
 
-from fatezero_pack.fatezero.network.chunked_sampling import ChunkedRun, MemoryRefusal
-from fatezero_pack.fatezero.network.model_identity import fingerprint
+from fatezero_pack.fatezero.network.inspection.model_identity import fingerprint
 from fatezero_pack.fatezero.network.option_keys import FRAMES_AT_ONCE
 from fatezero_pack.fatezero.network.unet import temporal_attention, temporal_parts
+from fatezero_pack.fatezero.network.unet.chunked_sampling import ChunkedRun, MemoryRefusal
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate, inflation_of
 from fatezero_pack.fatezero.network.unet.temporal_parts import (
     active_temporal_parts,

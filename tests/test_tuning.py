@@ -13,7 +13,7 @@ from comfy.model_base import ModelType
 from safetensors.torch import load_file
 
 from edit_cases import SMALL_UNET, clip_latent, conditioning, prompt_edit, small_model, with_lora
-from fatezero_pack.fatezero.network.model_identity import fingerprint
+from fatezero_pack.fatezero.network.inspection.model_identity import fingerprint
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate, inflation_of
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.tuning.first_weights import first_state

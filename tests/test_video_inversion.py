@@ -16,7 +16,7 @@ from fatezero_pack.fatezero.edit.settings import (
     WORDS,
     BlendSettings,
 )
-from fatezero_pack.fatezero.network.model_identity import has_fingerprint
+from fatezero_pack.fatezero.network.inspection.model_identity import has_fingerprint
 from fatezero_pack.fatezero.network.option_keys import TOKENS
 from fatezero_pack.fatezero.network.transformer.families import family_of
 from fatezero_pack.fatezero.null_text.null_text_check import check_null_text

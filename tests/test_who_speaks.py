@@ -253,7 +253,7 @@ TABLE = [
     # source/schedule.py
     (lambda good: dict(steps=5000), "'steps' is 5000", [INVERT]),
     (lambda good: dict(schedule="kl_optimal", steps=1), "repeats noise levels", [INVERT]),
-    # source/digest.py, network/model_identity.py: what cannot be resumed
+    # source/digest.py, network/inspection/model_identity.py: what cannot be resumed
     (lambda good: dict(model=with_patch(good.model)), "'model' carries what another node has put there", [RESUME]),
     # source/source_check.py
     (

@@ -7,8 +7,8 @@ from unittest import mock
 
 import torch
 
-from fatezero_pack.fatezero.edit import source_branch
 from fatezero_pack.fatezero.edit.settings import CACHE
+from fatezero_pack.fatezero.edit.unet import source_branch
 from fatezero_pack.fatezero.network.attention_layers import CROSS, SELF
 from fatezero_pack.fatezero.network.unet.layer_sizes import cached_bytes_per_frame
 from oracles.stored_maps import TOKENS, map_store_bytes

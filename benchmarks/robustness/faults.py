@@ -22,7 +22,7 @@ from edit_cases import snapshot
 from fatezero_pack.fatezero import disk
 from fatezero_pack.fatezero.compat import io
 from fatezero_pack.fatezero.disk import remove_unfinished
-from fatezero_pack.fatezero.network.chunk_size import is_out_of_memory
+from fatezero_pack.fatezero.network.unet.chunk_size import is_out_of_memory
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.source.resume import FOLDER as UNFINISHED
 from fatezero_pack.fatezero.source.resume import remove_abandoned

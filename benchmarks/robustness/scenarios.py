@@ -12,7 +12,7 @@ import torch
 
 import nodes as comfyui_nodes
 from edit_cases import clip_latent, conditioning, inverted, negative, prompt_edit, small_model
-from fatezero_pack.fatezero.edit import source_attention
+from fatezero_pack.fatezero.edit.unet import source_attention
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.source.attention_cache import AttentionCache, CacheBytes
 from fatezero_pack.fatezero.tuning.tuned_state import tuned_state_of

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 
-from fatezero_pack.fatezero.network.chunked_sampling import ChunkedRun, sampled_in_chunks
+from fatezero_pack.fatezero.network.unet.chunked_sampling import ChunkedRun, sampled_in_chunks
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.report import metrics
 

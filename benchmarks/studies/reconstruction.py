@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import torch
 
-from fatezero_pack.fatezero.network.chunked_sampling import sampled_in_chunks
+from fatezero_pack.fatezero.network.unet.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.null_text.optimization import (
     Optimization,
     negative_prompt_inversion,

@@ -20,8 +20,8 @@ import comfy.model_patcher
 import comfy.samplers
 import torch
 
-from fatezero_pack.fatezero.edit.edit_run import blend_attention
 from fatezero_pack.fatezero.edit.presets import PRESETS
+from fatezero_pack.fatezero.edit.unet.edit_run import blend_attention
 from fatezero_pack.fatezero.prompts.prompt_edit import make_prompt_edit
 from fatezero_pack.fatezero.prompts.window import Window
 from fatezero_pack.fatezero.source.reconstruction import clean_samples, denoise

@@ -16,8 +16,8 @@ from unittest import mock
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fatezero_pack.fatezero.edit import source_cache
 from fatezero_pack.fatezero.edit.settings import CACHE
+from fatezero_pack.fatezero.edit.unet import source_cache
 from fatezero_pack.fatezero.network.unet.layer_sizes import layer_sizes
 
 from ..cost.runs import weightless_unet

@@ -5,8 +5,8 @@ import inspect
 import torch
 
 from ..masks.latent_frames import of_kept_frames
+from ..network.inspection.other_nodes import refuse_merging
 from ..network.option_keys import TOKENS
-from ..network.other_nodes import refuse_merging
 from ..network.unet.check import check_embedding, refuse_context_windows, require_unet
 from ..prompts.edit_kind import own_words, things_that_stay
 from ..prompts.phrases import phrase_text, side_by_side, things_beside

@@ -5,11 +5,11 @@ import torch
 from ..masks.mask_pictures import TOUCHED, resize_mask
 from ..prompts.window import Window
 from ..source.source_run import SourceRun
-from .fresh_noise import drawn_mask
 from .presets import AS_PUBLISHED, CFG_UNTIL
 from .settings import AROUND, INPUT_MASK, NO_MASK, OUTLINE, WORDS, WORDS_IN_MASK, BlendSettings, needs_words
 from .transformer.coupled_mask import MaskSettings
 from .transformer.coupled_sampling import CoupledSettings
+from .unet.fresh_noise import drawn_mask
 
 WHITE = 0.9  # as white as an edge that was softened
 _NOTHING = "! 'mask' covers no cell of the latent by a tenth, so nothing is edited; paint a larger or whiter place"

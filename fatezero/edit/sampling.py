@@ -9,9 +9,9 @@ from ..prompts.window import ALWAYS, Window
 from ..source.reconstruction import denoise_by
 from ..source.source_run import SourceRun
 from ..voice import Voice
-from .edit_run import blend_attention
 from .settings import BlendSettings
 from .transformer.video_blend import blend_video_models
+from .unet.edit_run import blend_attention
 
 
 class WindowedGuider(comfy.samplers.CFGGuider):

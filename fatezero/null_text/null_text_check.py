@@ -1,6 +1,6 @@
 """Whether null text can be optimised for a source run, asked before the first step."""
 
-from ..network.other_nodes import refuse_blended
+from ..network.inspection.other_nodes import refuse_blended
 from ..network.transformer.families import family_of
 from ..network.unet.check import check_embedding, prediction_type, refuse_context_windows, require_unet
 from ..refusal import Refusal

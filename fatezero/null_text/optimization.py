@@ -14,8 +14,8 @@ import comfy.utils
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ..network.chunked_sampling import ChunkedRun
 from ..network.option_keys import NULL_TEXT, TOKENS
+from ..network.unet.chunked_sampling import ChunkedRun
 from ..network.unet.gradients import (
     GRADIENT_BYTES,
     DenoiseChunk,

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from ..edit.fresh_noise import drawn_mask
-from ..edit.outline_mask import outline_mask
 from ..edit.settings import INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, needs_words, reads_words
+from ..edit.unet.fresh_noise import drawn_mask
+from ..edit.unet.outline_mask import outline_mask
 from ..masks.mask_pictures import overlay, resize_mask
 from ..masks.source_mask import clip_size, source_mask
 from ..prompts.prompt_edit import PromptEdit

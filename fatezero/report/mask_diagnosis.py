@@ -2,9 +2,9 @@
 
 import torch
 
-from ..edit.outline_mask import leaves_frames_out
 from ..edit.settings import AROUND, BlendSettings, needs_words
 from ..edit.transformer.coupled_sampling import CoupledSettings
+from ..edit.unet.outline_mask import leaves_frames_out
 from ..masks.word_masks import AUTOMATIC
 from ..prompts.prompt_edit import PromptEdit
 from ..source.source_run import SourceRun

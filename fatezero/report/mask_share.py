@@ -2,10 +2,10 @@
 
 import torch
 
-from ..edit.fresh_noise import drawn_mask
-from ..edit.outline_mask import outline_mask
 from ..edit.settings import AROUND, INPUT_MASK, NO_MASK, WORDS_IN_MASK, BlendSettings, needs_words, reads_words
 from ..edit.transformer.coupled_sampling import CoupledSettings
+from ..edit.unet.fresh_noise import drawn_mask
+from ..edit.unet.outline_mask import outline_mask
 from ..masks.mask_pictures import resize_mask
 from ..masks.word_masks import words_mask
 from ..prompts.prompt_edit import PromptEdit

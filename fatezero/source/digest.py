@@ -5,9 +5,9 @@ import hashlib
 import comfy.controlnet
 import torch
 
-from ..network.chunked_sampling import APPROXIMATELY, ChunkedRun
-from ..network.model_identity import Unrecognised, content_parts
+from ..network.inspection.model_identity import Unrecognised, content_parts
 from ..network.transformer.two_models import LOW_NOISE_MODEL
+from ..network.unet.chunked_sampling import APPROXIMATELY, ChunkedRun
 from ..network.unet.inflation import Inflation
 from ..network.without_guidance import without_guidance
 from ..prompts.tokens import PromptTokens

@@ -9,16 +9,16 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from tqdm.auto import trange
 
-from ..network.chunked_sampling import ChunkedRun
+from ..network.inspection.model_identity import fingerprint
+from ..network.inspection.other_nodes import nodes_on
 from ..network.model_call import ModelCall
-from ..network.model_identity import fingerprint
 from ..network.option_keys import INVERSION, TOKENS
-from ..network.other_nodes import nodes_on
 from ..network.unet.attention import install_hooks, plain_attention
 from ..network.unet.check import prediction_type
+from ..network.unet.chunked_sampling import ChunkedRun
 from ..network.unet.inflation import inflation_of
+from ..network.unet.mask_layers import MaskLayers, mask_layers
 from ..network.without_guidance import without_guidance
-from ..network.word_maps import MaskLayers, mask_layers
 from .resume import UnfinishedInversion
 from .schedule import rescaled
 from .source_run import CURRENT_LABEL, TARGET_LABEL, UNI_INV, UNI_VERSION, VERSION, SourceRun

@@ -1,8 +1,8 @@
 """Whether a clip can be inverted under a conditioning, asked before the first step."""
 
 from ..network.empty_latent import refuse_empty
+from ..network.inspection.other_nodes import refuse_blended, refuse_merging
 from ..network.option_keys import TOKENS
-from ..network.other_nodes import refuse_blended, refuse_merging
 from ..network.transformer.check import check_options, check_text, check_video_latent
 from ..network.transformer.families import family_of, require_family
 from ..network.transformer.two_models import LOW_NOISE_MODEL, check_kinds, refuse_halves, refuse_second

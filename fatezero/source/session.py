@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 
 import folder_paths
 
-from ..network.model_identity import Unrecognised
+from ..network.inspection.model_identity import Unrecognised
 from ..network.option_keys import TOKENS
 from ..refusal import Refusal, bytes_in_words
 from .source_file import read_source, write_source

@@ -1,6 +1,6 @@
 """Whether a source run fits the model and the prompts that are to use it."""
 
-from ..network.model_identity import has_fingerprint
+from ..network.inspection.model_identity import has_fingerprint
 from ..network.unet.inflation import Inflation, inflation_of
 from ..refusal import Refusal, shortened
 

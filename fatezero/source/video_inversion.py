@@ -11,9 +11,9 @@ import comfy.samplers
 import torch
 from tqdm.auto import trange
 
-from ..network.model_identity import fingerprint
+from ..network.inspection.model_identity import fingerprint
+from ..network.inspection.other_nodes import nodes_on
 from ..network.option_keys import TOKENS
-from ..network.other_nodes import nodes_on
 from ..network.transformer.families import blocks_of, head_count, require_family
 from ..network.transformer.two_models import steps_of_models
 from ..network.transformer.word_maps import ALL, ReadingGuider, WordMapReader, blocks_in, token_grid

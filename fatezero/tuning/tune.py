@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import comfy.model_management
 import torch
 
-from ..network.chunk_size import is_out_of_memory
-from ..network.chunked_sampling import MemoryRefusal
 from ..network.option_keys import TOKENS
+from ..network.unet.chunk_size import is_out_of_memory
+from ..network.unet.chunked_sampling import MemoryRefusal
 from .descent import Descent, Pictures, TuningProgress
 from .first_weights import first_state
 from .memory import TuningMemory, plan_memory

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from ..network.model_identity import fingerprint
+from ..network.inspection.model_identity import fingerprint
 from ..network.option_keys import TUNED
 from ..network.unet.check import size_in_pixels
 from ..network.unet.inflation import Inflation, inflate

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from ..network.other_nodes import refuse_blended
+from ..network.inspection.other_nodes import refuse_blended
 from ..network.unet.check import (
     check_embedding,
     prediction_type,

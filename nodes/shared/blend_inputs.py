@@ -25,12 +25,12 @@ from ...fatezero.edit.settings import (
     WORDS_IN_MASK,
     BlendSettings,
 )
-from ...fatezero.edit.source_attention import plan_source_attention
-from ...fatezero.edit.strangers import what_changed
 from ...fatezero.edit.transformer.video_check import notes_without_effect
+from ...fatezero.edit.unet.source_attention import plan_source_attention
+from ...fatezero.edit.unet.strangers import what_changed
 from ...fatezero.masks.mask_pictures import stretch_notes
 from ...fatezero.masks.source_mask import clip_size
-from ...fatezero.network.chunked_sampling import ChunkedRun
+from ...fatezero.network.unet.chunked_sampling import ChunkedRun
 from ...fatezero.prompts.window import Window
 from ...fatezero.refusal import Refusal, shortened
 from ...fatezero.source.source_check import check_edit

@@ -20,12 +20,12 @@ from ...refusal import counted
 from ...source.latent_cell import as_video
 from ...source.source_run import SourceRun
 from ...voice import Voice
-from ..chunk_fusion import edit_mask
 from ..edit_check import course_notes
+from ..edit_mask import edit_mask
 from ..fusion import cross_weights
 from ..latent_blend import LatentBlend, steps_by_euler
+from ..reconstruction_level import Reconstruction
 from ..settings import INPUT_MASK, INVERSION, OUTLINE, WORDS, WORDS_IN_MASK, BlendSettings, reads_words
-from ..source_branch import Reconstruction
 from ..stages import UNKNOWN_STEPS, Stages
 from ..start import check_stage, check_start, unused_latent
 from .coupled_sampling import price

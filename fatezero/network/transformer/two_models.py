@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ...refusal import Refusal, counted
-from ..model_identity import fingerprint
+from ..inspection.model_identity import fingerprint
 from .families import require_family, takes_picture
 
 LOW_NOISE_MODEL = "low noise model"  # the input's name on the nodes

@@ -16,10 +16,10 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 
 from ...refusal import Refusal, bytes_in_words
-from ..chunk_size import automatic_frames_at_once, is_out_of_memory
-from ..chunked_sampling import ChunkedRun
 from ..frame_chunks import ActiveChunk
 from ..model_call import conds_of_frames, with_chunk
+from .chunk_size import automatic_frames_at_once, is_out_of_memory
+from .chunked_sampling import ChunkedRun
 
 # What a frame's graph holds, as a multiple of what ComfyUI reckons for its evaluation (measured with SD 1.5: 2.1).
 GRADIENT_BYTES = 2.5

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import torch
 
-from ..masks.ground_motion import ground_motion
-from ..masks.mask_pictures import resize_mask
-from ..masks.motion import Motion, parts_of, thing_motion
+from ...masks.ground_motion import ground_motion
+from ...masks.mask_pictures import resize_mask
+from ...masks.motion import Motion, parts_of, thing_motion
+from ..settings import INPUT_MASK, BlendSettings
 from .ground_layer import Ground, ground_around, thing_and_ground, uncovered
-from .settings import INPUT_MASK, BlendSettings
 from .ways import REACH, moved, ways_between_frames
 
 MOST = 0.5  # of the frames, and of the way from the ground's look to the thing's

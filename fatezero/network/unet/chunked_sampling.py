@@ -12,18 +12,18 @@ import comfy.model_management
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ..refusal import Refusal, counted
-from ..voice import Voice
+from ...refusal import Refusal, counted
+from ...voice import Voice
+from ..frame_chunks import ActiveChunk, ChunkPlan, plan_chunks
+from ..model_call import ModelCall
+from ..option_keys import CHUNK, FRAMES_AT_ONCE, TUNED, takes_charge, wrap_run
+from .attention import with_replaced_blocks
+from .check import size_in_pixels
 from .chunk_size import automatic_frames_at_once, fitting_frames, is_out_of_memory, memory_to_come
-from .frame_chunks import ActiveChunk, ChunkPlan, plan_chunks
-from .model_call import ModelCall
-from .option_keys import CHUNK, FRAMES_AT_ONCE, TUNED, takes_charge, wrap_run
+from .inflation import inflation_of
 from .remembering import remembering_node
-from .unet.attention import with_replaced_blocks
-from .unet.check import size_in_pixels
-from .unet.inflation import inflation_of
-from .unet.temporal_parts import temporal_parts_of
-from .unet.walk import transformer_depths
+from .temporal_parts import temporal_parts_of
+from .walk import transformer_depths
 
 INDEPENDENT = ("current",)
 APPROXIMATELY = "not quite as all at once"  # by which a plan is told from an exact one; `describe_plan` says it

@@ -14,10 +14,10 @@ import json
 
 import torch
 
-from ..refusal import Refusal
-from .option_keys import FRAMES_AT_ONCE, OURS
-from .unet.inflation import KeyFramePatch
-from .unet.temporal_parts import temporal_parts_of
+from ...refusal import Refusal
+from ..option_keys import FRAMES_AT_ONCE, OURS
+from ..unet.inflation import KeyFramePatch
+from ..unet.temporal_parts import temporal_parts_of
 
 _PLAIN = (str, int, float, bool)
 # A UNet's group norms, and the norms of queries and keys in Wan, LTX-Video and HunyuanVideo.

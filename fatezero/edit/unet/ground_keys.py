@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 
-from ..masks.mask_pictures import resize_mask
-from ..network.frame_chunks import ActiveChunk, FrameChunk
-from ..network.unet.inflation import Inflation, spans_key_frames
-from ..prompts.prompt_edit import PromptEdit
-from ..source.source_run import SourceRun
+from ...masks.mask_pictures import resize_mask
+from ...network.frame_chunks import ActiveChunk, FrameChunk
+from ...network.unet.inflation import Inflation, spans_key_frames
+from ...prompts.prompt_edit import PromptEdit
+from ...source.source_run import SourceRun
+from ..settings import INPUT_MASK, BlendSettings
 from .outline_mask import what_stays
-from .settings import INPUT_MASK, BlendSettings
 
 
 def ground_keys(

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..network.attention_layers import CROSS, SELF, TEMPORAL
-from ..network.frame_chunks import ActiveChunk
-from ..prompts.prompt_edit import PromptEdit
-from ..prompts.window import Window
-from .fusion import CrossWeights, fuses_cross
-from .settings import BlendSettings
+from ...network.attention_layers import CROSS, SELF, TEMPORAL
+from ...network.frame_chunks import ActiveChunk
+from ...prompts.prompt_edit import PromptEdit
+from ...prompts.window import Window
+from ..fusion import CrossWeights, fuses_cross
+from ..settings import BlendSettings
 
 if TYPE_CHECKING:
     from .ground_keys import GroundKeys

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..network.attention_layers import CROSS, SELF
-from ..network.hooks import has_hooks
-from ..network.key_frames import key_frame_indices
-from ..network.unet.inflation import KeyFramePatch, inflation_of
-from ..network.unet.layer_sizes import cached_bytes_per_frame, read_bytes_per_frame
-from ..prompts.prompt_edit import PromptEdit
-from ..readable import readable
-from ..refusal import Refusal
-from ..source.attention_cache import CacheBytes, free_budget, plan_cache
-from ..source.source_run import SourceRun
-from .settings import AUTO_CACHE, CACHE, REPLAY, BlendSettings, fitting_model
+from ...network.attention_layers import CROSS, SELF
+from ...network.hooks import has_hooks
+from ...network.key_frames import key_frame_indices
+from ...network.unet.inflation import KeyFramePatch, inflation_of
+from ...network.unet.layer_sizes import cached_bytes_per_frame, read_bytes_per_frame
+from ...prompts.prompt_edit import PromptEdit
+from ...readable import readable
+from ...refusal import Refusal
+from ...source.attention_cache import CacheBytes, free_budget, plan_cache
+from ...source.source_run import SourceRun
+from ..settings import AUTO_CACHE, CACHE, REPLAY, BlendSettings, fitting_model
 from .source_branch import SourceBranch, source_branch
 from .source_cache import take_up_kept
 from .step import fused_kinds, fuses_finest

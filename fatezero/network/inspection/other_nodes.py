@@ -7,11 +7,11 @@ from dataclasses import replace
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ..refusal import Refusal
-from .option_keys import EDIT
-from .unet.attention import Hook, with_replaced_blocks
-from .unet.inflation import KeyFramePatch
-from .unet.motion_modules import motion_models
+from ...refusal import Refusal
+from ..option_keys import EDIT
+from ..unet.attention import Hook, with_replaced_blocks
+from ..unet.inflation import KeyFramePatch
+from ..unet.motion_modules import motion_models
 
 # By the class of the node, or of the patch, that a patch was made by.
 NAMES = {

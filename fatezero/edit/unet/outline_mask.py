@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import torch
 
-from ..masks.mask_pictures import grow_mask, touched_cells
-from ..masks.outlines import filled, outline_together, outlines_of_things, rounded
-from ..masks.word_masks import AUTOMATIC
-from ..prompts.edit_kind import brings_another_shape, old_ground, own_words, things_that_stay
-from ..prompts.phrases import phrase_tokens, tokens_of
-from ..prompts.prompt_edit import Place, PromptEdit
-from ..source.source_run import SourceRun
+from ...masks.mask_pictures import grow_mask, touched_cells
+from ...masks.outlines import filled, outline_together, outlines_of_things, rounded
+from ...masks.word_masks import AUTOMATIC
+from ...prompts.edit_kind import brings_another_shape, old_ground, own_words, things_that_stay
+from ...prompts.phrases import phrase_tokens, tokens_of
+from ...prompts.prompt_edit import Place, PromptEdit
+from ...source.source_run import SourceRun
+from ..settings import AROUND, INPUT_MASK, OUTLINE, BlendSettings
 from .agreement import steadied
-from .settings import AROUND, INPUT_MASK, OUTLINE, BlendSettings
 
 
 def on_outline(settings: BlendSettings, source: SourceRun, edit: PromptEdit) -> BlendSettings:

@@ -12,36 +12,37 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import convert_cond
 
-from ..network.attention_layers import SELF, TEMPORAL
-from ..network.chunked_sampling import ChunkedRun
-from ..network.frame_chunks import ActiveChunk
-from ..network.hooks import has_hooks, register_hooks
-from ..network.model_call import ModelCall
-from ..network.option_keys import EDIT, SOURCE, SOURCE_NEGATIVE, wrap_run
-from ..network.other_nodes import without_patches
-from ..network.unet.attention import install_hooks, plain_attention
-from ..network.unet.motion_modules import hooked_motion_modules
-from ..network.word_maps import mask_layers
-from ..prompts.prompt_edit import PromptEdit
-from ..prompts.window import Window
-from ..source.reconstruction import clean_samples
-from ..source.source_run import SourceRun
-from ..voice import Voice
+from ...network.attention_layers import SELF, TEMPORAL
+from ...network.frame_chunks import ActiveChunk
+from ...network.hooks import has_hooks, register_hooks
+from ...network.inspection.other_nodes import without_patches
+from ...network.model_call import ModelCall
+from ...network.option_keys import EDIT, SOURCE, SOURCE_NEGATIVE, wrap_run
+from ...network.unet.attention import install_hooks, plain_attention
+from ...network.unet.chunked_sampling import ChunkedRun
+from ...network.unet.mask_layers import mask_layers
+from ...network.unet.motion_modules import hooked_motion_modules
+from ...prompts.prompt_edit import PromptEdit
+from ...prompts.window import Window
+from ...source.reconstruction import clean_samples
+from ...source.source_run import SourceRun
+from ...voice import Voice
+from ..edit_check import check_run, course_notes, prompt_notes
+from ..edit_mask import edit_mask
+from ..fusion import cross_weights
+from ..latent_blend import LatentBlend, steps_by_euler
+from ..settings import BlendSettings, fitting_model
+from ..stages import UNKNOWN_STEPS, Stages, misses_steps
+from ..start import check_stage, check_start, unused_latent
 from .agreement import Part, agreed, parts_with_ways
-from .chunk_fusion import ChunkFusion, edit_mask
-from .edit_check import check_run, course_notes, prompt_notes
+from .chunk_fusion import ChunkFusion
 from .fresh_noise import on_whole_cells, with_fresh_noise
-from .fusion import cross_weights
 from .ground_keys import ground_keys
-from .latent_blend import LatentBlend, steps_by_euler
 from .outline_mask import frames_without_the_thing, on_outline
 from .places import Places
-from .settings import BlendSettings, fitting_model
 from .source_attention import plan_source_attention
 from .source_branch import source_branch
 from .source_cache import SourceCache
-from .stages import UNKNOWN_STEPS, Stages, misses_steps
-from .start import check_stage, check_start, unused_latent
 from .step import Step, WordMapSum, fused_kinds, fuses_finest
 from .strangers import added_nodes, what_changed
 

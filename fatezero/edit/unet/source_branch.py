@@ -4,21 +4,21 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Protocol
 
 import comfy.samplers
 import torch
 from comfy.sampler_helpers import convert_cond
 
-from ..network.frame_chunks import ActiveChunk
-from ..network.model_call import Conds, ModelCall, conds_of_frames
-from ..network.option_keys import SOURCE
-from ..prompts.prompt_edit import PromptEdit
-from ..prompts.window import Window
-from ..source.source_run import SourceRun
-from .joined_rows import can_join, join
-from .settings import FAST_RECONSTRUCTION, INVERSION, RECONSTRUCTION, BlendSettings, reads_words
+from ...network.frame_chunks import ActiveChunk
+from ...network.model_call import Conds, ModelCall, conds_of_frames
+from ...network.option_keys import SOURCE
+from ...prompts.prompt_edit import PromptEdit
+from ...prompts.window import Window
+from ...source.source_run import SourceRun
+from ..joined_rows import can_join, join
+from ..reconstruction_level import Reconstruction
+from ..settings import FAST_RECONSTRUCTION, INVERSION, RECONSTRUCTION, BlendSettings, reads_words
 from .step import WordMapSum, fused_kinds
 
 
@@ -245,22 +245,3 @@ class FastReconstructionBranch(ReconstructionBranch):
 
     def guidance(self, guider, x: torch.Tensor, sigma: float) -> tuple[float, Conds | None]:
         return 1.0, None
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """The source drawn again from its noise, at one step: latent at sigma and the denoised latent, [n, c, h, w]."""
-
-    latent: torch.Tensor
-    denoised: torch.Tensor
-    sigma: float
-
-    def at(self, sigma: float) -> torch.Tensor:
-        """The latent that an Euler step to another sigma gives; at its own, `denoised` may not be known yet."""
-        if sigma == self.sigma:
-            return self.latent
-        return self.latent + (sigma - self.sigma) * (self.latent - self.denoised) / self.sigma
-
-    def to(self, device) -> "Reconstruction":
-        """The same on another device."""
-        return replace(self, latent=self.latent.to(device), denoised=self.denoised.to(device))

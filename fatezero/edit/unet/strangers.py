@@ -1,7 +1,7 @@
 """Other nodes on the edit's model that were not there at the inversion, and what becomes of the source's rows."""
 
-from ..network.other_nodes import ALL_DIGITS, PASSED_BY_ALL, nodes_on
-from ..source.source_run import SourceRun
+from ...network.inspection.other_nodes import ALL_DIGITS, PASSED_BY_ALL, nodes_on
+from ...source.source_run import SourceRun
 
 
 def added_nodes(model, source: SourceRun) -> frozenset[str]:

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from ..masks.motion import Motion
+from ...masks.motion import Motion
 
 REACH = 4  # frames before and after a frame
 

@@ -8,17 +8,17 @@ from dataclasses import replace
 
 import torch
 
-from ..network.attention_layers import CROSS, Layer
-from ..network.frame_chunks import ActiveChunk
-from ..network.model_identity import Unrecognised, model_parts, same_parts
-from ..network.unet.inflation import gather_frames, inflation_of
-from ..network.unet.layer_sizes import layer_sizes
-from ..network.unet.walk import attentions
-from ..source.attention_cache import CacheBytes, CachedStep, free_budget
-from ..source.digest import attention_digest
-from ..source.kept_attention import keep_attention, keeps_attention, take_up_attention
-from ..source.source_run import SourceRun
-from .settings import CACHE, BlendSettings
+from ...network.attention_layers import CROSS, Layer
+from ...network.frame_chunks import ActiveChunk
+from ...network.inspection.model_identity import Unrecognised, model_parts, same_parts
+from ...network.unet.inflation import gather_frames, inflation_of
+from ...network.unet.layer_sizes import layer_sizes
+from ...network.unet.walk import attentions
+from ...source.attention_cache import CacheBytes, CachedStep, free_budget
+from ...source.digest import attention_digest
+from ...source.kept_attention import keep_attention, keeps_attention, take_up_attention
+from ...source.source_run import SourceRun
+from ..settings import CACHE, BlendSettings
 from .step import Step
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import torch
 
-from ..masks.mask_pictures import touched_cells
-from ..prompts.prompt_edit import PromptEdit
-from ..source.source_run import SourceRun
-from .chunk_fusion import edit_mask
-from .settings import BlendSettings, reads_words
+from ...masks.mask_pictures import touched_cells
+from ...prompts.prompt_edit import PromptEdit
+from ...source.source_run import SourceRun
+from ..edit_mask import edit_mask
+from ..settings import BlendSettings, reads_words
 
 
 def on_whole_cells(settings: BlendSettings, size: tuple[int, int]) -> BlendSettings:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..masks.mask_pictures import resize_mask
-from ..network.attention_layers import CROSS, SELF
-from ..network.frame_chunks import ActiveChunk
-from ..network.unet.layer_sizes import layer_areas
-from ..prompts.edit_kind import own_words
-from ..prompts.prompt_edit import PromptEdit
-from .chunk_fusion import edit_mask
-from .settings import NO_MASK, BlendSettings, reads_words
+from ...masks.mask_pictures import resize_mask
+from ...network.attention_layers import CROSS, SELF
+from ...network.frame_chunks import ActiveChunk
+from ...network.unet.layer_sizes import layer_areas
+from ...prompts.edit_kind import own_words
+from ...prompts.prompt_edit import PromptEdit
+from ..edit_mask import edit_mask
+from ..settings import NO_MASK, BlendSettings, reads_words
 
 
 @dataclass(frozen=True)

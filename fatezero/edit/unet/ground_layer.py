@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from ..masks.ground_motion import surrounding_motion
+from ...masks.ground_motion import surrounding_motion
 from .ways import REACH, moved, ways_between_frames
 
 ROUNDS = 3  # in which thing and ground are told apart, each better than before
