@@ -187,6 +187,8 @@ def test_tables_are_what_the_figures_give():
     ):
         for name, section in json.loads(file.read_text(encoding="utf-8")).items():
             assert text_of(name, section) in page, f"{name}: run python -m benchmarks.quality.rewrite"
+    sections = json.loads(split_report.FIGURES.read_text(encoding="utf-8"))
+    assert split_report.text_of_all(sections) in page, "all held out: run python -m benchmarks.quality.rewrite"
 
 
 def test_differences_are_paired_and_bold_where_they_show():

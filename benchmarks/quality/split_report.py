@@ -9,7 +9,18 @@ from benchmarks.cost.report import machine, machine_in_words
 from .cases import FOURTH_LIST, HARD_LIST, THIRD_LIST, Case, load_cases
 from .figure_tables import COLUMNS, Figures, as_table, by_kind, column, differences, differences_within, glossary, means
 from .intervals import in_words, interval
-from .methods import ABLATIONS, DDIM_MASKED, DDIM_MASKED_UNTIL, EVERY_STEP, GUIDANCE, OURS, STEPS, Method, main_table
+from .methods import (
+    ABLATIONS,
+    AUTOMATIC_PRESET,
+    DDIM_MASKED,
+    DDIM_MASKED_UNTIL,
+    EVERY_STEP,
+    GUIDANCE,
+    OURS,
+    STEPS,
+    Method,
+    main_table,
+)
 from .report import replace_section, without_nan
 from .runs import read_figures
 from .strength import monotone
@@ -34,6 +45,9 @@ PRICE = [
     (OURS.name, DDIM_MASKED_UNTIL.name),
     ("fused outside the words' mask", "fused everywhere"),
 ]
+# What "held out" means where a figure is of all lists.
+HELD_OUT = tuple(f"{half}, toy_sd_large" for half in ("held-out", "third held-out", "fourth held-out"))
+TOGETHER = "every held-out edit, toy_sd_large"
 BY_KIND = ("located", "psnr_inside", "psnr_outside")
 
 
@@ -51,14 +65,34 @@ def write(name: str, pairs: list[tuple[Case, Method]], frames: int) -> None:
             rounded = {key: None if value != value else float(f"{value:.5g}") for key, value in figures.items()}
             cases.setdefault(case.name, {})[method.name] = rounded
     section = {"date": date.today().isoformat(), "machine": machine(), "frames": frames, "cases": cases}
-    FIGURES.write_text(json.dumps(without_nan({**stored, name: section}), indent=1) + "\n", encoding="utf-8")
+    stored[name] = section
+    FIGURES.write_text(json.dumps(without_nan(stored), indent=1) + "\n", encoding="utf-8")
     replace_section(PAGE, name, text_of(section))
+    replace_section(PAGE, TOGETHER, text_of_all(stored))
 
 
 def write_stored() -> None:
     """The tables of all sections, of the figures that are stored."""
-    for name, section in json.loads(FIGURES.read_text(encoding="utf-8")).items():
+    stored = json.loads(FIGURES.read_text(encoding="utf-8"))
+    for name, section in stored.items():
         replace_section(PAGE, name, text_of(section))
+    replace_section(PAGE, TOGETHER, text_of_all(stored))
+
+
+def text_of_all(sections: dict[str, dict]) -> str:
+    """The section of RESULTS.md about every held-out edit of the large model: preset automatic beside other rows."""
+    figures = {case: rows for name in HELD_OUT if name in sections for case, rows in sections[name]["cases"].items()}
+    made = {row for rows in figures.values() for row in rows}
+    rows = [method.name for method in main_table() if method.name in made]
+    pairs = [(AUTOMATIC_PRESET.name, row) for row in rows if row != AUTOMATIC_PRESET.name]
+    return "\n".join(
+        [
+            "Preset *automatic* minus each other row, over the cases of all held-out halves that both have. ± is the "
+            "95 % interval of a mean over cases (Student's t); bold where it excludes zero.",
+            "",
+            differences(figures, pairs, SHOWN),
+        ]
+    )
 
 
 def text_of(section: dict) -> str:
