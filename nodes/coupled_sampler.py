@@ -25,7 +25,7 @@ from ..fatezero.edit.transformer.coupled_sampling import (
     CoupledSettings,
     price,
 )
-from ..fatezero.edit.transformer.video_check import guidance_note
+from ..fatezero.edit.transformer.video_check import guidance_note, unlike_guidance_note
 from ..fatezero.masks.clip_look import SIGMA
 from ..fatezero.masks.mask_pictures import stretch_notes
 from ..fatezero.network.inspection.other_nodes import refuse_blended
@@ -194,6 +194,7 @@ class CoupledEditSampler(io.ComfyNode):
         told += [share_in_words(len(low), boundary) for low in ranges[1:]]
         told += [*pair_notes(model, low_noise_model), picture_note(model, source)]
         told += [size_note(model, *_size(model, samples)), guidance_note(cfg)]
+        told.append(unlike_guidance_note(model, source, positive))
         voice.tell("\n".join(filter(None, told)))
         place, edited = partial(_place, model, samples, cells), samples
         run = {"callback": callback_beside(model, count, place), "seed": seed}

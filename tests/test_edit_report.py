@@ -102,6 +102,30 @@ def test_the_one_setting_that_holds_an_edit_back_is_named(run, settings, cfg, ex
     assert all(words in causes[0] for words in expected)
 
 
+@pytest.mark.parametrize("cfg, is_told", [(7.5, False), (15.0, True), (None, False)])
+def test_burnt_colours_are_named_where_guidance_is_high(run, cfg, is_told):
+    source, edit = run
+    before = torch.full((2, 64, 64, 3), 0.5)
+    after = before.clone()
+    after[:, 20:40, 20:40] = torch.tensor([1.0, 0.1, 0.1])
+    told = explain(measure(before, after), edit, source, SHORT, cfg)
+    assert told == ([] if not is_told else told) and len(told) == is_told
+    if is_told:
+        assert told[0].startswith(
+            "'cfg' is 15, and 100% of what changed is as bright or dark as can be (0% of the clip"
+        )
+        assert told[0].endswith("lower it to 7.5 or less.")
+
+
+def test_bright_colours_that_the_clip_had_are_not_burnt(run):
+    source, edit = run
+    before = torch.zeros(2, 64, 64, 3)
+    before[..., 0] = 1
+    after = before.clone()
+    after[:, 20:40, 20:40] = torch.tensor([0.1, 0.1, 1.0])
+    assert explain(measure(before, after), edit, source, SHORT, 15.0) == []
+
+
 def test_few_steps_are_named(run):
     _, edit = run
     source = inverted(small_model(), edit, clip_latent(1, 16, 16), steps=3)

@@ -14,6 +14,7 @@ from fatezero_pack.fatezero.edit.transformer.coupled_sampling import (
     CoupledSampler,
     CoupledSettings,
 )
+from fatezero_pack.fatezero.edit.transformer.video_check import unlike_guidance_note
 from fatezero_pack.fatezero.masks.clip_look import look_for_words
 from fatezero_pack.fatezero.network.inspection.model_identity import fingerprint, has_fingerprint
 from fatezero_pack.fatezero.network.option_keys import TOKENS
@@ -165,6 +166,17 @@ def test_the_nodes_edit(model, latent, prompt):
     assert relative(blended(edit, positive), again) > 1e-3
     held = blended(edit, positive, mask_from=INPUT_MASK, latent_blend=True, latent_from=0.0, latent_until=1.0)
     assert relative(held, again) < 1e-4
+
+
+@pytest.mark.parametrize("of_clip, of_edit, is_told", [(None, None, False), (1.0, 1.0, False), (None, 1.0, True)])
+def test_guidance_on_one_prompt_alone_is_told(model, prompt, of_clip, of_edit, is_told):
+    (_, source), (_, positive) = map(prompt, (SOURCE, SAME_LENGTH))
+    for conds, guidance in ((source, of_clip), (positive, of_edit)):
+        conds[0][1].update({} if guidance is None else {"guidance": guidance})
+    note = unlike_guidance_note(model, source, positive)
+    assert (note is not None) == is_told
+    if is_told:
+        assert "'positive' has the guidance 1 (FluxGuidance) and the clip's own prompt 6" in note
 
 
 @pytest.fixture(scope="module")

@@ -170,6 +170,26 @@ def test_sound_is_cut_to_the_selected_frames(folder, name):
     assert read(path, 0, 24).audio["waveform"].abs().max() < 0.01
 
 
+@pytest.mark.parametrize("start", [0, 30, 35])
+def test_with_a_rate_sound_begins_at_the_tick_and_not_where_its_frame_appeared(folder, start):
+    """A screen recording has a frame where something changes; here none between 0.1 and 6 seconds."""
+    times = [0, 100, *range(6000, 8000, 100)]
+    path = write_numbered(folder / "held.mkv", count=22, times=times, audio=beep(at=4.0, seconds=8))
+    clip = read_file(str(path), path.name, Selection(start=start, count=50, rate=10), fit)
+    assert beep_time(clip.audio) == pytest.approx(4.0 - start / 10, abs=0.003)
+
+
+def test_the_sound_of_batches_with_a_rate_follows_without_gaps(folder):
+    path = write_numbered(folder / "slow.mp4", count=16, fps=2, audio=beep(at=4.0, seconds=8))
+    whole = read_file(str(path), path.name, Selection(rate=10), fit).audio
+    batches = [
+        read_file(str(path), path.name, Selection(count=13, rate=10, batch=batch), fit).audio for batch in range(5)
+    ]
+    joined = torch.cat([audio["waveform"] for audio in batches], dim=-1)
+    same = slice(0, joined.shape[-1])
+    assert torch.allclose(joined[..., same], whole["waveform"][..., same], atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["tone.mp4", "tone.mkv"])
 def test_sound_is_right_from_its_first_sample_and_has_no_clicks(folder, name):
     tone = torch.sin(torch.arange(5 * 48000) * (2 * torch.pi * 375 / 48000))[None] * 0.5
@@ -371,3 +391,9 @@ def test_a_video_of_components_keeps_its_sound():
     clip = read_video(video, "'video'", Selection(12, 12, 2), fit)
     assert numbers(clip.images) == list(range(12, 36, 2)) and clip.fps == 12
     assert clip.audio["waveform"].shape == (1, 1, 48000) and beep_time(clip.audio) == pytest.approx(0.5, abs=0.003)
+
+
+def test_images_with_a_rate_keep_the_sound_from_the_tick_on():
+    images, audio = torch.rand(4, 8, 8, 3), {"waveform": beep(at=0.9, seconds=2)[None], "sample_rate": 48000}
+    clip = read_images(images, "'images'", Selection(start=8, count=4, rate=10), fit, 2.0, audio)
+    assert beep_time(clip.audio) == pytest.approx(0.1, abs=0.003)

@@ -19,6 +19,7 @@ from .edit_report import Measured
 from .mask_diagnosis import Settings, is_empty, mask_share, of_the_mask
 from .measure_table import PSNR_SCALE, scale
 from .metrics import mean
+from .picture_diagnosis import USUAL_GUIDANCE, VIDEO_GUIDANCE, differing, is_video, of_the_colours, of_the_outside
 
 # Values of a preset, which *automatic* does not show.
 VALUES = ("'self-attention until'", "'cross-attention until'", "'mask from'", "'mask threshold'", "'latent blend'")
@@ -27,11 +28,9 @@ VALUES = ("'self-attention until'", "'cross-attention until'", "'mask from'", "'
 # levels, and a change of colour that succeeds by 70 to 140.
 LITTLE_CHANGE = 40 / 255
 LONG_WINDOW = 0.5  # the papers' bound between keeping a thing's shape and changing it
-WEAK_GUIDANCE, USUAL_GUIDANCE = 4.0, 7.5
-VIDEO_GUIDANCE = 1.5  # the default of Coupled Edit Sampler
+WEAK_GUIDANCE = 4.0
 LONG_SKIP = 0.3  # of a coupled edit's steps
 FEW_STEPS = 10  # with fewer, the official code's authors find only style edits to work
-KEPT_PSNR = 25  # dB
 # With the demo model, inversions from which the clip came back (at 31 dB or more) had -0.07 to 0.3, and one from which
 # it did not (6 dB, 2 steps) had 0.64.
 MUSH = 0.45
@@ -72,7 +71,8 @@ def explain(
         *of_the_mask(share, settings),
         *_of_the_emphasis(edit, settings),
         *_of_the_scores(measured),
-        *_of_the_outside(measured, settings),
+        *of_the_outside(measured, settings),
+        *of_the_colours(measured, source, settings, cfg),
     ]
     verdict = _verdict(measured)
     if verdict:
@@ -127,8 +127,7 @@ def _nothing_else_can_help(edit: PromptEdit | None, source: SourceRun | None, se
 
 def _of_the_place(edit: PromptEdit | None, source: SourceRun | None, settings: Settings | None) -> list[str]:
     """New things without a mask, where the edit takes one."""
-    is_video = isinstance(settings, CoupledSettings) or (source is not None and source.cell.is_video)
-    if edit is None or settings is None or settings.mask is not None or is_video:
+    if edit is None or settings is None or settings.mask is not None or is_video(source, settings):
         return []
     lost = ", ".join(lacks_place(edit, False))
     return [f"\"{lost}\" has no place; connect a MASK to 'mask' that is white there"] if lost else []
@@ -138,40 +137,12 @@ def all_is_well(measured: Measured) -> str:
     """The verdict on an edit that `explain` has nothing to say about."""
     levels = 255 * measured.strongest_change
     text = f"The edit shows: where it changed most, the colours moved by {levels:.0f} of 255 levels."
-    psnr = math.nan if measured.outside is None else mean(_differing(measured.outside.psnr))
+    psnr = math.nan if measured.outside is None else mean(differing(measured.outside.psnr))
     if math.isnan(psnr):
         return text
     if math.isinf(psnr):
         return f"{text} Outside the mask the clip is the same to the last bit."
     return f"{text} What changed outside the mask is {scale(psnr, PSNR_SCALE)} ({psnr:.0f} dB)."
-
-
-def _of_the_outside(measured: Measured, settings: Settings | None) -> list[str]:
-    """A clip that has changed where the edit was not wanted."""
-    if measured.outside is None:
-        return []
-    psnr = mean(_differing(measured.outside.psnr))
-    if math.isnan(psnr) or psnr >= KEPT_PSNR:
-        return []
-    if isinstance(settings, CoupledSettings):
-        return [
-            f"Outside the mask the clip changed, too ({psnr:.0f} dB: {scale(psnr, PSNR_SCALE)}); lower 'cfg', connect "
-            "the mask to Coupled Edit Sampler, or put Composite Outside Mask behind the edit."
-        ]
-    if settings is not None and settings.latent_window is not None:
-        return [
-            f"Outside the mask the clip changed, too ({psnr:.0f} dB: {scale(psnr, PSNR_SCALE)}); put Composite Outside "
-            "Mask behind the edit."
-        ]
-    return [
-        f"Outside the mask the clip changed, too ({psnr:.0f} dB: {scale(psnr, PSNR_SCALE)}); switch 'latent blend' on, "
-        "or put Composite Outside Mask behind the edit."
-    ]
-
-
-def _differing(values: torch.Tensor) -> torch.Tensor:
-    """PSNR without the frames in which nothing differs, unless that is all of them."""
-    return values[torch.isfinite(values)] if torch.isfinite(values).any() else values
 
 
 def _of_the_inversion(source: SourceRun | None) -> list[str]:
@@ -343,13 +314,13 @@ def _of_the_sampling(source: SourceRun | None, settings: Settings | None, cfg: f
     """Guidance and steps."""
     is_coupled = isinstance(settings, CoupledSettings)
     sentences = _of_the_skip(settings) if isinstance(settings, CoupledSettings) else []
-    is_video = is_coupled or (source is not None and source.cell.is_video)
-    if cfg is not None and is_video and cfg < VIDEO_GUIDANCE:
+    of_video = is_video(source, settings)
+    if cfg is not None and of_video and cfg < VIDEO_GUIDANCE:
         sentences.append(
             f"'cfg' is {cfg:g}, which follows the target prompt weakly; raise it to {VIDEO_GUIDANCE:g} or 2: more "
             "costs a video model's background much."
         )
-    elif cfg is not None and not is_video and cfg < WEAK_GUIDANCE:
+    elif cfg is not None and not of_video and cfg < WEAK_GUIDANCE:
         sentences.append(
             f"'cfg' is {cfg:g}, which follows the target prompt weakly; raise it, the papers use {USUAL_GUIDANCE:g}."
         )

@@ -11,6 +11,8 @@ from .clip_embeddings import comparison_problem, image_embeddings, text_embeddin
 from .lpips_distance import lpips_distance, lpips_problem
 from .plots import Panel
 
+VISIBLE_CHANGE = 40 / 255  # of a pixel; the noise of a VAE is less
+
 
 class OutsideMask(NamedTuple):
     """What concerns the mask, per frame [n]: the share of the picture that it covers, and what changed where it is 0
@@ -31,6 +33,14 @@ class PromptScores(NamedTuple):
     frame_accuracy: torch.Tensor
 
 
+class AtLimit(NamedTuple):
+    """The shares of pixels whose colour is at its limit, 0..1: in the clip before and after, and of what changed."""
+
+    before: float
+    after: float
+    changed: float
+
+
 class BothClips(NamedTuple):
     """A measure of the clip after the edit, and the same of the clip before it."""
 
@@ -46,6 +56,7 @@ class Measured:
         size: (frames, height, width).
         strongest_change: How much the clip changed where it changed most.
         change_inside, psnr_inside: Against the clip before, inside the mask; without a mask, of the whole picture.
+        at_limit: How many pixels are as bright or dark as can be.
         outside: What concerns the mask.
         lpips: LPIPS to the clip before.
         scores: How the frames fit the prompts.
@@ -58,6 +69,7 @@ class Measured:
     strongest_change: float
     change_inside: torch.Tensor
     psnr_inside: torch.Tensor
+    at_limit: AtLimit
     outside: OutsideMask | None = None
     lpips: torch.Tensor | None = None
     scores: PromptScores | None = None
@@ -99,6 +111,7 @@ def measure(
         strongest_change=metrics.strongest_change(before, after, mask),
         change_inside=metrics.change(before, after, mask).cpu(),
         psnr_inside=metrics.psnr(before, after, mask).cpu(),
+        at_limit=_at_limit(before, after),
         outside=None if mask is None else _outside(before, after, mask.to(before.device)),
         lpips=lpips,
         scores=seen.scores,
@@ -106,6 +119,12 @@ def measure(
         object_variance=seen.object_variance,
         left_out=tuple(left_out),
     )
+
+
+def _at_limit(before: torch.Tensor, after: torch.Tensor) -> AtLimit:
+    changed = (after - before).abs().mean(dim=-1) > VISIBLE_CHANGE
+    shares = metrics.share_at_limit(before), metrics.share_at_limit(after), metrics.share_at_limit(after, changed)
+    return AtLimit(*shares)
 
 
 class _SeenByClip(NamedTuple):

@@ -6,6 +6,8 @@ Each is a value per frame, whose mean over the frames (`mean`) is the published 
 import torch
 import torch.nn.functional as F
 
+HALF_LEVEL = 0.5 / 255
+
 
 def mean(values: torch.Tensor) -> float:
     """The mean over the frames that have a value (are not NaN); NaN where none has."""
@@ -31,6 +33,24 @@ def change(before: torch.Tensor, after: torch.Tensor, region: torch.Tensor | Non
     """
     _check_clips(before, after, region)
     return _over_region(torch.abs, before, after, region)
+
+
+def share_at_limit(images: torch.Tensor, region: torch.Tensor | None = None) -> float:
+    """How many pixels have a channel at its brightest, or are black: where colours burn, they end there.
+
+    Args:
+        images: [n, H, W, 3] of 0..1.
+        region: [n, H, W] of bool; None for the whole picture.
+
+    Returns:
+        0..1; 0 for an empty region.
+
+    >>> share_at_limit(torch.tensor([[[[1.0, 0.2, 0.2], [0.5, 0.5, 0.5]]]]))
+    0.5
+    """
+    ends = (images > 1 - HALF_LEVEL).any(dim=-1) | (images < HALF_LEVEL).all(dim=-1)
+    ends = ends if region is None else ends[region]
+    return float(ends.float().mean()) if ends.numel() else 0.0
 
 
 def strongest_change(

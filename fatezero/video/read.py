@@ -124,7 +124,7 @@ def read_images(
         collected = collect(pictures, len(taken), name, fit, background)
     rate = selection.playing_rate(fps)
     if audio is not None:
-        samples, begin = audio["sample_rate"], own_times[taken[0]]
+        samples, begin = audio["sample_rate"], selection.first / (selection.rate or fps)
         end = begin + len(taken) / rate
         waveform = audio["waveform"][..., round(begin * samples) : round(end * samples)]
         audio = {"waveform": waveform, "sample_rate": samples} if waveform.shape[-1] else None

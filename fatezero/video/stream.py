@@ -43,7 +43,8 @@ def read_stream(
     is_photo = is_picture(container.format.name)
     rate = Fraction(STILL_FPS) if is_photo else stream.average_rate or stream.guessed_rate
     times = _times(container, stream, selection)
-    taken = selection.frames(_seconds(times, stream, rate), name)
+    seconds = _seconds(times, stream, rate)
+    taken = selection.frames(seconds, name)
     context = stream.codec_context
     require_picture_memory((context.width, context.height), _decoded_bytes(container, context), name)
     findings, passage = Findings(), _Passage(stream, _photo_orientation(source) if is_photo else None)
@@ -58,6 +59,8 @@ def read_stream(
     audio = None
     sound, begin = audio_stream(container), collected.seconds[0]
     if sound is not None and begin is not None:
+        if selection.rate:  # from the tick on: its frame may have been on the screen for long
+            begin = seconds[0] + selection.first / selection.rate
         # Of a last step, only what the clip still has.
         rest = len(taken) if selection.rate else (len(times) - selection.first) / selection.every_nth
         audio = read_sound(source, sound, begin, min(len(collected.seconds), rest) / fps)

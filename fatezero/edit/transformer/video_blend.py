@@ -30,7 +30,7 @@ from ..stages import UNKNOWN_STEPS, Stages
 from ..start import check_stage, check_start, unused_latent
 from .coupled_sampling import price
 from .source_row import SourceRow
-from .video_check import check_video_run, guidance_note
+from .video_check import check_video_run, guidance_note, unlike_guidance_note
 
 
 def blend_video_models(
@@ -129,7 +129,9 @@ def _told(guider, source: SourceRun, sigmas: torch.Tensor) -> str:
     rows = price(guider.model_patcher, shape, len(sigmas) - 1, steps, cfg)
     without = sum(not guided.contains(source.step_at(float(sigma)), source.steps) for sigma in sigmas[:-1])
     shorter = f"without the negative: {counted(without, 'step')}, by 'cfg until'" if without and cfg != 1 else None
-    return "\n".join(filter(None, [rows, shorter, guidance_note(cfg)]))
+    positive = [[None, guider.conds["positive"][0]]]
+    unlike = unlike_guidance_note(guider.model_patcher, source.conditioning, positive)
+    return "\n".join(filter(None, [rows, shorter, guidance_note(cfg), unlike]))
 
 
 class VideoBlendRun:

@@ -1,7 +1,7 @@
 """Whether an inverted clip can be edited by a video model with the settings of Attention Blend Sampler."""
 
 from ...network.transformer.check import check_options, refuse_lazycache
-from ...network.transformer.families import require_family
+from ...network.transformer.families import HUNYUAN, family_of, require_family
 from ...network.transformer.two_models import LOW_NOISE_MODEL
 from ...prompts.prompt_edit import PromptEdit
 from ...refusal import Refusal
@@ -12,6 +12,7 @@ from ..settings import AROUND, CACHE, OUTLINE, RECONSTRUCTION, BlendSettings
 from .coupled_check import check_embeddings, check_given, check_prompts
 
 SAME_LEVEL = 1e-4  # sigmas that differ by less are one
+OWN_GUIDANCE = 6.0  # HunyuanVideo's, where no node has given another
 HIGH_GUIDANCE = 4.0  # from which a small Wan that we trained lost 10 dB of the background
 
 
@@ -103,6 +104,25 @@ def guidance_note(cfg: float) -> str | None:
     if cfg < HIGH_GUIDANCE:
         return None
     return f"! 'cfg' {cfg:g} is high for a video model and costs the rest of the picture much; 1 to 2 keeps it"
+
+
+def unlike_guidance_note(model, source, positive) -> str | None:
+    """What to say of a HunyuanVideo whose two prompts carry unlike guidance, or None: the clip's own row is then not
+    what the edit starts from.
+
+    Args:
+        model: ModelPatcher.
+        source, positive: CONDITIONINGs of the clip's own prompt and of the edit's.
+    """
+    if family_of(model) is not HUNYUAN:
+        return None
+    clips, edits = (float(conds[0][1].get("guidance", OWN_GUIDANCE)) for conds in (source, positive))
+    if clips == edits:
+        return None
+    return (
+        f"! 'positive' has the guidance {edits:g} (FluxGuidance) and the clip's own prompt {clips:g}, which moves the "
+        "rest of the picture; put FluxGuidance on both"
+    )
 
 
 def notes_without_effect(settings: BlendSettings) -> list[str]:
