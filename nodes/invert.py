@@ -25,7 +25,7 @@ from ..fatezero.source.latent_cell import frames_first
 from ..fatezero.source.reconstruction import inverted_noise, reconstruct, reconstruction_error
 from ..fatezero.source.resume import FOLDER, UnfinishedInversion
 from ..fatezero.source.schedule import OFFICIAL, inversion_sigmas, noise_shortfall
-from ..fatezero.source.session import KeptRun, made_once
+from ..fatezero.source.session import KeptRun, run_once
 from ..fatezero.source.source_run import CURRENT_LABEL, FAST_STEPS, TARGET_LABEL, UNI_INV
 from ..fatezero.source.video_inversion import WHOLE_CLIP, invert_video
 from ..fatezero.voice import Voice
@@ -203,7 +203,7 @@ class Invert(io.ComfyNode):
             run = by(model, source, samples, **settings, callback=callback, unfinished=unfinished, tell=voice.tell)
             return _kept(run, voice.text, chunks, unfinished)
 
-        kept, note = made_once(reuse, digest, source, make)
+        kept, note = run_once(reuse, digest, source, make)
         run = kept.run
         if report_error and "error" not in kept.details:
             drawn = reconstruct(model, run, callback=callback, low_noise_model=low_noise_model)

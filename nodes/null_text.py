@@ -15,7 +15,7 @@ from ..fatezero.null_text.optimization import (
 from ..fatezero.refusal import counted
 from ..fatezero.source.digest import null_text_digest
 from ..fatezero.source.reconstruction import reconstruct, reconstruction_psnr
-from ..fatezero.source.session import KeptRun, made_once
+from ..fatezero.source.session import KeptRun, run_once
 from .shared.checked import checked
 from .shared.reuse import REUSE
 from .shared.whole_range import without_whole_range
@@ -162,7 +162,7 @@ class NullTextOptimization(io.ComfyNode):
                 return KeptRun(negative_prompt_inversion(source, guidance))
             return _optimize(cls, model, source, start, settings, callback)
 
-        kept, note = made_once(reuse, digest, source.conditioning, make)
+        kept, note = run_once(reuse, digest, source.conditioning, make)
         if report_error and "before" not in kept.details:
             kept = kept.with_details(before=_psnr(model, source, negative, guidance, callback))
         if report_error and "after" not in kept.details:

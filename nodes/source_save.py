@@ -1,14 +1,11 @@
 """Save Inverted Clip: the inverted clip as a file, for edits in another session."""
 
-import os
-from pathlib import PurePath
-
 from ..fatezero.compat import io, schema, ui
 from ..fatezero.masks.source_mask import clip_size
-from ..fatezero.refusal import bytes_in_words
 from ..fatezero.source.source_file import write_source
 from .shared.checked import checked
 from .shared.output_name import output_place, prefix_problem
+from .shared.saved_once import save_once
 from .shared.wire_types import SourceRunType
 
 NODE = "Save Inverted Clip"
@@ -46,9 +43,6 @@ class SaveSourceRun(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, source, filename_prefix) -> io.NodeOutput:
-        folder, name, subfolder = output_place(filename_prefix, *clip_size(source))
-        name = f"{name}.safetensors"
-        path = os.path.join(folder, name)
-        write_source(path, source)
-        shown = f"{PurePath(subfolder, name).as_posix()}\n{bytes_in_words(os.path.getsize(path))}"
+        place = output_place(filename_prefix, *clip_size(source))
+        shown = save_once(place, ".safetensors", lambda path: write_source(path, source))
         return io.NodeOutput(source, ui=ui.PreviewText(shown))

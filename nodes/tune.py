@@ -9,14 +9,16 @@ from ..fatezero.network.inspection.model_identity import Unrecognised
 from ..fatezero.refusal import Refusal
 from ..fatezero.report.plots import Panel, draw_panels
 from ..fatezero.source.digest import tuning_digest
+from ..fatezero.tuning.kept_tuning import KeptTuning, tuned_once
 from ..fatezero.tuning.memory import OFF, ON
 from ..fatezero.tuning.settings import AUTO, PRECISIONS, PRESETS, chosen
-from ..fatezero.tuning.tune import Pictures, TuningProgress, tune
-from ..fatezero.tuning.tuned_state import tuned_state_of
+from ..fatezero.tuning.tune import Pictures, tune
+from ..fatezero.tuning.tuned_state import tuned_model, tuned_state_of
 from ..fatezero.tuning.unfinished import UnfinishedTuning
 from .shared.checked import checked
 from .shared.clip_preview import show_pictures
 from .shared.picture_words import picture_words
+from .shared.reuse import REUSE
 from .shared.whole_range import without_whole_range
 
 NODE = "Tune Video Model"
@@ -133,6 +135,7 @@ class TuneVideoModel(io.ComfyNode):
                     tooltip="Continue where a cancelled or crashed tuning with the same inputs stopped; until it is "
                     "done, its state is kept in fatezero/unfinished of the output folder.",
                 ),
+                io.Boolean.Input("reuse", default=True, optional=True, advanced=True, tooltip=REUSE),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The tuned model, with its key frames and norms."),
@@ -160,37 +163,53 @@ class TuneVideoModel(io.ComfyNode):
         precision=AUTO,
         optimizer=ADAMW,
         resume=False,
+        reuse=True,
     ) -> io.NodeOutput:
         source = without_whole_range(source)
         settings = chosen(preset, steps, learning_rate, rank, seed, precision, optimizer == ADAMW_8_BIT)
         samples, others = latent["samples"], _pictures(pictures, pictures_prompt)
         unfinished = _unfinished(model, source, samples, settings, others) if resume else None
-        told = []
 
-        def show(text: str) -> None:
-            show_text(cls, "\n".join([*told, text]))
+        def digest() -> str:
+            return tuning_digest(model, source, samples, others, [repr(settings)])
 
-        def tell(memory: str) -> None:
-            show(memory)
-            told.append(memory)
+        def make() -> KeptTuning:
+            return _tuned(cls, model, source, samples, settings, others, checkpointing, unfinished)
 
-        tuned, progress = tune(
-            model,
-            source,
-            samples,
-            settings,
-            pictures=others,
-            checkpointing=checkpointing,
-            unfinished=unfinished,
-            callback=latent_preview.prepare_callback(model, settings.steps),
-            on_loss=lambda step, loss: show(f"step {step + 1} of {settings.steps}: loss {loss:.4f}"),
-            tell=tell,
-        )
+        kept, note = tuned_once(reuse, digest, make)
         if unfinished is not None:
             unfinished.remove()
-        curve = draw_panels([_loss_curve(progress).in_words(picture_words(cls.hidden))])
-        report = f"{tuned_state_of(tuned).summary()}\n{_report(progress)}"
-        return io.NodeOutput(tuned, curve, report, ui=show_pictures(cls, curve))
+        curve = draw_panels([_loss_curve(kept.details["losses"]).in_words(picture_words(cls.hidden))])
+        report = "\n".join([kept.state.summary(), *_report(kept.details), *([note] if note else [])])
+        return io.NodeOutput(tuned_model(model, kept.state), curve, report, ui=show_pictures(cls, curve, note or ""))
+
+
+def _tuned(node, model, source, samples, settings, pictures, checkpointing, unfinished) -> KeptTuning:
+    """A new tuning, which tells the node what memory it takes and each step's loss."""
+    told = []
+
+    def show(text: str) -> None:
+        show_text(node, "\n".join([*told, text]))
+
+    def tell(memory: str) -> None:
+        show(memory)
+        told.append(memory)
+
+    tuned, progress = tune(
+        model,
+        source,
+        samples,
+        settings,
+        pictures=pictures,
+        checkpointing=checkpointing,
+        unfinished=unfinished,
+        callback=latent_preview.prepare_callback(model, settings.steps),
+        on_loss=lambda step, loss: show(f"step {step + 1} of {settings.steps}: loss {loss:.4f}"),
+        tell=tell,
+    )
+    state = tuned_state_of(tuned)
+    assert state is not None
+    return KeptTuning(state, {**progress.told(), "memory": str(progress.memory), "before": progress.continued_after})
 
 
 def _pictures(pictures, prompt) -> Pictures | None:
@@ -211,21 +230,23 @@ def _unfinished(model, source, samples, settings, pictures: Pictures | None) -> 
     return UnfinishedTuning(folder_paths.get_output_directory(), digest)
 
 
-def _loss_curve(progress: TuningProgress) -> Panel:
+def _loss_curve(losses: list[float]) -> Panel:
     """Each step's loss, averaged over the last tenth of the steps so far, since noise levels differ much."""
-    losses = torch.tensor(progress.losses)
-    window = max(1, len(losses) // 10)
-    sums = torch.cat([torch.zeros(1), losses.cumsum(0)])
-    ends = torch.arange(1, len(losses) + 1)
+    values = torch.tensor(losses)
+    window = max(1, len(values) // 10)
+    sums = torch.cat([torch.zeros(1), values.cumsum(0)])
+    ends = torch.arange(1, len(values) + 1)
     starts = (ends - window).clamp(min=0)
     return Panel("loss", {"loss": (sums[ends] - sums[starts]) / (ends - starts)}, first_frame=1, axis="step")
 
 
-def _report(progress: TuningProgress) -> str:
-    first, best = progress.watched[0], progress.watched[progress.best_step]
-    continued = [f"continued after step {progress.continued_after}"] if progress.continued_after else []
+def _report(details: dict) -> list[str]:
+    """How a tuning went, in lines; details: of a KeptTuning."""
+    watched = {int(step): loss for step, loss in details["watched"].items()}
+    best = min(watched, key=lambda step: watched[step])
+    continued = [f"continued after step {details['before']}"] if details["before"] else []
     loss = (
-        f"loss for always the same noise: {first:.4f} before, {best:.4f} at the best, which is kept (after step "
-        f"{progress.best_step} of {len(progress.losses)})"
+        f"loss for always the same noise: {watched[0]:.4f} before, {watched[best]:.4f} at the best, which is kept "
+        f"(after step {best} of {len(details['losses'])})"
     )
-    return "\n".join([str(progress.memory), *continued, loss])
+    return [details["memory"], *continued, loss]

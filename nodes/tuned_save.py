@@ -1,14 +1,12 @@
 """Save Tuned Model: what tuning on a clip changed, as a file."""
 
-import os
-from pathlib import PurePath
-
 from ..fatezero.compat import io, schema, ui
-from ..fatezero.refusal import Refusal, bytes_in_words
+from ..fatezero.refusal import Refusal
 from ..fatezero.tuning.tuned_file import write_tuned
 from ..fatezero.tuning.tuned_state import in_half_precision, tuned_state_of
 from .shared.checked import checked
 from .shared.output_name import output_place, prefix_problem
+from .shared.saved_once import save_once
 from .shared.tuned_folder import SAVED_IN
 
 NODE = "Save Tuned Model"
@@ -61,9 +59,7 @@ class SaveTunedModel(io.ComfyNode):
             raise Refusal("'model' is not tuned; connect Tune Video Model or Load Tuned Model.")
         if precision == HALF:
             state = in_half_precision(state)
-        folder, name, subfolder = output_place(filename_prefix, 0, 0)
-        name = f"{name}.safetensors"
-        path = os.path.join(folder, name)
-        write_tuned(path, state)
-        shown = f"{PurePath(subfolder, name).as_posix()}\n{bytes_in_words(os.path.getsize(path))}\n{state.summary()}"
+        place = output_place(filename_prefix, 0, 0)
+        saved = save_once(place, ".safetensors", lambda path: write_tuned(path, state))
+        shown = f"{saved}\n{state.summary()}"
         return io.NodeOutput(model, ui=ui.PreviewText(shown))

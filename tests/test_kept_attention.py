@@ -25,7 +25,7 @@ from fatezero_pack.fatezero.edit.unet import source_attention, source_cache
 from fatezero_pack.fatezero.edit.unet.source_attention import plan_source_attention
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
 from fatezero_pack.fatezero.prompts.window import Window
-from fatezero_pack.fatezero.source import session
+from fatezero_pack.fatezero.source import session, session_folder
 from fatezero_pack.fatezero.source.attention_cache import AttentionCache, CacheBytes
 from fatezero_pack.fatezero.source.kept_attention import keep_attention
 from fatezero_pack.fatezero.source.session import KeptRun
@@ -156,16 +156,16 @@ def test_damaged_files_are_made_again(model, temp):
 
 def test_attention_never_drives_out_a_run(model, temp, monkeypatch):
     source = inverted(model, EDIT)
-    assert session.keep("run", KeptRun(source)) is None
+    assert session.keep("run", KeptRun(source))[1] is None
     told(model, source)
     size = sum(file.stat().st_size for kind in ("runs", "attention") for file in files(temp, kind))
-    monkeypatch.setattr(session, "MOST_BYTES", size)
+    monkeypatch.setattr(session_folder, "MOST_BYTES", size)
     another = inverted(model, EDIT, clip_latent(seed=1))
     assert "Kept for a new target" in told(model, another)
     assert files(temp, "runs") and not plan_source_attention(model, found_again(source), OTHER, KEPT).is_held
-    assert session.keep("another", KeptRun(another)) is None
+    assert session.keep("another", KeptRun(another))[1] is None
     assert len(files(temp, "runs")) == 2 and not files(temp)
-    monkeypatch.setattr(session, "MOST_BYTES", size // 2)
+    monkeypatch.setattr(session_folder, "MOST_BYTES", size // 2)
     text = told(model, inverted(model, EDIT, clip_latent(seed=2)))
     assert "Not kept for a new target, since the temp folder cannot keep it (" in text and not files(temp)
     assert len(files(temp, "runs")) == 2

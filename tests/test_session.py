@@ -14,7 +14,7 @@ import torch
 from edit_cases import SOURCE, TARGET, clip_latent, conditioning, negative, prompt_edit, random_controlnet, small_model
 from fatezero_pack.fatezero.network.unet.chunked_sampling import sampled_in_chunks
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate
-from fatezero_pack.fatezero.source import session
+from fatezero_pack.fatezero.source import session_folder
 from fatezero_pack.fatezero.source.schedule import OFFICIAL
 from fatezero_pack.nodes.invert import Invert
 from fatezero_pack.nodes.null_text import OPTIMIZED, NullTextOptimization
@@ -185,7 +185,7 @@ def test_the_least_recently_used_goes_first(model, temp, monkeypatch):
     gc.collect()
     assert inverted(model, steps=2)[1]
     size = sum(file.stat().st_size for file in temp.rglob("*.safetensors"))
-    monkeypatch.setattr(session, "MOST_BYTES", size)
+    monkeypatch.setattr(session_folder, "MOST_BYTES", size)
     inverted(model, steps=5)
     gc.collect()
     assert inverted(model, steps=2)[1] and not inverted(model, steps=3)[1]

@@ -463,7 +463,7 @@ def test_saved_and_loaded_by_the_nodes(model, source, folders):
     text = shown.ui.as_dict()["text"][0]
     saved = folders / "output/fatezero/mine/source_00001_.safetensors"
     assert text == f"fatezero/mine/{saved.name}\n{saved.stat().st_size / 1e3:.1f} kB"
-    SaveSourceRun.execute(source, "fatezero/mine/source")
+    write_source(str(saved.with_name("source_00002_.safetensors")), source)
     (folders / "input" / "copy.safetensors").write_bytes(
         (folders / "output/fatezero/mine/source_00002_.safetensors").read_bytes()
     )
@@ -541,6 +541,20 @@ def test_a_file_that_is_gone_or_outside(folders, file):
     with pytest.raises(ValueError) as refusal:
         LoadSourceRun.execute(small_model(), file)
     assert str(refusal.value) == message
+
+
+def test_the_same_run_is_not_written_twice(source, folders):
+    first, again = (SaveSourceRun.execute(source, "fatezero/source").ui.as_dict()["text"][0] for _ in range(2))
+    assert again == f"{first}\nnot written again: this file holds the same already"
+    other = SaveSourceRun.execute(replace(source, refinement=source.refinement + 1), "fatezero/source")
+    assert other.ui.as_dict()["text"][0].startswith("fatezero/source_00002_.safetensors\n")
+    assert SaveSourceRun.execute(source, "fatezero/source").ui.as_dict()["text"][0] == again
+    SaveSourceRun.execute(source, "fatezero/source_2")  # another prefix, though it begins alike
+    assert sorted(file.name for file in (folders / "output/fatezero").glob("*.safetensors")) == [
+        "source_00001_.safetensors",
+        "source_00002_.safetensors",
+        "source_2_00001_.safetensors",
+    ]
 
 
 def test_a_changed_file_is_read_again(source, folders):

@@ -26,7 +26,7 @@ from fatezero_pack.fatezero.network.unet.chunk_size import is_out_of_memory
 from fatezero_pack.fatezero.refusal import Refusal
 from fatezero_pack.fatezero.source.resume import FOLDER as UNFINISHED
 from fatezero_pack.fatezero.source.resume import remove_abandoned
-from fatezero_pack.fatezero.source.session import FOLDER as SESSION_FOLDER
+from fatezero_pack.fatezero.source.session_folder import FOLDER as SESSION_FOLDER
 
 from .points import FILES, MODELS, Points
 from .scenarios import World

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from ..refusal import bytes_in_words
 from .attention_cache import AttentionCache
 from .attention_parts import ENDING, InMemory, OnDisk, Part, read_part, write_part
-from .session import attention_folder, make_room, use
+from .session_folder import ATTENTION, entry_of, make_room, use
 
 
 def keep_attention(cache: AttentionCache, digest: str) -> str:
@@ -26,7 +26,7 @@ def keep_attention(cache: AttentionCache, digest: str) -> str:
         cache: Filled by an edit that has ended.
         digest: Names the source, the model and all else that determines what the cache holds.
     """
-    folder = attention_folder(digest)
+    folder = entry_of(ATTENTION, digest)
     new = [part for part in cache.parts if not _file(part, folder).exists() and not _is_gone(part)]
     try:
         make_room(sum(part.size for part in new), folder)
@@ -41,12 +41,12 @@ def keep_attention(cache: AttentionCache, digest: str) -> str:
 
 def keeps_attention() -> bool:
     """Whether this session has kept any."""
-    return attention_folder("").exists()
+    return entry_of(ATTENTION, "").exists()
 
 
 def take_up_attention(cache: AttentionCache, digest: str) -> None:
     """Adds to a cache what this session has kept under this name; files that are damaged are made again."""
-    folder = attention_folder(digest)
+    folder = entry_of(ATTENTION, digest)
     with suppress(OSError):
         use(folder)
         for file in folder.glob(f"*{ENDING}"):

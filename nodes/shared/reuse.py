@@ -1,4 +1,4 @@
-"""What Invert and Null-Text Optimization say about finding a run of this session again."""
+"""What DDIM Invert, Null-Text Optimization and Tune Video Model say about finding again what this session has made."""
 
 REUSE = (
     "Use what this session has computed before for the same clip, source prompt, model and settings, so that a new "
