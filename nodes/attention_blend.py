@@ -6,7 +6,7 @@ from ..fatezero.compat import io, schema, show_text
 from ..fatezero.edit.transformer.video_blend import blend_video_models, on_latent_frames
 from ..fatezero.edit.transformer.video_check import check_video_edit
 from ..fatezero.edit.unet.edit_run import blend_attention
-from ..fatezero.network.inspection.other_nodes import refuse_merging
+from ..fatezero.network.inspection.other_nodes import is_blended, refuse_merging
 from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.transformer.two_models import refuse_second
 from ..fatezero.network.unet.check import require_unet
@@ -63,7 +63,13 @@ class AttentionBlend(io.ComfyNode):
         preset, taken = taken_preset(source, edit, preset, options.get("mask"))
         automatic = preset["preset"] if taken and not source.cell.is_video else ""
         settings = read_settings(source, edit, preset, **options)
-        voice = Voice(NODE, partial(show_text, cls), [*taken, *notes_on(settings, preset, edit, source)])
+        notes = [*taken, *notes_on(settings, preset, edit, source)]
+        if is_blended(model):
+            notes.append(
+                "! 'model' carries another Attention Blend, which this one replaces; for both edits, edit the first "
+                "one's result"
+            )
+        voice = Voice(NODE, partial(show_text, cls), notes)
         if is_video:
             check_video_edit(model, source, edit, settings, low_noise_model)
             settings = on_latent_frames(settings, source)

@@ -164,11 +164,9 @@ def test_less_denoise_starts_from_the_clip_at_that_level(video_model, run, t5_pr
     assert relative(edited, by_hand) < 1e-5 and 0.5 < float(sigmas[STEPS]) < 1
 
 
-@pytest.mark.parametrize("sampler", ["heun", "dpmpp_2m", "uni_pc", "res_multistep"])
-def test_other_deterministic_samplers_edit(video_latent, blended, sampled, sampler):
-    edited = sampled(blended(), sampler=sampler)
-    assert torch.isfinite(edited).all() and relative(edited, sampled(blended())) > 1e-6
-    assert relative(edited, sampled(blended())) < relative(video_latent, sampled(blended()))
+@pytest.mark.parametrize("sampler", ["heun", "res_multistep"])
+def test_an_edit_goes_by_euler_steps_whichever_sampler_was_chosen(blended, sampled, sampler):
+    assert torch.equal(sampled(blended(), sampler=sampler), sampled(blended()))
 
 
 def test_masks_keep_the_source_outside(run, video_latent, blended, by_node, sampled):
@@ -186,15 +184,6 @@ def test_masks_keep_the_source_outside(run, video_latent, blended, by_node, samp
     everywhere = {**preset, "cross_until": 0.0, "mask_self_attention": True}
     assert relative(sampled(blended(preset=everywhere, mask=mask * 0 + 1)), whole) < 1e-6, "mask 1 is the free edit"
     assert relative(sampled(blended(preset=preset, mask=mask * 0)), video_latent) < 1e-5, "mask 0 is the clip"
-
-
-@pytest.mark.parametrize("sampler", ["heun", "dpmpp_2m", "deis", "uni_pc", "gradient_estimation_cfg_pp"])
-def test_any_sampler_lands_on_the_clip_outside_the_mask(run, video_latent, blended, sampled, sampler):
-    mask = torch.zeros(run.clip_frames, 64, 80)
-    mask[..., 40:] = 1
-    preset = {**FUSED, "mask_from": INPUT_MASK, "latent_blend": True, "latent_from": 0.0, "latent_until": 1.0}
-    edited = sampled(blended(preset=preset, mask=mask), sampler=sampler)
-    assert relative(edited[..., :5], video_latent[..., :5]) < 1e-2
 
 
 def test_nothing_stays_on_the_model_after_success_error_and_a_second_edit(video_model, blended, by_node, sampled):

@@ -2,6 +2,7 @@
 
 import inspect
 
+import comfy.samplers
 import torch
 
 from ..masks.latent_frames import of_kept_frames
@@ -14,7 +15,7 @@ from ..refusal import Refusal, counted, shortened
 from ..source.latent_cell import frames_first
 from ..source.schedule import schedule_position
 from ..source.source_check import check_model
-from .settings import AROUND, INPUT_MASK, NO_MASK, OUTLINE, WORDS, WORDS_IN_MASK, needs_words
+from .settings import AROUND, INPUT_MASK, NO_MASK, OUTLINE, RECONSTRUCTION, WORDS, WORDS_IN_MASK, needs_words
 
 SHOWN_THINGS = 8
 DETERMINISTIC = ("res_multistep", "res_multistep_cfg_pp")  # take a noise sampler that they never use
@@ -33,6 +34,7 @@ def check_run(guider, source, edit, settings, latent_image, sampler, sigmas, arg
     check_latent(latent_image, source)
     check_course(source, sigmas, args, kwargs)
     check_positive(guider, edit)
+    check_guidance(guider, source, settings)
     check_encoders(guider)
     check_areas(guider, latent_image.shape[-2:])
 
@@ -54,6 +56,18 @@ def check_course(source, sigmas, args, kwargs) -> None:
         raise Refusal(
             f"the sampler starts at sigma {float(sigmas[0]):.1f} but inversion ended at "
             f"{float(source.sigmas[-1]):.1f}; use the 'sigmas' of DDIM Invert."
+        )
+
+
+def check_guidance(guider, source, settings) -> None:
+    """Refuses a guider with other guidance than one 'cfg', where the source is to be drawn again by the edit's."""
+    one_cfg = comfy.samplers.CFGGuider.predict_noise
+    is_plain = type(guider).predict_noise is one_cfg or hasattr(guider, "window")  # Attention Blend Sampler's own
+    if settings.attention_from == RECONSTRUCTION and source.null_text is None and not is_plain:
+        raise Refusal(
+            "'attention from' is reconstruction, which is guided as the edit is, but the sampler's guider "
+            f"{type(guider).__name__} has other guidance than one 'cfg'; use CFGGuider or KSampler, or choose "
+            "inversion."
         )
 
 

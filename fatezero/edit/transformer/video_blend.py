@@ -22,8 +22,9 @@ from ...source.source_run import SourceRun
 from ...voice import Voice
 from ..edit_check import course_notes
 from ..edit_mask import edit_mask
+from ..euler_steps import euler_steps
 from ..fusion import cross_weights
-from ..latent_blend import LatentBlend, steps_by_euler
+from ..latent_blend import put_back
 from ..reconstruction_level import Reconstruction
 from ..settings import INPUT_MASK, INVERSION, OUTLINE, WORDS, WORDS_IN_MASK, BlendSettings, reads_words
 from ..stages import UNKNOWN_STEPS, Stages
@@ -57,10 +58,11 @@ def _blended(
             ends = as_video(source.trajectory[-1]), as_video(source.trajectory[0])
             notes = course_notes(source, sigmas) + unused_latent(guider.model_patcher, noise, latent_image, *ends)
             noise, latent_image = starting_point(guider, source, noise, latent_image, float(sigmas[0]))
-            run = VideoBlendRun(guider, source, edit, settings, steps_by_euler(sampler))
+            sampler, replaced = euler_steps(sampler, settings, edit)
+            run = VideoBlendRun(guider, source, edit, settings)
             try:
                 run.install()
-                notes += run.go_on(stages, noise, latent_image, float(sigmas[0]))
+                notes += replaced + run.go_on(stages, noise, latent_image, float(sigmas[0]))
                 told = "\n".join([_told(guider, source, sigmas), *notes])
                 voice.tell(told if name is None else _beside_others(stages, name, told))
                 samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
@@ -137,10 +139,9 @@ def _told(guider, source: SourceRun, sigmas: torch.Tensor) -> str:
 class VideoBlendRun:
     """One sampling run of an edit, in which the source's row goes beside the edit's."""
 
-    def __init__(self, guider, source: SourceRun, edit: PromptEdit, settings: BlendSettings, by_euler: bool):
-        """Arguments as of `blend_video_models`; guider: the run's; by_euler: whether its sampler takes Euler steps."""
+    def __init__(self, guider, source: SourceRun, edit: PromptEdit, settings: BlendSettings):
+        """Arguments as of `blend_video_models`; guider: the run's."""
         self.guider, self.source, self.edit, self.settings = guider, source, edit, settings
-        self.latents = LatentBlend(source, settings, self.source_latent, by_euler)
         self.row = SourceRow()
         self.drawn: Reconstruction | None = None  # the source drawn again, where its attention comes from there
 
@@ -177,7 +178,7 @@ class VideoBlendRun:
         sigma = float(timestep.flatten()[0])
         step, fed = self.source.step_at(sigma), self.source_latent(sigma, x)
         self.begin_step(step, fed, sigma)
-        denoised = executor(self.latents.shown(x, sigma), timestep, model_options, seed)
+        denoised = executor(x, timestep, model_options, seed)
         if self.settings.attention_from != INVERSION:
             assert self.row.denoised is not None
             self.drawn = Reconstruction(fed, self.row.denoised, sigma)
@@ -187,7 +188,8 @@ class VideoBlendRun:
             mask = self.mask(sigma, (x.shape[-2], x.shape[-1]), x.device)
             return None if mask is None else mask[None, None]
 
-        return self.latents.put_back(x, denoised, sigma, schedule, find_mask)
+        blended = x, denoised, sigma, schedule, find_mask
+        return put_back(self.source, self.settings, self.source_latent, *blended)
 
     def begin_step(self, step: int, fed: torch.Tensor, sigma: float) -> None:
         """Says what is fused in a step of the inversion's schedule, 0 is the noisiest; fed: to the source's row."""

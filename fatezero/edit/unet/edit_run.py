@@ -29,8 +29,9 @@ from ...source.source_run import SourceRun
 from ...voice import Voice
 from ..edit_check import check_run, course_notes, prompt_notes
 from ..edit_mask import edit_mask
+from ..euler_steps import euler_steps
 from ..fusion import cross_weights
-from ..latent_blend import LatentBlend, steps_by_euler
+from ..latent_blend import put_back
 from ..settings import BlendSettings, fitting_model
 from ..stages import UNKNOWN_STEPS, Stages, misses_steps
 from ..start import check_stage, check_start, unused_latent
@@ -71,8 +72,9 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
             notes = course_notes(source, sigmas) + unused_latent(guider.model_patcher, noise, latent_image, *ends)
             noise, latent_image = starting_point(guider, source, noise, latent_image, sigmas)
             latent_image = freshened(guider, source, edit, fitting, latent_image, float(sigmas[0]))
-            run = EditRun(guider, source, edit, fitting, voice, steps_by_euler(sampler))
-            run.notes += notes + frames_without_the_thing(settings, fitting)
+            sampler, replaced = euler_steps(sampler, fitting, edit)
+            run = EditRun(guider, source, edit, fitting, voice)
+            run.notes += notes + replaced + frames_without_the_thing(settings, fitting)
             try:
                 run.install()
                 run.go_on(stages, noise, latent_image, float(sigmas[0]))
@@ -157,14 +159,11 @@ class EditRun:
     of that, `attend` one attention layer.
     """
 
-    def __init__(
-        self, guider, source: SourceRun, edit: PromptEdit, settings: BlendSettings, voice: Voice, by_euler: bool
-    ):
-        """Arguments as of `blend_attention`; guider: the run's; by_euler: whether its sampler takes Euler steps."""
+    def __init__(self, guider, source: SourceRun, edit: PromptEdit, settings: BlendSettings, voice: Voice):
+        """Arguments as of `blend_attention`; guider: the run's."""
         self.guider, self.source, self.edit, self.settings, self.voice = guider, source, edit, settings, voice
         model = guider.model_patcher
         self.branch = source_branch(source, edit, settings)
-        self.latents = LatentBlend(source, settings, self.branch.latent_at, by_euler)
         hooked = any(has_hooks(conds) for conds in guider.conds.values())
         self.plan = plan_source_attention(model, source, edit, settings, hooked, run_begins=True)
         self.cache = None if self.plan.budget is None else SourceCache(source, model, settings, self.plan.budget)
@@ -239,7 +238,7 @@ class EditRun:
         """A step: the PREDICT_NOISE wrapper."""
         step = self.step = self.begin_step(x, float(timestep.flatten()[0]))
         try:
-            denoised = executor(self.latents.shown(x, step.sigma), timestep, model_options, seed)
+            denoised = executor(x, timestep, model_options, seed)
         finally:
             self.step = None
         source_words, target_words = self.branch.end_step(), self.target_words.end_step()
@@ -249,7 +248,8 @@ class EditRun:
         def find_mask():
             return self.latent_mask(x, source_words, target_words)
 
-        return self.latents.put_back(x, denoised, step.sigma, schedule, find_mask)
+        blended = x, denoised, step.sigma, schedule, find_mask
+        return put_back(self.source, self.settings, self.branch.latent_at, *blended)
 
     def begin_step(self, x: torch.Tensor, sigma: float) -> Step:
         """Works out, once per step, which windows are open and what the words weigh, and readies the source."""

@@ -190,7 +190,9 @@ class ReconstructionBranch(EncodedSource):
             return
         self.encode(guider, x)
         latent = self.source.latent_at(sigma).to(x) if self.level is None else self.level.at(sigma)
-        self.level = Reconstruction(latent, torch.empty_like(latent), sigma)
+        # Until its rows have run. A node that skips steps (LazyCache) skips them, too: then the last one's stays.
+        denoised = latent if self.level is None else self.level.denoised
+        self.level = Reconstruction(latent, denoised.clone(), sigma)
         self.scale, negative = self.guidance(guider, x, sigma)
         self.negative = negative if self.scale != 1.0 else None
 

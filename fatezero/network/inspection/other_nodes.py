@@ -26,8 +26,13 @@ NAMES = {
 # Guidance: it acts on the edit's own rows, or in passes of its own.
 GUIDANCE = ("NAGuidance", "SelfAttentionGuidance")
 MOTION = "AnimateDiff"
+BYPASSED = {"bypass_lora": "Load LoRA (Bypass)"}  # by the name under which a node has hung layers into the network
 # What the source's rows pass as well, by its name, and why.
-PASSED_BY_ALL = {"Kohya Deep Shrink": "changes sizes", MOTION: "ties the frames together"}
+PASSED_BY_ALL = {
+    "Kohya Deep Shrink": "changes sizes",
+    MOTION: "ties the frames together",
+    "Load LoRA (Bypass)": "stands in the network's layers",
+}
 DIGITS, ALL_DIGITS = 4, 17  # of numbers in patches; files of before count all of them
 # What changes how many queries and keys there are, or which frames they are of.
 MERGING = ("TomePatchModel", "HyperTile", "HyperTileInspire", "SharedAttentionProcessor")
@@ -45,9 +50,14 @@ def refuse_merging(model) -> None:
             )
 
 
+def is_blended(model) -> bool:
+    """Whether a ModelPatcher edits whenever it is sampled."""
+    return EDIT in model.wrappers.get(WrappersMP.OUTER_SAMPLE, {})
+
+
 def refuse_blended(model, name: str = "model") -> None:
     """Refuses a ModelPatcher that edits whenever it is sampled, where nothing is to be edited; name: its input."""
-    if EDIT in model.wrappers.get(WrappersMP.OUTER_SAMPLE, {}):
+    if is_blended(model):
         raise Refusal(
             f"'{name}' carries Attention Blend, which edits whenever the model is sampled; connect the model that goes "
             "into Attention Blend."
@@ -69,6 +79,9 @@ def nodes_on(model, digits: int = DIGITS) -> dict[str, str]:
             found.setdefault(NAMES.get(maker, maker), set()).add(";".join(_values(patch, digits)))
     for motion in motion_models(model):
         found.setdefault(MOTION, set()).add(";".join(_motion_values(motion, digits)))
+    for key, name in BYPASSED.items():
+        if model.injections.get(key):
+            found.setdefault(name, set()).add(str(len(model.injections[key])))
     return {name: hashlib.sha256("\n".join(sorted(found[name])).encode()).hexdigest()[:16] for name in sorted(found)}
 
 
