@@ -16,7 +16,7 @@ from tools import commands
 from tools.batch.__main__ import _as_prompt, _options, _workflow, main, run
 from tools.batch.failure import failure_of
 from tools.batch.graph import Graph, filled
-from tools.batch.local import OneServer
+from tools.batch.local import OneServer, own_folder
 from tools.batch.measured import with_report
 from tools.batch.on_ray import shares
 from tools.batch.parts import Splitting
@@ -374,6 +374,13 @@ def test_one_server_goes_on_after_an_error_of_any_kind(prompt, clip, tmp_path):
     server = OneServer(Breaks(None, has=[upload_name(clip)]))
     results = [result for _, result in server.run([job.tasks[0] for job in jobs])]
     assert results[0] == Failure("KeyError: 'prompt_id'") and results[1].files == {"Edited.mp4": b"x.mp4"}
+
+
+def test_the_folder_of_a_batch_that_is_gone_goes(tmp_path):
+    (ours := own_folder(tmp_path)).mkdir()
+    (gone := tmp_path / "batch_999999999" / "input").mkdir(parents=True)
+    (kept := tmp_path / "import_guard").mkdir()
+    assert own_folder(tmp_path) == ours and ours.exists() and kept.exists() and not gone.parent.exists()
 
 
 def test_a_full_disk_stops_the_batch(prompt, clip, tmp_path, monkeypatch):

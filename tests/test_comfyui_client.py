@@ -1,4 +1,4 @@
-"""The client beside servers that answer oddly: what goes wrong is a ServerError, what waits in a queue is waited for."""
+"""The client beside servers that answer oddly: what fails is a ServerError, and what waits in a queue is waited for."""
 
 import json
 import socket

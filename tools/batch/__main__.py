@@ -17,7 +17,6 @@ may be removed once the batch is done.
 
 import argparse
 import json
-import os
 import re
 import shutil
 import sys
@@ -36,7 +35,7 @@ from ..existing_comfyui import existing_comfyui
 from ..workflow_prompt import prompt_from_workflow
 from .failure import Failure, failure_of
 from .join import join
-from .local import OneServer
+from .local import OneServer, own_folder
 from .on_ray import RayWorkers
 from .parts import Splitting
 from .results import PAGE, TABLE, UNFINISHED, Result, keep
@@ -221,7 +220,7 @@ def _runner(options) -> OneServer | RayWorkers:
         folder, python = Path(options.comfyui or comfyui(NEWEST)), options.python or sys.executable
     if options.ray is not None:
         return RayWorkers(folder, str(python), options.argument, options.ray or None, options.workers)
-    base, arguments = ROOT / ".run" / f"batch_{os.getpid()}", [*device_arguments(python), *options.argument]
+    base, arguments = own_folder(ROOT / ".run"), [*device_arguments(python), *options.argument]
     return OneServer(ComfyUIServer(folder, python, base, {"fatezero": ROOT}, arguments, models=folder / "models"))
 
 

@@ -1,8 +1,12 @@
 """The tasks one after another on one ComfyUI: our own, or one that runs already."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
+
+import psutil
 
 from ..comfyui_client import ComfyUIClient, ServerError
 from ..comfyui_server import ComfyUIServer
@@ -11,6 +15,20 @@ from .results import Result
 from .run_task import Files, run_task, upload_name
 from .table import BatchError
 from .tasks import Task
+
+OWN = "batch_"  # and the id of the process: two batches at once have each their own
+
+
+def own_folder(run: Path) -> Path:
+    """Where this process keeps a ComfyUI of its own; those of processes that are gone are removed.
+
+    Args:
+        run: The folder of such folders.
+    """
+    for folder in run.glob(f"{OWN}*"):
+        if not psutil.pid_exists(int(folder.name.removeprefix(OWN))):
+            shutil.rmtree(folder, ignore_errors=True)
+    return run / f"{OWN}{os.getpid()}"
 
 
 class OneServer:
