@@ -123,6 +123,7 @@ def test_a_prompt_that_hangs_is_cancelled_where_silence_has_an_end():
     with FakeComfyUI({**QUEUED, "GET /queue": queue}) as server:
         with pytest.raises(ServerError, match="ComfyUI said nothing for 0.1 s"):
             server.client.run(PROMPT, longest_silence=0.1)
+        assert len([request for request, _ in server.asked if request == "GET /queue"]) == 4, "while it waited, no"
         assert server.asked[-2:] == [
             ("POST /queue", b'{"delete": ["id"]}'),
             ("POST /interrupt", b'{"prompt_id": "id"}'),

@@ -231,14 +231,13 @@ class ComfyUIClient:
                 if place is None:
                     break
                 if place == "queue_running" and end == SILENT and longest_silence:
-                    self.cancel(run.prompt_id)
                     raise self.failure(f"ComfyUI said nothing for {longest_silence} s")
             return self._ended(run, answer)
-        except OSError as error:
-            raise self.failure(f"ComfyUI ended in the middle of the run ({error})") from error
-        except KeyboardInterrupt:
+        except BaseException as error:
             if run:
                 self.cancel(run.prompt_id)
+            if isinstance(error, OSError):
+                raise self.failure(f"ComfyUI ended in the middle of the run ({error})") from error
             raise
         finally:
             events.close()
@@ -252,7 +251,7 @@ class ComfyUIClient:
         """The run with what the server remembers of it."""
         history = self.get(f"/history/{run.prompt_id}").get(run.prompt_id)
         if history is None:
-            raise self.failure("ComfyUI has forgotten the run, as when its history is cleared; run it again")
+            raise self.failure("ComfyUI has forgotten the run, as when its queue or history is cleared; run it again")
         for kind, data in (history.get("status") or {}).get("messages", ()):  # events may have been missed
             _note(run, kind, data)
         run.outputs = history["outputs"]
