@@ -1,78 +1,36 @@
-"""Edits from a table: rows, fields, parts and their joining, without a server. See test_batch_server.py."""
+"""Edits from a table: rows, fields, what is done and kept, without a server. See also test_batch_parts.py."""
 
+import errno
 import json
 import os
-from fractions import Fraction
+import shutil
+from io import BytesIO
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
+from filelock import FileLock
 
+from batch_cases import DEFINITIONS, node, write_clip
+from batch_cases import workflow as edit_workflow
 from tools import commands
-from tools.batch.__main__ import _as_prompt, _options, _workflow, main
+from tools.batch.__main__ import _as_prompt, _options, _workflow, main, run
+from tools.batch.failure import failure_of
 from tools.batch.graph import Graph, filled
-from tools.batch.join import Sound, join_videos
+from tools.batch.local import OneServer, own_folder
 from tools.batch.measured import with_report
 from tools.batch.on_ray import shares
-from tools.batch.parts import Part, Splitting, cut, graph_of_part
+from tools.batch.parts import Splitting
 from tools.batch.results import Result, about, is_done, keep
-from tools.batch.run_task import Failure, run_task
+from tools.batch.run_task import Failure, run_task, upload_name
 from tools.batch.summary import write_summary
 from tools.batch.table import BatchError, Row, read_table
-from tools.batch.tasks import Job, Task, in_order
+from tools.batch.tasks import Job, Task, in_order, make_job
 from tools.comfyui_client import Run
-
-PRESETS = [
-    {"key": "style", "inputs": {"required": {"self_until": ["FLOAT", {"default": 0.8}]}}},
-    {"key": "shape", "inputs": {"required": {"self_until": ["FLOAT", {"default": 0.3}]}}},
-]
-DEFINITIONS = {
-    "FateZeroVideoLoad": {
-        "input": {
-            "required": {
-                "file": ["COMBO", {"options": [], "video_upload": True}],
-                "start": ["INT", {}],
-                "count": ["INT", {}],
-                "every_nth": ["INT", {}],
-            }
-        }
-    },
-    "FateZeroInflate": {
-        "input": {
-            "required": {
-                "key_frames": [["current + middle (paper)", "custom"], {}],
-                "custom_key_frames": ["STRING", {}],
-                "normalise_across_frames": ["BOOLEAN", {}],
-            }
-        }
-    },
-    "FateZeroBlendSampler": {"input": {"required": {"preset": ["COMFY_DYNAMICCOMBO_V3", {"options": PRESETS}]}}},
-    "FateZeroVideoSave": {
-        "input": {"required": {"filename_prefix": ["STRING", {}], "format": [["mp4", "png", "gif"], {}]}}
-    },
-}
-
-
-def node(kind, title, **inputs):
-    return {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
 
 
 @pytest.fixture
 def prompt():
-    return {
-        "1": node("FateZeroVideoLoad", "Video Load", file="demo/a.mp4", start=1, count=0, every_nth=2),
-        "2": node(
-            "FateZeroInflate",
-            "Inflate UNet",
-            key_frames="current + middle (paper)",
-            custom_key_frames="current, middle",
-            normalise_across_frames=False,
-        ),
-        "3": node("FateZeroBlendSampler", "Sampler", preset="style", **{"preset.self_until": 0.7}),
-        "4": node("FateZeroVideoSave", "Edited", images=["1", 0], audio=["1", 2], filename_prefix="x", format="mp4"),
-        "5": node("FateZeroVideoSave", "Beside", images=["1", 0], filename_prefix="y", format="mp4"),
-    }
+    return edit_workflow()
 
 
 @pytest.fixture
@@ -81,30 +39,6 @@ def clip(tmp_path):
     path = tmp_path / "clip.mp4"
     write_clip(path, range(11), sound=True)
     return path
-
-
-def write_clip(path, shades, sound=False):
-    with av.open(str(path), "w") as output:
-        video = output.add_stream("libx264", rate=8)
-        video.width = video.height = 32
-        video.pix_fmt = "yuv420p"
-        audio = output.add_stream("aac", rate=48000, layout="stereo") if sound else None
-        for shade in shades:
-            picture = np.full((32, 32, 3), 20 * shade, np.uint8)
-            output.mux(video.encode(av.VideoFrame.from_ndarray(picture)))
-        output.mux(video.encode(None))
-        if audio:
-            seconds = np.arange(48000 * len(shades) // 8) / 48000
-            tone = np.sin(2 * np.pi * 440 * seconds).astype(np.float32)
-            frame = av.AudioFrame.from_ndarray(np.stack([tone, tone]), format="fltp", layout="stereo")
-            frame.rate = 48000
-            output.mux(audio.encode(frame))
-            output.mux(audio.encode(None))
-
-
-def shades_of(path):
-    with av.open(str(path)) as container:
-        return [round(frame.to_ndarray(format="rgb24").mean() / 20) for frame in container.decode(video=0)]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +86,8 @@ def test_a_table_that_grows_keeps_the_names_of_its_rows(tmp_path):
         ("clip,prompt\na.mp4,one,two\n", "row 1 has more values"),
         ("name,clip\nx,a\nX,b\n", "Rows 1 and 2 are both named X"),
         ("name,clip\n../x,a\n", "cannot name a folder"),
+        ("name,clip\nSummary.csv,a\n", "as a file that the batch writes itself"),
+        ("name,clip\nindex.html,a\n", "as a file that the batch writes itself"),
         ('clip,target prompt\na.mp4,one\nb.mp4,"two\nc.mp4,three\n', "row 2 cannot be read .* not closed"),
         ("clip,Target prompt,target prompt \na.mp4,one,two\n", "the column 'target prompt' twice"),
     ],
@@ -167,7 +103,8 @@ def test_fields_go_where_their_columns_say(prompt, clip):
     graph = filled(prompt, DEFINITIONS, row, clip.parent)
     assert graph.uploads == {("1", "file"): clip}
     assert graph.prompt["1"]["inputs"]["start"] == 3
-    assert graph.prompt["3"]["inputs"] == {"preset": "shape", "preset.self_until": 0.3}, "a preset brings its values"
+    sampler = graph.prompt["3"]["inputs"]
+    assert sampler == {"model": ["2", 0], "preset": "shape", "preset.self_until": 0.3}, "a preset brings its values"
     assert [graph.prompt[n]["inputs"]["format"] for n in "45"] == ["mp4", "png"]
     assert [graph.prompt[n]["inputs"]["filename_prefix"] for n in "45"] == ["batch/one/4", "batch/one/5"]
     assert prompt["3"]["inputs"]["preset"] == "style", "the workflow stays as it is"
@@ -240,85 +177,22 @@ def test_what_is_no_workflow_is_told(workflow):
         _as_prompt(workflow, DEFINITIONS)
 
 
-def test_parts_carry_the_middle_frame(prompt, clip):
-    graph = Graph(prompt, {("1", "file"): clip})
-    parts = cut(graph, Splitting(frames=2))  # frames 1, 3, 5, 7 and 9 of the file
-    assert parts == [Part(0, 1, 2), Part(1, 2, 2), Part(3, 2, 2)]
-    part = graph_of_part(graph, parts[1]).prompt
-    assert (part["1"]["inputs"]["start"], part["1"]["inputs"]["count"]) == (3, 2)
-    assert (part["key frame"]["inputs"]["start"], part["key frame"]["inputs"]["count"]) == (5, 1)
-    assert part["2"]["inputs"]["key_frames"] == "custom"
-    assert part["2"]["inputs"]["custom_key_frames"] == "current, first"
-    assert part["with key frame"]["inputs"] == {"image1": ["key frame", 0], "image2": ["1", 0]}
-    assert part["4 images"]["inputs"] == {"image": ["with key frame", 0], "batch_index": 1, "length": 2}
-    assert part["4"]["inputs"]["images"] == ["4 images", 0] and "audio" not in part["4"]["inputs"]
-    assert cut(graph, Splitting(parts=1, frames=5)) is None and cut(graph, Splitting()) is None
-
-
-def test_what_cannot_be_cut_is_told(prompt, clip):
-    def problem(**changes):
-        changed = json.loads(json.dumps(prompt))
-        for name, value in changes.items():
-            node, _, key = name.partition("_")
-            changed[node[1:]]["inputs"][key] = value
-        with pytest.raises(BatchError) as told:
-            cut(Graph(changed, {("1", "file"): clip}), Splitting(parts=2))
-        return str(told.value)
-
-    assert "normalise across frames" in problem(n2_normalise_across_frames=True)
-    assert "'-1, first'" in problem(n2_key_frames="custom", n2_custom_key_frames="-1, first")
-    assert "'force rate' is 12" in problem(n1_force_rate=12)
-    assert "Edited: parts are joined as mp4" in problem(n4_format="gif")
-    prompt["6"] = node("FateZeroNullText", "Null-Text", inner_steps=1)
-    assert "one null text is found for the whole clip (Null-Text)" in problem()
-
-
-@pytest.mark.parametrize(
-    "splitting, option",
-    [
-        (Splitting(parts=2), "--split"),
-        (Splitting(frames=2), "--frames"),
-        (Splitting(frames=2, shots=True), "--frames and --shots"),
-    ],
-)
-def test_what_asked_for_parts_is_named(prompt, clip, tmp_path, splitting, option):
-    def problem(path):
-        with pytest.raises(BatchError) as told:
-            cut(Graph(prompt, {("1", "file"): path}), splitting)
-        return str(told.value)
-
-    (tmp_path / "no_clip.mp4").write_bytes(b"text")
-    assert problem(tmp_path / "no_clip.mp4").endswith(f"Leave {option} out.")
-    if not splitting.shots:
-        prompt["3"]["inputs"]["mask"] = ["1", 3]
-        assert problem(clip).endswith(f"since the mask of Video Load is used; leave {option} out.")
-    prompt["6"] = node("FateZeroTune", "Tune", steps=1)
-    assert problem(clip).endswith(f"(Tune); leave {option} out.")
-
-
-def test_videos_are_joined_with_the_sound_of_the_whole(tmp_path, clip):
-    write_clip(tmp_path / "a.mp4", [1, 2, 3])
-    write_clip(tmp_path / "b.mp4", [4, 5])
-    joined = tmp_path / "joined.mp4"
-    join_videos([tmp_path / "a.mp4", tmp_path / "b.mp4"], [3, 2], joined, Sound(clip, 1 / 8, 5 / 8))
-    assert shades_of(joined) == [1, 2, 3, 4, 5]
-    with av.open(str(joined)) as container:
-        assert container.streams.video[0].average_rate == Fraction(8)
-        heard = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
-    assert abs(len(heard) / 48000 - 5 / 8) < 0.05 and np.abs(heard).max() > 0.5
-
-
 class FakeServer:
-    """Answers as ComfyUI does, and remembers what it was sent."""
+    """Answers as ComfyUI does, and remembers what it was sent; has: the names of the files that it has."""
 
-    def __init__(self, run):
-        self.answer, self.sent = run, []
+    def __init__(self, run, has=()):
+        self.answer, self.sent, self.has = run, [], has
 
-    def upload(self, name, content, subfolder):
-        self.sent.append((name, content))
+    def has_input(self, name, subfolder, size):
+        return name in self.has
+
+    def upload(self, name, file, subfolder):
+        file.seek(0)
+        self.sent.append((name, file.read()))
         return f"{subfolder}/{name}"
 
-    def run(self, prompt):
+    def run(self, prompt, longest_silence):
+        assert longest_silence is None, "what waits behind others is not stuck"
         self.sent.append(prompt)
         return self.answer
 
@@ -336,7 +210,7 @@ def test_files_texts_and_numbers_come_down(prompt):
     }
     server = FakeServer(Run("id", "success", outputs))
     stored = {}
-    files = {("1", "file"): ("ab_clip.mp4", lambda: b"clip")}
+    files = {("1", "file"): ("ab_clip.mp4", lambda: BytesIO(b"clip"))}
     result = run_task(server, prompt, files, stored)
     assert result.files == {"Edited.mp4": b"x_00001_.mp4", "Beside/0.png": b"0.png", "Beside/1.png": b"1.png"}
     assert result.texts == {"Inflate UNet": "a\nb"} and result.numbers == {"PSNR, outside mask": 31.5}
@@ -344,6 +218,41 @@ def test_files_texts_and_numbers_come_down(prompt):
     assert prompt["1"]["inputs"]["file"] == "demo/a.mp4"
     run_task(server, prompt, files, stored)
     assert len(server.sent) == 3 and server.sent[2] == server.sent[1], "a file goes up once"
+
+
+def test_what_a_server_has_is_not_written_over(prompt):
+    server = FakeServer(Run("id", "success"), has=["ab_clip.mp4"])
+    run_task(server, prompt, {("1", "file"): ("ab_clip.mp4", lambda: BytesIO(b"clip"))}, {})
+    (sent,) = server.sent
+    assert sent["1"]["inputs"]["file"] == "batch/ab_clip.mp4"
+
+
+def test_nodes_with_one_title_lose_nothing(prompt):
+    prompt["4"]["_meta"]["title"] = prompt["5"]["_meta"]["title"] = "Video Save"
+    prompt["2"]["_meta"]["title"] = prompt["3"]["_meta"]["title"] = "Inflate"
+    saved = {name: [{"filename": f"{name}.mp4", "subfolder": "", "type": "output"}] for name in "45"}
+    outputs = {"5": {"images": saved["5"]}, "4": {"images": saved["4"]}, "3": {"text": ["b"]}, "2": {"text": ["a"]}}
+    result = run_task(FakeServer(Run("id", "success", outputs)), prompt, {}, {})
+    assert result.files == {"Video Save.mp4": b"4.mp4", "Video Save 2.mp4": b"5.mp4"}
+    assert result.texts == {"Inflate": "a", "Inflate 2": "b"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["clip.mp4", "x" * 240 + ".mp4", "line\nbreak.MP4", 'a "b" \\c;d.mp4', "東京" * 40 + ".mov", "no ending", "a.b c"],
+)
+def test_a_name_on_a_server_fits_every_disk_and_keeps_its_ending(tmp_path, name):
+    if os.name == "nt" and not name.isascii() | name.isalnum():
+        pytest.skip("Windows has no such names")
+    path = tmp_path / name
+    try:
+        path.write_bytes(name.encode())
+    except OSError:
+        pytest.skip("this disk has no such names")
+    uploaded = upload_name(path)
+    assert len(uploaded.encode()) <= 255 and not set(uploaded) & set('\n"\\ ;')
+    assert Path(uploaded).suffix == ("" if " " in path.suffix else path.suffix)
+    assert name != "clip.mp4" or uploaded.endswith("_clip.mp4")
 
 
 def test_a_failure_is_told_with_its_nodes_title(prompt):
@@ -369,20 +278,171 @@ def test_a_result_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
     assert about(folder)["numbers"] == {"psnr": 3.0} and [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
+def job_of(prompt, clip, out, name="one", **fields):
+    splitting = fields.pop("splitting", Splitting())
+    return make_job(Row(name, {"clip": clip.name, **fields}), prompt, DEFINITIONS, clip.parent, out, splitting)
+
+
+def test_what_no_batch_has_put_there_stays(prompt, clip, tmp_path):
+    out = tmp_path / "films"
+    (out / "one").mkdir(parents=True)
+    (out / "one" / "precious.mp4").write_bytes(b"mine")
+    (out / "two").write_bytes(b"mine")
+    for name in ("one", "two"):
+        assert "is there already and no result of a batch" in job_of(prompt, clip, out, name).problem
+        with pytest.raises(FileExistsError):
+            keep(Result({}), out / name, "key")
+    for told in ("[]", "{}", "text"):
+        (out / "one" / "row.json").write_text(told)
+        assert job_of(prompt, clip, out).problem
+    assert (out / "one" / "precious.mp4").read_bytes() == (out / "two").read_bytes() == b"mine"
+    (out / "three").mkdir()
+    assert job_of(prompt, clip, out, "three").problem is None, "an empty folder"
+
+
+@pytest.mark.parametrize("name", ["summary.csv", "index.html"])
+def test_a_summary_that_no_batch_has_written_stays(tmp_path, capsys, name):
+    (tmp_path / "a.csv").write_text("clip\na.mp4\n", encoding="utf-8")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / name).write_text("mine")
+    assert main([str(tmp_path / "a.csv"), "--comfyui", "http://127.0.0.1:1"]) == 2
+    assert f"{name} is there already" in capsys.readouterr().err and (tmp_path / "a" / name).read_text() == "mine"
+
+
+def test_a_second_batch_does_not_write_into_the_folder_of_one_that_runs(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("clip\na.mp4\n", encoding="utf-8")
+    left = tmp_path / "a" / ".unfinished1"
+    left.mkdir(parents=True)
+    arguments = [str(tmp_path / "a.csv"), "--comfyui", "http://127.0.0.1:1"]
+    with FileLock(tmp_path / "a" / ".lock"):
+        assert main(arguments) == 2
+        assert "Another batch is writing into" in capsys.readouterr().err and left.exists()
+    assert main(arguments) == 2
+    assert "No ComfyUI answers" in capsys.readouterr().err and not left.exists()
+
+
+class FakeRunner:
+    """Gives every task the result that `give` makes of it."""
+
+    def __init__(self, give):
+        self.give = give
+
+    def run(self, tasks):
+        for task in tasks:
+            yield task, self.give(task)
+
+
+def test_a_row_that_fails_in_any_way_stops_no_other(prompt, clip, tmp_path, monkeypatch):
+    """While it is made, uploaded, run, kept or joined; also when the batch is started again."""
+    out = tmp_path / "out"
+    unreadable = clip.with_name("unreadable.mp4")
+    unreadable.write_bytes(b"")
+
+    def opened(path, *mode):
+        if path == unreadable:
+            raise OSError(errno.EIO, "Input/output error")
+        return open(path, *mode)
+
+    monkeypatch.setattr("tools.batch.tasks.open", opened, raising=False)
+    broken = edit_workflow()
+    del broken["1"]["inputs"]["every_nth"]
+    jobs = [
+        job_of(prompt, unreadable, out, "eio"),
+        job_of(broken, clip, out, "broken", splitting=Splitting(frames=2)),
+        job_of(prompt, clip, out, "cut", splitting=Splitting(frames=3)),
+        job_of(prompt, clip, out, "good"),
+    ]
+    films = FakeRunner(lambda task: Result({"Edited.mp4": b"no film"}))
+    for _ in range(2):
+        failures = run(films, jobs, out)
+        assert failures.keys() == {"eio", "broken", "cut"}
+        assert failures["eio"].startswith(f"{unreadable} cannot be read (Input/output error)")
+        assert "'every nth' is None" in failures["broken"]
+        assert "InvalidDataError" in failures["cut"] and jobs[3].done
+    assert (out / "summary.csv").read_text("utf-8-sig").count("failed") == 3
+
+
+def test_one_server_goes_on_after_an_error_of_any_kind(prompt, clip, tmp_path):
+    class Breaks(FakeServer):
+        def run(self, prompt, longest_silence):
+            if not self.sent:
+                self.sent.append(prompt)
+                raise KeyError("prompt_id")
+            return Run("id", "success", {"4": {"images": [{"filename": "x.mp4", "type": "output"}]}})
+
+    jobs = [job_of(prompt, clip, tmp_path, name) for name in ("one", "two")]
+    server = OneServer(Breaks(None, has=[upload_name(clip)]))
+    results = [result for _, result in server.run([job.tasks[0] for job in jobs])]
+    assert results[0] == Failure("KeyError: 'prompt_id'") and results[1].files == {"Edited.mp4": b"x.mp4"}
+
+
+def test_the_folder_of_a_batch_that_is_gone_goes(tmp_path):
+    (ours := own_folder(tmp_path)).mkdir()
+    (gone := tmp_path / "batch_999999999" / "input").mkdir(parents=True)
+    (kept := tmp_path / "import_guard").mkdir()
+    assert own_folder(tmp_path) == ours and ours.exists() and kept.exists() and not gone.parent.exists()
+
+
+def test_a_full_disk_stops_the_batch(prompt, clip, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tools.batch.__main__.keep", full)
+    with pytest.raises(OSError, match="No space"):
+        run(FakeRunner(lambda task: Result({})), [job_of(prompt, clip, tmp_path / "out")], tmp_path)
+    assert failure_of(OSError(errno.EIO, "Input/output error")).message.startswith("OSError")
+
+
+def test_a_clip_in_parts_that_only_come_near_has_a_note(prompt, clip, tmp_path, capsys):
+    job = job_of(prompt, clip, tmp_path, preset="shape", splitting=Splitting(frames=3))
+    assert job.note.endswith("seams may show at frames 2.") and not job.problem
+    assert not job_of(prompt, clip, tmp_path, splitting=Splitting(frames=3)).note
+    write_summary(tmp_path, [job], {})
+    lines = (tmp_path / "summary.csv").read_text("utf-8-sig").splitlines()
+    assert lines[0].endswith(",note") and "seams may show" in lines[1]
+    assert "seams may show" in (tmp_path / "index.html").read_text("utf-8")
+
+
 def test_the_summary_tells_each_row_and_no_html_of_a_prompt_runs(tmp_path):
     keep(Result({"Edited.mp4": b""}, {"Edit Report": "31.5 dB <b>"}, {"psnr": 31.5}, 2.0), tmp_path / "one", "k")
     jobs = [
-        Job(Row("one", {"prompt": "<script>alert(1)</script>"}), tmp_path / "one"),
+        Job(Row("one", {"prompt": "<script>alert(1)</script>"}), tmp_path / "one", key="k"),
         Job(Row("two", {"prompt": "b"}), tmp_path / "two"),
         Job(Row("three", {}), tmp_path / "three"),
     ]
     write_summary(tmp_path, jobs, {"two": "no file"})
     lines = (tmp_path / "summary.csv").read_text("utf-8-sig").splitlines()
-    assert lines[0] == "name,state,seconds,problem,prompt,psnr"
-    assert lines[1:] == ["one,done,2.0,,<script>alert(1)</script>,31.5", "two,failed,,no file,b,", "three,not run,,,,"]
+    assert lines[0] == "name,state,seconds,problem,prompt,psnr,note"
+    assert lines[1:] == [
+        "one,done,2.0,,<script>alert(1)</script>,31.5,",
+        "two,failed,,no file,b,,",
+        "three,not run,,,,,",
+    ]
     page = (tmp_path / "index.html").read_text("utf-8")
     assert "<script>" not in page and "one/Edited.mp4" in page and "1 of 3 edits" in page
     assert "<figcaption>Edited.mp4</figcaption>" in page and "<pre>31.5 dB &lt;b&gt;</pre>" in page
+
+
+def test_a_result_of_another_edit_is_not_shown_as_that_of_the_row(tmp_path):
+    keep(Result({"Edited.mp4": b""}, numbers={"psnr": 31.5}), tmp_path / "one", "before the table changed")
+    write_summary(tmp_path, [Job(Row("one", {}), tmp_path / "one", key="after")], {})
+    assert "one,not run,,,\n" in (tmp_path / "summary.csv").read_text("utf-8-sig").replace("\r", "")
+    assert "Edited.mp4" not in (tmp_path / "index.html").read_text("utf-8")
+
+
+def test_the_results_of_earlier_versions_are_found_again(prompt, tmp_path):
+    """Keys that they gave, of a whole clip and of one in two parts."""
+    (tmp_path / "clip.mp4").write_bytes(b"clip")
+    whole = job_of(prompt, tmp_path / "clip.mp4", tmp_path)
+    assert whole.key == "e7ccafa4c4c372be848c1f53cbd456ae23fd6ba05078efc541f67b56933eec9d"
+    demo = Path(__file__).resolve().parent.parent / "demo" / "clips" / "red_circle_on_grass.mp4"
+    shutil.copy(demo, tmp_path / "c2.mp4")
+    prompt["4"]["inputs"]["fps"] = ["1", 1]
+    parts = job_of(prompt, tmp_path / "c2.mp4", tmp_path, splitting=Splitting(frames=2))
+    assert parts.key == "b59f2b51c7918fa0886fd5b79e9ef01ec0864c6b657a361386a83e157ea1671c"
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "row.json").write_text(json.dumps({"key": whole.key, "seconds": 1, "files": [], "texts": {}}))
+    assert whole.done and not parts.done
 
 
 def test_tasks_that_share_an_inversion_stay_together(tmp_path):
@@ -390,15 +450,6 @@ def test_tasks_that_share_an_inversion_stay_together(tmp_path):
     assert "".join(task.group for task in in_order(tasks)) == "aaaabbcd"
     assert sorted("".join(task.group for task in share) for share in shares(tasks, 2)) == ["aaaa", "bbcd"]
     assert [len(share) for share in shares(tasks[:1], 3)] == [1, 0, 0]
-
-
-def test_each_shot_has_a_key_frame_of_its_own(prompt, tmp_path):
-    pytest.importorskip("scenedetect")
-    path = tmp_path / "film.mp4"
-    write_clip(path, [1] * 20 + [11] * 24)
-    prompt["1"]["inputs"] |= {"start": 2, "every_nth": 1}
-    parts = cut(Graph(prompt, {("1", "file"): path}), Splitting(frames=12, shots=True))
-    assert [(part.start, part.count, part.key) for part in parts] == [(0, 9, 8), (9, 9, 8), (18, 12, 29), (30, 12, 29)]
 
 
 @pytest.mark.parametrize("name", ["sd15_video_p2p", "fatezero_video_edit_sd15_video_p2p"])

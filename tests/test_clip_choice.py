@@ -1,6 +1,7 @@
 """What Video Load can be told to take: a path, a folder of pictures, another rate, a part; and its preview at once."""
 
 import comfy.model_management
+import comfy.utils
 import pytest
 import torch
 from PIL import Image
@@ -160,7 +161,7 @@ def test_the_preview_takes_no_cancel_from_a_run_and_moves_no_bar(clip, monkeypat
     def bar(_):
         raise AssertionError
 
-    monkeypatch.setattr(running, "ProgressBar", bar)
+    monkeypatch.setattr(comfy.utils, "ProgressBar", bar)
     comfy.model_management.interrupt_current_processing(True)
     try:
         with running.beside_runs():

@@ -2,6 +2,7 @@
 
 import json
 import re
+from io import BytesIO
 
 import av
 import comfy.cldm.cldm
@@ -186,7 +187,7 @@ def test_the_adding_demo_adds_where_something_is_painted_alone(server):
     assert shown["filename"].endswith(".png")  # the page paints on what that node shows, and on a film it cannot
     paint = np.zeros((128, 128, 4), np.uint8)
     cv2.circle(paint, (106, 23), 19, (255, 255, 255, 255), -1)
-    name = server.upload("paint.png", cv2.imencode(".png", paint)[1].tobytes(), "")
+    name = server.upload("paint.png", BytesIO(cv2.imencode(".png", paint)[1].tobytes()), "")
     prompt[painter]["inputs"]["mask"] = name
     before, after = before_and_after(server, completed(server, prompt), save)
     inside = cv2.erode(paint[..., 3], np.ones((13, 13))) > 0

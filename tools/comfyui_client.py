@@ -6,12 +6,19 @@ dev.py runs the demo with it and tests/server_fixtures.py the tests, so both tal
 import base64
 import http.client
 import json
+import math
 import os
 import socket
 import ssl
+import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode, urlsplit
+
+ASK_AFTER = 60  # seconds without an event after which the server is asked what became of a prompt
+BLOCK = 1 << 20  # bytes of a file that are sent at once
+OVER, SILENT, BROKEN = "over", "silent", "broken"  # how a stream of events ends
 
 
 class ServerError(RuntimeError):
@@ -66,9 +73,10 @@ class EventStream:
             final, opcode, length = head[0] & 0x80, head[0] & 0x0F, head[1] & 0x7F
             if length > 125:
                 length = int.from_bytes(self.stream.read(2 if length == 126 else 8), "big")
-            message += self.stream.read(length)
-            if opcode == 8:
+            content = self.stream.read(length)
+            if opcode == 8 or len(content) < length:
                 return
+            message += content
             if not final:
                 continue
             if message.startswith(b"{"):
@@ -94,7 +102,8 @@ class ComfyUIClient:
     def request(self, method, path, body=None):
         """(status, content) of one request; `body` is sent as JSON."""
         content = None if body is None else json.dumps(body)
-        return self._request(method, path, content, {"Content-Type": "application/json"} if content else {})
+        response, answer = self._request(method, path, content, {"Content-Type": "application/json"} if content else {})
+        return response.status, answer
 
     def _request(self, method, path, content, headers):
         """http.client, as urllib would send local requests to a configured proxy."""
@@ -104,16 +113,25 @@ class ComfyUIClient:
         try:
             connection.request(method, where.path + path, content, headers)
             response = connection.getresponse()
-            return response.status, response.read()
+            return response, response.read()
+        except http.client.HTTPException as error:
+            raise self.failure(f"The answer to {method} {path} broke off ({type(error).__name__})") from error
         finally:
             connection.close()
 
     def get(self, path):
-        """The JSON at `path`. HTTPException when the server does not answer 200."""
+        """The JSON at `path`. ServerError when the server answers something else."""
         status, content = self.request("GET", path)
         if status != 200:
-            raise http.client.HTTPException(f"GET {path} was answered with {status}")
-        return json.loads(content)
+            raise self.failure(f"GET {path} was answered with {status}")
+        return self._parsed(content, f"GET {path}", status)
+
+    def _parsed(self, content, request, status):
+        """The JSON of an answer; what stands between us and ComfyUI may answer in its place."""
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise self.failure(f"{request} was answered with {status} and no JSON, so not by ComfyUI") from error
 
     def object_info(self, node=""):
         """{class: its inputs and outputs} of all node classes, or of the one named."""
@@ -130,21 +148,51 @@ class ComfyUIClient:
         image = {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}}
         self.run({"1": image, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}})
 
-    def upload(self, name, content, subfolder):
-        """Puts the bytes `content` into the server's input folder; returns the name by which nodes find it."""
+    def cancel(self, prompt_id):
+        """Takes a prompt out of the queue, or interrupts it where it runs; others go on."""
+        with suppress(OSError, ServerError):
+            self.request("POST", "/queue", {"delete": [prompt_id]})
+            self.request("POST", "/interrupt", {"prompt_id": prompt_id})
+
+    def has_input(self, name, subfolder, size):
+        """Whether the server's input folder has a file of that name and size."""
+        place = urlencode({"filename": name, "subfolder": subfolder, "type": "input"}, quote_via=quote)
+        response, _ = self._request("HEAD", f"/view?{place}", None, {})
+        return response.status == 200 and response.getheader("Content-Length") == str(size)
+
+    def upload(self, name, file, subfolder):
+        """Puts the content of a binary file into the server's input folder; returns the name by which nodes find it."""
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
         boundary = uuid.uuid4().hex
         fields = {"subfolder": subfolder, "type": "input", "overwrite": "true"}
-        parts = [f'name="{field}"\r\n\r\n{value}'.encode() for field, value in fields.items()]
-        parts.append(
-            f'name="image"; filename="{name}"\r\nContent-Type: application/octet-stream\r\n\r\n'.encode() + content
+        start = f"--{boundary}\r\nContent-Disposition: form-data; "
+        head = "".join(f'{start}name="{field}"\r\n\r\n{value}\r\n' for field, value in fields.items())
+        head += f'{start}name="image"; filename="{name}"\r\nContent-Type: application/octet-stream\r\n\r\n'
+        head, tail = head.encode(), f"\r\n--{boundary}--\r\n".encode()
+
+        def body():
+            yield head
+            while block := file.read(BLOCK):
+                yield block
+            yield tail
+
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(len(head) + size + len(tail)),
+        }
+        what = f"{name} ({size / 1e6:.0f} MB) cannot be uploaded"
+        larger = (
+            f"where it is too large for this ComfyUI, start that with --max-upload-size {math.ceil(size / 1e6) + 1}"
         )
-        body = b"".join(f"--{boundary}\r\nContent-Disposition: form-data; ".encode() + part + b"\r\n" for part in parts)
-        body += f"--{boundary}--\r\n".encode()
-        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        status, answer = self._request("POST", "/upload/image", body, headers)
-        if status != 200:
-            raise self.failure(f"{name} cannot be uploaded, the server answers {status}")
-        stored = json.loads(answer)
+        try:
+            response, answer = self._request("POST", "/upload/image", body(), headers)
+        except (BrokenPipeError, ConnectionResetError) as error:  # so ends what goes on sending after an answer of 413
+            raise self.failure(f"{what}, the connection broke off; {larger}") from error
+        if response.status != 200:
+            more = f"; {larger}" if response.status == 413 else ""
+            raise self.failure(f"{what}, the server answers {response.status}{more}")
+        stored = self._parsed(answer, "POST /upload/image", response.status)
         return "/".join(part for part in (stored["subfolder"], stored["name"]) if part)
 
     def download(self, saved):
@@ -158,43 +206,85 @@ class ComfyUIClient:
         """Queues an API-format prompt and follows it to its end.
 
         on_event         called with every (type, data) event of this prompt as it arrives
-        longest_silence  seconds without any event after which the server counts as stuck
+        longest_silence  seconds without any event after which a prompt that runs counts as stuck and is cancelled; None
+                         waits as long as the server has it
         Returns a Run; ServerError only when the server itself fails.
         """
         client_id = str(uuid.uuid4())
+        patience = longest_silence or ASK_AFTER
         try:
-            events = EventStream(self.url, client_id, longest_silence)
+            events = EventStream(self.url, client_id, patience)
         except OSError as error:
             raise self.failure(f"ComfyUI cannot be reached ({error})") from error
+        run = None
         try:
             status, content = self.request("POST", "/prompt", {"prompt": prompt, "client_id": client_id})
-            answer = json.loads(content)
+            answer = self._parsed(content, "POST /prompt", status)
             if status != 200:
                 return Run("", "rejected", error=_validation_error(answer))
             run = Run(answer["prompt_id"], "success")
-            for kind, data in events:
-                if data.get("prompt_id") != run.prompt_id:
-                    continue
-                if on_event:
-                    on_event(kind, data)
-                if kind == "execution_error":
-                    run.status, run.error = "error", data
-                elif kind == "execution_interrupted":
-                    run.status = "interrupted"
-                elif kind == "executing" and data["node"]:
-                    run.executed.append(data["node"])
-                elif kind == "executing":  # no node: the end, and the history is written
-                    run.outputs = self.get(f"/history/{run.prompt_id}")[run.prompt_id]["outputs"]
-                    if answer.get("node_errors"):  # ComfyUI runs what is valid and leaves the rest out
-                        run.status, run.error = "rejected", _validation_error(answer)
-                    return run
-        except TimeoutError:
-            raise self.failure(f"ComfyUI said nothing for {longest_silence} s") from None
-        except OSError:
-            pass
+            while (end := _follow(run, events, on_event)) != OVER:
+                events.close()  # what fell silent or broke off cannot be read on
+                time.sleep(1)  # the server has to notice: it knows a client by its id, and forgets the one that leaves
+                events = EventStream(self.url, client_id, patience)
+                place = self._place(run)
+                if place is None:
+                    break
+                if place == "queue_running" and end == SILENT and longest_silence:
+                    raise self.failure(f"ComfyUI said nothing for {longest_silence} s")
+            return self._ended(run, answer)
+        except BaseException as error:
+            if run:
+                self.cancel(run.prompt_id)
+            if isinstance(error, OSError):
+                raise self.failure(f"ComfyUI ended in the middle of the run ({error})") from error
+            raise
         finally:
             events.close()
-        raise self.failure("ComfyUI ended in the middle of the run")
+
+    def _place(self, run):
+        """Which of the server's queues has the prompt, None where it is done."""
+        queues = self.get("/queue")
+        return next((name for name, items in queues.items() if any(run.prompt_id in item for item in items)), None)
+
+    def _ended(self, run, answer):
+        """The run with what the server remembers of it."""
+        history = self.get(f"/history/{run.prompt_id}").get(run.prompt_id)
+        if history is None:
+            raise self.failure("ComfyUI has forgotten the run, as when its queue or history is cleared; run it again")
+        for kind, data in (history.get("status") or {}).get("messages", ()):  # events may have been missed
+            _note(run, kind, data)
+        run.outputs = history["outputs"]
+        if answer.get("node_errors"):  # ComfyUI runs what is valid and leaves the rest out
+            run.status, run.error = "rejected", _validation_error(answer)
+        return run
+
+
+def _follow(run, events, on_event):
+    """Takes the events of a run, and says how they ended."""
+    try:
+        for kind, data in events:
+            if data.get("prompt_id") != run.prompt_id:
+                continue
+            if on_event:
+                on_event(kind, data)
+            _note(run, kind, data)
+            if kind == "executing" and data["node"]:
+                run.executed.append(data["node"])
+            elif kind == "executing":  # no node: the end, and the history is written
+                return OVER
+    except TimeoutError:
+        return SILENT
+    except OSError:
+        pass
+    return BROKEN
+
+
+def _note(run, kind, data):
+    if kind == "execution_error":
+        run.status, run.error = "error", data
+    elif kind == "execution_interrupted":
+        run.status = "interrupted"
 
 
 def _validation_error(answer):

@@ -1,6 +1,5 @@
 """A real ComfyUI server as a child process. Standard library only."""
 
-import http.client
 import json
 import os
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 from .comfyui_client import ComfyUIClient, ServerError
 from .lifeline import Lifeline
 
+LARGEST_UPLOAD = 1_000_000  # MB; ComfyUI's own 100 are a minute of film
 ACCELERATOR = (
     "import torch; print(torch.accelerator.is_available() if hasattr(torch, 'accelerator') "
     "else torch.cuda.is_available() or torch.backends.mps.is_available())"
@@ -80,6 +80,8 @@ class ComfyUIServer(ComfyUIClient):
             "sqlite:///:memory:",
             "--disable-api-nodes",
             "--disable-auto-launch",
+            "--max-upload-size",
+            LARGEST_UPLOAD,
             *self._further_models(),
             *self.arguments,
         )
@@ -101,7 +103,7 @@ class ComfyUIServer(ComfyUIClient):
                 answer = self.get("/system_stats")
                 self.seconds_to_start = time.monotonic() - started
                 return answer
-            except (OSError, http.client.HTTPException):
+            except (OSError, ServerError):
                 if time.monotonic() > started + patience:
                     raise self.failure(f"ComfyUI did not answer within {patience} s") from None
                 time.sleep(0.2)

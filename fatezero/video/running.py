@@ -1,14 +1,13 @@
 """What a run hears from ComfyUI and tells it: cancel and progress.
 
-A preview that is made beside a run has neither: it must not take the run's cancel for its own, nor move its bar.
+A preview that is made beside a run has neither: it must not take the run's cancel for its own, nor move its bar. What
+belongs to no run needs no ComfyUI, either.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-
-from comfy.model_management import throw_exception_if_processing_interrupted
-from comfy.utils import ProgressBar
+from typing import Any
 
 _BESIDE: ContextVar[bool] = ContextVar("fatezero_beside_a_run", default=False)
 
@@ -26,6 +25,8 @@ def beside_runs() -> Iterator[None]:
 def heed_cancel() -> None:
     """Ends the run where ComfyUI was told to cancel it."""
     if not _BESIDE.get():
+        from comfy.model_management import throw_exception_if_processing_interrupted
+
         throw_exception_if_processing_interrupted()
 
 
@@ -33,7 +34,11 @@ class Progress:
     """The bar of the running node."""
 
     def __init__(self, total: int):
-        self._bar = None if _BESIDE.get() else ProgressBar(total)
+        self._bar: Any = None
+        if not _BESIDE.get():
+            from comfy.utils import ProgressBar
+
+            self._bar = ProgressBar(total)
 
     def step(self) -> None:
         """One of the total is done."""

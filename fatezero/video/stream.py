@@ -41,9 +41,9 @@ def read_stream(
     """
     stream = video_stream(container, name)
     is_photo = is_picture(container.format.name)
-    rate = Fraction(STILL_FPS) if is_photo else stream.average_rate or stream.guessed_rate
-    times = _times(container, stream, selection)
-    seconds = _seconds(times, stream, rate)
+    rate = nominal_rate(container, stream)
+    times = packet_times(container, stream, selection)
+    seconds = shown_seconds(times, stream, rate)
     taken = selection.frames(seconds, name)
     context = stream.codec_context
     require_picture_memory((context.width, context.height), _decoded_bytes(container, context), name)
@@ -67,7 +67,12 @@ def read_stream(
     return collected.clip(fps, taken, audio, notes)
 
 
-def _times(container: "InputContainer", stream: Any, selection: Selection) -> list[int | None]:
+def nominal_rate(container: "InputContainer", stream: Any) -> Fraction | None:
+    """The rate that the file gives, if any."""
+    return Fraction(STILL_FPS) if is_picture(container.format.name) else stream.average_rate or stream.guessed_rate
+
+
+def packet_times(container: "InputContainer", stream: Any, selection: Selection) -> list[int | None]:
     """The time stamps of the frames, as far as they matter, in the order of decoding."""
     last = selection.first + selection.count * selection.every_nth
     if not selection.count:
@@ -85,7 +90,7 @@ def _times(container: "InputContainer", stream: Any, selection: Selection) -> li
     return times
 
 
-def _seconds(times: list[int | None], stream: Any, rate: Fraction | None) -> list[float]:
+def shown_seconds(times: list[int | None], stream: Any, rate: Fraction | None) -> list[float]:
     """When each frame is shown, in order; counted by the rate where the file does not tell."""
     known = sorted(time for time in times if time is not None)
     if len(known) < len(times):

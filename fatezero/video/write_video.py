@@ -60,7 +60,7 @@ def write_video(
             # BT.601 is what readers assume that ignore the tags; those that heed them are right as well.
             context.colorspace, context.color_range, context.color_primaries, context.color_trc = 6, 1, 1, 1
         if audio is not None:
-            _encode_audio(output, encoding.sound, audio)
+            encode_audio(output, encoding.sound, audio)
         bits = 16 if pixel_format.endswith(_MANY_COLORS) else 8
         for picture in movie.pictures(bits):
             edges = ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0))
@@ -96,7 +96,7 @@ def _even(size: tuple[int, int], pixel_format: str) -> tuple[int, int]:
     return width + width % 2 * pairs[0], height + height % 2 * pairs[1]
 
 
-def _encode_audio(output: Any, codec_name: str, audio: dict[str, Any]) -> None:
+def encode_audio(output: Any, codec_name: str, audio: dict[str, Any]) -> None:
     """All the sound at once, before the pictures: it is small, and the container interleaves the two."""
     import av
 

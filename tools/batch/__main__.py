@@ -8,8 +8,11 @@ several nodes have it; `name` is the folder of the results. Rows with one clip a
 Started again, it goes on where it was; a row that fails does not stop the others. summary.csv and index.html tell all.
 
 A clip too long for one run: --split N or --frames N cut it into parts that carry their key frame along, so that the
-result is the same to the last of 8 bits; --shots gives each shot of a film its own key frame. --ray runs the parts and
-rows on many machines.
+result is the same to the last of 8 bits; of presets that look at the whole clip it is near to that, and the row has a
+note. --shots gives each shot of a film its own key frame. --ray runs the parts and rows on many machines.
+
+A ComfyUI named by its URL keeps what it is sent and what it saves in the folders `batch` of its input and output; they
+may be removed once the batch is done.
 """
 
 import argparse
@@ -18,9 +21,11 @@ import re
 import shutil
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ..comfyui_client import ComfyUIClient, ServerError
@@ -28,18 +33,19 @@ from ..comfyui_server import ComfyUIServer, device_arguments
 from ..environment import NEWEST, ROOT, comfyui
 from ..existing_comfyui import existing_comfyui
 from ..workflow_prompt import prompt_from_workflow
+from .failure import Failure, failure_of
 from .join import join
-from .local import OneServer
+from .local import OneServer, own_folder
 from .on_ray import RayWorkers
 from .parts import Splitting
-from .results import is_done, keep
-from .run_task import Failure
-from .summary import PAGE, TABLE, write_summary
+from .results import PAGE, TABLE, UNFINISHED, Result, keep
+from .summary import check_place, write_summary
 from .table import BatchError, read_table
-from .tasks import PARTS, Job, in_order, make_job
+from .tasks import PARTS, Job, Task, in_order, make_job
 
 PREFIX = "fatezero_video_edit_"  # of every template: ComfyUI searches those of packs by file name alone
 WORKFLOW = f"{PREFIX}sd15_edit_your_clip"
+LOCK = ".lock"  # in the results' folder
 
 
 def main(arguments=None):
@@ -48,7 +54,7 @@ def main(arguments=None):
     try:
         rows = read_table(options.table)
         workflow = _workflow(options.workflow, options.here)
-        with _runner(options) as runner:
+        with _alone_in(options.out), _runner(options) as runner:
             definitions = runner.definitions()
             prompt = _as_prompt(workflow, definitions)
             splitting = Splitting(options.split, options.frames, options.shots)
@@ -61,29 +67,27 @@ def main(arguments=None):
     except OSError as error:  # the disk
         print(f"The batch stopped ({error}); what is done stays, start it again to go on.", file=sys.stderr)
         return 2
-    for name, problem in failures.items():
-        print(f"{name}: {problem}", file=sys.stderr)
+    notes = {job.row.name: job.note for job in jobs if job.note}
+    for name, told in [*notes.items(), *failures.items()]:
+        print(f"{name}: {told}", file=sys.stderr)
     print(f"{len(jobs) - len(failures)} of {len(jobs)} edits are done: {options.out / PAGE}, {options.out / TABLE}")
     return int(bool(failures))
 
 
 def run(runner, jobs: list[Job], out: Path) -> dict[str, str]:
     """Runs what is not done yet; returns {name of a row: why it failed}."""
-    out.mkdir(parents=True, exist_ok=True)
     failures = {job.row.name: job.problem for job in jobs if job.problem}
     row_of = {task.folder: job for job in jobs for task in job.tasks}
-    tasks = in_order([task for job in jobs if not _done(job) for task in job.tasks if not task.done])
-    for job in jobs:
-        _finish(job, out)
+    tasks = in_order([task for job in jobs if not job.done for task in job.tasks if not task.done])
     try:
+        for job in jobs:
+            if problem := _kept(job, out):
+                failures[job.row.name] = problem
         with tqdm(total=len(tasks), unit="part" if any(task.part for task in tasks) else "edit", leave=False) as bar:
             for task, result in runner.run(tasks):
                 job = row_of[task.folder]
-                if isinstance(result, Failure):
-                    failures[job.row.name] = result.message
-                else:
-                    keep(result, task.folder, task.key)
-                    _finish(job, out)
+                if problem := _kept(job, out, task, result):
+                    failures[job.row.name] = problem
                 bar.update()
                 write_summary(out, jobs, failures)
     finally:
@@ -91,21 +95,44 @@ def run(runner, jobs: list[Job], out: Path) -> dict[str, str]:
     return failures
 
 
-def _done(job: Job) -> bool:
-    """Whether a row's result is there: that of its one task, or that of all its parts together."""
-    return job.problem is None and is_done(job.folder, job.key)
+def _kept(job: Job, out: Path, task: Task | None = None, result: Result | Failure | None = None) -> str | None:
+    """Keeps what a task of the row has given, and joins the parts once all are there; says what went wrong."""
+    if isinstance(result, Failure):
+        return result.message
+    try:
+        if task and result:
+            keep(result, task.folder, task.key)
+        if len(job.tasks) > 1 and not job.done and all(part.done for part in job.tasks):
+            _join(job, out)
+    except Exception as error:
+        return failure_of(error).message
+    return None
 
 
-def _finish(job: Job, out: Path) -> None:
-    """Joins the parts of a row once all are there."""
-    if len(job.tasks) < 2 or _done(job) or not all(task.done for task in job.tasks):
-        return
-    with tempfile.TemporaryDirectory(dir=out, prefix=".unfinished") as target:
+def _join(job: Job, out: Path) -> None:
+    """Puts the parts of a row together."""
+    with tempfile.TemporaryDirectory(dir=out, prefix=UNFINISHED) as target:
         joined = join([task.folder for task in job.tasks], [task.part for task in job.tasks], job.graph, Path(target))
         keep(joined, job.folder, job.key)
     shutil.rmtree(out / PARTS / job.row.name)
     with suppress(OSError):  # other rows still have parts
         (out / PARTS).rmdir()
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Holds the folder of the results, which no other batch may write into; what one left that was killed goes."""
+    out.mkdir(parents=True, exist_ok=True)
+    check_place(out)
+    try:
+        with FileLock(out / LOCK, timeout=0):
+            for left in out.glob(f"{UNFINISHED}*"):
+                shutil.rmtree(left, ignore_errors=True)
+            yield
+    except Timeout:
+        raise BatchError(
+            f"Another batch is writing into {out}; wait for it, or name another folder by --out."
+        ) from None
 
 
 def _options(arguments) -> argparse.Namespace:
@@ -193,7 +220,7 @@ def _runner(options) -> OneServer | RayWorkers:
         folder, python = Path(options.comfyui or comfyui(NEWEST)), options.python or sys.executable
     if options.ray is not None:
         return RayWorkers(folder, str(python), options.argument, options.ray or None, options.workers)
-    base, arguments = ROOT / ".run" / "batch", [*device_arguments(python), *options.argument]
+    base, arguments = own_folder(ROOT / ".run"), [*device_arguments(python), *options.argument]
     return OneServer(ComfyUIServer(folder, python, base, {"fatezero": ROOT}, arguments, models=folder / "models"))
 
 

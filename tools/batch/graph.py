@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from ..workflow_prompt import choose, specification
 from .table import BatchError, Row
 
 CLIP = "clip"  # the column of the file in Video Load
-LOADER, LOADED = "FateZeroVideoLoad", "file"
+LOADER, LOADED, SAVER = "FateZeroVideoLoad", "file", "FateZeroVideoSave"
+INFLATE, INVERT = "FateZeroInflate", "FateZeroInvert"
 INSTEAD = ("path", "video", "images")  # what the loader reads instead
 UPLOADS = ("video_upload", "image_upload", "audio_upload", "animated_image_upload")
 OUTPUTS = "batch"  # in the server's output folder
@@ -68,6 +70,25 @@ def filled(prompt: dict, definitions: dict, row: Row, folder: Path) -> Graph:
 def title(entry: dict) -> str:
     """What is written on a node."""
     return entry["_meta"]["title"]
+
+
+def nodes(graph: Graph, kind: str) -> dict[str, dict]:
+    """The nodes of a class by their ids."""
+    return {node: entry for node, entry in graph.prompt.items() if entry["class_type"] == kind}
+
+
+def numbered(titles: list[str]) -> list[str]:
+    """Names of files for nodes: their titles, and a number where one occurs again.
+
+    >>> numbered(["Edited", "a/b", "edited"])
+    ['Edited', 'a b', 'edited 2']
+    """
+    names: list[str] = []
+    for written in (title.replace("/", " ").replace("\\", " ") for title in titles):
+        taken = {name.casefold() for name in names}
+        ways = itertools.chain([written], (f"{written} {number}" for number in itertools.count(2)))
+        names.append(next(way for way in ways if way.casefold() not in taken))
+    return names
 
 
 def _place(prompt: dict, column: str) -> tuple[str, str]:

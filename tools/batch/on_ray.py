@@ -6,13 +6,15 @@ A worker is a Ray actor that holds a ComfyUI of its own. Files travel through Ra
 import tempfile
 from collections.abc import Iterator
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 from ..comfyui_server import ComfyUIServer, device_arguments
 from ..environment import ROOT
+from .failure import Failure, failure_of
 from .local import run_again
 from .results import Result
-from .run_task import Failure, upload_name
+from .run_task import upload_name
 from .table import BatchError
 from .tasks import Task
 
@@ -37,8 +39,14 @@ class Worker:
         """files: {(node, input): (name, Ray's reference to the content)}."""
         import ray
 
-        read = {place: (name, partial(ray.get, content)) for place, (name, content) in files.items()}
-        return run_again(self.server, prompt, read, self.stored)
+        def opened(content) -> BytesIO:
+            return BytesIO(ray.get(content))
+
+        opens = {place: (name, partial(opened, content)) for place, (name, content) in files.items()}
+        try:
+            return run_again(self.server, prompt, opens, self.stored)
+        except Exception as error:
+            return failure_of(error)
 
     def stop(self) -> None:
         self.server.stop()
@@ -87,11 +95,16 @@ class RayWorkers:
             raise BatchError(f"Ray: no worker could be started ({error}).") from None
 
     def run(self, tasks: list[Task]) -> Iterator[tuple[Task, Result | Failure]]:
-        paths = {path for task in tasks for path in task.graph.uploads.values()}
-        contents = {path: (upload_name(path), self.ray.put(path.read_bytes())) for path in paths}
+        contents: dict[Path, tuple] = {}
         waiting = {}
         for worker, share in zip(self.workers, shares(tasks, len(self.workers))):
             for task in share:
+                try:
+                    for path in set(task.graph.uploads.values()) - contents.keys():
+                        contents[path] = upload_name(path), self.ray.put(path.read_bytes())
+                except Exception as error:
+                    yield task, failure_of(error)
+                    continue
                 files = {place: contents[path] for place, path in task.graph.uploads.items()}
                 waiting[worker.run.remote(task.graph.prompt, files)] = task
         while waiting:

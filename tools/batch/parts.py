@@ -8,23 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
-
 from fatezero.network.key_frames import CHOICES, key_frame_indices
 
-from .graph import LOADER, Graph, title
+from .clip import measured
+from .graph import INFLATE, LOADER, SAVER, Graph, nodes
 from .table import BatchError
+from .whole_only import AUDIO, refuse_unfit_nodes
 
-INFLATE = "FateZeroInflate"
 CURRENT, FIXED = "current", ("first", "middle", "last")
-SPANS_THE_CLIP = {  # node class: why it cannot be cut
-    "FateZeroNullText": "one null text is found for the whole clip",
-    "FateZeroTune": "the model is tuned to the whole clip",
-    "FateZeroLoadTuned": "a tuned model looks at all frames",
-}
-JOINED = ("mp4", "webm", "png")
-WHOLE_ONLY = ("force_rate", "batch", "path", "ping_pong", "loops")  # inputs of Video Load and Video Save
-IMAGES, AUDIO, MASK = 0, 2, 3  # outputs of Video Load
+IMAGES, FPS = 0, 1  # outputs of Video Load
 
 
 @dataclass(frozen=True)
@@ -44,11 +36,15 @@ class Splitting:
 
 @dataclass(frozen=True)
 class Part:
-    """Frames `start` to `start + count` of a clip's selection, edited with the frame `key` before them."""
+    """Frames `start` to `start + count` of a clip's selection, edited with the frame `key` before them.
+
+    fps: At which the whole selection plays; a part of a clip with uneven times would have another.
+    """
 
     start: int
     count: int
     key: int
+    fps: float
 
 
 def cut(graph: Graph, splitting: Splitting) -> list[Part] | None:
@@ -59,24 +55,19 @@ def cut(graph: Graph, splitting: Splitting) -> list[Part] | None:
     """
     if splitting == Splitting():
         return None
-    _refuse_unfit_nodes(graph, splitting)
     node = _loader(graph)
-    path, inputs = graph.uploads.get((node, "file")), graph.prompt[node]["inputs"]
+    path, loader = graph.uploads.get((node, "file")), graph.prompt[node]
     if path is None:
         raise BatchError("A clip is only cut where column 'clip' names its file.")
-    entries = _key_frames(graph)
-    try:
-        selected = selected_frames(path, inputs)
-    except BatchError as error:
-        raise BatchError(f"{error} Leave {splitting.asked_by} out.") from error
-    parts = []
-    for first, last in _shots(path, inputs, selected) if splitting.shots else [(0, selected)]:
-        key_frame = first + int(key_frame_indices((_fixed(entries),), last - first)[0, 0])
-        parts += [Part(start, count, key_frame) for start, count in _pieces(first, last - first, splitting)]
-    if len(parts) == 1:
+    frames = measured(path, loader)
+    shots = _shots(path, loader["inputs"], frames.count) if splitting.shots else [(0, frames.count)]
+    pieces = [(shot, piece) for shot in shots for piece in _pieces(shot[0], shot[1] - shot[0], splitting)]
+    if len(pieces) == 1:
         return None
-    _refuse_mask(graph, splitting)
-    return parts
+    refuse_unfit_nodes(graph, splitting.asked_by)
+    fixed = _fixed(_key_frames(graph))
+    key_frames = {shot: shot[0] + int(key_frame_indices((fixed,), shot[1] - shot[0])[0, 0]) for shot in shots}
+    return [Part(start, count, key_frames[shot], frames.fps) for shot, (start, count) in pieces]
 
 
 def graph_of_part(graph: Graph, part: Part) -> Graph:
@@ -94,20 +85,20 @@ def graph_of_part(graph: Graph, part: Part) -> Graph:
         for name, value in list(other["inputs"].items()):
             if value == [loader, IMAGES]:
                 other["inputs"][name] = ["with key frame", 0]
+            elif value == [loader, FPS]:
+                other["inputs"][name] = part.fps
             elif value == [loader, AUDIO]:
                 del other["inputs"][name]  # the sound comes to the whole
     graph.prompt["with key frame"] = _node("ImageBatch", joined, "With key frame")
     entries = ", ".join("first" if entry in FIXED else entry for entry in _key_frames(graph))
-    for inflate in _nodes(graph, INFLATE):
+    for inflate in nodes(graph, INFLATE).values():
         inflate["inputs"] |= {"key_frames": "custom", "custom_key_frames": entries}
     _save_without_key_frame(graph, part.count)
     return graph
 
 
 def _save_without_key_frame(graph: Graph, count: int) -> None:
-    for node, entry in list(graph.prompt.items()):
-        if "filename_prefix" not in entry["inputs"]:
-            continue
+    for node, entry in nodes(graph, SAVER).items():
         for name in ("images", "compare_with"):
             if isinstance(entry["inputs"].get(name), list):
                 cutter = f"{node} {name}"
@@ -120,47 +111,16 @@ def _node(kind: str, inputs: dict, name: str) -> dict:
     return {"class_type": kind, "inputs": inputs, "_meta": {"title": name}}
 
 
-def _nodes(graph: Graph, kind: str) -> list[dict]:
-    return [entry for entry in graph.prompt.values() if entry["class_type"] == kind]
-
-
 def _loader(graph: Graph) -> str:
-    loaders = [node for node, entry in graph.prompt.items() if entry["class_type"] == LOADER]
+    loaders = list(nodes(graph, LOADER))
     if len(loaders) != 1:
         raise BatchError(f"The workflow has {len(loaders)} Video Load nodes; a clip is only cut where there is one.")
     return loaders[0]
 
 
-def _refuse_mask(graph: Graph, splitting: Splitting) -> None:
-    """A mask comes out of Video Load beside the frames, and would not get the key frame before it."""
-    loader = _loader(graph)
-    if any(value == [loader, MASK] for entry in graph.prompt.values() for value in entry["inputs"].values()):
-        raise BatchError(
-            f"The clip cannot be cut, since the mask of {title(graph.prompt[loader])} is used; leave "
-            f"{splitting.asked_by} out."
-        )
-
-
-def _refuse_unfit_nodes(graph: Graph, splitting: Splitting) -> None:
-    """What cannot be done in parts, apart from the key frames."""
-    for entry in graph.prompt.values():
-        inputs = entry["inputs"]
-        if entry["class_type"] in SPANS_THE_CLIP:
-            why = SPANS_THE_CLIP[entry["class_type"]]
-            raise BatchError(f"The clip cannot be cut, since {why} ({title(entry)}); leave {splitting.asked_by} out.")
-        if "filename_prefix" in inputs and inputs.get("format") not in JOINED:
-            raise BatchError(f"{title(entry)}: parts are joined as {', '.join(JOINED)}; choose one as 'format'.")
-        for name in WHOLE_ONLY:
-            if inputs.get(name):
-                raise BatchError(
-                    f"{title(entry)}: '{name.replace('_', ' ')}' is {inputs[name]}, which a clip in parts cannot "
-                    "follow; switch it off."
-                )
-
-
 def _key_frames(graph: Graph) -> list[str]:
     """The frames that each frame looks at: itself, and at most one that is the same for all."""
-    inflations = [entry["inputs"] for entry in _nodes(graph, INFLATE)]
+    inflations = [entry["inputs"] for entry in nodes(graph, INFLATE).values()]
     if any(inputs.get("normalise_across_frames") for inputs in inflations):
         raise BatchError("The clip cannot be cut, since 'normalise across frames' is on; switch it off.")
     chosen = {CHOICES.get(inputs["key_frames"], inputs["custom_key_frames"]) for inputs in inflations} or {CURRENT}
@@ -176,18 +136,6 @@ def _key_frames(graph: Graph) -> list[str]:
 
 def _fixed(entries: list[str]) -> str:
     return next((entry for entry in entries if entry in FIXED), "first")
-
-
-def selected_frames(path: Path, inputs: dict) -> int:
-    """How many frames Video Load takes: of those from `start` on every nth, at most `count`."""
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.best("video")
-            length = sum(packet.size > 0 for packet in container.demux(stream))
-    except (OSError, ValueError) as error:
-        raise BatchError(f"The frames of {path} cannot be counted ({error}).") from None
-    available = max(0, -(-(length - inputs["start"]) // inputs["every_nth"]))
-    return min(available, inputs["count"] or available)
 
 
 def _pieces(first: int, count: int, splitting: Splitting) -> Iterator[tuple[int, int]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 ABOUT = "row.json"
 UNFINISHED = ".unfinished"
+PAGE, TABLE = "index.html", "summary.csv"  # beside the folders of the rows
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,21 @@ class Result:
     seconds: float = 0.0
 
 
+def is_foreign(folder: Path) -> bool:
+    """Whether there is something in the place of a result that no batch has put there."""
+    if not folder.is_dir():
+        return folder.exists()
+    return about(folder) is None and any(folder.iterdir())
+
+
 def keep(result: Result, folder: Path, key: str) -> None:
-    """Writes a result as `folder`; what was there before goes."""
+    """Writes a result as `folder`; an earlier result goes.
+
+    Raises:
+        FileExistsError: Something else is there.
+    """
+    if is_foreign(folder):
+        raise FileExistsError(f"{folder} holds something else than a result, and is left as it is.")
     unfinished = folder.with_name(UNFINISHED + folder.name)
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -48,9 +62,10 @@ def keep(result: Result, folder: Path, key: str) -> None:
 def about(folder: Path) -> dict | None:
     """What row.json in a result's folder says; None where there is no result."""
     try:
-        return json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        told = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return told if isinstance(told, dict) and "key" in told else None
 
 
 def is_done(folder: Path, key: str) -> bool:

@@ -1,25 +1,22 @@
 """One task on one ComfyUI: its files go up, its prompt runs, what it saved comes down."""
 
+import os
+import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from ..comfyui_client import ComfyUIClient
-from .graph import OUTPUTS, title
+from .failure import Failure
+from .graph import OUTPUTS, numbered, title
 from .results import Result
 from .tasks import content_digest
 
-# {(node, input): (name, what reads the content)}; the name tells the content, so that it goes up once to each server.
-Files = Mapping[tuple[str, str], tuple[str, Callable[[], bytes]]]
+# {(node, input): (name, what opens it)}; the name tells the content, so that it goes up once to each server.
+Files = Mapping[tuple[str, str], tuple[str, Callable[[], BinaryIO]]]
 NUMBERS = "fatezero_numbers"  # what Edit Report says for programs
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a task failed, in ComfyUI's own words."""
-
-    message: str
+LETTERS = 50  # of a file's own name that its name on a server keeps; with three or four bytes each they still fit
 
 
 def run_task(client: ComfyUIClient, prompt: dict, files: Files, stored: dict[str, str]) -> Result | Failure:
@@ -36,11 +33,12 @@ def run_task(client: ComfyUIClient, prompt: dict, files: Files, stored: dict[str
     """
     started = time.monotonic()
     prompt = {node: {**entry, "inputs": dict(entry["inputs"])} for node, entry in prompt.items()}
-    for (node, name), (file_name, read) in files.items():
+    for (node, name), (file_name, opened) in files.items():
         if file_name not in stored:
-            stored[file_name] = client.upload(file_name, read(), OUTPUTS)
+            with opened() as file:
+                stored[file_name] = _stored(client, file_name, file)
         prompt[node]["inputs"][name] = stored[file_name]
-    run = client.run(prompt)
+    run = client.run(prompt, longest_silence=None)
     if run.status != "success":
         node = prompt.get(str(run.error.get("node_id")))
         message = str(run.error.get("exception_message", run.status)).strip()
@@ -48,29 +46,50 @@ def run_task(client: ComfyUIClient, prompt: dict, files: Files, stored: dict[str
             message += "; this ComfyUI has no file of that kind, name the one that has it by --comfyui"
         name = title(node) if node else "ComfyUI"
         return Failure(message if message.startswith(name) else f"{name}: {message}")
-    saved, texts, numbers = {}, {}, {}
-    for node, shown in run.outputs.items():
-        name = title(prompt[node])
-        saved |= _saved(client, name, shown)
-        if shown.get("text"):
-            texts[name] = "\n".join(shown["text"])
-        for measured in shown.get(NUMBERS, ()):
-            numbers |= measured
+    shown = {node: run.outputs[node] for node in prompt if node in run.outputs}
+    saved = _saved(client, {title: _items(shown[node]) for node, title in _names(prompt, shown, _items).items()})
+    texts = {title: "\n".join(shown[node]["text"]) for node, title in _names(prompt, shown, _text).items()}
+    numbers = {name: value for told in shown.values() for some in told.get(NUMBERS, ()) for name, value in some.items()}
     if not saved:
         return Failure("ComfyUI: the workflow saved nothing; add a node that saves, such as Video Save.")
     return Result(saved, texts, numbers, round(time.monotonic() - started, 1))
 
 
-def _saved(client: ComfyUIClient, name: str, shown: dict) -> dict[str, bytes]:
-    """The files in ComfyUI's output folder that a node reports; several go into a folder named after the node."""
-    items = [item for items in shown.values() if isinstance(items, list) for item in items if isinstance(item, dict)]
-    items = [item for item in items if item.get("type") == "output"]
-    name = name.replace("/", " ").replace("\\", " ")
-    if len(items) == 1:
-        return {name + PurePosixPath(items[0]["filename"]).suffix: client.download(items[0])}
-    return {f"{name}/{item['filename']}": client.download(item) for item in items}
+def _stored(client: ComfyUIClient, name: str, file: BinaryIO) -> str:
+    """What a server calls a file; one that it has is not written over, since another batch may read it."""
+    if client.has_input(name, OUTPUTS, file.seek(0, os.SEEK_END)):
+        return f"{OUTPUTS}/{name}"
+    return client.upload(name, file, OUTPUTS)
+
+
+def _names(prompt: dict, shown: dict, has: Callable[[dict], object]) -> dict[str, str]:
+    """The nodes that show something of a kind, each with a name of its own."""
+    found = [node for node, told in shown.items() if has(told)]
+    return dict(zip(found, numbered([title(prompt[node]) for node in found])))
+
+
+def _text(told: dict) -> list[str]:
+    return told.get("text") or []
+
+
+def _items(told: dict) -> list[dict]:
+    """The files in ComfyUI's output folder that a node reports."""
+    items = [item for items in told.values() if isinstance(items, list) for item in items if isinstance(item, dict)]
+    return [item for item in items if item.get("type") == "output"]
+
+
+def _saved(client: ComfyUIClient, reported: dict[str, list[dict]]) -> dict[str, bytes]:
+    """What nodes have saved, by their names; several files go into a folder of that name."""
+    saved = {}
+    for name, items in reported.items():
+        for item in items:
+            file = item["filename"]
+            saved[f"{name}/{file}" if len(items) > 1 else name + PurePosixPath(file).suffix] = client.download(item)
+    return saved
 
 
 def upload_name(path: Path) -> str:
     """What a file is called on a server: by its content, so that ComfyUI knows it again."""
-    return f"{content_digest(path)[:12]}_{path.name}"
+    readable = re.sub(r"[^\w.-]+", "_", path.stem)[:LETTERS]
+    ending = re.fullmatch(r"\.\w{1,9}", path.suffix)
+    return f"{content_digest(path)[:12]}_{readable}{ending[0] if ending else ''}"

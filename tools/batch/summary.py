@@ -6,11 +6,15 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from .results import about
+from .results import PAGE, TABLE, about
+from .table import BatchError
 from .tasks import Job
 
-PAGE, TABLE = "index.html", "summary.csv"
 DONE, FAILED, LEFT = "done", "failed", "not run"
+BEGINNINGS = {
+    TABLE: "name,state,seconds,problem",
+    PAGE: '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Edits',
+}
 STYLE = """body { font: 16px system-ui, sans-serif; margin: 2em; background: #111; color: #ddd }
 article { border-top: 1px solid #444; padding: 1em 0 } h2 { margin: 0 0 .3em; font-size: 1.1em }
 video, img { height: 240px; background: #000; display: block } .failed { color: #f88 } dl { margin: .5em 0 }
@@ -18,6 +22,14 @@ figure { display: inline-block; margin: 0 8px 0 0 } figcaption { color: #999; fo
 dt { float: left; clear: left; width: 12em; color: #999 } dd { margin-left: 12em } pre { white-space: pre-wrap }"""
 # The clip and its edit are compared while they run side by side.
 PLAY = "for (const video of this.closest('article').querySelectorAll('video')) { video.currentTime = 0; video.play() }"
+
+
+def check_place(out: Path) -> None:
+    """Refuses a folder with a summary.csv or index.html that no batch has written."""
+    for name, beginning in BEGINNINGS.items():
+        path = out / name
+        if path.exists() and not path.read_text(encoding="utf-8-sig", errors="replace").startswith(beginning):
+            raise BatchError(f"{path} is there already, and no batch has written it; name another folder by --out.")
 
 
 def write_summary(out: Path, jobs: list[Job], failures: dict[str, str]) -> None:
@@ -28,11 +40,11 @@ def write_summary(out: Path, jobs: list[Job], failures: dict[str, str]) -> None:
         jobs: The rows.
         failures: {name of a row: why it failed}.
     """
-    told = [(job, about(job.folder) or {}, failures.get(job.row.name)) for job in jobs]
+    told = [(job, (about(job.folder) or {}) if job.done else {}, failures.get(job.row.name)) for job in jobs]
     _write_table(out / TABLE, told)
     articles = "\n".join(_article(out, *row) for row in told)
     page = (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Edits</title><style>{STYLE}</style>\n'
+        f"{BEGINNINGS[PAGE]}</title><style>{STYLE}</style>\n"
         f"<h1>{sum(state(*row[1:]) == DONE for row in told)} of {len(told)} edits</h1>\n{articles}\n</html>\n"
     )
     _replace(out / PAGE, page)
@@ -49,13 +61,14 @@ def _write_table(path: Path, told: list[tuple[Job, dict, str | None]]) -> None:
     unfinished = path.with_name(path.name + ".unfinished")
     with open(unfinished, "w", encoding="utf-8-sig", newline="") as file:  # the mark tells spreadsheets the encoding
         writer = csv.writer(file)
-        writer.writerow(["name", "state", "seconds", "problem", *columns, *measures])
+        writer.writerow([*BEGINNINGS[TABLE].split(","), *columns, *measures, "note"])
         for job, done, failure in told:
             numbers = done.get("numbers", {})
             writer.writerow(
                 [job.row.name, state(done, failure), done.get("seconds", ""), failure or ""]
                 + [job.row.fields.get(column, "") for column in columns]
                 + [numbers.get(name, "") for name in measures]
+                + [job.note]
             )
     unfinished.replace(path)
 
@@ -69,6 +82,7 @@ def _article(out: Path, job: Job, done: dict, failure: str | None) -> str:
         f"<dt>{html.escape(str(key))}</dt><dd>{html.escape(str(value))}</dd>" for key, value in facts.items()
     )
     problem = f'<p class="failed">{html.escape(failure)}</p>' if failure else ""
+    problem += f"<p>{html.escape(job.note)}</p>" if job.note else ""
     play = f'<button onclick="{PLAY}">play together</button>' if len(shown) > 1 and "<video" in shown[0] else ""
     return (
         f"<article><h2>{html.escape(job.row.name)}: {state(done, failure)}</h2>{problem}"

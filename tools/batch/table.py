@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .results import PAGE, TABLE
+
 NAME = "name"
+TAKEN = tuple(f"{name}{ending}" for name in (PAGE, TABLE) for ending in ("", ".unfinished"))
 
 
 class BatchError(ValueError):
@@ -101,4 +104,6 @@ def _row(record: dict, number: int) -> Row:
     name = name or f"{number:03d}"  # whatever the number of rows, so that a table that grows finds its results again
     if not re.fullmatch(r"[^\\/:*?\"<>|\x00-\x1f]{1,100}", name) or name.startswith(".") or name.endswith((".", " ")):
         raise BatchError(f"Row {number} is named {name!r}, which cannot name a folder; use letters and digits.")
+    if name.casefold() in TAKEN:
+        raise BatchError(f"Row {number} is named {name}, as a file that the batch writes itself; choose another name.")
     return Row(name, fields)

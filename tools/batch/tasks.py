@@ -6,12 +6,15 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from .failure import failure_of
 from .graph import Graph, filled
 from .measured import with_report
 from .parts import Part, Splitting, cut, graph_of_part
-from .results import is_done
+from .results import is_done, is_foreign
 from .table import BatchError, Row
+from .whole_only import note_on_seams
 
+BLOCK = 1 << 20  # bytes
 PARTS = ".parts"  # in the results' folder: what a clip that is cut has so far
 
 
@@ -38,7 +41,8 @@ class Task:
 class Job:
     """A row, its tasks and the folder of its result.
 
-    graph, key: Of the whole clip. problem: Why the row cannot be run, None for one that can.
+    graph, key: Of the whole clip. problem: Why the row cannot be run, None for one that can. note: What a person should
+    know of its result, "" where there is nothing.
     """
 
     row: Row
@@ -47,6 +51,12 @@ class Job:
     key: str = ""
     tasks: tuple[Task, ...] = ()
     problem: str | None = None
+    note: str = ""
+
+    @property
+    def done(self) -> bool:
+        """Whether its result is there: that of its one task, or that of all its parts together."""
+        return self.problem is None and is_done(self.folder, self.key)
 
 
 def make_job(row: Row, prompt: dict, definitions: dict, here: Path, out: Path, splitting: Splitting) -> Job:
@@ -59,6 +69,8 @@ def make_job(row: Row, prompt: dict, definitions: dict, here: Path, out: Path, s
     """
     folder = out / row.name
     try:
+        if is_foreign(folder):
+            raise BatchError(f"{folder} is there already and no result of a batch; name the row otherwise, or --out.")
         graph = filled(prompt, definitions, row, here)
         whole = _task(graph, folder)
         parts = cut(graph, splitting)
@@ -67,10 +79,11 @@ def make_job(row: Row, prompt: dict, definitions: dict, here: Path, out: Path, s
             measured = replace(whole, graph=replace(graph, prompt=with_report(graph.prompt, definitions)))
             return Job(row, folder, graph, whole.key, (measured,))
         places = [out / PARTS / row.name / f"{number:05d}" for number in range(len(parts))]
-        tasks = (_task(graph_of_part(graph, part), place, part) for part, place in zip(parts, places))
-        return Job(row, folder, graph, _digest([whole.key, parts[0].count, len(parts)]), tuple(tasks))
-    except BatchError as error:
-        return Job(row, folder, problem=str(error))
+        tasks = tuple(_task(graph_of_part(graph, part), place, part) for part, place in zip(parts, places))
+        note = note_on_seams(graph, [part.start for part in parts[1:]])
+        return Job(row, folder, graph, _digest([whole.key, parts[0].count, len(parts)]), tasks, note=note)
+    except Exception as error:
+        return Job(row, folder, problem=failure_of(error).message)
 
 
 def in_order(tasks: list[Task]) -> list[Task]:
@@ -95,5 +108,11 @@ def _digest(value: object) -> str:
 @cache
 def content_digest(path: Path) -> str:
     """The SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        digest = hashlib.sha256()
+        with open(path, "rb") as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+        return digest.hexdigest()
+    except OSError as error:
+        raise BatchError(f"{path} cannot be read ({error.strerror}); copy it anew, or leave the row out.") from error
