@@ -37,8 +37,8 @@ latent altogether. No figure is a fault, since a node is there to move things; w
 says. Above 0 at the inversion, give the edit the same node; above 1 at either, look at the result: little of what the
 pack does alone is left in it.
 
-*latent blend* is off in these edits. With it on, `tests/test_properties.py` looks whether each sampler that is let
-through lands on the clip outside the mask: those whose name ends in cfg_pp near it, the others on it.
+*latent blend* is off in these edits. An edit takes Euler steps whichever sampler is chosen, and says so, since others
+carry on what an edit changes from step to step: all samplers that are let through give one edit.
 
 {counts}."""
 
