@@ -6,6 +6,7 @@ words and no dictionary; in another language most changes are read as another th
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from .dividing import phrases_of
 from .known_words import (
     ARTICLES,
     BACKDROPS,
@@ -26,7 +27,7 @@ from .known_words import (
     WORN,
 )
 from .phrase_pairs import Side, pairs_of
-from .phrases import neighbour_tokens, phrase_text, phrases_of, tokens_of
+from .phrases import neighbour_tokens, phrase_text, tokens_of
 from .placed_phrase import Phrase, PlacedPhrase, is_participle, is_plural, is_present
 from .tokens import Word
 

@@ -11,12 +11,12 @@ GROUNDS = BACKDROPS | set(  # in a list of things, no preposition says so: "a re
     "galaxy city street road highway alley town village skyline room kitchen bedroom bathroom office studio interior "
     "floor ground asphalt pavement wall outdoors indoors".split()
 )
-WORN = set(  # "in" these is no place: "a woman in a red dress", "a man in black"
+COLORS = set("black white red blue green yellow pink purple orange brown gray grey gold golden silver".split())
+WORN = COLORS | set(  # "in" these is no place: "a woman in a red dress", "a man in black"
     "dress gown skirt tutu sari kimono robe suit tuxedo uniform costume outfit clothes clothing armor armour "
     "spacesuit swimsuit wetsuit bikini shirt t-shirt tshirt blouse sweater hoodie jacket coat vest apron jeans pants "
     "trousers shorts leggings stockings socks shoes boots sneakers heels sandals hat cap helmet hood crown mask "
-    "glasses sunglasses goggles scarf tie gloves cloak cape jersey pajamas pyjamas rags black white red blue green "
-    "yellow pink purple orange brown gray grey gold silver".split()
+    "glasses sunglasses goggles scarf tie gloves cloak cape jersey pajamas pyjamas rags".split()
 )
 CLOTHES = ("coat", "dress", "shirt", "suit", "wear", "shoes", "boots")  # also "raincoat", "sportswear"
 SEATS = {"chair", "armchair", "wheelchair", "throne", "stool"}
@@ -34,5 +34,12 @@ ADVERBS = {"up", "away"}  # beside those in -ly
 NOUNS_IN_LY = set("family lily jelly belly assembly ally bully holly".split())  # and all in -fly
 PLURALS = set("people men women children kids sheep fish goldfish deer geese mice cattle".split())  # beside those in -s
 NUMBERS = set("one two three four five six seven eight nine ten several many few".split())
+ADJECTIVES = COLORS | set(  # as far as they stand in lists ("a big, fluffy dog"), beside those in -ful and the like
+    "beige cyan turquoise violet crimson teal ginger blond blonde dark light bright pale big small large little tiny "
+    "huge giant tall short long wide narrow thick fat thin slim young old elderly new ancient modern pretty handsome "
+    "cute ugly elegant fluffy furry bushy curly soft hard rough shiny glossy matte sleek rusty dusty dirty clean wet "
+    "dry happy sad angry sleepy lonely calm warm cold hot round wooden metal plastic colorful vintage futuristic "
+    "muscular bald majestic fierce brave blurry low".split()
+)
 LINKS = {"and", "or"}
 JOINS = {"of", "like", "as"}  # what follows tells of the thing before

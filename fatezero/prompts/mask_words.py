@@ -3,7 +3,8 @@
 from collections.abc import Collection
 
 from .alignment import KEPT, Row
-from .phrases import phrases_of, tokens_of
+from .dividing import phrases_of
+from .phrases import tokens_of
 from .placed_phrase import PlacedPhrase, is_participle
 from .tokens import PromptTokens, Word
 from .word_changes import left_out, word_changes

@@ -5,9 +5,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from .alignment import KEPT, Row
+from .dividing import phrases_of
 from .known_words import ARTICLES, HOLDS, NO_THINGS
 from .looks import names_look, praises
-from .phrases import phrases_of
 from .placed_phrase import Phrase, PlacedPhrase
 from .tokens import PromptTokens, Word
 from .word_changes import WordChanges, word_changes

@@ -1,0 +1,74 @@
+"""How the words of a prompt divide into phrases."""
+
+from collections.abc import Iterator
+
+from .known_words import ADJECTIVES, ARTICLES, HOLDS, NUMBERS
+from .placed_phrase import Phrase, is_participle, is_present
+from .tokens import PromptTokens, Word
+
+_OPENERS = ARTICLES | HOLDS | NUMBERS | {"with"}  # before a list of adjectives
+_IN_A_LIST = {",", "and", "or"}
+_ENDS_OF_ADJECTIVES = ("ful", "ous", "less")
+
+
+def phrases_of(prompt: PromptTokens) -> list[Phrase]:
+    """A prompt's phrases in reading order."""
+    return [phrase for phrase in _with_adjectives(list(_stretches(prompt))) if phrase[0].names_something]
+
+
+def line_starts(prompt: PromptTokens) -> set[Word]:
+    """The words before which a line of the prompt ends, as far as they stand in it as they were written."""
+    starts, end = set(), 0
+    for word in prompt.words if "\n" in prompt.text else ():
+        at = prompt.text.find(word.text, end)
+        if at >= 0:
+            starts |= {word} if "\n" in prompt.text[end:at] else set()
+            end = at + len(word.text)
+    return starts
+
+
+def is_adjective(key: str) -> bool:
+    """Whether a word says what a thing is like: one of the known ones, or by its ending ("torn", "beautiful")."""
+    return key in ADJECTIVES or key.endswith(_ENDS_OF_ADJECTIVES) or is_participle(key)
+
+
+def _stretches(prompt: PromptTokens) -> Iterator[Phrase]:
+    """The words that name something and those that do not in turn, and the lines apart."""
+    stretch: list[Word] = []
+    starts = line_starts(prompt)
+    for word in prompt.words:
+        if stretch and (word in starts or word.names_something != stretch[0].names_something):
+            yield tuple(stretch)
+            stretch = []
+        stretch.append(word)
+    if stretch:
+        yield tuple(stretch)
+
+
+def _with_adjectives(stretches: list[Phrase]) -> Iterator[Phrase]:
+    """The stretches, adjectives in a list as a part of what they describe ("a shiny, red car")."""
+    opener: Phrase = ()
+    phrase: Phrase = ()
+    around = [(), *stretches, (), ()]
+    for before, stretch, gap, following in zip(around, stretches, around[2:], around[3:]):
+        if phrase and not stretch[0].names_something:
+            continue
+        opener, phrase = (opener if phrase else before[-1:]), phrase + stretch
+        if not _is_list_of_adjectives(opener, phrase, gap, following):
+            yield phrase
+            phrase = ()
+
+
+def _is_list_of_adjectives(opener: Phrase, phrase: Phrase, gap: Phrase, following: Phrase) -> bool:
+    """Whether the words after an article and the like are adjectives alone, and a list goes on with what they describe.
+
+    opener: The word before the phrase. gap, following: The stretches behind it; a verb in -ing after "wearing black,"
+    says what is done.
+    """
+    ahead, adjectives = [word.key for word in opener], [word.key for word in phrase]
+    while adjectives and adjectives[0] in HOLDS | NUMBERS:
+        ahead.append(adjectives.pop(0))
+    goes_on = bool(following) and {word.key or word.text for word in gap} <= _IN_A_LIST
+    if not (goes_on and adjectives and ahead and ahead[-1] in _OPENERS and all(map(is_adjective, adjectives))):
+        return False
+    return ahead[-1] in ARTICLES or not is_present(following[0].key)
