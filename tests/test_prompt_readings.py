@@ -4,8 +4,7 @@ import pytest
 
 from edit_cases import prompt_edit
 from fatezero_pack.fatezero.edit.automatic import automatic_preset
-from fatezero_pack.fatezero.prompts.edit_kind import changes_of, things_that_stay
-from fatezero_pack.fatezero.prompts.phrases import phrase_text
+from fatezero_pack.fatezero.prompts.edit_kind import changes_of
 
 
 def words_of(prompt, tokens):
@@ -53,4 +52,60 @@ def reading(source, target):
     ],
 )
 def test_adjectives_in_a_list_belong_to_one_thing(source, target, expected):
+    assert reading(source, target) == expected
+
+
+@pytest.mark.parametrize(
+    "source, target, expected",
+    [
+        (
+            "a woman in a red coat, walking slowly on a street",
+            "a woman in a yellow coat, walking slowly on a street",
+            ("property", "attribute", "red coat", ""),
+        ),
+        (
+            "a woman in a red dress, walking down the street",
+            "a woman in a blue dress, walking down the street",
+            ("property", "attribute", "red dress", ""),
+        ),
+        (
+            "a man in a red shirt, looking at the camera",
+            "a man in a blue shirt, looking at the camera",
+            ("property", "attribute", "red shirt", ""),
+        ),
+        ("a red car, driving fast", "a blue car, driving fast", ("property", "attribute", "red car", "")),
+        # what is a thing beside
+        ("a red car, a sleeping dog", "a blue car, a sleeping dog", ("property", "replace", "red car", "sleeping dog")),
+        ("smiling woman, red ball", "smiling woman, blue ball", ("property", "replace", "red ball", "smiling woman")),
+        (
+            "a red car and people walking",
+            "a blue car and people walking",
+            ("property", "replace", "red car", "people walking"),
+        ),
+        ("a cat on a rug, a red ball", "a cat on a rug, a blue ball", ("property", "replace", "red ball", "rug")),
+    ],
+)
+def test_what_somebody_does_is_no_thing_beside(source, target, expected):
+    assert reading(source, target) == expected
+
+
+@pytest.mark.parametrize(
+    "source, target, expected",
+    [
+        ("a person in a red boat", "a person in a blue boat", ("property", "attribute", "red boat", "")),
+        ("a woman under an umbrella", "a woman under a red umbrella", ("property", "attribute", "umbrella", "")),
+        ("a bird in a cage", "a bird in a golden cage", ("property", "attribute", "cage", "")),
+        ("a cat behind a vase", "a cat behind a red vase", ("property", "attribute", "vase", "")),
+        ("a man in a kilt", "a man in a red kilt", ("property", "attribute", "kilt", "")),
+        ("a woman in a hijab", "a woman in a veil", ("thing", "replace", "hijab", "")),
+        ("a dog", "a dog in a bandana", ("added", "background", "", "")),
+        # what is a ground
+        ("a swan in a pond", "a swan in a frozen pond", ("ground", "new background", "pond", "")),
+        ("a man in a cave", "a man in a dark cave", ("ground", "new background", "cave", "")),
+        ("a cow in a farmyard", "a cow in a snowy farmyard", ("ground", "new background", "farmyard", "")),
+        ("a castle on a hill", "a tower on a hill", ("thing", "replace", "castle", "")),
+        ("a boy in a car", "a boy in a boat", ("ground", "new background", "car", "")),
+    ],
+)
+def test_the_same_thing_around_another_is_no_ground(source, target, expected):
     assert reading(source, target) == expected

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from .known_words import ADJECTIVES, ARTICLES, HOLDS, NUMBERS
-from .placed_phrase import Phrase, is_participle, is_present
+from .placed_phrase import Phrase, is_adverb, is_participle, is_present
 from .tokens import PromptTokens, Word
 
 _OPENERS = ARTICLES | HOLDS | NUMBERS | {"with"}  # before a list of adjectives
@@ -30,6 +30,11 @@ def line_starts(prompt: PromptTokens) -> set[Word]:
 def is_adjective(key: str) -> bool:
     """Whether a word says what a thing is like: one of the known ones, or by its ending ("torn", "beautiful")."""
     return key in ADJECTIVES or key.endswith(_ENDS_OF_ADJECTIVES) or is_participle(key)
+
+
+def is_verb_alone(phrase: Phrase) -> bool:
+    """Whether a phrase says what is done and names no thing ("walking slowly", "standing tall")."""
+    return is_present(phrase[0].key) and all(is_adverb(word.key) or is_adjective(word.key) for word in phrase[1:])
 
 
 def _stretches(prompt: PromptTokens) -> Iterator[Phrase]:

@@ -21,6 +21,8 @@ from .known_words import (
     OF_A_BODY,
     OF_PLACE,
     PARTS,
+    PLACE_ENDINGS,
+    PLACES,
     RELATIVES,
     RIDDEN,
     SEATS,
@@ -180,9 +182,9 @@ def _kind(before: Side, after: Side) -> str:
     old, new = _noun_phrases(before, after)
     is_same = old[-1].key == new[-1].key
     changed = (before.changed & {*old}) | (after.changed & {*new})
-    is_on_thing = all(side.preposition == "on" for side in there) and old[-1].key not in GROUNDS
-    if is_on_thing and is_same and changed:
-        return PROPERTY  # "on a blue rug"
+    is_place = old[-1].key in GROUNDS | PLACES or old[-1].key.endswith(PLACE_ENDINGS)
+    if is_same and changed and not is_place:
+        return POSE if all(map(_is_number, changed)) else PROPERTY  # also "on a blue rug"
     if all(map(_is_in_place, there)) or all(side.names_ground(not is_same) for side in there):
         return GROUND
     if all(map(_tells_of_a_thing, there)):

@@ -12,11 +12,20 @@ GROUNDS = BACKDROPS | set(  # in a list of things, no preposition says so: "a re
     "floor ground asphalt pavement wall outdoors indoors".split()
 )
 COLORS = set("black white red blue green yellow pink purple orange brown gray grey gold golden silver".split())
+PLACES = set(  # as far as something is in or at them: "a castle" alone is a thing
+    "pond pool swamp marsh harbor harbour bay lagoon reef stream creek waterfall cliff cave cavern tunnel gorge dunes "
+    "plain plains savanna savannah prairie path trail track tracks lane plaza square stage arena stadium theater "
+    "theatre rooftop balcony terrace porch deck pier dock station airport cafe bar restaurant store market supermarket "
+    "mall hotel library museum church temple castle palace house barn cottage gym school hall hospital corridor "
+    "factory lab laboratory garage farm orchard universe planet moon world place area scene".split()
+)
+PLACE_ENDINGS = ("room", "land", "scape", "yard", "side", "forest", "field", "shop", "way", "walk", "house")
 WORN = COLORS | set(  # "in" these is no place: "a woman in a red dress", "a man in black"
     "dress gown skirt tutu sari kimono robe suit tuxedo uniform costume outfit clothes clothing armor armour "
     "spacesuit swimsuit wetsuit bikini shirt t-shirt tshirt blouse sweater hoodie jacket coat vest apron jeans pants "
     "trousers shorts leggings stockings socks shoes boots sneakers heels sandals hat cap helmet hood crown mask "
-    "glasses sunglasses goggles scarf tie gloves cloak cape jersey pajamas pyjamas rags".split()
+    "glasses sunglasses goggles scarf tie gloves cloak cape jersey pajamas pyjamas rags blazer cardigan poncho kilt "
+    "toga bathrobe overalls lingerie leather chainmail hijab veil turban beanie bandana beret".split()
 )
 CLOTHES = ("coat", "dress", "shirt", "suit", "wear", "shoes", "boots")  # also "raincoat", "sportswear"
 SEATS = {"chair", "armchair", "wheelchair", "throne", "stool"}
@@ -30,7 +39,10 @@ RELATIVES = {"that", "which", "who"}  # a verb follows: "a woman that sits on a 
 IS = {"is", "are", "was", "were"}
 HOLDS = {"wearing", "holding", "carrying"}  # what follows comes newly
 NOUNS_IN_ING = set("building ceiling clothing king painting drawing rendering ring spring string thing wing".split())
-ADVERBS = {"up", "away"}  # beside those in -ly
+ADVERBS = set(  # beside those in -ly
+    "up away out back ahead forward forwards backward backwards sideways upright fast together alone apart still "
+    "asleep awake barefoot".split()
+)
 NOUNS_IN_LY = set("family lily jelly belly assembly ally bully holly".split())  # and all in -fly
 PLURALS = set("people men women children kids sheep fish goldfish deer geese mice cattle".split())  # beside those in -s
 NUMBERS = set("one two three four five six seven eight nine ten several many few".split())

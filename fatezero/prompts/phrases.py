@@ -1,9 +1,9 @@
 """The phrases of a prompt: words that stand together and describe one thing."""
 
-from .dividing import line_starts, phrases_of
-from .known_words import LINKS
+from .dividing import is_verb_alone, line_starts, phrases_of
+from .known_words import ARTICLES, LINKS
 from .looks import names_look, praises
-from .placed_phrase import Phrase, PlacedPhrase, is_present
+from .placed_phrase import Phrase, PlacedPhrase
 from .tokens import PromptTokens
 
 
@@ -72,7 +72,7 @@ def things_beside(prompt: PromptTokens, tokens: tuple[int, ...]) -> list[str]:
 
 def _chains(prompt: PromptTokens) -> list[list[Phrase]]:
     """Phrases in reading order, those together between which there is an "and", a comma or the end of a line; without
-    looks, grounds, quality tags and verbs alone ("smiling"), which are no things."""
+    looks, grounds, quality tags and verbs ("smiling softly"), which are no things."""
     chains: list[list[Phrase]] = []
     looks = set(look_tokens(prompt))
     things = [each for each in phrases_of(prompt) if looks.isdisjoint(each[0].indices)]
@@ -80,8 +80,9 @@ def _chains(prompt: PromptTokens) -> list[list[Phrase]]:
     words, starts = prompt.words, line_starts(prompt)
     for before, phrase in zip([None, *things], things):
         between = words[words.index(before[-1]) + 1 : words.index(phrase[0])] if before else ()
-        linked = any(word.key in LINKS or word.text == "," for word in between)
-        if before and (linked or not starts.isdisjoint((*between, phrase[0]))):
+        last = next((word for word in reversed(between) if word.key not in ARTICLES), None)
+        is_linked = last is not None and (last.key in LINKS or last.text == ",")
+        if before and (is_linked or not starts.isdisjoint((*between, phrase[0]))):
             chains[-1].append(phrase)
         else:
             chains.append([phrase])
@@ -89,8 +90,7 @@ def _chains(prompt: PromptTokens) -> list[list[Phrase]]:
 
 
 def _is_ground_or_verb(prompt: PromptTokens, phrase: Phrase) -> bool:
-    is_verb = len(phrase) == 1 and is_present(phrase[0].key)
-    return is_verb or PlacedPhrase(prompt, phrase).names_ground()
+    return is_verb_alone(phrase) or PlacedPhrase(prompt, phrase).names_ground()
 
 
 def tokens_of(phrase: Phrase) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ class PlacedPhrase:
     @cached_property
     def noun_phrase(self) -> Phrase:
         """Up to its noun, without the verb that may follow ("man sitting", "a man walks slowly") and all after it."""
-        phrase = self.phrase[:-1] if len(self.phrase) > 1 and _is_adverb(self.phrase[-1].key) else self.phrase
+        phrase = self.phrase[:-1] if len(self.phrase) > 1 and is_adverb(self.phrase[-1].key) else self.phrase
         is_one = self.word_before in SINGULAR
         for at, key in list(enumerate(word.key for word in phrase))[1:]:
             ends_it = is_participle(key) or (is_one and _ends_in_s(key))
@@ -87,11 +87,11 @@ def is_plural(key: str) -> bool:
     return key in PLURALS or _ends_in_s(key)
 
 
+def is_adverb(key: str) -> bool:
+    """Whether a word says how something is done ("walks slowly")."""
+    return key in ADVERBS or (key.endswith("ly") and not key.endswith("fly") and key not in NOUNS_IN_LY)
+
+
 def _ends_in_s(key: str) -> bool:
     """As a plural or a verb does ("cats", "walks")."""
     return key.endswith("s") and not key.endswith(("ss", "us", "is", "'s", "’s"))
-
-
-def _is_adverb(key: str) -> bool:
-    """As in "walks slowly"."""
-    return key in ADVERBS or (key.endswith("ly") and not key.endswith("fly") and key not in NOUNS_IN_LY)
