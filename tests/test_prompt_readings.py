@@ -109,3 +109,24 @@ def test_what_somebody_does_is_no_thing_beside(source, target, expected):
 )
 def test_the_same_thing_around_another_is_no_ground(source, target, expected):
     assert reading(source, target) == expected
+
+
+@pytest.mark.parametrize(
+    "source, target, expected",
+    [
+        ("1girl, hat, park", "1girl, park", ("removed", "remove", "hat")),
+        ("1girl, park, dog", "1girl, park", ("removed", "remove", "dog")),
+        ("red circle, blue star, grass", "red circle, grass", ("removed", "remove", "blue star")),
+        ("1girl, park", "1girl, park, glasses", ("added", "background", "")),
+        ("red circle, grass", "red circle, blue star, grass", ("added", "background", "")),
+        # what is no thing, or may be a style
+        ("a man, smiling", "a man", ("property", "attribute", "smiling")),
+        ("a man, happy", "a man", ("property", "shape", "happy")),
+        ("1girl, blue eyes", "1girl", ("property", "shape", "blue eyes")),
+        ("1girl, park", "1girl, red hair, park", ("property", "style", "")),
+        ("a cat on a sofa", "a cat on a sofa, minecraft", ("property", "style", "")),
+        ("1girl, forest", "1girl", ("ground", "new background", "forest")),
+    ],
+)
+def test_things_come_and_go_in_lists(source, target, expected):
+    assert reading(source, target)[:3] == expected

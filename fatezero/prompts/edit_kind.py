@@ -6,11 +6,12 @@ words and no dictionary; in another language most changes are read as another th
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .dividing import phrases_of
+from .dividing import is_adjective, phrases_of
 from .known_words import (
     ARTICLES,
     BACKDROPS,
     CLOTHES,
+    COLORS,
     GROUNDS,
     HOLDS,
     IS,
@@ -26,6 +27,7 @@ from .known_words import (
     RELATIVES,
     RIDDEN,
     SEATS,
+    SIZES,
     WORN,
 )
 from .phrase_pairs import Side, pairs_of
@@ -240,7 +242,22 @@ def _kind_of_one(side: Side, added_or_removed: str) -> str:
         return added_or_removed
     is_linked = not LINKS.isdisjoint({side.preposition, side.next_word}) and is_plural(side.noun.key)
     is_thing = is_linked or _first_preposition(side) in HOLDS | {"with"}
+    is_thing = is_thing or _is_listed_thing(side, is_known=added_or_removed == ADDED)
     return added_or_removed if is_thing and side.noun.key not in OF_A_BODY else PROPERTY
+
+
+def _is_listed_thing(side: Side, is_known: bool) -> bool:
+    """Whether a phrase between commas names a thing ("1girl, hat, park"), no verb and no adjective.
+
+    is_known: Whether it must be known for one, by a color or size before it or as what is worn: a new word may as well
+    name a style ("a cat on a sofa, minecraft").
+    """
+    keys, noun = [word.key for word in side.phrase], side.noun.key
+    is_listed = not (side.word_before or side.next_word) and keys[0] not in NO_THINGS
+    if not is_listed or is_present(keys[0]) or is_present(noun) or is_adjective(noun):
+        return False
+    is_worn = noun in WORN or noun.endswith(CLOTHES)
+    return not is_known or is_worn or (len(keys) > 1 and keys[0] in COLORS | SIZES)
 
 
 def _first_preposition(side: Side) -> str:

@@ -12,6 +12,7 @@ GROUNDS = BACKDROPS | set(  # in a list of things, no preposition says so: "a re
     "floor ground asphalt pavement wall outdoors indoors".split()
 )
 COLORS = set("black white red blue green yellow pink purple orange brown gray grey gold golden silver".split())
+SIZES = set("big small large little tiny huge giant".split())
 PLACES = set(  # as far as something is in or at them: "a castle" alone is a thing
     "pond pool swamp marsh harbor harbour bay lagoon reef stream creek waterfall cliff cave cavern tunnel gorge dunes "
     "plain plains savanna savannah prairie path trail track tracks lane plaza square stage arena stadium theater "
@@ -33,7 +34,10 @@ RIDDEN = set(  # nor "on" these: "a knight on a horse"; a building on fire stand
     "horse pony donkey camel elephant dragon unicorn bike bicycle motorcycle motorbike scooter skateboard snowboard "
     "surfboard skis fire".split()
 )
-OF_A_BODY = set("hair eyes skin face lips mouth nose ears freckles makeup smile fur feathers".split())
+OF_A_BODY = set(
+    "hair eyes skin face lips mouth nose ears freckles makeup smile fur feathers beard mustache moustache "
+    "eyebrows eyelashes bangs ponytail braid braids lipstick nails tattoo tattoos muscles wrinkles".split()
+)
 NO_THINGS = set("it he she they there this that i you we".split())
 RELATIVES = {"that", "which", "who"}  # a verb follows: "a woman that sits on a sofa"
 IS = {"is", "are", "was", "were"}
@@ -46,12 +50,12 @@ ADVERBS = set(  # beside those in -ly
 NOUNS_IN_LY = set("family lily jelly belly assembly ally bully holly".split())  # and all in -fly
 PLURALS = set("people men women children kids sheep fish goldfish deer geese mice cattle".split())  # beside those in -s
 NUMBERS = set("one two three four five six seven eight nine ten several many few".split())
-ADJECTIVES = COLORS | set(  # as far as they stand in lists ("a big, fluffy dog"), beside those in -ful and the like
-    "beige cyan turquoise violet crimson teal ginger blond blonde dark light bright pale big small large little tiny "
-    "huge giant tall short long wide narrow thick fat thin slim young old elderly new ancient modern pretty handsome "
-    "cute ugly elegant fluffy furry bushy curly soft hard rough shiny glossy matte sleek rusty dusty dirty clean wet "
-    "dry happy sad angry sleepy lonely calm warm cold hot round wooden metal plastic colorful vintage futuristic "
-    "muscular bald majestic fierce brave blurry low".split()
+ADJECTIVES = (COLORS | SIZES) | set(  # in lists ("a big, fluffy dog"), beside those in -ful and the like
+    "beige cyan turquoise violet crimson teal ginger blond blonde dark light bright pale tall short long wide narrow "
+    "thick fat thin slim young old elderly new ancient modern pretty handsome cute ugly elegant fluffy furry bushy "
+    "curly soft hard rough shiny glossy matte sleek rusty dusty dirty clean wet dry happy sad angry sleepy lonely calm "
+    "warm cold hot round wooden metal plastic colorful vintage futuristic muscular bald majestic fierce brave blurry "
+    "low".split()
 )
 LINKS = {"and", "or"}
 JOINS = {"of", "like", "as"}  # what follows tells of the thing before
