@@ -130,3 +130,75 @@ def test_the_same_thing_around_another_is_no_ground(source, target, expected):
 )
 def test_things_come_and_go_in_lists(source, target, expected):
     assert reading(source, target)[:3] == expected
+
+
+@pytest.mark.parametrize(
+    "source, target, expected",
+    [
+        ("wine on a table", "a bottle of wine on a table", ("property", "attribute", "wine", "")),
+        ("a cake on a table", "a slice of cake on a table", ("property", "attribute", "cake", "")),
+        ("a man dancing", "a lego figure of a man dancing", ("property", "attribute", "man dancing", "")),
+        ("a car on a road", "a toy version of a car on a road", ("property", "attribute", "car", "")),
+        # what is a picture
+        ("a cat on a sofa", "a linocut of a cat on a sofa", ("look", "style", "", "")),
+        ("a cat on a sofa", "a stained glass window of a cat on a sofa", ("look", "style", "", "")),
+        ("a photo of a cat", "a statue of a dog", ("look thing", "background", "photo cat", "")),
+        # another part or measure in the place of one
+        ("a cup of coffee", "a glass of coffee", ("thing", "replace", "cup", "")),
+        ("a bottle of wine", "a bottle of beer", ("thing", "replace", "wine", "")),
+    ],
+)
+def test_parts_and_measures_are_no_looks(source, target, expected):
+    assert reading(source, target) == expected
+
+
+@pytest.mark.parametrize(
+    "source, target, expected",
+    [
+        ("a jeep on a road", "a jeep turned into a tank on a road", ("thing", "replace", "jeep", "")),
+        ("a cat in a park", "a cat becoming a tiger in a park", ("thing", "replace", "cat", "")),
+        ("a car on a road", "a car covered in flowers on a road", ("property", "attribute", "car", "")),
+        ("a bear on grass", "a bear wrapped in paper on grass", ("property", "attribute", "bear", "")),
+        ("a car on a street", "a car made out of chocolate on a street", ("property", "attribute", "car", "")),
+        ("a horse in a field", "a horse made entirely of glass in a field", ("property", "attribute", "horse", "")),
+        ("a house on a hill", "a house built out of lego on a hill", ("property", "attribute", "house", "")),
+        ("a dog on grass", "a dog, made of glass, on grass", ("property", "attribute", "dog", "")),
+        ("a woman", "a woman as a zombie", ("property", "attribute", "woman", "")),
+        ("a car on a road", "a car like a spaceship on a road", ("property", "attribute", "car", "")),
+        ("a cat on a sofa", "a cat on a sofa painted by Monet", ("look look", "style", "", "")),
+        ("a cat on a sofa", "a cat on a sofa rendered in Unreal Engine", ("look look", "style", "", "")),
+        ("a woman wearing glasses", "a woman not wearing glasses", ("removed", "remove", "glasses", "")),
+        # grounds and looks
+        ("a car parked in a forest", "a car parked in a desert", ("ground", "new background", "forest", "")),
+        ("a horse in a field", "a horse in a field covered in snow", ("ground", "new background", "field", "")),
+        ("a man walking into a bar", "a man walking into a shop", ("ground", "new background", "bar", "")),
+        ("a man on a street", "a man on a street as a watercolor painting", ("look", "style", "", "")),
+        ("a boat", "a boat painted in red", ("property", "attribute", "boat", "")),
+        ("a man with a hat", "a man wearing a hat", ("", "enhance", "", "")),
+    ],
+)
+def test_what_a_thing_is_made_of_or_turns_into(source, target, expected):
+    assert reading(source, target) == expected
+
+
+@pytest.mark.parametrize(
+    "source, target, expected",
+    [
+        ("a woman playing guitar", "a woman playing violin", ("thing", "replace", "guitar", "")),
+        ("a man drinking coffee", "a man drinking tea", ("thing", "replace", "coffee", "")),
+        ("a girl eating ice cream", "a girl eating a hamburger", ("thing", "replace", "ice cream", "")),
+        ("the man is eating soup", "the man is eating pasta", ("thing", "replace", "soup", "")),
+        ("1girl, playing guitar, park", "1girl, playing piano, park", ("thing", "replace", "guitar", "")),
+        ("a man wearing black, smiling", "a man wearing white, smiling", ("thing", "replace", "black", "")),
+        ("a dog wearing a hat", "a dog", ("removed", "remove", "hat", "")),
+        # no object of a verb
+        ("a man sitting on a bench", "a man standing on a bench", ("pose", "shape", "man sitting", "")),
+        ("a big barking dog", "a small barking dog", ("property", "attribute", "big barking dog", "")),
+        ("two chasing dogs", "two chasing cats", ("thing", "replace", "two chasing dogs", "")),
+        ("1girl, living room", "1girl, dining room", ("ground", "new background", "living room", "")),
+        ("a man looking happy", "a man looking sad", ("pose", "shape", "man looking happy", "")),
+        ("a bowl of boiling water", "a bowl of boiling milk", ("thing", "replace", "boiling water", "")),
+    ],
+)
+def test_the_object_of_a_verb_is_a_thing(source, target, expected):
+    assert reading(source, target) == expected

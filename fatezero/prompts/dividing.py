@@ -1,14 +1,16 @@
 """How the words of a prompt divide into phrases."""
 
 from collections.abc import Iterator
+from itertools import pairwise, takewhile
 
-from .known_words import ADJECTIVES, ARTICLES, HOLDS, NUMBERS
-from .placed_phrase import Phrase, is_adverb, is_participle, is_present
+from .known_words import ARTICLES, HOLDS, IS, LINKS, NO_OBJECT_BEHIND, NUMBERS, RELATIVES
+from .looks import tells_how_drawn
+from .placed_phrase import Phrase, describes, is_adjective, is_adverb, is_present
 from .tokens import PromptTokens, Word
 
 _OPENERS = ARTICLES | HOLDS | NUMBERS | {"with"}  # before a list of adjectives
+_BEFORE_VERBS = IS | LINKS | RELATIVES | {"while", ""}
 _IN_A_LIST = {",", "and", "or"}
-_ENDS_OF_ADJECTIVES = ("ful", "ous", "less")
 
 
 def phrases_of(prompt: PromptTokens) -> list[Phrase]:
@@ -27,27 +29,39 @@ def line_starts(prompt: PromptTokens) -> set[Word]:
     return starts
 
 
-def is_adjective(key: str) -> bool:
-    """Whether a word says what a thing is like: one of the known ones, or by its ending ("torn", "beautiful")."""
-    return key in ADJECTIVES or key.endswith(_ENDS_OF_ADJECTIVES) or is_participle(key)
-
-
 def is_verb_alone(phrase: Phrase) -> bool:
     """Whether a phrase says what is done and names no thing ("walking slowly", "standing tall")."""
     return is_present(phrase[0].key) and all(is_adverb(word.key) or is_adjective(word.key) for word in phrase[1:])
 
 
 def _stretches(prompt: PromptTokens) -> Iterator[Phrase]:
-    """The words that name something and those that do not in turn, and the lines apart."""
-    stretch: list[Word] = []
-    starts = line_starts(prompt)
-    for word in prompt.words:
-        if stretch and (word in starts or word.names_something != stretch[0].names_something):
-            yield tuple(stretch)
-            stretch = []
-        stretch.append(word)
-    if stretch:
-        yield tuple(stretch)
+    """The words that name something and those that do not in turn; apart are lines, the object of a verb, and how the
+    picture is drawn."""
+    starts, first = line_starts(prompt), 0
+    for at, (before, word) in enumerate(pairwise(prompt.words), start=1):
+        is_other = word.names_something != before.names_something
+        if is_other or word in starts or (word.names_something and _begins_anew(prompt.words, first, at)):
+            yield prompt.words[first:at]
+            first = at
+    if prompt.words:
+        yield prompt.words[first:]
+
+
+def _begins_anew(words: Phrase, first: int, at: int) -> bool:
+    """Whether a stretch of words that name something ends at a place in it: before the object of a verb ("playing
+    guitar"), and before "painted by Monet".
+
+    first: Where the stretch begins. at: The place, behind the first.
+    """
+    verb = words[at - 1].key
+    if verb in HOLDS or tells_how_drawn(*(word.key for word in words[at : at + 2])):
+        return True
+    if not is_present(verb) or verb in NO_OBJECT_BEHIND or at < 2:
+        return False
+    before, is_inside = words[at - 2].key, at - 1 > first
+    is_verb = not describes(before) if is_inside else before in _BEFORE_VERBS
+    rest = takewhile(lambda word: word.names_something, words[at:])
+    return is_verb and not all(is_adverb(word.key) or is_adjective(word.key) for word in rest)
 
 
 def _with_adjectives(stretches: list[Phrase]) -> Iterator[Phrase]:

@@ -41,7 +41,19 @@ OF_A_BODY = set(
 NO_THINGS = set("it he she they there this that i you we".split())
 RELATIVES = {"that", "which", "who"}  # a verb follows: "a woman that sits on a sofa"
 IS = {"is", "are", "was", "were"}
+PARTICIPLES = set("made built woven sewn knit spun hewn torn worn broken frozen drawn".split())  # beside those in -ed
+MATERIAL = PARTICIPLES | set(  # after which "in", "with" or "by", too, says what a thing is made of or covered in
+    "carved covered wrapped composed crafted sculpted constructed formed coated decorated adorned encased knitted "
+    "molded printed painted engulfed drenched soaked dyed".split()
+)
+TURNED = set("turned transformed morphed changed converted turning transforming morphing changing converting".split())
 HOLDS = {"wearing", "holding", "carrying"}  # what follows comes newly
+NO_OBJECT_BEHIND = set(  # verbs in -ing that mostly describe what follows ("sleeping dogs", "living room")
+    "walking running standing sitting lying sleeping dancing jumping flying swimming smiling laughing crying crawling "
+    "floating glowing burning shining shimmering sparkling hopping falling rising talking barking roaring flowing "
+    "moving living dining wedding parking shopping fishing boxing washing rocking evening morning lighting lightning "
+    "amazing stunning charming interesting missing steaming tracking establishing".split()
+)
 NOUNS_IN_ING = set("building ceiling clothing king painting drawing rendering ring spring string thing wing".split())
 ADVERBS = set(  # beside those in -ly
     "up away out back ahead forward forwards backward backwards sideways upright fast together alone apart still "
@@ -57,5 +69,6 @@ ADJECTIVES = (COLORS | SIZES) | set(  # in lists ("a big, fluffy dog"), beside t
     "warm cold hot round wooden metal plastic colorful vintage futuristic muscular bald majestic fierce brave blurry "
     "low".split()
 )
+ENDS_OF_ADJECTIVES = ("ful", "ous", "less")
 LINKS = {"and", "or"}
 JOINS = {"of", "like", "as"}  # what follows tells of the thing before

@@ -11,6 +11,11 @@ _PICTURES = set(
     "mosaic engraving woodcut render rendering photo photograph photography picture image video clip footage portrait "
     "still scene timelapse".split()
 )
+_WORKS = set(  # further ones, which are also things: "a poster of a cat", but "a poster on a wall"
+    "statue sculpture postcard poster stamp print tapestry fresco mural etching lithograph linocut stencil collage "
+    "doodle pastel caricature emoji sticker logo icon wallpaper silhouette blueprint diorama hologram rendition "
+    "depiction impression interpretation masterpiece window gif screenshot selfie negative".split()
+)
 _LIGHT_AND_TIME = set(
     "lighting illumination backlight backlighting sunlight moonlight daylight candlelight fog mist haze day night "
     "morning evening afternoon noon midnight dawn dusk sunset sunrise twilight hour summer winter autumn".split()
@@ -32,6 +37,9 @@ _MEASURE = re.compile(r"\d+(?:\.\d+)?(?:mm|k|fps|p)?|f/?\d+(?:\.\d+)?|iso\d+")  
 _CLAUSE = re.compile(r"(?:\w+ )*depth of field|rule of thirds|shot (?:on|with) .+")
 # After these "a painting" is a thing: "a cat and a painting", "a wall with a painting".
 _BEFORE_THINGS = set("and or with on at over under near behind above against wearing holding carrying".split())
+_DRAWN = set("painted drawn rendered sketched illustrated animated filmed photographed".split())
+_BEFORE_MAKERS = {"by", "as", "like"}
+_BEFORE_MEANS = _BEFORE_MAKERS | {"in", "with", "on"}  # but "a boat painted in red"
 _BEFORE_LIGHT = {"in", "with", "by"}  # "in a soft light", but "a red light on a pole"
 
 
@@ -71,10 +79,23 @@ def names_look(prompt: PromptTokens, phrase: tuple[Word, ...]) -> bool:
     return _is_part_of_look(words, first)
 
 
+def tells_how_drawn(participle: str, next_word: str = "") -> bool:
+    """Whether two words begin to say how a picture is made ("painted by Monet", "rendered in Unreal Engine")."""
+    return participle in _DRAWN and next_word in (_BEFORE_MAKERS if participle == "painted" else _BEFORE_MEANS)
+
+
+def is_picture_of(prompt: PromptTokens, phrase: tuple[Word, ...]) -> bool:
+    """Whether a phrase before "of" is a kind of picture ("a poster of a cat") and no part, measure or model."""
+    return names_look(prompt, phrase) or phrase[-1].key in _WORKS
+
+
 def _is_part_of_look(words: list[str], at: int) -> bool:
     """Whether the words between the marks around the one at a place are a look as a whole, or it is their artist."""
     part = _clause(words, at)
     if _CLAUSE.fullmatch(" ".join(words[part])):
+        return True
+    ahead = words[part.start : at + 2]
+    if any(map(tells_how_drawn, ahead, ahead[1:])):
         return True
     ahead = words[part.start : at]
     return "by" in ahead and (ahead[0] == "by" or ahead[ahead.index("by") - 1] in _PICTURES)
