@@ -202,3 +202,34 @@ def test_what_a_thing_is_made_of_or_turns_into(source, target, expected):
 )
 def test_the_object_of_a_verb_is_a_thing(source, target, expected):
     assert reading(source, target) == expected
+
+
+@pytest.mark.parametrize(
+    "source, target, expected",
+    [
+        ("on the beach a dog runs", "a cat runs on the beach", ("thing", "replace", "dog runs", "")),
+        ("in a forest, a red car", "a blue car in a forest", ("property", "attribute", "red car", "")),
+        ("1girl, red hair, street", "red hair, 1girl, beach", ("ground", "new background", "street", "")),
+        ("a dog on grass, sunny day", "sunny day, a cat on grass", ("thing", "replace", "dog", "")),
+        ("a man and a dog on a beach", "a wolf and a man on a beach", ("thing", "replace", "dog", "man")),
+        ("a dog on the grass", "a cat instead of a dog on the grass", ("thing", "replace", "dog", "")),
+        ("a car on a road in the mountains", "in the mountains, a car on a road", ("", "enhance", "", "")),
+        ("a man and a dog", "a dog and a man", ("", "enhance", "", "")),
+        # what changes places
+        (
+            "a black cat on a red sofa",
+            "a red cat on a black sofa",
+            ("property property", "attribute", "black cat red sofa", ""),
+        ),
+        ("car, red, sky, blue", "car, blue, sky, red", ("thing thing", "replace", "red blue", "car")),
+        (
+            "a cat on a sofa and a dog on a rug",
+            "a dog on a sofa and a cat on a rug",
+            ("thing thing", "shape", "cat dog", "sofa"),
+        ),
+        ("a dog chasing a cat", "a cat chasing a dog", ("thing thing", "shape", "dog chasing cat", "")),
+        ("a cat and a dog on a sofa", "a cat on a sofa, a lamp", ("added removed", "background", "dog", "cat")),
+    ],
+)
+def test_what_only_moves_in_the_text_stays(source, target, expected):
+    assert reading(source, target) == expected

@@ -90,7 +90,8 @@ def _chains(prompt: PromptTokens) -> list[list[Phrase]]:
 
 
 def _is_ground_or_verb(prompt: PromptTokens, phrase: Phrase) -> bool:
-    return is_verb_alone(phrase) or PlacedPhrase(prompt, phrase).names_ground()
+    placed = PlacedPhrase(prompt, phrase)
+    return is_verb_alone(phrase) or placed.names_ground(with_article=placed.is_in_place)
 
 
 def tokens_of(phrase: Phrase) -> tuple[int, ...]:
