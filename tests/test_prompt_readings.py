@@ -4,7 +4,8 @@ import pytest
 
 from edit_cases import prompt_edit
 from fatezero_pack.fatezero.edit.automatic import automatic_preset
-from fatezero_pack.fatezero.prompts.edit_kind import changes_of
+from fatezero_pack.fatezero.prompts.edit_kind import changes_of, things_that_stay
+from fatezero_pack.fatezero.prompts.phrases import phrase_text
 
 
 def words_of(prompt, tokens):
@@ -233,3 +234,37 @@ def test_the_object_of_a_verb_is_a_thing(source, target, expected):
 )
 def test_what_only_moves_in_the_text_stays(source, target, expected):
     assert reading(source, target) == expected
+
+
+@pytest.mark.parametrize(
+    "source, target, expected",
+    [
+        ("a horse in a field, static camera", "a horse in a field, handheld camera", ("look", "style")),
+        ("a horse in a field. The camera pans left.", "a horse in a field. The camera zooms in.", ("look", "style")),
+        ("a horse in a field", "a horse in a field. The camera slowly zooms in.", ("look", "style")),
+        (
+            "a horse. The lighting is soft and natural.",
+            "a horse. The lighting is dramatic and red.",
+            ("look look", "style"),
+        ),
+        ("a horse in a field, sunny", "a horse in a field, rainy", ("look", "style")),
+        ("a horse in a field", "a horse in a field during a thunderstorm", ("look", "style")),
+        ("a horse in a field", "a horse in a field, slow motion", ("look", "style")),
+        ("a horse in a field", "a horse in a field, rain", ("look", "style")),
+        # a camera as a thing, and what is seen
+        ("a man holding a camera", "a man holding a phone", ("thing", "replace")),
+        ("a camera on a table", "a phone on a table", ("thing", "replace")),
+        ("a dog. The camera follows a dog.", "a dog. The camera follows a cat.", ("thing", "replace")),
+        ("The video shows a man in a park.", "The video shows a robot in a park.", ("thing", "replace")),
+        ("grass in the sun", "grass in the rain", ("ground", "new background")),
+        ("a cloud of rain", "a cloud of dust", ("thing", "replace")),
+    ],
+)
+def test_camera_light_and_weather_are_looks(source, target, expected):
+    assert reading(source, target)[:2] == expected
+
+
+def test_what_is_said_of_the_picture_is_no_thing_that_stays():
+    scene = "The video shows a man. The lighting is soft and natural, static camera. The camera follows from the side."
+    edit = prompt_edit(f"{scene} He sits in an office.", f"{scene} He sits in a castle.")
+    assert [phrase_text(thing) for thing in things_that_stay(edit)] == ["man"]
