@@ -215,7 +215,8 @@ def test_case_and_weights_change_nothing():
         ("a silver jeep", "a silver jeep", "refine"),
         ("a silver jeep", "a rusty silver jeep", "refine"),
         ("a red car on a road", "a car on a snowy road", "refine"),
-        ("a cat and a dog", "a dog and a cat", "swap"),
+        ("a cat and a dog", "a dog and a cat", "refine"),
+        ("a cat and a dog", "a cow and a wolf", "swap"),
     ],
 )
 def test_auto(source, target, mode):

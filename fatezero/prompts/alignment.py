@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from ..refusal import Refusal
+from .moved import moved_words
 from .word_matching import match_words
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def align(source: PromptTokens, target: PromptTokens, mode: str = AUTO) -> Align
     - auto: swap when some words are replaced by as many others and none by fewer or more, else refine.
     Source: prompt-to-prompt's replacement and refinement mappers where those are right. Differs: words are aligned by
     `match_words` in both modes, so that added or removed words and punctuation shift nothing, and begin, end and
-    padding only ever follow their like.
+    padding only ever follow their like; a phrase that stands elsewhere follows its like, too.
 
     Args:
         source: The source prompt.
@@ -72,7 +73,7 @@ def align(source: PromptTokens, target: PromptTokens, mode: str = AUTO) -> Align
     """
     if mode not in MODES:
         raise Refusal(f"'mode' is '{mode}'; choose one of {', '.join(MODES)}.")
-    runs = _runs(source, target)
+    runs = _with_moved(source, target, _runs(source, target))
     changes = [(_words(run.source), _words(run.target)) for run in runs if run.kind != KEPT]
     replaced = [len(old) == len(new) for old, new in changes if old and new]
     if mode == AUTO:
@@ -97,6 +98,24 @@ def _runs(source: PromptTokens, target: PromptTokens) -> list[Row]:
             runs.append(Row(KEPT, source.words[next_i : next_i + 1], target.words[next_j : next_j + 1]))
         i, j = next_i + 1, next_j + 1
     return runs
+
+
+def _with_moved(source: PromptTokens, target: PromptTokens, runs: list[Row]) -> list[Row]:
+    """The runs, what only moved as kept words before what is left of its new place."""
+    old = {word for run in runs if run.kind != KEPT for word in run.source}
+    new = {word for run in runs if run.kind != KEPT for word in run.target}
+    moved = moved_words(source, target, old, new)
+    result = []
+    for run in runs:
+        gone, here = set(moved.values()), [word for word in run.target if word in moved]
+        result += [Row(KEPT, (moved[word],), (word,)) for word in here]
+        left = Row(
+            run.kind,
+            tuple(word for word in run.source if word not in gone),
+            tuple(word for word in run.target if word not in moved),
+        )
+        result += [left] if left.source or left.target else []
+    return result
 
 
 def _rows(run: Row, mode: str) -> list[Row]:

@@ -6,10 +6,12 @@ words and no dictionary; in another language most changes are read as another th
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from .dividing import phrases_of
 from .known_words import (
     ARTICLES,
     BACKDROPS,
     CLOTHES,
+    COLORS,
     GROUNDS,
     HOLDS,
     IS,
@@ -18,16 +20,16 @@ from .known_words import (
     NO_THINGS,
     NUMBERS,
     OF_A_BODY,
-    OF_PLACE,
-    PARTS,
+    PLACE_ENDINGS,
+    PLACES,
     RELATIVES,
-    RIDDEN,
-    SEATS,
+    SIZES,
     WORN,
 )
+from .looks import is_picture_of
 from .phrase_pairs import Side, pairs_of
-from .phrases import neighbour_tokens, phrase_text, phrases_of, tokens_of
-from .placed_phrase import Phrase, PlacedPhrase, is_participle, is_plural, is_present
+from .phrases import neighbour_tokens, phrase_text, tokens_of
+from .placed_phrase import Phrase, PlacedPhrase, is_adjective, is_adverb, is_participle, is_plural, is_present
 from .tokens import Word
 
 if TYPE_CHECKING:
@@ -134,11 +136,9 @@ def old_ground(edit: "PromptEdit") -> frozenset[int]:
 
 
 def _change(kind: str, before: Side, after: Side) -> Change | None:
-    """A change of a kind; None where nothing changes, or what is new is a phrase of its own."""
-    if kind == ADDED:
-        added = _added(after, bool(before.phrase))
-        return Change(kind, "", added) if added else None
-    return Change(kind, phrase_text(before.phrase), phrase_text(after.phrase)) if kind else None
+    """A change of a kind, what is new without the verb behind it ("an umbrella walking down"); None for no kind."""
+    new = after.noun_phrase if kind == ADDED else after.phrase
+    return Change(kind, phrase_text(before.phrase), phrase_text(new)) if kind else None
 
 
 def _is_part_of(host: str, kind: str, before: Side, after: Side) -> bool:
@@ -148,13 +148,17 @@ def _is_part_of(host: str, kind: str, before: Side, after: Side) -> bool:
         return after.preposition in HOLDS | {"with", "in"}
     there = [side for side in (before, after) if side.phrase]
     hosts = (GROUND, THING) if len(there) == 2 else (GROUND, THING, PROPERTY, POSE)
-    is_behind = all(side.preposition in JOINS or side.is_material for side in there)
+    is_behind = all(side.preposition in JOINS or side.is_material or side.is_outcome for side in there)
     return is_behind and host in hosts and kind not in ("", LOOK)
 
 
 def _with_part(change: Change, before: Side, after: Side) -> Change:
-    """A change with the phrases that belong to it."""
-    return Change(change.kind, change.before + _behind_host(before), change.after + _behind_host(after))
+    """A change with the phrases that belong to it; a thing that turns into another is another."""
+    return Change(
+        THING if after.phrase and after.is_outcome else change.kind,
+        change.before + _behind_host(before),
+        change.after + _behind_host(after),
+    )
 
 
 def _behind_host(side: Side) -> str:
@@ -179,15 +183,15 @@ def _kind(before: Side, after: Side) -> str:
     old, new = _noun_phrases(before, after)
     is_same = old[-1].key == new[-1].key
     changed = (before.changed & {*old}) | (after.changed & {*new})
-    is_on_thing = all(side.preposition == "on" for side in there) and old[-1].key not in GROUNDS
-    if is_on_thing and is_same and changed:
-        return PROPERTY  # "on a blue rug"
-    if all(map(_is_in_place, there)) or all(side.names_ground(not is_same) for side in there):
+    is_place = old[-1].key in GROUNDS | PLACES or old[-1].key.endswith(PLACE_ENDINGS)
+    if is_same and changed and not is_place:
+        return POSE if all(map(_is_number, changed)) else PROPERTY  # also "on a blue rug"
+    if all(side.is_material for side in there):
+        return _kind_of_material(after)
+    if all(side.is_in_place for side in there) or all(side.names_ground(not is_same) for side in there):
         return GROUND
     if all(map(_tells_of_a_thing, there)):
         return POSE if all(is_present(side.phrase[0].key) for side in there) else PROPERTY
-    if all(side.is_material for side in there):
-        return PROPERTY
     if not is_same:
         return THING
     if changed:
@@ -195,12 +199,19 @@ def _kind(before: Side, after: Side) -> str:
     return _kind_of_verb(before, after)
 
 
+def _kind_of_material(side: Side) -> str:
+    """Of what a thing or a ground is made of or covered in."""
+    host = PlacedPhrase(side.prompt, side.host) if side.host else None
+    return GROUND if host and (host.is_in_place or host.names_ground()) else PROPERTY
+
+
 def _kind_of_verb(before: Side, after: Side) -> str:
     """Of phrases with the same noun, by what stands behind it."""
     behind = {word.key for word in before.changed | after.changed}
     if behind & HOLDS:
-        return ADDED if after.changed else REMOVED
-    return PROPERTY if all(map(is_participle, behind)) else POSE
+        return ""  # what is held is a phrase of its own
+    is_described = any(map(is_participle, behind)) and all(is_participle(key) or is_adverb(key) for key in behind)
+    return PROPERTY if is_described else POSE
 
 
 def _noun_phrases(before: Side, after: Side) -> tuple[Phrase, Phrase]:
@@ -216,28 +227,40 @@ def _is_number(word: Word) -> bool:
     return word.key in NUMBERS or word.key.isdigit()
 
 
-def _added(side: Side, has_counterpart: bool) -> str:
-    """What is new in a phrase: "umbrella" of "an umbrella walking down", and "sunglasses" of "cat wearing sunglasses"
-    where the cat is not new; "" where that is a phrase of its own, as in "cat wearing a hat"."""
-    words = [word for word in side.phrase if word in side.changed] if has_counterpart else side.noun_phrase
-    return phrase_text(tuple(word for word in words if word.key not in HOLDS))
-
-
 def _kind_of_one(side: Side, added_or_removed: str) -> str:
     """Of a phrase that only one of the prompts has."""
-    if side.is_only_here or side.phrase[0].key in HOLDS:
+    if side.is_only_here:
         return added_or_removed
-    if side.next_word == "of" and not side.preposition:
-        return LOOK
-    if _is_in_place(side) or side.names_ground():
+    if side.has_part_behind:
+        return LOOK if is_picture_of(side.prompt, side.phrase) else PROPERTY
+    if side.is_outcome:
+        return THING
+    if side.is_material:
+        return _kind_of_material(side)
+    if side.is_in_place or side.names_ground():
         return GROUND
-    if side.preposition == "like":
+    if side.preposition in {"like", "as"}:
         return PROPERTY
     if side.word_before in ARTICLES:
         return added_or_removed
     is_linked = not LINKS.isdisjoint({side.preposition, side.next_word}) and is_plural(side.noun.key)
     is_thing = is_linked or _first_preposition(side) in HOLDS | {"with"}
+    is_thing = is_thing or _is_listed_thing(side, is_known=added_or_removed == ADDED)
     return added_or_removed if is_thing and side.noun.key not in OF_A_BODY else PROPERTY
+
+
+def _is_listed_thing(side: Side, is_known: bool) -> bool:
+    """Whether a phrase between commas names a thing ("1girl, hat, park"), no verb and no adjective.
+
+    is_known: Whether it must be known for one, by a color or size before it or as what is worn: a new word may as well
+    name a style ("a cat on a sofa, minecraft").
+    """
+    keys, noun = [word.key for word in side.phrase], side.noun.key
+    is_listed = not (side.word_before or side.next_word) and keys[0] not in NO_THINGS
+    if not is_listed or is_present(keys[0]) or is_present(noun) or is_adjective(noun):
+        return False
+    is_worn = noun in WORN or noun.endswith(CLOTHES)
+    return not is_known or is_worn or (len(keys) > 1 and keys[0] in COLORS | SIZES)
 
 
 def _first_preposition(side: Side) -> str:
@@ -262,19 +285,4 @@ def _is_thing(side: Side) -> bool:
     is_clause = side.word_before in RELATIVES
     is_no_noun = first in NO_THINGS or is_clause or (len(side.noun_phrase) == 1 and is_verb)
     is_left_out = side.is_left_out or side.phrase[-1].key in BACKDROPS
-    return not (is_no_noun or is_left_out or side.is_look or _is_in_place(side))
-
-
-def _is_in_place(side: Side) -> bool:
-    """Whether a phrase stands after a preposition of place ("on grass", "in front of a wall", "on a field of hay")."""
-    words = side.words_before
-    while words and words[-1] in ARTICLES:
-        words.pop()
-    if words[-1:] == ["of"] and (PARTS | GROUNDS).issuperset(words[-2:-1]):
-        return any(key in OF_PLACE for key in words[-5:-2])
-    noun = side.noun.key
-    if words[-1:] == ["in"] and (noun in WORN | SEATS or noun.endswith(CLOTHES)):
-        return False
-    if words[-1:] == ["on"] and noun in RIDDEN | SEATS:
-        return False
-    return bool(words) and words[-1] in OF_PLACE
+    return not (is_no_noun or is_left_out or side.is_look or side.is_in_place)

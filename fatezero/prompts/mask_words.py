@@ -3,8 +3,11 @@
 from collections.abc import Collection
 
 from .alignment import KEPT, Row
-from .phrases import phrases_of, tokens_of
-from .placed_phrase import PlacedPhrase, is_participle
+from .dividing import phrases_of
+from .known_words import HOLDS
+from .looks import is_picture_of, names_look
+from .phrases import tokens_of
+from .placed_phrase import Phrase, PlacedPhrase, is_participle
 from .tokens import PromptTokens, Word
 from .word_changes import left_out, word_changes
 from .word_fields import find_words
@@ -42,7 +45,7 @@ def changed_source_tokens(source: PromptTokens, target: PromptTokens, rows: tupl
         Positions in ascending order.
     """
     changed = word_changes(source, target, rows)[0].changed - left_out(source)
-    described = _described(rows)
+    described = _described(target, rows) | _described_by_phrases(source, target, rows)
     phrases = [PlacedPhrase(source, phrase) for phrase in phrases_of(source)]
     hosts = [
         host for host, each in zip(phrases, phrases[1:]) if each.is_material and not changed.isdisjoint(each.phrase)
@@ -64,12 +67,32 @@ def changed_target_tokens(source: PromptTokens, target: PromptTokens, rows: tupl
     return _tokens(word_changes(source, target, rows)[1].changed - left_out(target))
 
 
-def _described(rows: tuple[Row, ...]) -> set[Word]:
+def _described(target: PromptTokens, rows: tuple[Row, ...]) -> set[Word]:
     """Kept words of the source that a new word describes: one right before them, also in an article's place
-    ("grandpa's jeep"), or a participle right behind them ("a jeep made of glass")."""
+    ("grandpa's jeep"), or a participle right behind them ("a jeep made of glass") that tells of no picture."""
+    drawn = {phrase[0] for phrase in phrases_of(target) if names_look(target, phrase)}
     ahead = {two.source[0] for one, two in zip(rows, rows[1:]) if two.kind == KEPT and _is_new(one)}
-    behind = {one.source[0] for one, two in zip(rows, rows[1:]) if one.kind == KEPT and _is_new_participle(two)}
+    behind = {one.source[0] for one, two in zip(rows, rows[1:]) if one.kind == KEPT and _is_new_participle(two, drawn)}
     return {word for word in ahead | behind if word.names_something}
+
+
+def _described_by_phrases(source: PromptTokens, target: PromptTokens, rows: tuple[Row, ...]) -> set[Word]:
+    """Kept words of the source that a new phrase of the target describes from afar: "cake" of "a slice of cake", "dog"
+    of "a dog carved out of wood"."""
+    kept = {row.target[0]: row.source[0] for row in rows if row.kind == KEPT}
+    phrases, described = phrases_of(target), set()
+    for at, phrase in enumerate(phrases):
+        placed = PlacedPhrase(target, phrase)
+        hosts: list[Phrase] = []
+        if placed.has_part_behind:
+            hosts = phrases[at + 1 : at + 2]
+        elif placed.preposition in {"like", "as"} or placed.is_material or placed.is_outcome:
+            hosts = phrases[:at][::-1]
+        if hosts and kept.keys().isdisjoint(phrase) and not is_picture_of(target, phrase):
+            host = next((host for host in hosts if not kept.keys().isdisjoint(host)), ())
+            described |= {kept[word] for word in host if word in kept}
+    had_parts = (each for each in phrases_of(source) if PlacedPhrase(source, each).preposition == "of")
+    return described.difference(*had_parts)
 
 
 def _is_new(row: Row) -> bool:
@@ -78,10 +101,11 @@ def _is_new(row: Row) -> bool:
     return is_seen and not any(word.names_something for word in row.source)
 
 
-def _is_new_participle(row: Row) -> bool:
-    return _is_new(row) and is_participle(row.target[0].key)
+def _is_new_participle(row: Row, drawn: set[Word]) -> bool:
+    return _is_new(row) and is_participle(row.target[0].key) and row.target[0] not in drawn
 
 
 def _tokens(words: Collection[Word]) -> Tokens:
-    """Of those words that can be seen: no articles, prepositions and the like."""
-    return tokens_of(tuple(sorted((word for word in words if word.names_something), key=lambda word: word.indices)))
+    """Of those words that can be seen: no articles, prepositions and the like, nor "wearing"."""
+    seen = (word for word in words if word.names_something and word.key not in HOLDS)
+    return tokens_of(tuple(sorted(seen, key=lambda word: word.indices)))

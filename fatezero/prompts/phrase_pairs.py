@@ -5,9 +5,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from .alignment import KEPT, Row
+from .dividing import phrases_of
 from .known_words import ARTICLES, HOLDS, NO_THINGS
 from .looks import names_look, praises
-from .phrases import phrases_of
+from .moved import is_bare
 from .placed_phrase import Phrase, PlacedPhrase
 from .tokens import PromptTokens, Word
 from .word_changes import WordChanges, word_changes
@@ -92,7 +93,29 @@ def _paired(edit: "PromptEdit", old: list[Phrase], new: list[Phrase]) -> list[tu
         if partner is not None:
             del left[partner]
             partner_of[phrase] = old[partner]
-    return [(partner_of.get(phrase, ()), phrase) for phrase in new] + [(old[number], ()) for number in left]
+    left_new = [phrase for phrase in new if phrase not in partner_of]
+    partner_of |= _paired_elsewhere(edit, [old[number] for number in left], left_new)
+    gone = [old[number] for number in left if old[number] not in partner_of.values()]
+    return [(partner_of.get(phrase, ()), phrase) for phrase in new] + [(phrase, ()) for phrase in gone]
+
+
+def _paired_elsewhere(edit: "PromptEdit", old: list[Phrase], new: list[Phrase]) -> dict[Phrase, Phrase]:
+    """Of phrases without counterparts those that share a word with one of the other prompt ("a dog runs on the beach",
+    "on the beach a cat runs"), or that alone are left where others moved; by the target's phrase the source's."""
+    old = [phrase for phrase in old if is_bare(edit.source, phrase) and not names_look(edit.source, phrase)]
+    new = [phrase for phrase in new if is_bare(edit.target, phrase) and not names_look(edit.target, phrase)]
+    pairs: dict[Phrase, Phrase] = {}
+    for phrase in new:
+        keys = {word.key for word in phrase}
+        alike = next((each for each in old if not keys.isdisjoint(word.key for word in each)), None)
+        if alike is not None:
+            old.remove(alike)
+            pairs[phrase] = alike
+    kept = [row.source[0].indices for row in edit.rows if row.kind == KEPT]
+    others = [phrase for phrase in new if phrase not in pairs]
+    if len(old) == len(others) == 1 and (kept != sorted(kept) or "instead" in edit.target.keys):
+        pairs[others[0]] = old[0]
+    return pairs
 
 
 def _links(edit: "PromptEdit") -> list[tuple[frozenset[Word], frozenset[Word]]]:

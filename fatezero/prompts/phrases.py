@@ -1,11 +1,10 @@
 """The phrases of a prompt: words that stand together and describe one thing."""
 
-from collections.abc import Iterator
-
-from .known_words import LINKS
+from .dividing import is_verb_alone, line_starts, phrases_of
+from .known_words import ARTICLES, LINKS
 from .looks import names_look, praises
-from .placed_phrase import Phrase, PlacedPhrase, is_present
-from .tokens import PromptTokens, Word
+from .placed_phrase import Phrase, PlacedPhrase
+from .tokens import PromptTokens
 
 
 def phrase_tokens(prompt: PromptTokens, tokens: tuple[int, ...]) -> tuple[int, ...]:
@@ -71,47 +70,19 @@ def things_beside(prompt: PromptTokens, tokens: tuple[int, ...]) -> list[str]:
     return list(dict.fromkeys(phrase_text(phrase) for phrase in phrases_of(prompt) if _share(phrase, beside)))
 
 
-def phrases_of(prompt: PromptTokens) -> list[Phrase]:
-    """A prompt's phrases in reading order."""
-    return [tuple(words) for words in _stretches(prompt) if words[0].names_something]
-
-
-def _stretches(prompt: PromptTokens) -> Iterator[list[Word]]:
-    """The words that name something and those that do not in turn, and the lines apart."""
-    stretch: list[Word] = []
-    starts = _line_starts(prompt)
-    for word in prompt.words:
-        if stretch and (word in starts or word.names_something != stretch[0].names_something):
-            yield stretch
-            stretch = []
-        stretch.append(word)
-    if stretch:
-        yield stretch
-
-
-def _line_starts(prompt: PromptTokens) -> set[Word]:
-    """The words before which a line of the prompt ends, as far as they stand in it as they were written."""
-    starts, end = set(), 0
-    for word in prompt.words if "\n" in prompt.text else ():
-        at = prompt.text.find(word.text, end)
-        if at >= 0:
-            starts |= {word} if "\n" in prompt.text[end:at] else set()
-            end = at + len(word.text)
-    return starts
-
-
 def _chains(prompt: PromptTokens) -> list[list[Phrase]]:
     """Phrases in reading order, those together between which there is an "and", a comma or the end of a line; without
-    looks, grounds, quality tags and verbs alone ("smiling"), which are no things."""
+    looks, grounds, quality tags and verbs ("smiling softly"), which are no things."""
     chains: list[list[Phrase]] = []
     looks = set(look_tokens(prompt))
     things = [each for each in phrases_of(prompt) if looks.isdisjoint(each[0].indices)]
     things = [each for each in things if not _is_ground_or_verb(prompt, each)]
-    words, starts = prompt.words, _line_starts(prompt)
+    words, starts = prompt.words, line_starts(prompt)
     for before, phrase in zip([None, *things], things):
         between = words[words.index(before[-1]) + 1 : words.index(phrase[0])] if before else ()
-        linked = any(word.key in LINKS or word.text == "," for word in between)
-        if before and (linked or not starts.isdisjoint((*between, phrase[0]))):
+        last = next((word for word in reversed(between) if word.key not in ARTICLES), None)
+        is_linked = last is not None and (last.key in LINKS or last.text == ",")
+        if before and (is_linked or not starts.isdisjoint((*between, phrase[0]))):
             chains[-1].append(phrase)
         else:
             chains.append([phrase])
@@ -119,8 +90,8 @@ def _chains(prompt: PromptTokens) -> list[list[Phrase]]:
 
 
 def _is_ground_or_verb(prompt: PromptTokens, phrase: Phrase) -> bool:
-    is_verb = len(phrase) == 1 and is_present(phrase[0].key)
-    return is_verb or PlacedPhrase(prompt, phrase).names_ground()
+    placed = PlacedPhrase(prompt, phrase)
+    return is_verb_alone(phrase) or placed.names_ground(with_article=placed.is_in_place)
 
 
 def tokens_of(phrase: Phrase) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ HUNYUAN_ENCODERS = {"l", LLAMA}
 FUNCTION_WORDS = frozenset(
     "a an the and or of in on at to by for from with without into onto over under is are his her its their as like "
     "that which who while during against above below behind across through along down off inside outside near next "
-    "beside between around toward towards past".split()
+    "beside between around toward towards past not instead".split()
 )
 
 _PUNCTUATION = string.punctuation + "“”‘’„«»…–—¡¿·、。，；：！？（）"

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from .alignment import KEPT, Row
-from .phrases import phrases_of
+from .dividing import phrases_of
 from .placed_phrase import PlacedPhrase
 from .tokens import PromptTokens, Word
 
