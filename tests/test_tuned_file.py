@@ -2,25 +2,28 @@
 
 import json
 import os
+from dataclasses import replace
 
 import folder_paths
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from edit_cases import small_model
+from edit_cases import ATTENTION_ALONE, SMALL_UNET, small_model
 from fatezero_pack.demo.model import load_demo_model
 from fatezero_pack.fatezero.network.inspection.model_identity import fingerprint
 from fatezero_pack.fatezero.network.unet.inflation import inflation_of
 from fatezero_pack.fatezero.refusal import Refusal
-from fatezero_pack.fatezero.tuning.fit import fitted
+from fatezero_pack.fatezero.tuning.first_weights import first_state
+from fatezero_pack.fatezero.tuning.fit import base_weights, fitted
+from fatezero_pack.fatezero.tuning.layouts import TRAINED_QUERIES, unet_names
 from fatezero_pack.fatezero.tuning.tuned_file import read_tuned, write_tuned
 from fatezero_pack.fatezero.tuning.tuned_state import TunedState, checkpoint_fingerprint, tuned_model, tuned_state_of
 from fatezero_pack.nodes.shared import tuned_folder
 from fatezero_pack.nodes.tuned_load import LoadTunedModel
 from fatezero_pack.nodes.tuned_save import SaveTunedModel
 from golden_tuned_unet import NEUTRAL, base_model, evaluate, golden_tensors, tuned_state, tuned_tensors
-from golden_unet import relative
+from golden_unet import UNET_CONFIG, patcher, randomise, relative, sd15_model
 
 DEMO = "demo_red_circle_on_grass.safetensors"
 LIKE_TUNED = {"fatezero": "FateZero layout", "tav": "Tune-A-Video layout"}
@@ -107,6 +110,38 @@ def test_ours(folders):
         assert torch.equal(state.tensors[name], tensor)
     assert (state.frames, state.steps, state.prompt, state.key_frames) == (4, 100, "a jeep", ("first",))
     assert state.size == (64, 48)
+
+
+@pytest.mark.parametrize("dtype, moved", [(torch.bfloat16, 1e-3), (torch.float16, 1e-4), (torch.float32, 0.0)])
+def test_a_short_tuning_comes_back(tmp_path, dtype, moved):
+    """Queries that moved by less than the model's precision, or not at all, since no step was better than the first."""
+    network = sd15_model({**UNET_CONFIG, **SMALL_UNET}, dtype=dtype)
+    randomise(network.diffusion_model)
+    network.to(dtype)
+    model = patcher(network)
+    state = first_state(model, ATTENTION_ALONE)
+    unet, base = unet_names(network.diffusion_model, UNET_CONFIG | SMALL_UNET), base_weights(model)
+    queries = {
+        name: base[ours].float() * (1 + moved) for name, ours in unet.items() if name.endswith(TRAINED_QUERIES)
+    }
+    tuned = tuned_model(model, replace(state, tensors={**state.tensors, **queries}))
+    path = str(tmp_path / "short.safetensors")
+    write_tuned(path, tuned_state_of(tuned))
+    again, remarks = fitted(read_tuned(path), model)
+    assert queries.keys() <= again.tensors.keys() and len(remarks) == 1
+    assert fingerprint(tuned_model(model, again)) == fingerprint(tuned)
+
+
+def test_a_whole_unet_of_finer_weights(tmp_path):
+    """An official file in float32 on a checkpoint in bfloat16: queries that moved by less than its precision stay."""
+    model, moved = base_model("tav", torch.bfloat16), load_file(NEUTRAL / "unet.safetensors")
+    queries = [name for name in moved if name.endswith(TRAINED_QUERIES)]
+    moved |= {name: moved[name] * (1 + 3e-3) for name in queries}
+    temporal = {name: tensor for name, tensor in tuned_tensors("tav").items() if name not in moved}
+    path = str(tmp_path / "whole.safetensors")
+    save_file(moved | temporal, path)
+    state, remarks = fitted(read_tuned(path), model)
+    assert set(state.tensors) == {*queries, *temporal} and len(remarks) == 1
 
 
 def test_another_checkpoint_is_said(tmp_path):

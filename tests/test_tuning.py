@@ -16,6 +16,7 @@ from edit_cases import SMALL_UNET, clip_latent, conditioning, prompt_edit, small
 from fatezero_pack.fatezero.network.inspection.model_identity import fingerprint
 from fatezero_pack.fatezero.network.unet.inflation import Inflation, inflate, inflation_of
 from fatezero_pack.fatezero.refusal import Refusal
+from fatezero_pack.fatezero.tuning import descent
 from fatezero_pack.fatezero.tuning.first_weights import first_state
 from fatezero_pack.fatezero.tuning.layouts import FATEZERO
 from fatezero_pack.fatezero.tuning.memory import plan_memory
@@ -344,6 +345,22 @@ def test_resume(tmp_path, tuned_small):
     assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
     UnfinishedTuning(str(tmp_path), "x").remove()
     assert not any(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("told, cancelled_in", [("on_loss", 5), ("callback", 5), ("on_loss", 6)])
+def test_no_step_is_lost(tmp_path, monkeypatch, tuned_small, told, cancelled_in):
+    """ComfyUI raises a cancel within the progress that it is told, also between two states that are kept on the way."""
+    monkeypatch.setattr(descent, "CHECKS", 2)
+
+    def cancel(step, *_):
+        if step + 1 == cancelled_in:
+            raise comfy.model_management.InterruptProcessingException()
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        tune_small(small_model(), unfinished=UnfinishedTuning(str(tmp_path), "x"), **{told: cancel})
+    again, progress = tune_small(small_model(), unfinished=UnfinishedTuning(str(tmp_path), "x"))
+    assert progress.continued_after == cancelled_in and progress.losses == tuned_small[3].losses
+    assert set(progress.watched) == {0, 3, 6}
 
 
 def test_resume_from_a_damaged_file(tmp_path):

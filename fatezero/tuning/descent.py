@@ -86,24 +86,26 @@ class Descent:
         """
         steps, every = self.run.settings.steps, max(1, self.run.settings.steps // CHECKS)
         drawn = self.run.clip
-        for step in range(self.progress.continued_after, steps + 1):
-            random = self.generator.get_state()
-            try:
+        random = self.generator.get_state()
+        try:
+            for step in range(self.progress.continued_after, steps + 1):
                 if step % every == 0 or step == steps:
                     drawn = self.try_state(step)
                     keep(step, self.run)
-                    self.write(random)
+                    if step < steps:
+                        self.write(random)
                 if step == steps:
                     break
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 self.take_step()
-            except comfy.model_management.InterruptProcessingException:
-                self.write(random)
-                raise
-            if on_loss is not None:
-                on_loss(step, self.progress.losses[-1])
-            if callback is not None:
-                callback(step, drawn, self.run.clip, steps)
+                random = self.generator.get_state()
+                if on_loss is not None:
+                    on_loss(step, self.progress.losses[-1])
+                if callback is not None:
+                    callback(step, drawn, self.run.clip, steps)
+        except comfy.model_management.InterruptProcessingException:  # also from within what a step is told to
+            self.write(random)
+            raise
         return self.best
 
     def try_state(self, step: int) -> torch.Tensor:
@@ -132,11 +134,7 @@ class Descent:
 
     def write(self, random: torch.Tensor) -> None:
         """Keeps what goes beyond the state that it began with; random: state of the generator before the next step."""
-        steps = len(self.progress.losses)
         halfway = self.pictures is not None and not self.between_steps
-        if (
-            self.unfinished is not None
-            and not halfway
-            and self.progress.continued_after < steps < self.run.settings.steps
-        ):
+        goes_on = len(self.progress.losses) > self.progress.continued_after
+        if self.unfinished is not None and goes_on and not halfway:
             self.unfinished.write(self.run, self.progress.told(), self.best, random)

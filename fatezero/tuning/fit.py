@@ -79,27 +79,32 @@ def _misfit(what: str) -> Refusal:
 
 
 def _changed(tensors: dict, unet: dict[str, str], base: dict) -> tuple[dict[str, torch.Tensor], int]:
-    """The UNet's own weights that differ from the checkpoint's, and how many of them tuning never trains."""
-    changed, others = {}, 0
+    """The UNet's own weights that differ from the checkpoint's, and how many of them tuning never trains.
+
+    A whole UNet is searched for what was trained. A file of some weights holds a query because it was trained, however
+    little that moved it: without it, this would be another model than the one that was saved.
+    """
+    changed, others, whole = {}, 0, unet.keys() <= tensors.keys()
     for name, tensor in tensors.items():
         if name not in unet:
             continue
-        own = base[unet[name]]
-        if tensor.numel() != own.numel() or len(tensor) != len(own):
+        own, trained = base[unet[name]], name.endswith(TRAINED_QUERIES)
+        if tensor.numel() != own.numel() or tensor.shape[:1] != own.shape[:1]:
             raise _misfit(f"its '{name}' is {_size(tensor)}, that of 'model' {_size(own)}")
         tensor = tensor.reshape(own.shape)  # projections are 1x1 convolutions or linear
-        if not own.is_meta and _alike(tensor, own, exactly=name.endswith(TRAINED_QUERIES)):
-            continue
-        changed[name] = tensor
-        others += not name.endswith(TRAINED_QUERIES)
+        kept = own.is_meta or (trained and not whole)
+        if kept or not _alike(tensor, own, exactly=trained):
+            changed[name] = tensor
+            others += not trained
     return changed, others
 
 
 def _alike(tensor: torch.Tensor, own: torch.Tensor, exactly: bool) -> bool:
-    """Whether two weights are the same one in the coarser of their precisions."""
+    """Whether two weights are the same one in the coarser of their precisions; exactly: value by value, since a short
+    tuning moves a weight by less than rounding does."""
     coarser = max(tensor.dtype, own.dtype, key=lambda dtype: torch.finfo(dtype).eps)
     one, other = (value.cpu().to(coarser).float() for value in (tensor, own))
-    if exactly and tensor.dtype == own.dtype:
+    if exactly:
         return torch.equal(one, other)
     return bool((one - other).norm() <= torch.finfo(coarser).eps * other.norm())
 
