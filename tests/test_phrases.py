@@ -71,7 +71,10 @@ def test_words_of_several_phrases_bring_them_all():
         ("a cat, a dog and a big cow in a park", "dog", "cat big cow"),
         ("a red square on a table and a star", "square", ""),  # the star is linked to the table
         ("black car, red bus, city street, night", "car", "red bus"),
-        ("a girl, dancing, white dress", "dress", "girl"),
+        ("a girl, dancing, white cat", "cat", "girl"),
+        ("a girl, dancing, white dress", "dress", ""),
+        ("1girl, red hair, white dress", "dress", "red hair"),
+        ("a girl and a white hat", "hat", "girl"),
         ("jeep", "jeep", ""),
     ],
 )

@@ -122,8 +122,8 @@ def test_the_same_thing_around_another_is_no_ground(source, target, expected):
         ("red circle, grass", "red circle, blue star, grass", ("added", "background", "")),
         # what is no thing, or may be a style
         ("a man, smiling", "a man", ("property", "attribute", "smiling")),
-        ("a man, happy", "a man", ("property", "shape", "happy")),
-        ("1girl, blue eyes", "1girl", ("property", "shape", "blue eyes")),
+        ("a man, happy", "a man", ("property", "attribute", "man happy")),
+        ("1girl, blue eyes", "1girl", ("property", "attribute", "blue eyes")),
         ("1girl, park", "1girl, red hair, park", ("property", "style", "")),
         ("a cat on a sofa", "a cat on a sofa, minecraft", ("property", "style", "")),
         ("1girl, forest", "1girl", ("ground", "new background", "forest")),
@@ -222,7 +222,7 @@ def test_the_object_of_a_verb_is_a_thing(source, target, expected):
             "a red cat on a black sofa",
             ("property property", "attribute", "black cat red sofa", ""),
         ),
-        ("car, red, sky, blue", "car, blue, sky, red", ("thing thing", "replace", "red blue", "car")),
+        ("car, red, sky, blue", "car, blue, sky, red", ("property property", "attribute", "car red sky blue", "")),
         (
             "a cat on a sofa and a dog on a rug",
             "a dog on a sofa and a cat on a rug",
@@ -268,3 +268,67 @@ def test_what_is_said_of_the_picture_is_no_thing_that_stays():
     scene = "The video shows a man. The lighting is soft and natural, static camera. The camera follows from the side."
     edit = prompt_edit(f"{scene} He sits in an office.", f"{scene} He sits in a castle.")
     assert [phrase_text(thing) for thing in things_that_stay(edit)] == ["man"]
+
+
+@pytest.mark.parametrize(
+    "source, target, expected",
+    [
+        ("1girl, red hair, street", "1girl, blue hair, street", ("property", "attribute", "red hair", "")),
+        ("cat, red collar, grass", "cat, blue collar, grass", ("property", "attribute", "red collar", "")),
+        ("1girl, red hair, street", "1boy, red hair, street", ("thing", "replace", "1girl", "")),
+        ("car, red, street", "car, blue, street", ("property", "attribute", "car red", "")),
+        (
+            "The left cat is black and the right cat is orange.",
+            "The left cat is white and the right cat is orange.",
+            ("property", "replace", "left cat black", "right cat orange"),
+        ),
+        ("a 20 year old woman", "an 80 year old woman", ("property", "attribute", "20 year old woman", "")),
+        # things beside, other kinds
+        (
+            "a man in jeans and a white t-shirt",
+            "a man in jeans and a black t-shirt",
+            ("property", "replace", "white t-shirt", "jeans"),
+        ),
+        ("a cat, a red hat", "a cat, a blue hat", ("property", "replace", "red hat", "cat")),
+        ("a man in black", "a man in white", ("thing", "replace", "black", "")),
+        ("there is red and a cat", "there is blue and a cat", ("thing", "replace", "red", "cat")),
+        ("5 ducks in a lake", "2 ducks in a lake", ("pose", "shape", "5 ducks", "")),
+    ],
+)
+def test_what_belongs_to_a_thing_is_not_beside_it(source, target, expected):
+    assert reading(source, target) == expected
+
+
+@pytest.mark.parametrize(
+    "source, target, expected",
+    [
+        ("a dog on the beach", "a wolf on the beach <lora:wolf_v2:0.8>", ("thing", "replace", "dog", "")),
+        ("<lora:a:1>, 1girl, street", "<lora:b:1>, 1girl, street", ("", "enhance", "", "")),
+        ("<lora:a:1>, a red car", "<lora:a:1>, a blue car", ("property", "attribute", "red car", "")),
+    ],
+)
+def test_files_are_no_things(source, target, expected):
+    assert reading(source, target) == expected
+
+
+ONLY_SMALL_WORDS = "Only small words such as 'on', or the order of words, differ"
+
+
+@pytest.mark.parametrize(
+    "source, target, is_told",
+    [
+        ("a bird above a house", "a bird below a house", True),
+        ("a cat on the left of a dog", "a cat on the right of a dog", True),
+        ("a man in front of a car", "a man behind a car", True),
+        ("a cat and a dog", "a dog and a cat", True),
+        ("a cat on grass", "a cat on grass", False),
+        ("a cat on grass.", "a cat on grass", False),
+        ("a man with a hat", "a man without a hat", False),
+        ("a man with a beard", "the back of a man with a beard", False),
+        ("a cat", "a cat, 8k", False),
+    ],
+)
+def test_small_words_alone_edit_nothing(source, target, is_told):
+    edit = prompt_edit(source, target)
+    assert (ONLY_SMALL_WORDS in edit.summary()) == is_told
+    assert not is_told or automatic_preset(edit, has_mask=False) == "enhance"

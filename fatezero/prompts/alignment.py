@@ -105,9 +105,10 @@ def _with_moved(source: PromptTokens, target: PromptTokens, runs: list[Row]) -> 
     old = {word for run in runs if run.kind != KEPT for word in run.source}
     new = {word for run in runs if run.kind != KEPT for word in run.target}
     moved = moved_words(source, target, old, new)
+    gone = set(moved.values())
     result = []
     for run in runs:
-        gone, here = set(moved.values()), [word for word in run.target if word in moved]
+        here = [word for word in run.target if word in moved]
         result += [Row(KEPT, (moved[word],), (word,)) for word in here]
         left = Row(
             run.kind,

@@ -174,6 +174,8 @@ def _behind_host(side: Side) -> str:
 def _kind(before: Side, after: Side) -> str:
     """What kind of change two phrases are, or one that has no counterpart; "" for none."""
     there = [side for side in (before, after) if side.phrase]
+    if all(side.is_position for side in there):
+        return ""  # "on the left"
     if not (before.changed or after.changed) or all(side.is_left_out for side in there):
         return ""
     if any(side.is_look for side in there):
@@ -185,17 +187,19 @@ def _kind(before: Side, after: Side) -> str:
     changed = (before.changed & {*old}) | (after.changed & {*new})
     is_place = old[-1].key in GROUNDS | PLACES or old[-1].key.endswith(PLACE_ENDINGS)
     if is_same and changed and not is_place:
-        return POSE if all(map(_is_number, changed)) else PROPERTY  # also "on a blue rug"
+        return _kind_of_words(changed, new)  # also "on a blue rug"
     if all(side.is_material for side in there):
         return _kind_of_material(after)
     if all(side.is_in_place for side in there) or all(side.names_ground(not is_same) for side in there):
         return GROUND
     if all(map(_tells_of_a_thing, there)):
         return POSE if all(is_present(side.phrase[0].key) for side in there) else PROPERTY
+    if all(side.is_predicate for side in there):
+        return PROPERTY
     if not is_same:
         return THING
     if changed:
-        return POSE if all(map(_is_number, changed)) else PROPERTY
+        return _kind_of_words(changed, new)
     return _kind_of_verb(before, after)
 
 
@@ -223,8 +227,11 @@ def _noun_phrases(before: Side, after: Side) -> tuple[Phrase, Phrase]:
     return old, new
 
 
-def _is_number(word: Word) -> bool:
-    return word.key in NUMBERS or word.key.isdigit()
+def _kind_of_words(changed: frozenset[Word], phrase: Phrase) -> str:
+    """Of words before a noun that stays: another number of things is another pose of them, another age is not."""
+    is_age = any(word.key.startswith("year") for word in phrase)
+    is_number = all(word.key in NUMBERS or word.key.isdigit() for word in changed)
+    return POSE if is_number and not is_age else PROPERTY
 
 
 def _kind_of_one(side: Side, added_or_removed: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .alignment import KEPT, NEW, REMOVED, SWAPPED, Row
 from .edit_kind import ADDED, LOOK, changes_of
+from .known_words import HOLDS, POSITIONS
 from .tokens import PromptTokens, Word
 from .word_fields import ATTENTION, BY_WORD, MEANING
 from .wording import wording_notes
@@ -130,14 +131,29 @@ def _on_sameness(edit: PromptEdit) -> list[str]:
             f"Only weights differ: {', '.join(_ends(weights))}. They change little here; to strengthen or weaken a "
             "word, write it in 'emphasis'."
         ]
-    if not old and not new:
+    if not old and not new and not _is_reordered(edit):
         plain = bool((edit.emphasis == 1).all())
         return ["The prompts are the same, so the edit gives the source back."] if plain else []
-    if all(word.is_punctuation for word in old + new):
+    if all(word.is_punctuation for word in old + new) and not _is_reordered(edit):
         return ["Only punctuation differs, so the edit gives nearly the source back."]
+    if not any(_tells_something(word) for word in old + new) and not changes_of(edit):
+        return [
+            "Only small words such as 'on', or the order of words, differ; that moves nothing in the clip, so the edit "
+            "gives nearly the source back."
+        ]
     if all(row.kind != KEPT or not row.source[0].names_something for row in edit.rows):
         return ["The prompts have no word in common, so little of the source will be kept."]
     return []
+
+
+def _is_reordered(edit: PromptEdit) -> bool:
+    kept = [row.source[0].indices for row in edit.rows if row.kind == KEPT]
+    return kept != sorted(kept)
+
+
+def _tells_something(word: Word) -> bool:
+    """Whether a word is more than a preposition, a side or the like."""
+    return word.names_something and word.key not in POSITIONS | HOLDS
 
 
 def _on_the_mask(edit: PromptEdit) -> list[str]:

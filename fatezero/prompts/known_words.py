@@ -4,6 +4,7 @@ SINGULAR = frozenset({"a", "an", "one"})
 ARTICLES = SINGULAR | {"the", "his", "her", "its", "their"}  # as far as they are in no phrase
 OF_PLACE = set("in on at over under onto into against above behind across through along down inside".split())
 PARTS = set("front top middle side edge center centre back bottom foot corner".split())  # "in front of a wall"
+POSITIONS = PARTS | {"left", "right"}  # which alone name nothing
 BACKDROPS = {"background", "backdrop"}
 GROUNDS = BACKDROPS | set(  # in a list of things, no preposition says so: "a red circle, green grass"
     "grass lawn meadow field fields snow sand ice desert beach shore coast sea ocean water lake river forest woods "
@@ -26,7 +27,8 @@ WORN = COLORS | set(  # "in" these is no place: "a woman in a red dress", "a man
     "spacesuit swimsuit wetsuit bikini shirt t-shirt tshirt blouse sweater hoodie jacket coat vest apron jeans pants "
     "trousers shorts leggings stockings socks shoes boots sneakers heels sandals hat cap helmet hood crown mask "
     "glasses sunglasses goggles scarf tie gloves cloak cape jersey pajamas pyjamas rags blazer cardigan poncho kilt "
-    "toga bathrobe overalls lingerie leather chainmail hijab veil turban beanie bandana beret".split()
+    "toga bathrobe overalls lingerie leather chainmail hijab veil turban beanie bandana beret "
+    "collar bow ribbon earrings necklace bracelet belt".split()
 )
 CLOTHES = ("coat", "dress", "shirt", "suit", "wear", "shoes", "boots")  # also "raincoat", "sportswear"
 SEATS = {"chair", "armchair", "wheelchair", "throne", "stool"}

@@ -36,6 +36,8 @@ _MAKERS = set(  # cameras, films, programs and pages
     "technicolor cinestill portra velvia hdr hd uhd iso unreal octane blender vray v-ray raytracing artstation "
     "deviantart pixiv unsplash".split()
 )
+_ANGLES = {"<", ">"}
+_FILES = {"lora", "lyco", "hypernet"}  # of other programs' syntax
 _MEASURE = re.compile(r"\d+(?:\.\d+)?(?:mm|k|fps|p)?|f/?\d+(?:\.\d+)?|iso\d+")  # 35mm, 8k, f/1.8, and 16:9
 _SPOKEN_OF = {"camera", "lighting", "mood", "atmosphere"}  # "The camera pans left"
 _FILMS, _SHOW = set("video footage clip scene shot image picture".split()), {"shows", "depicts", "features", "captures"}
@@ -49,9 +51,13 @@ _BEFORE_LIGHT = {"in", "with", "by"}  # "in a soft light", but "a red light on a
 
 
 def praises(prompt: PromptTokens, phrase: tuple[Word, ...]) -> bool:
-    """Whether a phrase, or all between the marks around it, is a quality tag ("8k", "trending on artstation")."""
-    words = prompt.keys
-    clause = _clause(words, prompt.words.index(phrase[0]))
+    """Whether a phrase, or all between the marks around it, is a quality tag ("8k", "trending on artstation"), or it
+    names no picture but a file ("<lora:wolf:0.8>")."""
+    words, first = prompt.keys, prompt.words.index(phrase[0])
+    mark = next((at for at in reversed(range(first)) if not _ANGLES.isdisjoint(prompt.words[at].text)), -1)
+    if mark >= 0 and prompt.words[mark].text.endswith("<") and words[mark + 1] in _FILES:
+        return True
+    clause = _clause(words, first)
     return is_quality_tag(" ".join(word.text for word in phrase)) or is_quality_tag(" ".join(words[clause]))
 
 

@@ -83,7 +83,7 @@ def _described_by_phrases(source: PromptTokens, target: PromptTokens, rows: tupl
     phrases, described = phrases_of(target), set()
     for at, phrase in enumerate(phrases):
         placed = PlacedPhrase(target, phrase)
-        hosts: list[Phrase] = []
+        hosts: tuple[Phrase, ...] = ()
         if placed.has_part_behind:
             hosts = phrases[at + 1 : at + 2]
         elif placed.preposition in {"like", "as"} or placed.is_material or placed.is_outcome:

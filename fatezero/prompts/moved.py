@@ -1,16 +1,13 @@
 """Phrases that stand elsewhere in the other prompt, and mean the same there ("on the beach a dog runs")."""
 
-from collections.abc import Collection
+from itertools import takewhile
 
 from .dividing import phrases_of
-from .known_words import LINKS
-from .placed_phrase import Phrase, PlacedPhrase, is_adjective, is_present
-from .tokens import FUNCTION_WORDS, PromptTokens, Word
+from .placed_phrase import Phrase, PlacedPhrase, is_adjective
+from .tokens import PromptTokens, Word
 
 
-def moved_words(
-    source: PromptTokens, target: PromptTokens, old: Collection[Word], new: Collection[Word]
-) -> dict[Word, Word]:
+def moved_words(source: PromptTokens, target: PromptTokens, old: set[Word], new: set[Word]) -> dict[Word, Word]:
     """The words of whole phrases that moved, and of the prepositions and articles before them.
 
     Colors that change places ("a black cat on a red sofa") are no whole phrases, and things that do ("a dog on a sofa
@@ -23,59 +20,42 @@ def moved_words(
     Returns:
         The source's word for each of the target's words that moved.
     """
-    before = [phrase for phrase in phrases_of(source) if set(phrase) <= set(old)]
+    before: dict[tuple, list[Phrase]] = {}
+    for phrase in filter(old.issuperset, phrases_of(source)):
+        before.setdefault(_likeness(source, phrase), []).append(phrase)
     moved: dict[Word, Word] = {}
-    for phrase in phrases_of(target):
-        if set(phrase) <= set(new) and not all(is_adjective(word.key) for word in phrase):
-            same = next((each for each in before if _is_same(source, each, target, phrase)), None)
-            if same is not None:
-                before.remove(same)
-                pairs = zip(_with_small_words(target, phrase), _with_small_words(source, same))
-                moved |= _alike_from_the_end(list(pairs), old, new)
+    for phrase in filter(new.issuperset, phrases_of(target)):
+        same = before.get(_likeness(target, phrase))
+        is_color = all(is_adjective(word.key) for word in phrase)
+        if same and not is_color and _have_one_place(source, same[0], target, phrase):
+            pairs = zip(_with_small_words(target, phrase), _with_small_words(source, same.pop(0)))
+            alike = takewhile(lambda pair: pair[0].key == pair[1].key, pairs)
+            moved |= {here: there for here, there in alike if here in new and there in old}
     return moved
 
 
-def is_bare(prompt: PromptTokens, phrase: Phrase) -> bool:
-    """Whether no preposition stands before a phrase, and no verb whose object it is."""
-    ahead = PlacedPhrase(prompt, phrase).preposition
-    return ahead in LINKS or not (ahead in FUNCTION_WORDS or is_present(ahead))
+def _likeness(prompt: PromptTokens, phrase: Phrase) -> tuple:
+    """What phrases have alike that say the same: their words and the preposition before them."""
+    placed = PlacedPhrase(prompt, phrase)
+    return tuple(prompt.word_ids(word) for word in phrase), "" if placed.is_bare else placed.preposition
 
 
-def _is_same(source: PromptTokens, before: Phrase, target: PromptTokens, after: Phrase) -> bool:
-    if [source.word_ids(word) for word in before] != [target.word_ids(word) for word in after]:
-        return False
-    places = PlacedPhrase(source, before).preposition, PlacedPhrase(target, after).preposition
-    tied = _tied(source, before), _tied(target, after)
-    is_alike = places[0] == places[1] or (is_bare(source, before) and is_bare(target, after))
-    return is_alike and (not all(tied) or tied[0] == tied[1])
+def _have_one_place(source: PromptTokens, before: Phrase, target: PromptTokens, after: Phrase) -> bool:
+    """Whether no two different phrases behind them, with prepositions, say where they are."""
+    places = [_place_behind(source, before), _place_behind(target, after)]
+    return not all(places) or places[0] == places[1]
 
 
-def _tied(prompt: PromptTokens, phrase: Phrase) -> list[list[str]]:
-    """The keys of the phrases that say where a phrase is and what it has: those behind it with prepositions."""
+def _place_behind(prompt: PromptTokens, phrase: Phrase) -> tuple[str, ...]:
     phrases = phrases_of(prompt)
-    tied: list[list[str]] = []
-    for each in phrases[phrases.index(phrase) + 1 :]:
-        if is_bare(prompt, each):
-            break
-        tied.append([word.key for word in each])
-    return tied
+    at = phrases.index(phrase) + 1
+    is_place = at < len(phrases) and not PlacedPhrase(prompt, phrases[at]).is_bare
+    return tuple(word.key for word in phrases[at]) if is_place else ()
 
 
-def _with_small_words(prompt: PromptTokens, phrase: Phrase) -> list[Word]:
+def _with_small_words(prompt: PromptTokens, phrase: Phrase) -> Phrase:
     """A phrase and its preposition and articles, from its end on."""
-    words = prompt.words[: prompt.words.index(phrase[-1]) + 1]
-    start = prompt.words.index(phrase[0])
+    words, start = prompt.words, prompt.words.index(phrase[0])
     while start and words[start - 1].key and not words[start - 1].names_something:
         start -= 1
-    return list(words[start:][::-1])
-
-
-def _alike_from_the_end(
-    pairs: list[tuple[Word, Word]], old: Collection[Word], new: Collection[Word]
-) -> dict[Word, Word]:
-    alike: dict[Word, Word] = {}
-    for after, before in pairs:
-        if after.key != before.key or after not in new or before not in old:
-            break
-        alike[after] = before
-    return alike
+    return words[start : words.index(phrase[-1]) + 1][::-1]

@@ -8,7 +8,6 @@ from .alignment import KEPT, Row
 from .dividing import phrases_of
 from .known_words import ARTICLES, HOLDS, NO_THINGS
 from .looks import names_look, praises
-from .moved import is_bare
 from .placed_phrase import Phrase, PlacedPhrase
 from .tokens import PromptTokens, Word
 from .word_changes import WordChanges, word_changes
@@ -102,8 +101,7 @@ def _paired(edit: "PromptEdit", old: list[Phrase], new: list[Phrase]) -> list[tu
 def _paired_elsewhere(edit: "PromptEdit", old: list[Phrase], new: list[Phrase]) -> dict[Phrase, Phrase]:
     """Of phrases without counterparts those that share a word with one of the other prompt ("a dog runs on the beach",
     "on the beach a cat runs"), or that alone are left where others moved; by the target's phrase the source's."""
-    old = [phrase for phrase in old if is_bare(edit.source, phrase) and not names_look(edit.source, phrase)]
-    new = [phrase for phrase in new if is_bare(edit.target, phrase) and not names_look(edit.target, phrase)]
+    old, new = _bare_things(edit.source, old), _bare_things(edit.target, new)
     pairs: dict[Phrase, Phrase] = {}
     for phrase in new:
         keys = {word.key for word in phrase}
@@ -116,6 +114,10 @@ def _paired_elsewhere(edit: "PromptEdit", old: list[Phrase], new: list[Phrase]) 
     if len(old) == len(others) == 1 and (kept != sorted(kept) or "instead" in edit.target.keys):
         pairs[others[0]] = old[0]
     return pairs
+
+
+def _bare_things(prompt: PromptTokens, phrases: list[Phrase]) -> list[Phrase]:
+    return [phrase for phrase in phrases if PlacedPhrase(prompt, phrase).is_bare and not names_look(prompt, phrase)]
 
 
 def _links(edit: "PromptEdit") -> list[tuple[frozenset[Word], frozenset[Word]]]:

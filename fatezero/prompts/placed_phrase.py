@@ -8,24 +8,29 @@ from .known_words import (
     ADVERBS,
     ARTICLES,
     CLOTHES,
+    COLORS,
     ENDS_OF_ADJECTIVES,
     GROUNDS,
     HOLDS,
+    IS,
+    LINKS,
     MATERIAL,
     NOUNS_IN_ING,
     NOUNS_IN_LY,
     NUMBERS,
+    OF_A_BODY,
     OF_PLACE,
     PARTICIPLES,
     PARTS,
     PLURALS,
+    POSITIONS,
     RIDDEN,
     SEATS,
     SINGULAR,
     TURNED,
     WORN,
 )
-from .tokens import PromptTokens, Word
+from .tokens import FUNCTION_WORDS, PromptTokens, Word
 from .wording import is_foreign
 
 Phrase = tuple[Word, ...]
@@ -91,6 +96,30 @@ class PlacedPhrase:
         if words[-1:] == ["on"] and noun in RIDDEN | SEATS:
             return False
         return bool(words) and words[-1] in OF_PLACE
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether no preposition stands before it, and no verb whose object it is."""
+        return self.preposition in LINKS or not (self.preposition in FUNCTION_WORDS or is_present(self.preposition))
+
+    @property
+    def is_position(self) -> bool:
+        """Whether it only says where ("in front of", "on the left")."""
+        return not self.has_part_behind and POSITIONS.issuperset(word.key for word in self.phrase)
+
+    @property
+    def is_of_somebody(self) -> bool:
+        """Whether it names a part of a body or what is worn."""
+        noun = self.noun.key
+        return noun in (OF_A_BODY | WORN) - COLORS or noun.endswith(CLOTHES)
+
+    @property
+    def is_predicate(self) -> bool:
+        """Whether it says what a thing before it is like ("the cat is black", "car, red, street")."""
+        words, at = self.words_before, self.prompt.words.index(self.phrase[0])
+        is_said = words[-1:] != [] and words[-1] in IS and words[-2:-1] != ["there"]
+        is_listed = at > 0 and self.prompt.words[at - 1].text == ","
+        return (is_said or is_listed) and all(is_adjective(word.key) for word in self.phrase)
 
     @property
     def is_material(self) -> bool:
