@@ -332,3 +332,18 @@ def test_small_words_alone_edit_nothing(source, target, is_told):
     edit = prompt_edit(source, target)
     assert (ONLY_SMALL_WORDS in edit.summary()) == is_told
     assert not is_told or automatic_preset(edit, has_mask=False) == "enhance"
+
+
+@pytest.mark.parametrize(
+    "source, target, expected",
+    [
+        ("nothing on green grass", "a red circle on green grass", ("added", "background", "", "")),
+        ("nobody on the beach", "a man on the beach", ("added", "background", "", "")),
+        ("no one on a bench", "a man on a bench", ("added", "background", "", "")),
+        ("a plate with nothing on it", "a plate with a cake on it", ("added", "background", "", "")),
+        ("a man on a bench", "nobody on a bench", ("removed", "remove", "man", "")),
+        ("a red circle on green grass", "nothing on green grass", ("removed", "remove", "red circle", "")),
+    ],
+)
+def test_words_of_absence_are_no_things(source, target, expected):
+    assert reading(source, target) == expected

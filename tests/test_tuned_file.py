@@ -121,9 +121,7 @@ def test_a_short_tuning_comes_back(tmp_path, dtype, moved):
     model = patcher(network)
     state = first_state(model, ATTENTION_ALONE)
     unet, base = unet_names(network.diffusion_model, UNET_CONFIG | SMALL_UNET), base_weights(model)
-    queries = {
-        name: base[ours].float() * (1 + moved) for name, ours in unet.items() if name.endswith(TRAINED_QUERIES)
-    }
+    queries = {name: base[ours].float() * (1 + moved) for name, ours in unet.items() if name.endswith(TRAINED_QUERIES)}
     tuned = tuned_model(model, replace(state, tensors={**state.tensors, **queries}))
     path = str(tmp_path / "short.safetensors")
     write_tuned(path, tuned_state_of(tuned))

@@ -5,6 +5,7 @@ ARTICLES = SINGULAR | {"the", "his", "her", "its", "their"}  # as far as they ar
 OF_PLACE = set("in on at over under onto into against above behind across through along down inside".split())
 PARTS = set("front top middle side edge center centre back bottom foot corner".split())  # "in front of a wall"
 POSITIONS = PARTS | {"left", "right"}  # which alone name nothing
+ABSENCE = {"nothing", "nobody", "none"}
 BACKDROPS = {"background", "backdrop"}
 GROUNDS = BACKDROPS | set(  # in a list of things, no preposition says so: "a red circle, green grass"
     "grass lawn meadow field fields snow sand ice desert beach shore coast sea ocean water lake river forest woods "

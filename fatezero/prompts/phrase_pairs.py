@@ -49,8 +49,23 @@ def pairs_of(edit: "PromptEdit") -> list[tuple[Side, Side]]:
     old, new = _described(edit.source, of_source), _described(edit.target, of_target)
     return [
         (_side(edit.source, before, of_source, old), _side(edit.target, after, of_target, new))
-        for before, after in _paired(edit, old, new)
+        for before, after in _present(edit, _paired(edit, old, new))
     ]
+
+
+def _present(edit: "PromptEdit", pairs: list[tuple[Phrase, Phrase]]) -> list[tuple[Phrase, Phrase]]:
+    """Pairs in which what is there has no counterpart in what is said not to be ("nobody" and "a man")."""
+
+    def is_absent(prompt: PromptTokens, phrase: Phrase) -> bool:
+        return bool(phrase) and PlacedPhrase(prompt, phrase).is_left_out
+
+    present = []
+    for before, after in pairs:
+        was_absent, is_now_absent = is_absent(edit.source, before), is_absent(edit.target, after)
+        if before and after and was_absent != is_now_absent:
+            before, after = () if was_absent else before, () if is_now_absent else after
+        present.append((before, after))
+    return present
 
 
 def _side(prompt: PromptTokens, phrase: Phrase, changes: WordChanges, phrases: list[Phrase]) -> Side:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .known_words import (
+    ABSENCE,
     ADJECTIVES,
     ADVERBS,
     ARTICLES,
@@ -144,8 +145,11 @@ class PlacedPhrase:
 
     @property
     def is_left_out(self) -> bool:
-        """Whether it is named only to say that it is not there ("without a hat", "no clouds", "instead of a dog")."""
+        """Whether it is named only to say that it is not there ("without a hat", "no clouds", "instead of a dog"), or
+        says so itself ("nobody")."""
         keys, ahead = [word.key for word in self.phrase], self._words_ahead
+        if keys[0] in ABSENCE:
+            return True
         says_no = keys[0] == "no" and not any(map(is_present, keys[1:2]))  # not of "a no smoking sign"
         has_no = ahead[-1:] == ["without"] or ahead[-2:] == ["instead", "of"]
         holds_no = ahead[-2:-1] == ["not"] and ahead[-1] in HOLDS
