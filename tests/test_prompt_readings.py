@@ -32,6 +32,7 @@ def reading(source, target):
             ("property", "attribute", "young beautiful woman", ""),
         ),
         ("a big, red car", "a small, red car", ("property", "attribute", "big red car", "")),
+        ("a house", "an old, crumbling house", ("property", "attribute", "house", "")),
         ("a dog", "a cute, small, white dog", ("property", "attribute", "dog", "")),
         ("a man with long, grey hair", "a man with long, black hair", ("property", "attribute", "long grey hair", "")),
         (
@@ -190,6 +191,7 @@ def test_what_a_thing_is_made_of_or_turns_into(source, target, expected):
         ("a girl eating ice cream", "a girl eating a hamburger", ("thing", "replace", "ice cream", "")),
         ("the man is eating soup", "the man is eating pasta", ("thing", "replace", "soup", "")),
         ("1girl, playing guitar, park", "1girl, playing piano, park", ("thing", "replace", "guitar", "")),
+        ("a man in black, playing guitar", "a man in black, playing piano", ("thing", "replace", "guitar", "")),
         ("a man wearing black, smiling", "a man wearing white, smiling", ("thing", "replace", "black", "")),
         ("a dog wearing a hat", "a dog", ("removed", "remove", "hat", "")),
         # no object of a verb

@@ -62,9 +62,21 @@ def _begins_anew(words: Phrase, first: int, at: int) -> bool:
     if not is_present(verb) or verb in NO_OBJECT_BEHIND or at < 2:
         return False
     before, is_inside = words[at - 2].key, at - 1 > first
+    if not is_inside and _ends_adjectives(words[: at - 1]):
+        return False  # "an old, crumbling house"
     is_verb = not describes(before) if is_inside else before in _BEFORE_VERBS
     rest = takewhile(lambda word: word.names_something, words[at:])
     return is_verb and not all(is_adverb(word.key) or is_adjective(word.key) for word in rest)
+
+
+def _ends_adjectives(words: Phrase) -> bool:
+    """Whether words end in an article or a number and a list of adjectives ("an old,")."""
+    opener = next((word for word in reversed(words) if not (is_adjective(word.key) or _is_in_list(word))), None)
+    return words[-1:] != () and _is_in_list(words[-1]) and opener is not None and opener.key in ARTICLES | NUMBERS
+
+
+def _is_in_list(word: Word) -> bool:
+    return (word.key or word.text) in _IN_A_LIST
 
 
 def _with_adjectives(stretches: list[Phrase]) -> Iterator[Phrase]:
@@ -90,7 +102,7 @@ def _is_list_of_adjectives(opener: Phrase, phrase: Phrase, gap: Phrase, followin
     ahead, adjectives = [word.key for word in opener], [word.key for word in phrase]
     while adjectives and adjectives[0] in HOLDS | NUMBERS:
         ahead.append(adjectives.pop(0))
-    goes_on = bool(following) and {word.key or word.text for word in gap} <= _IN_A_LIST
+    goes_on = bool(following) and all(map(_is_in_list, gap))
     if not (goes_on and adjectives and ahead and ahead[-1] in _OPENERS and all(map(is_adjective, adjectives))):
         return False
     return ahead[-1] in ARTICLES or not is_present(following[0].key)
