@@ -12,7 +12,8 @@ from ..fatezero.source.digest import tuning_digest
 from ..fatezero.tuning.memory import OFF, ON
 from ..fatezero.tuning.settings import AUTO, PRECISIONS, PRESETS, chosen
 from ..fatezero.tuning.tune import Pictures, TuningProgress, tune
-from ..fatezero.tuning.tuned_state import tuned_state_of
+from ..fatezero.tuning.tuned_state import rank_of, tuned_state_of
+from ..fatezero.tuning.tuning_check import check_no_mask
 from ..fatezero.tuning.unfinished import UnfinishedTuning
 from .shared.checked import checked
 from .shared.clip_preview import show_pictures
@@ -162,6 +163,7 @@ class TuneVideoModel(io.ComfyNode):
         resume=False,
     ) -> io.NodeOutput:
         source = without_whole_range(source)
+        check_no_mask(latent)
         settings = chosen(preset, steps, learning_rate, rank, seed, precision, optimizer == ADAMW_8_BIT)
         samples, others = latent["samples"], _pictures(pictures, pictures_prompt)
         unfinished = _unfinished(model, source, samples, settings, others) if resume else None
@@ -189,7 +191,8 @@ class TuneVideoModel(io.ComfyNode):
         if unfinished is not None:
             unfinished.remove()
         curve = draw_panels([_loss_curve(progress).in_words(picture_words(cls.hidden))])
-        report = f"{tuned_state_of(tuned).summary()}\n{_report(progress)}"
+        warnings = _warnings(model, rank, settings, progress)
+        report = "\n".join([*warnings, tuned_state_of(tuned).summary(), _report(progress)])
         return io.NodeOutput(tuned, curve, report, ui=show_pictures(cls, curve))
 
 
@@ -197,6 +200,8 @@ def _pictures(pictures, prompt) -> Pictures | None:
     if (pictures is None) != (prompt is None):
         missing, there = ("pictures", "pictures prompt") if pictures is None else ("pictures prompt", "pictures")
         raise Refusal(f"'{there}' is connected, but '{missing}' is not; connect both or neither.")
+    if pictures is not None:
+        check_no_mask(pictures, "pictures")
     return None if pictures is None else Pictures(pictures["samples"], prompt)
 
 
@@ -219,6 +224,22 @@ def _loss_curve(progress: TuningProgress) -> Panel:
     ends = torch.arange(1, len(losses) + 1)
     starts = (ends - window).clamp(min=0)
     return Panel("loss", {"loss": (sums[ends] - sums[starts]) / (ends - starts)}, first_frame=1, axis="step")
+
+
+def _warnings(model, rank: int, settings, progress: TuningProgress) -> list[str]:
+    """What came out otherwise than a person will expect; model: the one given in; rank: the node's, 0 for none."""
+    warnings, given = [], tuned_state_of(model)
+    if given is not None and rank not in (0, rank_of(given)) and rank_of(given):
+        warnings.append(
+            f"! 'rank' is {rank}, but 'model' is tuned with rank {rank_of(given)} already, which stays; to tune with "
+            "another, connect the checkpoint"
+        )
+    if progress.best_step == 0:
+        warnings.append(
+            f"! no step made the loss smaller, so that the model has learnt nothing; lower 'learning rate' "
+            f"({settings.learning_rate:g}), or give more 'steps' ({settings.steps})"
+        )
+    return warnings
 
 
 def _report(progress: TuningProgress) -> str:
