@@ -2,14 +2,15 @@
 
 from functools import partial
 
-from ..fatezero.compat import io, schema, show_text
+from ..fatezero.compat import io, schema, show_text, ui
 from ..fatezero.network.inspection.other_nodes import refuse_merging
 from ..fatezero.network.key_frames import CHOICES, parse_key_frames
 from ..fatezero.network.transformer.families import family_of
 from ..fatezero.network.unet.check import require_unet
 from ..fatezero.network.unet.chunked_sampling import sampled_in_chunks
-from ..fatezero.network.unet.inflation import Inflation, inflate
+from ..fatezero.network.unet.inflation import Inflation, inflate, inflation_of
 from ..fatezero.refusal import Refusal
+from ..fatezero.tuning.tuned_state import tuned_state_of
 from ..fatezero.voice import Voice
 from .shared.checked import checked
 
@@ -105,5 +106,18 @@ class InflateUNet(io.ComfyNode):
         require_unet(model)
         refuse_merging(model)
         entries = parse_key_frames(CHOICES.get(key_frames, custom_key_frames))
-        inflated = inflate(model, Inflation(entries, minimum_width, normalise_across_frames))
-        return io.NodeOutput(sampled_in_chunks(inflated, frames_at_once, Voice(NODE, partial(show_text, cls))))
+        inflation = Inflation(entries, minimum_width, normalise_across_frames)
+        inflated = sampled_in_chunks(inflate(model, inflation), frames_at_once, Voice(NODE, partial(show_text, cls)))
+        note = _unlike_tuning(model, inflation)
+        return io.NodeOutput(inflated, ui=ui.PreviewText(note) if note else None)
+
+
+def _unlike_tuning(model, inflation: Inflation) -> str | None:
+    """What a person should know who inflates a tuned model otherwise than it was."""
+    before = inflation_of(model)
+    if tuned_state_of(model) is None or before is None or before == inflation:
+        return None
+    return (
+        f"! 'model' is tuned with [{before}], but is now inflated with [{inflation}]; leave this node out to keep what "
+        "the tuning has learnt"
+    )

@@ -13,7 +13,8 @@ from ..fatezero.tuning.kept_tuning import KeptTuning, tuned_once
 from ..fatezero.tuning.memory import OFF, ON
 from ..fatezero.tuning.settings import AUTO, PRECISIONS, PRESETS, chosen
 from ..fatezero.tuning.tune import Pictures, tune
-from ..fatezero.tuning.tuned_state import tuned_model, tuned_state_of
+from ..fatezero.tuning.tuned_state import rank_of, tuned_model, tuned_state_of
+from ..fatezero.tuning.tuning_check import check_no_mask
 from ..fatezero.tuning.unfinished import UnfinishedTuning
 from .shared.checked import checked
 from .shared.clip_preview import show_pictures
@@ -166,6 +167,7 @@ class TuneVideoModel(io.ComfyNode):
         reuse=True,
     ) -> io.NodeOutput:
         source = without_whole_range(source)
+        check_no_mask(latent)
         settings = chosen(preset, steps, learning_rate, rank, seed, precision, optimizer == ADAMW_8_BIT)
         samples, others = latent["samples"], _pictures(pictures, pictures_prompt)
         unfinished = _unfinished(model, source, samples, settings, others) if resume else None
@@ -180,7 +182,8 @@ class TuneVideoModel(io.ComfyNode):
         if unfinished is not None:
             unfinished.remove()
         curve = draw_panels([_loss_curve(kept.details["losses"]).in_words(picture_words(cls.hidden))])
-        report = "\n".join([kept.state.summary(), *_report(kept.details), *([note] if note else [])])
+        warnings = _warnings(model, rank, settings, kept.details)
+        report = "\n".join([*warnings, kept.state.summary(), *_report(kept.details), *([note] if note else [])])
         return io.NodeOutput(tuned_model(model, kept.state), curve, report, ui=show_pictures(cls, curve, note or ""))
 
 
@@ -216,6 +219,8 @@ def _pictures(pictures, prompt) -> Pictures | None:
     if (pictures is None) != (prompt is None):
         missing, there = ("pictures", "pictures prompt") if pictures is None else ("pictures prompt", "pictures")
         raise Refusal(f"'{there}' is connected, but '{missing}' is not; connect both or neither.")
+    if pictures is not None:
+        check_no_mask(pictures, "pictures")
     return None if pictures is None else Pictures(pictures["samples"], prompt)
 
 
@@ -240,10 +245,36 @@ def _loss_curve(losses: list[float]) -> Panel:
     return Panel("loss", {"loss": (sums[ends] - sums[starts]) / (ends - starts)}, first_frame=1, axis="step")
 
 
+def _warnings(model, rank: int, settings, details: dict) -> list[str]:
+    """What came out otherwise than a person will expect.
+
+    Args:
+        model: The one given in.
+        rank: The node's, 0 for none.
+        settings: Of the tuning.
+        details: Of the KeptTuning.
+    """
+    warnings, given = [], tuned_state_of(model)
+    if given is not None and rank not in (0, rank_of(given)) and rank_of(given):
+        warnings.append(
+            f"! 'rank' is {rank}, but 'model' is tuned with rank {rank_of(given)} already, which stays; to tune with "
+            "another, connect the checkpoint"
+        )
+    if _best_step(details) == 0:
+        warnings.append(
+            f"! no step made the loss smaller, so that the model has learnt nothing; lower 'learning rate' "
+            f"({settings.learning_rate:g}), or give more 'steps' ({settings.steps})"
+        )
+    return warnings
+
+
+def _best_step(details: dict) -> int:
+    return int(min(details["watched"], key=lambda step: details["watched"][step]))
+
+
 def _report(details: dict) -> list[str]:
     """How a tuning went, in lines; details: of a KeptTuning."""
-    watched = {int(step): loss for step, loss in details["watched"].items()}
-    best = min(watched, key=lambda step: watched[step])
+    watched, best = {int(step): loss for step, loss in details["watched"].items()}, _best_step(details)
     continued = [f"continued after step {details['before']}"] if details["before"] else []
     loss = (
         f"loss for always the same noise: {watched[0]:.4f} before, {watched[best]:.4f} at the best, which is kept "

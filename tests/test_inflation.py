@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from edit_cases import clip_latent, conditioning, prompt_edit, small_model
+from edit_cases import clip_latent, conditioning, prompt_edit, random_tuned_model, small_model
 from fatezero_pack.fatezero.network.key_frames import CHOICES, key_frame_indices, parse_key_frames
 from fatezero_pack.fatezero.network.unet.inflation import (
     Inflation,
@@ -16,6 +16,7 @@ from fatezero_pack.fatezero.network.unet.inflation import (
 from fatezero_pack.nodes.inflate import CUSTOM, InflateUNet
 from golden_unet import relative
 
+FIRST = "first (Video-P2P)"
 CONTEXT = conditioning(prompt_edit().source)[0][0]
 
 
@@ -158,3 +159,12 @@ def test_node_marks_the_model():
     (again,) = InflateUNet.execute(model, CUSTOM, custom_key_frames="-1, last").result
     assert inflation_of(again) == Inflation(("-1", "last")) and not again.wrappers.get("diffusion_model", {})
     assert len(again.model_options["transformer_options"]["patches"]["attn1_patch"]) == 1
+
+
+def test_a_tuned_model_inflated_otherwise_is_told():
+    """Tuned with first alone and joint norms, which an inflation takes away; the same again is nothing to tell."""
+    tuned = random_tuned_model(small_model())
+    told = InflateUNet.execute(tuned, "current + middle (paper)").ui.as_dict()["text"][0]
+    assert told.startswith("! 'model' is tuned with [key frames first; normalised across frames], but is now inflated")
+    for model, settings in ((tuned, (FIRST, 0, True)), (small_model(), (FIRST,))):
+        assert InflateUNet.execute(model, *settings).ui is None

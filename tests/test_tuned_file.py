@@ -224,6 +224,9 @@ def files_that_are_none(folder):
     huge = {**tuned_tensors("tav")}
     huge[name] = huge[name] * 0 + 1e38
     save_file(huge, folder / "huge.safetensors")
+    save_file({**tuned_tensors("tav"), name: torch.ones(2).to(torch.float8_e4m3fn)}, folder / "eight bits.safetensors")
+    save_file({**tuned_tensors("tav"), name: torch.ones(2, dtype=torch.int32)}, folder / "whole.safetensors")
+    torch.save({**tuned_tensors("tav"), name: torch.ones(2, 2).to_sparse()}, folder / "sparse.bin")
     (folder / "broken.bin").write_bytes(b"\x80\x020.")  # takes from a stack that is empty
     nan = {**tuned_tensors("tav")}
     nan[name] = nan[name] * float("nan")
@@ -246,6 +249,9 @@ def files_that_are_none(folder):
         "no prompt.safetensors": "its 'prompt' is wrong",
         "no frames.safetensors": "its 'frames' is wrong",
         "huge.safetensors": "beyond what a model computes with",
+        "eight bits.safetensors": "is not of a floating-point type",
+        "whole.safetensors": "is not of a floating-point type",
+        "sparse.bin": "is not of a floating-point type",
         "broken.bin": "damaged",
         "steps-1.safetensors": "its 'steps' is wrong",
         "size8.safetensors": "its 'size' is wrong",
@@ -276,6 +282,7 @@ def changed_state(change):
 
 
 FIRST = "down_blocks.0.attentions.0.transformer_blocks.0.attn_temporal.to_k.weight"
+SPATIAL = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"
 CONVOLUTION = "mid_block.resnets.0.conv1.conv_temporal"
 
 
@@ -287,6 +294,11 @@ CONVOLUTION = "mid_block.resnets.0.conv1.conv_temporal"
         (lambda t: t.pop(f"{CONVOLUTION}.up.weight"), "conv_temporal.up.weight' is missing"),
         (lambda t: t.update({f"{CONVOLUTION}.up.weight": torch.ones(64, 0, 3)}), "is 64x0x3, where 64x8x3"),
         (lambda t: t.update({f"{CONVOLUTION}.down.weight": torch.ones(0, 64, 3)}), "is 0x64x3, where 1x64x3"),
+        (lambda t: t.update({f"{CONVOLUTION}.down.weight": torch.tensor(1.0)}), "is a single number, where 1x64x3"),
+        (lambda t: t.update({f"{CONVOLUTION}.down.weight": torch.ones(8)}), "is 8, where 8x64x3"),
+        (lambda t: t.update({f"{CONVOLUTION}.weight": torch.tensor(1.0)}), "is a single number, where 64x64x1"),
+        (lambda t: t.update({FIRST: torch.tensor(1.0)}), "is a single number, where 32x32"),
+        (lambda t: t.update({SPATIAL: torch.tensor(1.0)}), "is a single number, that of 'model'"),
         (lambda t: t.update({"something.attn_temporal.to_q.weight": t[FIRST]}), "has no place in 'model'"),
     ],
 )

@@ -8,6 +8,7 @@ import torch
 from ..network.inspection.model_identity import Unrecognised, content_parts
 from ..network.transformer.two_models import LOW_NOISE_MODEL
 from ..network.unet.chunked_sampling import APPROXIMATELY, ChunkedRun
+from ..network.unet.gradients import GradientChunks
 from ..network.unet.inflation import Inflation
 from ..network.without_guidance import without_guidance
 from ..prompts.tokens import PromptTokens
@@ -61,6 +62,10 @@ def null_text_digest(model, source: SourceRun, start, negative, settings) -> str
     """
     digest = hashlib.sha256(b"FateZero null text 1;")
     _add(digest, [*content_parts(model), source.sigmas, source.trajectory, source.label, list(settings)], "'model'")
+    for run in (ChunkedRun(model), GradientChunks(model)):  # what arrives at each step, and what is optimised
+        chunks = run.describe(source.trajectory.shape[1:])
+        if APPROXIMATELY in chunks:
+            _add(digest, chunks, "'model'")
     _add_conditioning(digest, source.conditioning, "the conditioning of 'inverted clip'")
     _add_conditioning(digest, start, "the conditioning that the optimization starts from")
     _add_conditioning(digest, negative, "'negative'")

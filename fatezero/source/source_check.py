@@ -9,8 +9,8 @@ def check_model(model, source) -> None:
     """The model must be the one of the inversion: checkpoint, LoRAs and inflation."""
     if not has_fingerprint(model, source.fingerprint):
         raise Refusal(
-            "'model' is not the one the source was inverted with (another checkpoint, other "
-            "LoRAs or another model sampling); connect that model, or invert again with this one."
+            "'model' is not the one the source was inverted with (another checkpoint or the same in another precision, "
+            "other LoRAs or another model sampling); connect that model, or invert again with this one."
         )
     check_inflation(inflation_of(model), source.inflation)
 
@@ -57,8 +57,8 @@ def check_low_noise_model(low_noise_model, source) -> None:
     """The model for low noise must be the one of the inversion."""
     if not has_fingerprint(low_noise_model, source.low_noise.fingerprint):
         raise Refusal(
-            "'low noise model' is not the one the source was inverted with (another checkpoint, other LoRAs or another "
-            "model sampling); connect that model, or invert again with this one."
+            "'low noise model' is not the one the source was inverted with (another checkpoint or the same in another "
+            "precision, other LoRAs or another model sampling); connect that model, or invert again with this one."
         )
 
 

@@ -11,7 +11,7 @@ from ..network.unet.check import require_unet
 from ..network.unet.temporal_parts import ATTENTION, CONVOLUTION
 from ..refusal import Refusal
 from .layouts import TRAINED_QUERIES, temporal_names, unet_names
-from .tuned_state import PREFIX, TunedState, checkpoint_fingerprint
+from .tuned_state import PREFIX, TunedState, has_checkpoint
 
 
 def require_sd(model) -> None:
@@ -61,7 +61,7 @@ def fitted(state: TunedState, model) -> tuple[TunedState, list[str]]:
         remarks[0] = (
             f"key frames: {', '.join(state.key_frames)} (assumed; the file does not say which it was tuned with)"
         )
-    elif state.base != checkpoint_fingerprint(model):
+    elif not has_checkpoint(model, state.base):
         remarks.append("it was tuned on another checkpoint than 'model', or on the same in another precision")
     if others:
         untouched = sum(name in unet and not name.endswith(TRAINED_QUERIES) for name in state.tensors)
@@ -138,7 +138,8 @@ def _completed(state: TunedState, unet: dict[str, str], base: dict) -> dict[str,
 
 
 def _expected_shapes(part: str, found: dict[str, torch.Tensor], base: dict) -> dict[str, tuple[int, ...]]:
-    """Shapes of a part's weights: a convolution's rank, or that it is a full one, is known by what is there."""
+    """Shapes of a part's weights: a convolution's rank, or that it is a full one, is known by what is there, which may
+    have any shape."""
     host = part.rpartition(".temporal_")[0]
     if part.endswith(f".{ATTENTION}."):
         width = len(base[f"{host}.norm1.weight"])
@@ -146,8 +147,9 @@ def _expected_shapes(part: str, found: dict[str, torch.Tensor], base: dict) -> d
         return {"norm.weight": (width,), "norm.bias": (width,), **square, "to_out.bias": (width,)}
     channels = len(base[f"{host}.weight"])
     if "full.weight" in found:
-        return {"full.weight": (channels, channels, found["full.weight"].shape[-1] | 1), "full.bias": (channels,)}
-    rank = max(1, len(found["down.weight"])) if "down.weight" in found else 1
+        kernel = [1, *found["full.weight"].shape][-1]
+        return {"full.weight": (channels, channels, kernel | 1), "full.bias": (channels,)}
+    rank = max(1, *found["down.weight"].shape[:1]) if "down.weight" in found and found["down.weight"].ndim else 1
     return {"down.weight": (rank, channels, 3), "up.weight": (channels, rank, 3)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import comfy.model_management
 import torch
@@ -11,11 +12,12 @@ import torch
 from ..network.option_keys import TOKENS
 from ..network.unet.chunk_size import is_out_of_memory
 from ..network.unet.chunked_sampling import MemoryRefusal
+from ..network.without_guidance import without_guidance
 from .descent import Descent, Pictures, TuningProgress
 from .first_weights import first_state
 from .memory import TuningMemory, plan_memory
 from .settings import AUTO, Tuning
-from .tuned_state import TunedState, tuned_model, tuned_state_of
+from .tuned_state import TunedState, rank_of, tuned_model, tuned_state_of
 from .tuning_check import check_pictures, check_tuning
 from .tuning_run import TuningRun
 from .unfinished import UnfinishedTuning
@@ -62,17 +64,21 @@ def tune(
     check_tuning(model, conditioning, latent, settings)
     if pictures is not None:
         check_pictures(model, pictures.conditioning, pictures.latent, latent)
+    given = tuned_state_of(model)
+    if given is not None:  # whose parts stay as large as they are
+        settings = replace(settings, rank=rank_of(given) or settings.rank)
     progress = TuningProgress(plan_memory(model, latent, settings, checkpointing))
     if tell is not None:
         tell(str(progress.memory))
-    start = tuned_state_of(model) or first_state(model, settings)
+    start = given or first_state(model, settings)
     after = _describer(start, conditioning, latent, settings)
 
     def keep(step: int, run: TuningRun) -> None:
         if on_state is not None:
             on_state(step, after(step, run.weights.snapshot()))
 
-    with _loaded(tuned_model(model, start, settings.key_frames), progress.memory) as working:
+    bare = without_guidance(model)  # nothing guides a tuning, nor may a step be answered from memory (EasyCache)
+    with _loaded(tuned_model(bare, start, settings.key_frames), progress.memory) as working:
         run = TuningRun(working, start, conditioning[0][0], latent, settings, progress.memory.checkpoint)
         best = Descent(run, progress, pictures, unfinished).go(callback, on_loss, keep)
     return tuned_model(model, after(progress.best_step, best)), progress
@@ -101,8 +107,8 @@ def _loaded(model, memory: TuningMemory) -> Iterator:
 
 def _describer(start: TunedState, conditioning, latent: torch.Tensor, settings: Tuning):
     """(steps taken, weights after them) -> the state that they are."""
-    tokens = conditioning[0][1].get(TOKENS)
-    prompt = tokens.text if tokens is not None else start.prompt
+    tokens = conditioning[0][1].get(TOKENS)  # of Edit Prompts; no other node says which prompt it has encoded
+    prompt = tokens.text if tokens is not None else None
 
     def after(step: int, weights: dict[str, torch.Tensor]) -> TunedState:
         return TunedState(

@@ -24,6 +24,7 @@ from .tuned_state import KEY_FRAMES, TunedState
 FORMAT, VERSION = "FateZero tuned model", 1
 ENDINGS = (".safetensors", ".bin")
 _FLOATS = ("F32", "F16", "BF16")
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # the last as PyTorch may have it in a .bin
 
 
 def write_tuned(path: str, state: TunedState) -> None:
@@ -153,8 +154,8 @@ def _read_foreign(path: str) -> TunedState:
 
 def _check_tensors(tensors: dict[str, torch.Tensor]) -> None:
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise DefectiveFile(f"its '{name[:80]}' is not of a floating-point type")
+        if tensor.dtype not in _DTYPES or tensor.layout != torch.strided:
+            raise DefectiveFile(f"its '{name[:80]}' is not of a floating-point type that a tuned model has")
         if not bool(torch.isfinite(tensor).all()):
             raise DefectiveFile(f"its '{name[:80]}' holds NaN or infinite values")
         if tensor.numel() and float(tensor.abs().max()) > LARGEST:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from ..network.inspection.model_identity import fingerprint
+from ..network.inspection.model_identity import fingerprint, has_fingerprint, own_sampling
 from ..network.option_keys import TUNED
 from ..network.unet.check import size_in_pixels
 from ..network.unet.inflation import Inflation, inflate
@@ -53,16 +53,35 @@ class TunedState:
         return "\n".join(lines)
 
 
+def rank_of(state: TunedState) -> int:
+    """The rank of a state's temporal convolutions, 0 where it has none."""
+    ranks = [len(tensor) for name, tensor in state.tensors.items() if name.endswith(".conv_temporal.down.weight")]
+    return max(ranks, default=0)
+
+
 def in_half_precision(state: TunedState) -> TunedState:
     """A state with its tensors in float16."""
     return replace(state, tensors={name: tensor.half() for name, tensor in state.tensors.items()})
 
 
 def checkpoint_fingerprint(model) -> str:
-    """The fingerprint of a model's checkpoint alone, without LoRAs and tuning."""
+    """The fingerprint of a model's checkpoint alone, without LoRAs, tuning and another node's model sampling."""
+    bare = _bare(model)
+    bare.add_object_patch("model_sampling", own_sampling(model))
+    return fingerprint(bare)
+
+
+def has_checkpoint(model, known: str) -> bool:
+    """Whether a `checkpoint_fingerprint`, perhaps one of an earlier version, is that of a model's checkpoint."""
+    # Before, another node's model sampling counted.
+    return known == checkpoint_fingerprint(model) or has_fingerprint(_bare(model), known)
+
+
+def _bare(model):
+    """A clone of the model without LoRAs and tuning."""
     bare = with_temporal_parts(model, {})
     bare.patches = {}
-    return fingerprint(bare)
+    return bare
 
 
 def tuned_model(model, state: TunedState, key_frames: tuple[str, ...] | None = None):

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from ..network.inspection.other_nodes import refuse_blended
+from ..network.inspection.other_nodes import refuse_blended, refuse_merging
 from ..network.unet.check import (
     check_embedding,
     prediction_type,
@@ -19,7 +19,7 @@ from .fit import require_sd
 from .settings import Tuning
 from .tuned_state import tuned_state_of
 
-_LIMITS = ("area", "mask", "start_percent", "end_percent", "timestep_start", "timestep_end")
+_LIMITS = ("area", "mask", "start_percent", "end_percent", "timestep_start", "timestep_end", "gligen", "hooks")
 
 
 def check_tuning(model, conditioning, latent: torch.Tensor, settings: Tuning) -> None:
@@ -33,6 +33,7 @@ def check_tuning(model, conditioning, latent: torch.Tensor, settings: Tuning) ->
     """
     require_sd(model)
     refuse_blended(model)
+    refuse_merging(model)
     prediction_type(model)
     require_clip_latent(model, latent)
     refuse_context_windows(model, len(latent))
@@ -65,6 +66,15 @@ def check_pictures(model, conditioning, pictures: torch.Tensor, latent: torch.Te
         raise Refusal(
             f"'pictures prompt' holds {len(conditioning[0][0])} prompts for {counted(len(pictures), 'picture')}; "
             "give one for all."
+        )
+
+
+def check_no_mask(latent: dict, name: str = "latent") -> None:
+    """Refuses a LATENT that is to be inpainted; name: the node's input."""
+    if latent.get("noise_mask") is not None:
+        raise Refusal(
+            f"'{name}' carries a noise mask (Set Latent Noise Mask, VAE Encode (for Inpainting)), but a tuning learns "
+            "the whole picture; use VAE Encode."
         )
 
 

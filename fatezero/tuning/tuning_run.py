@@ -8,12 +8,13 @@ from typing import Any
 
 import comfy.model_management
 import comfy.patcher_extension
+import comfy.utils
 import torch
 from comfy.patcher_extension import WrappersMP
 
 from ..network.option_keys import INFLATION, TEMPORAL_PARTS
 from ..network.unet.check import prediction_type
-from ..network.unet.gradients import gradients, make_differentiable
+from ..network.unet.gradients import explained, gradients, make_differentiable
 from ..network.unet.inflation import KeyFramePatch, joint_group_norms
 from ..network.unet.temporal_parts import active_temporal_parts, temporal_parts_of
 from ..refusal import Refusal
@@ -38,7 +39,7 @@ class TuningRun:
         Args:
             model: `tuned_model` of the state.
             state: Where the tuning starts.
-            embedding: The clip's prompt [1 or n, T, C].
+            embedding: The clip's prompt [k, T, C].
             latent: The clip [n, c, h, w], as a VAE gives it.
             settings: Of the optimizer.
             checkpoint: Whether blocks compute twice to save memory.
@@ -50,7 +51,11 @@ class TuningRun:
         with torch.inference_mode(False):
             self.clip = model.model.process_latent_in(latent.clone()).to(self.device, torch.float32)
             self.embedding = self.for_each(embedding, len(latent))
-            self.alphas = self.alphas_of(model.get_model_object("model_sampling").sigmas.clone()).to(self.device)
+            sampling = model.get_model_object("model_sampling")
+            self.sigmas = sampling.sigmas.clone().to(self.device)
+            self.alphas = self.alphas_of(self.sigmas)
+            # What the UNet is told of each level: its number, but where a node has thinned them out (LCM: every 20th).
+            self.told = sampling.timestep(sampling.sigmas.clone()).float().to(self.device)
             self.weights = TrainedWeights(model, state, self.device, settings.trained)
             self.optimizer = adamw(self.weights.parameters.values(), settings)
 
@@ -60,14 +65,15 @@ class TuningRun:
         return 1 / (1 + sigmas.float() ** 2)
 
     def for_each(self, embedding: torch.Tensor, count: int) -> torch.Tensor:
-        """A prompt [1 or n, T, C] for so many pictures, as the UNet takes it."""
-        return embedding.clone().to(self.device, self.dtype).expand(count, -1, -1).contiguous()
+        """A prompt [k, T, C] for so many pictures, as the UNet takes it."""
+        dealt = comfy.utils.repeat_to_batch_size(embedding.clone(), count)  # as ComfyUI deals them out
+        return dealt.to(self.device, self.dtype).contiguous()
 
     def step(self, timestep: int, noise: torch.Tensor) -> float:
         """One step of the optimizer on the clip; the loss before it.
 
         Args:
-            timestep: 0 to the model's last.
+            timestep: The noise level, 0 to the model's last.
             noise: [n, c, h, w], of the clip.
         """
         with self.recording():
@@ -82,7 +88,7 @@ class TuningRun:
         Args:
             pictures: [m, c, h, w], as a VAE gives them.
             embedding: Their prompt [1 or m, T, C].
-            timesteps: One for each, [m].
+            timesteps: The noise level of each, [m].
             noise: As pictures.
         """
         with self.recording(of_clip=False):
@@ -98,10 +104,16 @@ class TuningRun:
 
     def optimize(self, loss_of: Callable[[], torch.Tensor]) -> float:
         """One step of the optimizer down a loss, which is returned as it was before."""
+        no_gradients = Refusal(
+            "'model' cannot give gradients, because another node on it (IPAdapter, FreeU, a patch of its attention, a "
+            "quantised loader ...) works on tensors that have none or changes them in place; connect the model without "
+            "that node, and put it on the tuned model if you like."
+        )
         while True:
             self.optimizer.zero_grad(set_to_none=False)
-            loss = loss_of()
-            (loss * self.scale).backward()
+            with explained(no_gradients):
+                loss = loss_of()
+                (loss * self.scale).backward()
             if self.rescaled_gradients():
                 break
         self.optimizer.step()
@@ -137,11 +149,14 @@ class TuningRun:
     def predict(
         self, clean: torch.Tensor, embedding: torch.Tensor, timesteps: torch.Tensor, noise: torch.Tensor, of_clip=True
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the model predicts for pictures [m, c, h, w] under noise at timesteps [m], and what it should."""
+        """What the model predicts for pictures [m, c, h, w] under noise at levels [m], and what it should."""
         alpha = self.alphas[timesteps].view(-1, 1, 1, 1)
         noised = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
         predicted = self.model.model.diffusion_model(
-            noised.to(self.dtype), timesteps.float(), context=embedding, transformer_options=self.options(of_clip)
+            noised.to(self.dtype),
+            self.told[timesteps],
+            context=embedding,
+            transformer_options=self.options(self.sigmas[timesteps], of_clip),
         ).float()
         if self.prediction == "v":
             return predicted, alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
@@ -157,9 +172,11 @@ class TuningRun:
             # What the prediction misses the noise (or v) by, the drawn clip misses the clip by, scaled.
             return self.clip - scale * missed, float(missed.square().mean())
 
-    def options(self, of_clip: bool) -> dict:
-        """ComfyUI's options for one call, which holds one row: other nodes' patches, and attention with a gradient."""
+    def options(self, sigmas: torch.Tensor, of_clip: bool) -> dict:
+        """ComfyUI's options for one call, which holds one row: other nodes' patches, which ask for the noise levels of
+        the call [m] and for those of all calls, and attention with a gradient."""
         options = {**self.model.model_options["transformer_options"], "cond_or_uncond": [0], "uuids": [0]}
+        options |= {"sigmas": sigmas, "sample_sigmas": self.sigmas.flip(0)}
         wrappers = {kind: dict(held) for kind, held in self.model.wrappers.items()}
         for key in (INFLATION, TEMPORAL_PARTS):  # set by `recording`, until the way back is done
             wrappers.get(WrappersMP.DIFFUSION_MODEL, {}).pop(key, None)

@@ -11,6 +11,7 @@ there has no content that we could name.
 import gc
 import hashlib
 import json
+import zlib
 
 import torch
 
@@ -41,15 +42,24 @@ def fingerprint(model) -> str:
 
 
 def has_fingerprint(model, known: str) -> bool:
-    """Whether a fingerprint, perhaps one that version 0.1.0 wrote, is a model's."""
-    # 0.1.0 told a model sampling that changes nothing from the checkpoint's own.
-    return known == fingerprint(model) or known == _fingerprint(model, model.get_model_object("model_sampling"))
+    """Whether a fingerprint, perhaps one that an earlier version wrote, is a model's."""
+    if known == fingerprint(model):
+        return True
+    # Before, only the first values of a patch's tensors counted; 0.1.0 also told a model sampling that changes nothing
+    # from the checkpoint's own.
+    samplings = _sampling(model), model.get_model_object("model_sampling")
+    return known in [_fingerprint(model, sampling, _add_first_values) for sampling in samplings]
+
+
+def own_sampling(model):
+    """The sampling of a model's checkpoint, whatever another node has put in its place."""
+    return model.object_patches_backup.get("model_sampling", model.model.model_sampling)
 
 
 def _sampling(model):
     """A model's sampling: the checkpoint's own where another node has put an equal one in its place."""
     sampling = model.get_model_object("model_sampling")
-    own = model.object_patches_backup.get("model_sampling", model.model.model_sampling)
+    own = own_sampling(model)
     tables = [getattr(one, "sigmas", None) for one in (sampling, own)]
     same_kind = type(sampling).__mro__[1:] == type(own).__mro__[1:]
     if same_kind and all(isinstance(table, torch.Tensor) for table in tables) and tables[0].shape == tables[1].shape:
@@ -57,7 +67,9 @@ def _sampling(model):
     return sampling
 
 
-def _fingerprint(model, sampling) -> str:
+def _fingerprint(model, sampling, add_patch=None) -> str:
+    """add_patch: adds a weight patch to a digest; None for `_add_contents`."""
+    add_patch = add_patch or _add_contents
     digest = hashlib.sha256(type(model.model).__name__.encode())
     config = getattr(model.model.model_config, "unet_config", {})
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
@@ -70,8 +82,7 @@ def _fingerprint(model, sampling) -> str:
     for name in sorted(model.patches):
         for strength, patch, model_strength, *_ in model.patches[name]:
             digest.update(f"{name} {strength} {model_strength}".encode())
-            for tensor in _tensors(patch):
-                _add_tensor(digest, "", tensor)
+            add_patch(digest, patch)
     parts = temporal_parts_of(model)
     if parts is not None:
         for name, weight in sorted(parts.state_dict().items()):
@@ -85,6 +96,38 @@ def _weights(model) -> dict[str, torch.Tensor]:
         gc.collect()  # a clone that is dead takes its modules out when it is collected: not in the middle of the walk
     with model.use_ejected():
         return model.model.state_dict()
+
+
+def _add_contents(digest, held) -> None:
+    """Adds all of a weight patch: tuples, lists and dicts, adapters that hold their `weights`, numbers such as a LoRA's
+    alpha, and of each tensor the first values and a checksum of all of them."""
+    if isinstance(held, torch.Tensor):
+        _add_tensor(digest, "", held)
+        digest.update(f"{_checksum(held)};".encode())
+    elif isinstance(held, (tuple, list)):
+        digest.update(f"{len(held)} items;".encode())
+        for item in held:
+            _add_contents(digest, item)
+    elif isinstance(held, dict):
+        _add_contents(digest, sorted(held.items(), key=str))
+    elif hasattr(held, "weights"):
+        digest.update(f"{type(held).__name__};".encode())
+        _add_contents(digest, held.weights)
+    else:
+        digest.update(f"{held if type(held) in _PLAIN else type(held).__name__};".encode())
+
+
+def _checksum(tensor: torch.Tensor) -> int:
+    """Over the bytes of all values; quicker than to take them all into the digest."""
+    if tensor.is_meta:
+        return 0
+    return zlib.crc32(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
+
+
+def _add_first_values(digest, patch) -> None:
+    """What earlier versions added of a weight patch."""
+    for tensor in _tensors(patch):
+        _add_tensor(digest, "", tensor)
 
 
 def _tensors(patch):

@@ -90,6 +90,18 @@ def _set_until(undo: ExitStack, module, name: str, value) -> None:
     own[name] = value
 
 
+@contextmanager
+def explained(refusal: Refusal):
+    """Within it, what PyTorch says where it cannot differentiate is raised as a refusal."""
+    try:
+        yield
+    except RuntimeError as error:
+        words = ("nference tensor", "require grad", "requires_grad", "derivative", "inplace")
+        if is_out_of_memory(error) or not any(word in str(error) for word in words):
+            raise
+        raise refusal from error
+
+
 def networks_of(model, cond: dict):
     """The networks that a conditioning of `guider.conds` goes through: the UNet of a BaseModel and its ControlNets."""
     yield model.diffusion_model
@@ -173,20 +185,15 @@ class DenoiseChunk:
         with self.explained():
             return torch.autograd.grad(outputs, inputs, gradients, allow_unused=True)
 
-    @contextmanager
     def explained(self):
         """Turns PyTorch's refusal to differentiate into one sentence."""
-        try:
-            yield
-        except RuntimeError as error:
-            words = ("nference tensor", "require grad", "requires_grad", "derivative", "inplace")
-            if is_out_of_memory(error) or not any(word in str(error) for word in words):
-                raise
-            raise Refusal(
+        return explained(
+            Refusal(
                 "'model' cannot give gradients, because another node on it (IPAdapter, a patch of its "
                 "attention, a quantised loader ...) works on tensors that have none; remove that node, or choose the "
                 "method without optimization."
-            ) from error
+            )
+        )
 
 
 @dataclass(frozen=True)
