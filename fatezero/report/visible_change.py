@@ -62,10 +62,11 @@ def visible_change(before: torch.Tensor, after: torch.Tensor, region: torch.Tens
     for index, (old, new) in enumerate(zip(before, after)):  # a long clip has no room for copies of it
         inside = None if region is None else region[index % len(region)]
         changed = cell_sizes(new.float() - old.float())
-        colours = mean_of_most(inside_cells(changed, inside), COLOUR_SHARE)
-        rows.append((colours, area_change(old, new, inside), new_texture(old, new, inside)))
+        most = mean_of_most(inside_cells(changed, inside), COLOUR_SHARE)
+        rows.append((most, area_change(old, new, inside), new_texture(old, new, inside)))
         cells.append(changed.cpu())
-    return VisibleChange(*torch.tensor(rows).T, torch.stack(cells))
+    colours, areas, texture = torch.tensor(rows).T
+    return VisibleChange(colours, areas, texture, torch.stack(cells))
 
 
 def area_change(old: torch.Tensor, new: torch.Tensor, region: torch.Tensor | None = None) -> float:
