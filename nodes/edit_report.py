@@ -93,6 +93,9 @@ class EditReport(io.ComfyNode):
         settings, cfg, run, automatic = read_mark(made_by)
         measured = measure(before[..., :3], after[..., :3].to(before.device), mask, edit, clip, clip_vision)
         notes = [f"! {sentence}" for sentence in explain(measured, edit, source, settings, cfg, automatic)]
+        run = run and "\n".join(
+            line for line in run.splitlines() if line not in notes
+        )  # what was told is not told twice
         notes = notes or [all_is_well(measured)]
         report = "\n".join([*stretched, *notes, "", table(measured), *[f"\nhow the edit ran: {run}"] * bool(run)])
         words = picture_words(cls.hidden)

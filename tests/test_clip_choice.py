@@ -133,7 +133,7 @@ def test_a_link_out_of_the_input_folder_is_not_followed(folders, clip, tmp_path)
 def test_the_size_for_a_family(folders):
     write_numbered(folders / "input" / "clip.mp4", count=2, size=(320, 180))
     output = load(size_for="demo model", width=64)
-    assert output.args[0].shape[1:3] == (96, 168) and "320x180 -> 168x96, 2 % cut" in output.ui["text"][0]
+    assert output.args[0].shape[1:3] == (128, 224) and "320x180 -> 224x128, 2 % cut" in output.ui["text"][0]
     assert load(size_for="image").args[0].shape[1:3] == (176, 320)  # of a workflow that has no such widget yet
     assert "'size for' is SD 9" in VideoLoad.validate_inputs("clip.mp4", size_for="SD 9")
 

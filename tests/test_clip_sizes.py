@@ -36,7 +36,10 @@ def test_a_family_s_size_keeps_the_aspect_and_the_number_of_pixels(source, famil
         assert width % grid == height % grid == 0
         if not family.endswith("demo model") or grid == 8:  # so few pixels have few multiples of 64
             assert cut(source, (width, height)) <= LITTLE
-            assert 0.5 <= width * height / FAMILIES[family] <= 1.1
+            if family == "demo model":  # smaller things do not become noise: clips of 96x168 came back as mush
+                assert min(width, height) == 128
+            else:
+                assert 0.5 <= width * height / FAMILIES[family] <= 1.1
     side = size_of_family((640, 640), family, 64)[0]
     assert size_of_family((640, 640), family, 64) == (side, side) and abs(side - FAMILIES[family] ** 0.5) <= 32
 

@@ -14,6 +14,11 @@ class Window:
     start: float = 0.0
     end: float = 1.0
 
+    @property
+    def duration(self) -> float:
+        """The share of the steps in it."""
+        return self.end - self.start
+
     def contains(self, step: int, steps: int) -> bool:
         """Whether a step (0 is the noisiest) lies inside. As the official code: floor(start·N) <= j < floor(end·N).
 

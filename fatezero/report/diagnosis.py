@@ -1,39 +1,27 @@
-"""Why an edit had little effect, in words, and which setting to turn."""
+"""Whether an edit shows, and else why it had little effect, in words, and which setting to turn."""
 
 import math
 
-import torch
-
-from ..edit.automatic import lacks_place
-from ..edit.settings import NO_MASK
 from ..edit.transformer.coupled_sampling import CoupledSettings
-from ..prompts.alignment import KEPT, SWAP
-from ..prompts.edit_kind import ADDED, changes_of
+from ..prompts.alignment import KEPT
+from ..prompts.edit_kind import ADDED, LOOK, changes_of
 from ..prompts.edit_table import changed_weights
 from ..prompts.known_words import OF_PLACE
 from ..prompts.prompt_edit import PromptEdit
-from ..prompts.window import Window
-from ..refusal import counted
-from ..source.source_run import FAST_STEPS, UNI_INV, SourceRun
+from ..source.source_run import SourceRun
 from .edit_report import Measured
-from .mask_diagnosis import Settings, is_empty, mask_share, of_the_mask
+from .hindrances import causes, cross_window, quoted
+from .inversion_diagnosis import of_the_inversion, of_the_steps
+from .mask_diagnosis import Settings, frames_in_words, is_empty, mask_share, of_the_mask
 from .measure_table import PSNR_SCALE, scale
 from .metrics import mean
-from .picture_diagnosis import USUAL_GUIDANCE, VIDEO_GUIDANCE, differing, is_video, of_the_colours, of_the_outside
+from .picture_diagnosis import differing, of_the_colours, of_the_outside
+from .place_diagnosis import of_changes_elsewhere, of_the_drawn_mask, of_the_place, words_place
+from .visible_change import LITTLE_AREA, LITTLE_CHANGE
 
 # Values of a preset, which *automatic* does not show.
 VALUES = ("'self-attention until'", "'cross-attention until'", "'mask from'", "'mask threshold'", "'latent blend'")
 
-# With the demo model, sampling the source prompt itself moves the strongest 5 % of the 8x8 cells by 23 to 32 of 255
-# levels, and a change of colour that succeeds by 70 to 140.
-LITTLE_CHANGE = 40 / 255
-LONG_WINDOW = 0.5  # the papers' bound between keeping a thing's shape and changing it
-WEAK_GUIDANCE = 4.0
-LONG_SKIP = 0.3  # of a coupled edit's steps
-FEW_STEPS = 10  # with fewer, the official code's authors find only style edits to work
-# With the demo model, inversions from which the clip came back (at 31 dB or more) had -0.07 to 0.3, and one from which
-# it did not (6 dB, 2 steps) had 0.64.
-MUSH = 0.45
 FOREIGN_SCORE = 0.05  # pictures and prompts that match reach 0.15 to 0.35; networks that were not trained together, 0
 
 
@@ -66,20 +54,29 @@ def explain(
             "'mask' of Edit Report is empty in every frame, so that no change was measured inside it; connect the "
             "mask of what was edited, or none."
         ]
+    place = of_the_place(edit, source, settings)
+    seen = words_place(edit, source, settings)
+    misses = of_the_drawn_mask(seen, edit, settings)
+    little = _little_effect(measured, edit)
     sentences = [
-        *_of_the_inversion(source),
+        *place,
+        *of_the_inversion(source),
+        *of_the_steps(source, isinstance(settings, CoupledSettings), not little and _kinds(edit) == {LOOK}),
         *of_the_mask(share, settings),
+        *misses,
         *_of_the_emphasis(edit, settings),
         *_of_the_scores(measured),
         *of_the_outside(measured, settings),
+        *of_changes_elsewhere(measured, seen, edit),
+        *_of_the_frames(measured, edit),
         *of_the_colours(measured, source, settings, cfg),
     ]
-    verdict = _verdict(measured)
+    verdict = little or _wrong_direction(measured)
     if verdict:
-        causes = _nothing_else_can_help(edit, source, settings)
-        if not (causes or is_empty(share)):
-            causes = _causes(edit, source, settings, cfg, bool(sentences))
-        sentences = [verdict, *sentences, *causes]
+        alone = [] if edit is None else _of_words_that_change_nothing(edit)
+        nothing_else_can_help = alone or misses or (place and _kinds(edit) == {ADDED}) or is_empty(share)
+        found = [] if nothing_else_can_help else causes(edit, source, settings, cfg, bool(sentences))
+        sentences = [verdict, *sentences, *alone, *found]
     if automatic and any(name in sentence for name in VALUES for sentence in sentences):
         sentences.append(_way_to_values(automatic, settings))
     return sentences
@@ -97,46 +94,17 @@ def _way_to_values(automatic: str, settings: Settings | None) -> str:
     )
 
 
-def _causes(
-    edit: PromptEdit | None, source: SourceRun | None, settings: Settings | None, cfg: float | None, is_told: bool
-) -> list[str]:
-    """What may hold an edit back; is_told: whether something is wrong for certain."""
-    causes = [*_of_the_place(edit, source, settings), *_of_the_words(edit), *_of_the_windows(edit, settings)]
-    causes += _of_the_sampling(source, settings, cfg)
-    if settings is None:
-        causes.append(
-            "To learn which settings held it back, connect 'made by' with the latent of Attention Blend Sampler or "
-            "Coupled Edit Sampler, or the model of Attention Blend."
-        )
-    elif not causes and not is_told:
-        causes.append(
-            "No setting holds it back: raise 'cfg', give the new words an 'emphasis' such as 2 in Edit "
-            "Prompts, or use other words; the model may not know these."
-        )
-    return causes
-
-
-def _nothing_else_can_help(edit: PromptEdit | None, source: SourceRun | None, settings: Settings | None) -> list[str]:
-    """The one reason beside which no other counts: words that change nothing, or new things alone that have no
-    place."""
-    if edit is None:
-        return []
-    is_added = all(change.kind == ADDED for change in changes_of(edit))
-    return _of_words_that_change_nothing(edit) or (_of_the_place(edit, source, settings) if is_added else [])
-
-
-def _of_the_place(edit: PromptEdit | None, source: SourceRun | None, settings: Settings | None) -> list[str]:
-    """New things without a mask, where the edit takes one."""
-    if edit is None or settings is None or settings.mask is not None or is_video(source, settings):
-        return []
-    lost = ", ".join(lacks_place(edit, False))
-    return [f"\"{lost}\" has no place; connect a MASK to 'mask' that is white there"] if lost else []
+def _kinds(edit: PromptEdit | None) -> set[str]:
+    """What kinds of changes the words ask for."""
+    return set() if edit is None else {change.kind for change in changes_of(edit)}
 
 
 def all_is_well(measured: Measured) -> str:
     """The verdict on an edit that `explain` has nothing to say about."""
-    levels = 255 * measured.strongest_change
+    levels = 255 * max(measured.strongest_change, float(measured.visible.areas.nan_to_num().max()))
     text = f"The edit shows: where it changed most, the colours moved by {levels:.0f} of 255 levels."
+    if levels < 255 * LITTLE_AREA and not (measured.visible.strength(with_texture=False) >= 1).any():
+        text = "The edit shows: the picture has a texture that it did not have."
     psnr = math.nan if measured.outside is None else mean(differing(measured.outside.psnr))
     if math.isnan(psnr):
         return text
@@ -145,47 +113,37 @@ def all_is_well(measured: Measured) -> str:
     return f"{text} What changed outside the mask is {scale(psnr, PSNR_SCALE)} ({psnr:.0f} dB)."
 
 
-def _of_the_inversion(source: SourceRun | None) -> list[str]:
-    """An inversion that has not arrived at noise: what is drawn from it is mush."""
-    if source is None:
-        return []
-    likeness = neighbour_likeness(source.trajectory[-1])
-    if math.isnan(likeness) or likeness <= MUSH:
+def _texture_counts(edit: PromptEdit | None) -> bool:
+    """Whether a new texture is an edit: of a look, and where nobody knows what was asked for."""
+    return edit is None or LOOK in _kinds(edit)
+
+
+def _little_effect(measured: Measured, edit: PromptEdit | None) -> str | None:
+    """That the edit had little effect, as one sentence; None when it had."""
+    strength = measured.visible.strength(_texture_counts(edit)).nan_to_num()
+    change = measured.strongest_change
+    if change >= LITTLE_CHANGE or float(strength.max()) >= 1:
+        return None
+    return (
+        f"The edit had little effect: even where it changed most, the colours moved by {255 * change:.0f} of "
+        f"255 levels (an edit that shows moves them by {255 * LITTLE_CHANGE:.0f} or more)."
+    )
+
+
+def _of_the_frames(measured: Measured, edit: PromptEdit | None) -> list[str]:
+    """An edit that has taken in only some of the frames."""
+    missing = measured.visible.frames_without(_texture_counts(edit))
+    count = measured.size[0]
+    if not len(missing):
         return []
     return [
-        "The inversion failed: its noise still has a picture in it (neighbouring values agree by "
-        f"{likeness:.0%}, in a good inversion by {MUSH:.0%} at most), so that what is drawn from it is mush; "
-        f"{_more_steps(source)}, and let 'source prompt' say what the clip shows."
+        f"The edit does not show in {frames_in_words(missing, count)}, only in the others; look whether the mask "
+        "covers what is to change there, or draw it."
     ]
 
 
-def _more_steps(source: SourceRun) -> str:
-    """What to set for an inversion in more steps than it had."""
-    if source.steps == FAST_STEPS and source.label == UNI_INV:  # as 'speed' makes it, or a person without it
-        return "set 'speed' of DDIM Invert to steps as set and 'steps' to 20 or more"
-    return "raise 'steps' of DDIM Invert"
-
-
-def neighbour_likeness(latent: torch.Tensor) -> float:
-    """How much neighbouring values of a latent [n, c, h, w] agree: the correlation, 0 for noise and 1 for an even one.
-
-    >>> neighbour_likeness(torch.tensor([[[[1.0, -1.0], [-1.0, 1.0]]]]))
-    -1.0
-    """
-    values = latent.float() - latent.float().mean(dim=(-2, -1), keepdim=True)
-    across, down = values[..., :-1] * values[..., 1:], values[..., :-1, :] * values[..., 1:, :]
-    products = torch.cat([across.flatten(), down.flatten()])
-    return float(products.mean() / values.square().mean())
-
-
-def _verdict(measured: Measured) -> str | None:
-    """That the edit had little effect, as one sentence; None when it had."""
-    change = measured.strongest_change
-    if not math.isnan(change) and change < LITTLE_CHANGE:
-        return (
-            f"The edit had little effect: even where it changed most, the colours moved by {255 * change:.0f} of "
-            f"255 levels (an edit that shows moves them by {255 * LITTLE_CHANGE:.0f} or more)."
-        )
+def _wrong_direction(measured: Measured) -> str | None:
+    """That the clip changed, but not to what was asked for, as one sentence; None when it did."""
     if measured.scores is not None and not _is_foreign(measured):
         after, before = mean(measured.scores.target), mean(measured.scores.target_before)
         if after <= before:
@@ -203,13 +161,12 @@ def _of_the_emphasis(edit: PromptEdit | None, settings: Settings | None) -> list
     unheard = [
         word.text
         for word in edit.target.words
-        if edit.attention_emphasis[word.indices[0]] != 1
-        and not _duration(_cross_window(edit, settings, word.indices[0]))
+        if edit.attention_emphasis[word.indices[0]] != 1 and not cross_window(edit, settings, word.indices[0]).duration
     ]
     if not unheard:
         return []
     return [
-        f"The emphasis of {_quoted(unheard)} acts in no step, since it acts only while the source's "
+        f"The emphasis of {quoted(unheard)} acts in no step, since it acts only while the source's "
         "cross-attention is used; raise 'cross-attention until', or the word's window in Edit Prompts."
     ]
 
@@ -240,23 +197,10 @@ def _of_words_that_change_nothing(edit: PromptEdit) -> list[str]:
         return ["The prompts differ only in punctuation; change words in 'target prompt' of Edit Prompts."]
     if not any(word.names_something or word.key in OF_PLACE for word in words):
         return [
-            f"The prompts differ only in {_quoted([word.text for word in words])}, which name nothing to be seen; "
+            f"The prompts differ only in {quoted([word.text for word in words])}, which name nothing to be seen; "
             "change other words in 'target prompt' of Edit Prompts."
         ]
     return []
-
-
-def _of_the_words(edit: PromptEdit | None) -> list[str]:
-    """New words that were weakened."""
-    if edit is None:
-        return ["Connect 'edit' to have the words judged."]
-    changed = [row for row in edit.rows if row.kind != KEPT]
-    weakened = [word.text for row in changed for word in row.target if abs(float(edit.emphasis[word.indices[0]])) < 1]
-    return (
-        [f"The emphasis of {_quoted(weakened)} is below 1 and weakens what is new; raise it in Edit Prompts."]
-        if weakened
-        else []
-    )
 
 
 def _of_the_same_words(edit: PromptEdit) -> str:
@@ -264,7 +208,7 @@ def _of_the_same_words(edit: PromptEdit) -> str:
     emphasised = [word.text for word in edit.target.words if edit.emphasis[word.indices[0]] != 1]
     if emphasised:
         return (
-            f"The prompts are the same but for the emphasis of {_quoted(emphasised)}; move it further from 1 in Edit "
+            f"The prompts are the same but for the emphasis of {quoted(emphasised)}; move it further from 1 in Edit "
             "Prompts."
         )
     if weights := changed_weights(edit):
@@ -273,84 +217,3 @@ def _of_the_same_words(edit: PromptEdit) -> str:
             "in 'emphasis' of Edit Prompts."
         )
     return "The prompts are the same; change words in 'target prompt' of Edit Prompts."
-
-
-def _of_the_windows(edit: PromptEdit | None, settings: Settings | None) -> list[str]:
-    """Windows in which the source's attention leaves no room for the edit."""
-    if settings is None:
-        return []
-    sentences = []
-    long = _duration(settings.self_window) >= LONG_WINDOW
-    if isinstance(settings, CoupledSettings):
-        sentences += [
-            f"The source's self-attention is used for {_duration(settings.self_window):.0%} of the steps and holds "
-            f"layout and shapes; lower 'self-attention until' ({settings.self_window.end:g}), which is usually 0 here."
-        ] * long
-    elif long and settings.mask_from == NO_MASK:
-        sentences.append(
-            f"The source's self-attention is used for {_duration(settings.self_window):.0%} of the steps and holds "
-            f"layout and shapes; lower 'self-attention until' ({settings.self_window.end:g}), for a new shape to 0.5 "
-            "or less with 'mask from' set to words, which frees them inside the mask."
-        )
-    if edit is None or edit.mode != SWAP:
-        return sentences
-    held = [
-        word.text
-        for row in edit.rows
-        if row.kind != KEPT
-        for word in row.target
-        if _duration(_cross_window(edit, settings, word.indices[0])) >= LONG_WINDOW
-    ]
-    if held:
-        sentences.append(
-            f"New words ({_quoted(held)}) take over the place and shape of the old ones in half of the steps or more; "
-            f"lower 'cross-attention until' ({settings.cross_window.end:g}) to 0.4 or less, or set 'mode' to refine in "
-            "Edit Prompts."
-        )
-    return sentences
-
-
-def _of_the_sampling(source: SourceRun | None, settings: Settings | None, cfg: float | None) -> list[str]:
-    """Guidance and steps."""
-    is_coupled = isinstance(settings, CoupledSettings)
-    sentences = _of_the_skip(settings) if isinstance(settings, CoupledSettings) else []
-    of_video = is_video(source, settings)
-    if cfg is not None and of_video and cfg < VIDEO_GUIDANCE:
-        sentences.append(
-            f"'cfg' is {cfg:g}, which follows the target prompt weakly; raise it to {VIDEO_GUIDANCE:g} or 2: more "
-            "costs a video model's background much."
-        )
-    elif cfg is not None and not of_video and cfg < WEAK_GUIDANCE:
-        sentences.append(
-            f"'cfg' is {cfg:g}, which follows the target prompt weakly; raise it, the papers use {USUAL_GUIDANCE:g}."
-        )
-    if source is not None and not is_coupled and source.steps < FEW_STEPS:
-        sentences.append(
-            f"The clip was inverted in {counted(source.steps, 'step')}, too few for more than a new style; raise "
-            "'steps' of DDIM Invert to 20 or more."
-        )
-    return sentences
-
-
-def _of_the_skip(settings: CoupledSettings) -> list[str]:
-    """Steps of a coupled edit that are left out."""
-    if settings.skip < LONG_SKIP:
-        return []
-    return [
-        f"'skip' is {settings.skip:g}, so that the noisy steps, in which most of an edit happens, are left out; "
-        "lower it."
-    ]
-
-
-def _cross_window(edit: PromptEdit, settings: Settings, token: int) -> Window:
-    """When a target token uses the source's cross-attention: in its own window or else in that of the settings."""
-    own = edit.own_window(token)
-    return settings.cross_window if own is None else Window(*own)
-
-
-def _duration(window: Window) -> float:
-    return window.end - window.start
-
-
-def _quoted(texts: list[str]) -> str:
-    return ", ".join(f"'{text}'" for text in dict.fromkeys(texts))

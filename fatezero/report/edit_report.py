@@ -10,6 +10,7 @@ from . import metrics
 from .clip_embeddings import comparison_problem, image_embeddings, text_embeddings
 from .lpips_distance import lpips_distance, lpips_problem
 from .plots import Panel
+from .visible_change import VisibleChange, visible_change
 
 VISIBLE_CHANGE = 40 / 255  # of a pixel; the noise of a VAE is less
 
@@ -55,6 +56,7 @@ class Measured:
     Attributes:
         size: (frames, height, width).
         strongest_change: How much the clip changed where it changed most.
+        visible: What shows in each frame.
         change_inside, psnr_inside: Against the clip before, inside the mask; without a mask, of the whole picture.
         at_limit: How many pixels are as bright or dark as can be.
         outside: What concerns the mask.
@@ -67,6 +69,7 @@ class Measured:
 
     size: tuple[int, int, int]
     strongest_change: float
+    visible: VisibleChange
     change_inside: torch.Tensor
     psnr_inside: torch.Tensor
     at_limit: AtLimit
@@ -109,6 +112,7 @@ def measure(
     return Measured(
         size=(frames, height, width),
         strongest_change=metrics.strongest_change(before, after, mask),
+        visible=visible_change(before, after, mask),
         change_inside=metrics.change(before, after, mask).cpu(),
         psnr_inside=metrics.psnr(before, after, mask).cpu(),
         at_limit=_at_limit(before, after),

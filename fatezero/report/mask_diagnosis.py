@@ -43,10 +43,12 @@ def of_the_mask(share: torch.Tensor | None, settings: Settings | None) -> list[s
     empty, full = (share < EMPTY_MASK).nonzero().flatten(), (share > FULL_MASK).nonzero().flatten()
     told_by_the_run = isinstance(settings, BlendSettings) and leaves_frames_out(settings) and len(empty) < len(share)
     if len(empty) and not told_by_the_run:
-        sentences.append(f"The mask is empty in {_frames(empty, len(share))}, where nothing new can appear; {larger}.")
+        sentences.append(
+            f"The mask is empty in {frames_in_words(empty, len(share))}, where nothing new can appear; {larger}."
+        )
     if len(full):
         sentences.append(
-            f"The mask covers {_frames(full, len(share))} nearly whole, so that it keeps nothing; {smaller}."
+            f"The mask covers {frames_in_words(full, len(share))} nearly whole, so that it keeps nothing; {smaller}."
         )
     return sentences
 
@@ -58,10 +60,10 @@ def _of_what_stays(share: torch.Tensor, threshold: float) -> list[str]:
     hidden, bare = (share < EMPTY_MASK).nonzero().flatten(), (share > LAST_CELL).nonzero().flatten()
     if len(hidden):
         sentences.append(
-            f"What stays covers {_frames(hidden, len(share))} whole, so that no ground is drawn anew; {raised}."
+            f"What stays covers {frames_in_words(hidden, len(share))} whole, so that no ground is drawn anew; {raised}."
         )
     if len(bare):
-        sentences.append(f"Nothing that stays is found in {_frames(bare, len(share))}; {lowered}.")
+        sentences.append(f"Nothing that stays is found in {frames_in_words(bare, len(share))}; {lowered}.")
     return sentences
 
 
@@ -86,7 +88,7 @@ def is_empty(share: torch.Tensor | None) -> bool:
     return share is not None and bool((share < EMPTY_MASK).all())
 
 
-def _frames(indices: torch.Tensor, count: int) -> str:
+def frames_in_words(indices: torch.Tensor, count: int) -> str:
     """ "every frame", "frame 3" or "frames 0, 2, 5"."""
     if len(indices) == count:
         return "every frame"

@@ -12,6 +12,7 @@ from .edit_report import BothClips, Measured
 
 # From which number on a measure means what, the first that it reaches; of changes in levels of 255.
 CHANGE_SCALE = ((40, "strong"), (8, "clearly visible"), (2, "slightly visible"), (0, "not visible"))
+TEXTURE_SCALE = ((2.5, "clearly visible"), (0, "not visible"))
 PSNR_SCALE = ((30, "not visible"), (25, "slightly visible"), (20, "visible"), (0, "much changed"))
 LPIPS_SCALE = ((0.3, "another picture"), (0.1, "similar"), (0, "looks the same"))
 SCORE_STEP, STEADY_STEP, VARIANCE_STEP = 0.01, 0.01, 0.1  # smaller differences mean nothing; the last is a share
@@ -70,6 +71,8 @@ def _rows(measured: Measured) -> Iterator[Row]:
     if outside is not None:
         yield Row("change, outside mask", _levels, outside.change, None, _change)
     yield Row("strongest change", _levels, torch.tensor(measured.strongest_change), None, _change)
+    yield Row("change in small areas", _levels, measured.visible.areas, None, _change)
+    yield Row("new texture", _levels, measured.visible.texture, None, _texture)
     yield Row(f"PSNR, {inside}", _decibels, _differing(measured.psnr_inside), None, _psnr)
     if outside is not None:
         yield Row("PSNR, outside mask", _decibels, _differing(outside.psnr), None, _psnr)
@@ -95,6 +98,10 @@ def _steadiness(neighbours: BothClips) -> Row:
 
 def _change(value: float, _: float) -> str:
     return scale(255 * value, CHANGE_SCALE)
+
+
+def _texture(value: float, _: float) -> str:
+    return scale(255 * value, TEXTURE_SCALE)
 
 
 def _psnr(value: float, _: float) -> str:

@@ -31,7 +31,7 @@ def change(before: torch.Tensor, after: torch.Tensor, region: torch.Tensor | Non
     >>> change(torch.zeros(1, 2, 2, 3), torch.full((1, 2, 2, 3), 0.5))
     tensor([0.5000])
     """
-    _check_clips(before, after, region)
+    check_clips(before, after, region)
     return _over_region(torch.abs, before, after, region)
 
 
@@ -74,17 +74,33 @@ def strongest_change(
     Raises:
         ValueError: As `change`.
     """
-    _check_clips(before, after, region)
-    cell = min(cell, *before.shape[1:3])
-    found = []
+    check_clips(before, after, region)
+    cells = []
     for index, difference in enumerate(_differences(before, after)):
-        difference = F.avg_pool2d(difference.movedim(-1, 0), cell).abs().mean(dim=0)
-        if region is not None:
-            frame = region[index % len(region)].to(difference)
-            difference = difference[F.avg_pool2d(frame[None], cell)[0] >= 0.5]
-        found.append(difference.flatten())
-    cells = torch.cat(found)
-    return float(cells.topk(max(1, round(share * len(cells)))).values.mean()) if len(cells) else float("nan")
+        frame = None if region is None else region[index % len(region)]
+        cells.append(inside_cells(cell_sizes(difference, cell), frame, cell))
+    return mean_of_most(torch.cat(cells), share)
+
+
+def cell_sizes(difference: torch.Tensor, cell: int = 8) -> torch.Tensor:
+    """The size over the channels of a difference [H, W, 3] that is averaged in cells; [H / cell, W / cell]."""
+    return F.avg_pool2d(difference.movedim(-1, 0), min(cell, *difference.shape[:2])).abs().mean(dim=0)
+
+
+def inside_cells(cells: torch.Tensor, region: torch.Tensor | None, cell: int = 8) -> torch.Tensor:
+    """Those of a frame's cells [h, w] that are at least half in a region [H, W]; [k]. All where it is None."""
+    if region is None:
+        return cells.flatten()
+    return cells[F.avg_pool2d(region[None].to(cells), min(cell, *region.shape))[0] >= 0.5]
+
+
+def mean_of_most(values: torch.Tensor, share: float) -> float:
+    """The mean of the greatest of some values [k], a share of them and at least one; NaN where there are none.
+
+    >>> mean_of_most(torch.tensor([1.0, 2.0, 4.0, 6.0]), 0.5)
+    5.0
+    """
+    return float(values.topk(max(1, round(share * len(values)))).values.mean()) if len(values) else float("nan")
 
 
 def psnr(before: torch.Tensor, after: torch.Tensor, region: torch.Tensor | None = None) -> torch.Tensor:
@@ -106,7 +122,7 @@ def psnr(before: torch.Tensor, after: torch.Tensor, region: torch.Tensor | None 
     >>> psnr(torch.zeros(1, 2, 2, 3), torch.full((1, 2, 2, 3), 0.5))
     tensor([6.0206])
     """
-    _check_clips(before, after, region)
+    check_clips(before, after, region)
     return -10 * torch.log10(_over_region(torch.square, before, after, region))
 
 
@@ -217,7 +233,8 @@ def _over_region(size, before: torch.Tensor, after: torch.Tensor, region: torch.
     return torch.stack(values)
 
 
-def _check_clips(before: torch.Tensor, after: torch.Tensor, region: torch.Tensor | None) -> None:
+def check_clips(before: torch.Tensor, after: torch.Tensor, region: torch.Tensor | None) -> None:
+    """Raises a ValueError for clips that differ in shape, a region of another, and numbers that are not finite."""
     if before.shape != after.shape or before.ndim != 4:
         raise ValueError(
             f"The clips to compare have the shapes {list(before.shape)} and {list(after.shape)}; they "

@@ -81,6 +81,15 @@ def inversion_sigmas(model, schedule: str, steps: int) -> torch.Tensor:
     return sigmas
 
 
+def has_much_of_the_clip(sigma: float, is_flow: bool) -> bool:
+    """Whether noise of a level has much of the clip left in it: of a flow (1 - sigma)·x_0, else x_0 + sigma·epsilon.
+
+    >>> has_much_of_the_clip(4.0, False), has_much_of_the_clip(14.6, False)
+    (True, False)
+    """
+    return ((1 - sigma) ** 2 if is_flow else 1 / (1 + sigma**2)) > TOO_MUCH_CLIP
+
+
 def noise_shortfall(model, sigmas: torch.Tensor) -> str | None:
     """What to say of a schedule that ends where much of the clip is left in the noise, in one sentence, or None.
 
@@ -91,8 +100,7 @@ def noise_shortfall(model, sigmas: torch.Tensor) -> str | None:
     model_sampling = model.get_model_object("model_sampling")
     end, most = float(sigmas[-1]), float(model_sampling.sigma_max)
     is_flow = isinstance(model_sampling, comfy.model_sampling.CONST)
-    left = (1 - end) ** 2 if is_flow else 1 / (1 + end**2)
-    if left <= TOO_MUCH_CLIP:
+    if not has_much_of_the_clip(end, is_flow):
         return None
     return (
         f"the noise ends at sigma {end:.2g} of {most:.3g}: much of the clip is still in it, so an edit can change "
