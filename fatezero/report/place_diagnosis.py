@@ -16,7 +16,7 @@ from .metrics import mean_of_most
 from .picture_diagnosis import is_video
 
 IN_PLACE = {PROPERTY, THING, POSE, REMOVED}  # what changes where the old words are seen
-# The cells that changed most away from the words: of 66 true edits and 66 made with the demo model up to 30 of 255
+# The cells that changed most away from the words: of 63 true edits and 63 made with the demo model up to 30 of 255
 # levels but for one, a black thing at night, of which nothing is seen.
 FOREIGN_CHANGE, FOREIGN_SHARE = 50 / 255, 0.025
 MEETS = 0.05  # of the words' place

@@ -11,8 +11,8 @@ from .metrics import cell_sizes, check_clips, inside_cells, mean_of_most
 # through the VAE, 14 with their own prompt sampled at guidance 4, 14 at 7.5), where colours alone had missed 45 % of
 # new shapes and all mosaics. Colours: true edits 5 to 229, what is no edit up to 31, at guidance 7.5 up to 54.
 LITTLE_CHANGE = 40 / 255
-# 90 % of new shapes, 94 % of removals and all new colours have more, what is no edit up to 49, at guidance 7.5 in the
-# median 52: there the demo model burns outlines, which can be seen.
+# 90 % of new shapes, 94 % of removals and all new colours have more, what is no edit up to 49 (of other scenes 1
+# of 304 had more), at guidance 7.5 in the median 52: there the demo model burns outlines, which can be seen.
 LITTLE_AREA = 52 / 255
 # 95 % of true mosaics 4 to 46, what is no edit up to 1.8, at guidance 7.5 in the median 2.7 and up to 6.5.
 LITTLE_TEXTURE = 3.5 / 255
