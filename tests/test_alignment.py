@@ -4,6 +4,7 @@ import functools
 import itertools
 import random
 from collections import Counter
+from dataclasses import replace
 
 import comfy.sd1_clip
 import pytest
@@ -12,7 +13,6 @@ import torch
 from costs import lines_run
 from fatezero_pack.fatezero.prompts import word_matching
 from fatezero_pack.fatezero.prompts.alignment import KEPT, align
-from fatezero_pack.fatezero.prompts.dividing import phrases_of
 from fatezero_pack.fatezero.prompts.tokens import tokenize_prompt
 from fatezero_pack.fatezero.prompts.word_matching import match_words
 
@@ -333,8 +333,8 @@ def test_long_prompts_cost_in_proportion(mode):
     align(*shorter, mode)  # what is done once
 
     def cost(prompts):
-        phrases_of.cache_clear()
-        return lines_run(lambda: align(*prompts, mode))
+        fresh = [replace(prompt) for prompt in prompts]  # which hold no phrases yet
+        return lines_run(lambda: align(*fresh, mode))
 
     assert cost(longer) < 2.5 * cost(shorter)
 

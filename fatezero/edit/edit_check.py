@@ -94,7 +94,7 @@ def check_sampler(sampler) -> None:
     if adds_noise(function, options) or "ancestral" in name or options.get("s_churn", 0.0) > 0:
         raise Refusal(
             f"the sampler {name} adds random noise at every step, which destroys the inverted "
-            "clip; choose euler, ddim, heun, dpm_2 or another deterministic sampler (or its 'eta' and 'eta_substep' 0)."
+            "clip; choose euler (or set its 'eta' and 'eta_substep' to 0)."
         )
 
 

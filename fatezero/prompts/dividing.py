@@ -1,21 +1,19 @@
 """How the words of a prompt divide into phrases."""
 
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import pairwise, takewhile
 
 from .known_words import ARTICLES, HOLDS, IS, LINKS, NO_OBJECT_BEHIND, NUMBERS, RELATIVES
 from .looks import tells_how_drawn
 from .placed_phrase import Phrase, describes, is_adjective, is_adverb, is_present
-from .tokens import PromptTokens, Word
+from .tokens import PromptTokens, Word, kept_with_prompt
 
-PROMPTS_KEPT = 8  # whose phrases are asked for again and again
 _OPENERS = ARTICLES | HOLDS | NUMBERS | {"with"}  # before a list of adjectives
 _BEFORE_VERBS = IS | LINKS | RELATIVES | {"while", ""}
 _IN_A_LIST = {",", "and", "or"}
 
 
-@lru_cache(maxsize=PROMPTS_KEPT)
+@kept_with_prompt
 def phrases_of(prompt: PromptTokens) -> tuple[Phrase, ...]:
     """A prompt's phrases in reading order."""
     return tuple(phrase for phrase in _with_adjectives(list(_stretches(prompt))) if phrase[0].names_something)

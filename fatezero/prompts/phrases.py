@@ -1,12 +1,10 @@
 """The phrases of a prompt: words that stand together and describe one thing."""
 
-from functools import lru_cache
-
-from .dividing import PROMPTS_KEPT, is_verb_alone, line_starts, phrases_of
+from .dividing import is_verb_alone, line_starts, phrases_of
 from .known_words import ARTICLES, LINKS
 from .looks import names_look, praises
 from .placed_phrase import Phrase, PlacedPhrase
-from .tokens import PromptTokens
+from .tokens import PromptTokens, kept_with_prompt
 
 
 def phrase_tokens(prompt: PromptTokens, tokens: tuple[int, ...]) -> tuple[int, ...]:
@@ -74,8 +72,8 @@ def things_beside(prompt: PromptTokens, tokens: tuple[int, ...]) -> list[str]:
     return list(dict.fromkeys(phrase_text(phrase) for phrase in phrases_of(prompt) if _share(phrase, beside)))
 
 
-@lru_cache(maxsize=PROMPTS_KEPT)
-def _chains(prompt: PromptTokens) -> tuple[list[Phrase], ...]:
+@kept_with_prompt
+def _chains(prompt: PromptTokens) -> tuple[tuple[Phrase, ...], ...]:
     """Phrases in reading order, those together between which there is an "and", a comma or the end of a line; without
     looks, grounds, quality tags and verbs ("smiling softly"), which are no things."""
     chains: list[list[Phrase]] = []
@@ -93,7 +91,7 @@ def _chains(prompt: PromptTokens) -> tuple[list[Phrase], ...]:
             chains[-1].append(phrase)
         else:
             chains.append([phrase])
-    return tuple(chains)
+    return tuple(map(tuple, chains))
 
 
 def _are_beside(prompt: PromptTokens, one: Phrase, other: Phrase) -> bool:
@@ -102,7 +100,7 @@ def _are_beside(prompt: PromptTokens, one: Phrase, other: Phrase) -> bool:
     return len(parts) != 1 or parts[0].word_before in ARTICLES
 
 
-@lru_cache(maxsize=PROMPTS_KEPT)
+@kept_with_prompt
 def _with_predicates(prompt: PromptTokens) -> tuple[Phrase, ...]:
     """The phrases, what is said of a thing as a part of its own ("left cat", "black" of "the left cat is black")."""
     phrases: list[Phrase] = []

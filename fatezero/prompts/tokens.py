@@ -7,8 +7,8 @@ import string
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
-from typing import Any, NamedTuple
+from functools import cache, cached_property, wraps
+from typing import Any, NamedTuple, TypeVar
 
 from comfy.sd1_clip import escape_important, token_weights, unescape_important
 
@@ -16,6 +16,7 @@ from ..readable import readable
 from ..refusal import Refusal, shortened
 from .chat_template import SPACE, tokens_of_words, user_part
 
+Read = TypeVar("Read")
 CHUNK_LENGTH = 77
 CLIP_ENCODERS = ("l", "h", "g")
 T5_ENCODERS = ("umt5xxl", "t5xxl")  # of Wan and of LTX-Video: one chunk of any length, without a begin token
@@ -82,6 +83,23 @@ class Chunk(NamedTuple):
     begin: int | None
     end: int
     padding: range
+
+
+def kept_with_prompt(read: Callable[["PromptTokens"], Read]) -> Callable[["PromptTokens"], Read]:
+    """A function of a prompt alone that is asked again and again: what it gives stays with the prompt and goes with it.
+
+    Args:
+        read: Gives something immutable for a PromptTokens.
+    """
+
+    @wraps(read)
+    def kept(prompt: "PromptTokens") -> Read:
+        held, name = vars(prompt), read.__qualname__
+        if name not in held:
+            held[name] = read(prompt)
+        return held[name]
+
+    return kept
 
 
 @readable
