@@ -118,7 +118,7 @@ def check(_, further):
     """Lint, format, types and what we use of ComfyUI, without running it; returns 0 when all of them are in order."""
     environment()
     guards = [guard_against(comfyui(version), version) for version in (OLDEST, NEWEST)]
-    return _run_all(["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], *guards)
+    return _run_all(["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["tools.own_imports"], *guards)
 
 
 def format_code(_, further):

@@ -18,7 +18,8 @@ import torch
 
 from fatezero_pack.fatezero.network.attention_layers import CROSS, SELF
 from fatezero_pack.fatezero.network.unet.layer_sizes import cached_bytes_per_frame, layer_sizes, read_bytes_per_frame
-from fatezero_pack.fatezero.source.attention_cache import AttentionCache, CacheBytes, gigabytes
+from fatezero_pack.fatezero.refusal import bytes_in_words
+from fatezero_pack.fatezero.source.attention_cache import AttentionCache, CacheBytes
 from golden_unet import random_model
 
 SD15 = {"model_channels": 320, "channel_mult": [1, 2, 4, 4], "num_heads": 8, "context_dim": 768}
@@ -45,8 +46,8 @@ def print_bytes(network, side: int) -> None:
             queries_keys = read_bytes_per_frame(network, side, side, {kind}, finest_layers, torch.float16, key_frames)
             keys = f", {key_frames} key frame{'s' * (key_frames > 1)}" * (kind == SELF)
             print(
-                f"  {'self' if kind == SELF else 'cross'}-attention{keys}: cached {gigabytes(cached[kind])}, "
-                f"Q + K {gigabytes(queries_keys)} ({queries_keys / cached[kind]:.2f} times)"
+                f"  {'self' if kind == SELF else 'cross'}-attention{keys}: cached {bytes_in_words(cached[kind])}, "
+                f"Q + K {bytes_in_words(queries_keys)} ({queries_keys / cached[kind]:.2f} times)"
             )
 
 
@@ -92,7 +93,7 @@ def print_speeds(network, side: int, frames: int, repeats: int, folder) -> None:
         "read from disk, not in the page cache": seconds(read, repeats, lambda: flush(True)),
     }
     cache.clear()
-    print(f"\na step of {frames} frames ({gigabytes(size)}):")
+    print(f"\na step of {frames} frames ({bytes_in_words(size)}):")
     for name, taken in times.items():
         print(
             f"  {name}: {taken:.3f} s, {size / taken / 1e9:.2f} GB/s, "

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fatezero_pack.fatezero.edit.settings import CACHE
 from fatezero_pack.fatezero.edit.unet import source_cache
 from fatezero_pack.fatezero.network.unet.layer_sizes import layer_sizes
+from fatezero_pack.fatezero.report import metrics
 
 from ..cost.runs import weightless_unet
 from ..cost.sizes import SD15
@@ -28,7 +29,6 @@ from ..quality.editor import Editor
 from ..quality.intervals import in_words, interval
 from ..quality.judge import network as judge
 from .rows import fast, spread, study_cases
-from .samplers import psnr
 
 STEPS = 10
 EXACT, COARSE, ALL, SHORTER = "every step", "coarse layers", "all layers", f"{STEPS - 1} steps"
@@ -72,14 +72,14 @@ class Study:
     def figures(self, case: Case) -> dict[str, dict[str, float]]:
         """{way: the measures of its edit, its PSNR to the exact edit, the steps without source rows}."""
         self.editor.begin(case)
-        method, truth = replace(fast(STEPS), changes={"source_attention": CACHE}), case.clip(case.target)
+        method = replace(fast(STEPS), changes={"source_attention": CACHE})
         model = self.editor.unet(method)
         source, before = self.editor.invert(method, model), self.editor.rows
         exact = self.editor.vae.decode(self.editor.edit(method, model, source))
-        found = {EXACT: measures.measure(case, exact, truth, self.judge)}
+        found = {EXACT: self._measured(exact, case)}
         found[EXACT]["rows"] = STEPS + self.editor.rows - before
         shorter, _ = self.editor.make(case, fast(STEPS - 1))
-        found[SHORTER] = {**measures.measure(case, shorter, truth, self.judge), "to exact": psnr(shorter, exact)}
+        found[SHORTER] = self._beside(exact, shorter, case)
         places, network = dict(source.cache._places), model.model.diffusion_model
         height, width = source.trajectory.shape[-2:]
         sizes = {layer: tokens for layer, tokens, _ in layer_sizes(network, height, width)}
@@ -87,9 +87,15 @@ class Study:
         for name, (layers, every) in WAYS.items():
             source.cache._places, saved = reuse(places, chosen[layers], every)
             clip = self.editor.vae.decode(self.editor.edit(method, model, source))
-            found[name] = {**measures.measure(case, clip, truth, self.judge), "to exact": psnr(clip, exact)}
+            found[name] = self._beside(exact, clip, case)
             found[name]["saved"] = saved
         return found
+
+    def _measured(self, clip: torch.Tensor, case: Case) -> dict[str, float]:
+        return measures.measure(case, clip, case.clip(case.target), self.judge)
+
+    def _beside(self, exact: torch.Tensor, clip: torch.Tensor, case: Case) -> dict[str, float]:
+        return {**self._measured(clip, case), "to exact": metrics.mean(metrics.psnr(clip, exact))}
 
 
 def report(cases: list[dict[str, dict[str, float]]], share: float) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import comfy.samplers
 import torch
 
+from fatezero_pack.fatezero.report import metrics
 from fatezero_pack.fatezero.source.reconstruction import clean_samples, denoise
 from fatezero_pack.fatezero.source.source_run import TARGET_LABEL, UNI_INV
 
@@ -19,7 +20,6 @@ from ..quality.editor import Editor
 from ..quality.intervals import in_words, interval
 from ..quality.methods import EVERY_STEP
 from .rows import spread, study_cases
-from .samplers import psnr
 
 SAMPLERS = ("euler", "dpmpp_2m")
 
@@ -34,7 +34,9 @@ def decibels(editor: Editor, case: Case, steps: int, label: str) -> dict[tuple[s
         guider = comfy.samplers.CFGGuider(model)
         guider.inner_set_conds({"positive": source.conditioning})
         samples = denoise(guider, source, comfy.samplers.sampler_object(sampler), disable_pbar=True)
-        found[label, sampler] = psnr(editor.vae.decode(clean_samples(model, source, samples)), before)
+        found[label, sampler] = metrics.mean(
+            metrics.psnr(editor.vae.decode(clean_samples(model, source, samples)), before)
+        )
     return found
 
 
