@@ -78,7 +78,8 @@ def _is_in_list(word: Word) -> bool:
 
 
 def _with_adjectives(stretches: list[Phrase]) -> Iterator[Phrase]:
-    """The stretches, adjectives in a list as a part of what they describe ("a shiny, red car")."""
+    """The stretches, adjectives in a list as a part of what they describe ("a shiny, red car"), and what stands before
+    的 ("银色的吉普车")."""
     opener: Phrase = ()
     phrase: Phrase = ()
     around = [(), *stretches, (), ()]
@@ -86,9 +87,13 @@ def _with_adjectives(stretches: list[Phrase]) -> Iterator[Phrase]:
         if phrase and not stretch[0].names_something:
             continue
         opener, phrase = (opener if phrase else before[-1:]), phrase + stretch
-        if not _is_list_of_adjectives(opener, phrase, gap, following):
+        if not (_describes_what_follows(gap) or _is_list_of_adjectives(opener, phrase, gap, following)):
             yield phrase
             phrase = ()
+
+
+def _describes_what_follows(gap: Phrase) -> bool:
+    return [word.key for word in gap] in (["的"], ["の"])
 
 
 def _is_list_of_adjectives(opener: Phrase, phrase: Phrase, gap: Phrase, following: Phrase) -> bool:

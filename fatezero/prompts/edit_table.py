@@ -11,6 +11,7 @@ from .alignment import KEPT, NEW, REMOVED, SWAPPED, Row
 from .edit_kind import ADDED, LOOK, changes_of
 from .known_words import HOLDS, POSITIONS
 from .tokens import PromptTokens, Word
+from .unspaced import joined
 from .word_fields import ATTENTION, BY_WORD, MEANING
 from .wording import wording_notes
 
@@ -99,7 +100,7 @@ def _steps(window: tuple[float, float]) -> str:
 
 def _shortened(words: list[Word]) -> str:
     """Words as running text, the middle of a long stretch left out."""
-    return re.sub(r" ([,.;:!?)])", r"\1", " ".join(_ends([word.text for word in words])))
+    return re.sub(r" ([,.;:!?)])", r"\1", joined(_ends([word.text for word in words])))
 
 
 def _masked(prompt: PromptTokens, tokens: tuple[int, ...]) -> str:

@@ -12,6 +12,7 @@ import torch
 from .alignment import REFINE, align
 from .prompt_edit import PromptEdit
 from .tokens import PromptTokens, Word
+from .unspaced import joined
 from .word_fields import WordValues
 
 Encoded = tuple[PromptTokens, list]  # a prompt's tokens and its CONDITIONING
@@ -64,7 +65,7 @@ def text_without(prompt: PromptTokens, tokens: tuple[int, ...]) -> str:
     Returns:
         The words in ComfyUI's syntax; "" where none is left.
     """
-    return " ".join(_as_written(prompt, word) for word in prompt.words if not set(word.indices) & set(tokens))
+    return joined(_as_written(prompt, word) for word in prompt.words if not set(word.indices) & set(tokens))
 
 
 def _as_written(prompt: PromptTokens, word: Word) -> str:

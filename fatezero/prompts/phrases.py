@@ -5,6 +5,7 @@ from .known_words import ARTICLES, LINKS
 from .looks import names_look, praises
 from .placed_phrase import Phrase, PlacedPhrase
 from .tokens import PromptTokens, kept_with_prompt
+from .unspaced import joined
 
 
 def phrase_tokens(prompt: PromptTokens, tokens: tuple[int, ...]) -> tuple[int, ...]:
@@ -129,7 +130,7 @@ def tokens_of(phrase: Phrase) -> tuple[int, ...]:
 
 def phrase_text(phrase: Phrase) -> str:
     """A phrase as written."""
-    return " ".join(word.text for word in phrase)
+    return joined(word.text for word in phrase)
 
 
 def _share(phrase: Phrase, tokens: tuple[int, ...]) -> bool:

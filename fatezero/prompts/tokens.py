@@ -15,6 +15,7 @@ from comfy.sd1_clip import escape_important, token_weights, unescape_important
 from ..readable import readable
 from ..refusal import Refusal, shortened
 from .chat_template import SPACE, tokens_of_words, user_part
+from .unspaced import PARTICLES, ends_of_words, is_unspaced
 
 Read = TypeVar("Read")
 CHUNK_LENGTH = 77
@@ -24,10 +25,13 @@ LLAMA = "llama"  # of HunyuanVideo: the same, cut out of a chat; the CLIP beside
 HUNYUAN_ENCODERS = {"l", LLAMA}
 
 # Their attention is spread over the whole picture, so they would spoil a mask.
-FUNCTION_WORDS = frozenset(
-    "a an the and or of in on at to by for from with without into onto over under is are his her its their as like "
-    "that which who while during against above below behind across through along down off inside outside near next "
-    "beside between around toward towards past not instead".split()
+FUNCTION_WORDS = (
+    frozenset(
+        "a an the and or of in on at to by for from with without into onto over under is are his her its their as like "
+        "that which who while during against above below behind across through along down off inside outside near next "
+        "beside between around toward towards past not instead".split()
+    )
+    | PARTICLES
 )
 
 _PUNCTUATION = string.punctuation + "“”‘’„«»…–—¡¿·、。，；：！？（）"
@@ -102,6 +106,15 @@ def kept_with_prompt(read: Callable[["PromptTokens"], Read]) -> Callable[["Promp
     return kept
 
 
+def divide(word: Word, tokens: Sequence[int | None], decode: Callable[[list[int]], str]) -> list[Word]:
+    """A word as the words that it is made of where none are spaced, see `ends_of_words`."""
+    divided, text_start, first = [], 0, 0
+    for text_end, last in ends_of_words(word.text, tokens, decode):
+        divided.append(Word(word.text[text_start:text_end], word.indices[first:last]))
+        text_start, first = text_end, last
+    return divided
+
+
 @readable
 @dataclass(frozen=True)
 class PromptTokens:
@@ -165,7 +178,12 @@ class PromptTokens:
         return places
 
     def word_ids(self, word: Word) -> tuple[int | str, ...]:
-        """The token ids of one of the words; equal for words that CLIP cannot tell apart (it knows no case)."""
+        """The token ids of one of the words; equal for words that CLIP cannot tell apart (it knows no case).
+
+        Of a word without spaces around it its letters: which tokens spell it depends on those beside it.
+        """
+        if is_unspaced(word.text):
+            return (word.key,)
         return tuple(self.ids[index] for index in word.indices if self.ids[index] != "")
 
     def weight(self, word: Word) -> float:
@@ -184,8 +202,9 @@ class _Position(NamedTuple):
 def tokenize_prompt(clip: Any, text: str, name: str = "prompt", may_be_empty: bool = False) -> PromptTokens:
     """Tokenises a prompt with ComfyUI's CLIP and finds which tokens belong to which word.
 
-    A word is what stands between spaces, commas and the like. Marks around it are words of their own ("man," gives
-    "man" and ","), those inside a name are not ("Spider-Man", "Ukiyo-e").
+    A word is what stands between spaces, commas and the like; in scripts without spaces, such as Chinese, what the
+    tokenizer reads as one. Marks around it are words of their own ("man," gives "man" and ","), those inside a name are
+    not ("Spider-Man", "Ukiyo-e").
 
     Args:
         clip: A comfy.sd.CLIP or one of ComfyUI's tokenizers (SD 1.x, SD 2.x, SDXL, Wan, LTX-Video, HunyuanVideo).
@@ -211,14 +230,15 @@ def tokenize_prompt(clip: Any, text: str, name: str = "prompt", may_be_empty: bo
     def content_of(part: str) -> list[int | None]:
         return [place.token for place in _positions(clip, part, name, disable_weights=True) if place.is_content]
 
+    decode = _inner_tokenizer(clip, next(iter(_chunks(clip, text)))).tokenizer.decode
     flat = _positions(clip, text, name)
     _check_weights((place.weight for place in flat), name)
     content = [index for index, place in enumerate(flat) if place.is_content]
     words: list[Word] = []
     read: list[int | None] = []
     for piece in pieces:
-        for word, tokens in _words_of(piece, content_of, name):
-            words.append(Word(word, tuple(content[len(read) : len(read) + len(tokens)])))
+        for part, tokens in _words_of(piece, content_of, name):
+            words += divide(Word(part, tuple(content[len(read) : len(read) + len(tokens)])), tokens, decode)
             read += tokens
     if read != [flat[index].token for index in content]:
         raise Refusal(f"'{name}' has characters that the text encoder does not read word by word; write plain text.")
@@ -250,8 +270,12 @@ def _in_chat(clip: Any, text: str, chats: list, name: str) -> PromptTokens:
         )
     # A word at the very beginning has other tokens than after a space.
     ids = tuple(token.lstrip(SPACE) for token in tokenizer.convert_ids_to_tokens(list(numbers_read)))
-    owned = tokens_of_words(words, prompt, decode)
-    return PromptTokens(text, ids, tuple(Word(*word) for word in owned), weights, is_t5=True)
+    owned = [
+        divided
+        for word, places in tokens_of_words(words, prompt, decode)
+        for divided in divide(Word(word, places), [prompt[place] for place in places], decode)
+    ]
+    return PromptTokens(text, ids, tuple(owned), weights, is_t5=True)
 
 
 def _check_weights(weights: Iterable[float], name: str) -> None:

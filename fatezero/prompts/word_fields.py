@@ -6,12 +6,15 @@ them.
 
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from textwrap import shorten
 from typing import TypeVar
 
 from ..refusal import Refusal, shortened
 from .tokens import PromptTokens, split_words, word_key
+from .unspaced import is_unspaced
 
 # What emphasis acts on; BY_WORD: the meaning of kept words for the look of the picture, the attention of others.
 ATTENTION, MEANING, BY_WORD = "attention of the word", "meaning of the prompt", "automatic"
@@ -59,7 +62,8 @@ def find_words(prompt: PromptTokens, text: str, name: str = "words") -> list[tup
     """
     found: list[tuple[int, ...]] = []
     for entry in split_list(text):
-        wanted = [key for key in _keys(entry) if key in prompt.places or key not in _JOINERS] or _keys(entry)
+        named = [part for key in _keys(entry) for part in _divided(prompt, key)]
+        wanted = [key for key in named if key in prompt.places or key not in _JOINERS] or named
         missing = next((key for key in wanted if key not in prompt.places), None if wanted else entry)
         if missing is not None:
             names = list(prompt.places)
@@ -146,6 +150,18 @@ def _several(text: str) -> list[re.Match]:
 def _keys(text: str) -> list[str]:
     """The keys of the words of a text, which may have punctuation around them."""
     return [key for key in map(word_key, split_words(text)) if key]
+
+
+def _divided(prompt: PromptTokens, key: str) -> list[str]:
+    """The words of a prompt that together hold a word of a script without spaces; the word itself for any other."""
+    if key in prompt.places or not is_unspaced(key):
+        return [key]
+    keys = [word.key for word in prompt.named_words]
+    at = "".join(keys).find(key)
+    if at < 0:
+        return [key]
+    ends = list(accumulate(map(len, keys)))
+    return keys[bisect_right(ends, at) : bisect_left(ends, at + len(key)) + 1]
 
 
 def _phrase(prompt: PromptTokens, wanted: list[str]) -> list[int]:
