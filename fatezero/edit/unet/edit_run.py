@@ -5,7 +5,6 @@ private options; when sampling ends, nothing of it is left.
 """
 
 from contextlib import ExitStack
-from dataclasses import replace
 from uuid import uuid4
 
 import torch
@@ -13,18 +12,15 @@ from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import convert_cond
 
 from ...network.attention_layers import SELF, TEMPORAL
-from ...network.frame_chunks import ActiveChunk
 from ...network.hooks import has_hooks, register_hooks
-from ...network.inspection.other_nodes import without_patches
 from ...network.model_call import ModelCall
 from ...network.option_keys import EDIT, SOURCE, SOURCE_NEGATIVE, wrap_run
-from ...network.unet.attention import install_hooks, plain_attention
+from ...network.unet.attention import install_hooks
 from ...network.unet.chunked_sampling import ChunkedRun
 from ...network.unet.mask_layers import mask_layers
 from ...network.unet.motion_modules import hooked_motion_modules
 from ...prompts.prompt_edit import PromptEdit
 from ...prompts.window import Window
-from ...source.reconstruction import clean_samples
 from ...source.source_run import SourceRun
 from ...voice import Voice
 from ..edit_check import check_run, course_notes, prompt_notes
@@ -34,13 +30,14 @@ from ..fusion import cross_weights
 from ..latent_blend import put_back
 from ..settings import BlendSettings, fitting_model
 from ..stages import UNKNOWN_STEPS, Stages, misses_steps
-from ..start import check_stage, check_start, unused_latent
+from ..start import unused_latent
 from .agreement import Part, agreed, parts_with_ways
-from .chunk_fusion import ChunkFusion
-from .fresh_noise import on_whole_cells, with_fresh_noise
+from .chunk_rows import ChunkRows
+from .fresh_noise import on_whole_cells
 from .ground_keys import ground_keys
 from .outline_mask import frames_without_the_thing, on_outline
 from .places import Places
+from .run_latents import finished, freshened, starting_point
 from .source_attention import plan_source_attention
 from .source_branch import source_branch
 from .source_cache import SourceCache
@@ -92,52 +89,6 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
     return blended
 
 
-def starting_point(guider, source: SourceRun, noise, latent_image, sigmas) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise and latent with which an edit starts, both [n, c, h, w].
-
-    A sampler that adds no noise gets its latent as given; one that would add noise (plain KSampler) starts from the
-    inverted latent of its first sigma instead, since random noise has nothing of the clip in it.
-    """
-    model = guider.model_patcher.model
-    first = float(sigmas[0])
-    inverted = model.process_latent_out(source.trajectory[-1])
-    untouched = latent_image.shape == inverted.shape and torch.allclose(latent_image.float().cpu(), inverted, atol=1e-4)
-    if not noise.any() and not untouched:
-        if first >= float(source.sigmas[-1]) * 0.999:
-            check_start(latent_image, inverted)
-        else:
-            given = model.process_latent_in(latent_image)
-            check_stage(given, source.latent_at(first), source.trajectory[0])
-        return noise, latent_image
-    start = source.latent_at(first)
-    beyond = first - float(source.sigmas[-1])
-    if beyond > 0:  # as inversion would have gone on: the noise grows, the clip in it does not
-        (before, end), sigmas = source.trajectory[-2:], source.sigmas[-2:]
-        start = start + beyond * (end - before) / (sigmas[1] - sigmas[0])
-    return torch.zeros_like(noise), model.process_latent_out(start).to(latent_image)
-
-
-def freshened(guider, source: SourceRun, edit: PromptEdit, settings: BlendSettings, latent_image, sigma: float):
-    """The latent [n, c, h, w] that a run begins with at a sigma, with fresh noise where the settings ask for it; one
-    that a stage before has left stays as it is."""
-    model = guider.model_patcher.model
-    begins = sigma >= 0.999 * float(source.sigmas[-1]) or torch.allclose(
-        latent_image.float().cpu(), model.process_latent_out(source.latent_at(sigma)), atol=1e-2
-    )
-    if not settings.fresh_noise or not begins:
-        return latent_image
-    latent = with_fresh_noise(model.process_latent_in(latent_image), sigma, source, edit, settings)
-    return model.process_latent_out(latent)
-
-
-def finished(guider, source: SourceRun, samples, sigmas) -> torch.Tensor:
-    """The samples as a clean latent: a schedule that ends at alpha_bar_0 leaves them scaled by sqrt(1 + sigma²)."""
-    last = float(sigmas[-1])
-    if last == 0 or abs(last - float(source.sigmas[0])) > 1e-4 * last:
-        return samples
-    return clean_samples(guider.model_patcher, source, samples)
-
-
 def separate_uuids(conds: dict[str, list[dict]]) -> None:
     """Gives every positive conditioning a uuid of its own.
 
@@ -156,7 +107,7 @@ class EditRun:
     """One sampling run of an edit, which reads the source's queries and keys and fuses them into the edit's rows.
 
     From the outside in: `predict_noise` is a step, `calc_cond_batch` its first evaluation, `evaluate_chunk` some frames
-    of that, `attend` one attention layer.
+    of that; `ChunkRows` goes on from there.
     """
 
     def __init__(self, guider, source: SourceRun, edit: PromptEdit, settings: BlendSettings, voice: Voice):
@@ -169,25 +120,24 @@ class EditRun:
         self.cache = None if self.plan.budget is None else SourceCache(source, model, settings, self.plan.budget)
         self.chunks = ChunkedRun(model, self.evaluate_chunk, self.plan.demand.read_bytes, self.tell)
         (height, width), kept = source.trajectory.shape[-2:], source.word_maps.shape[-2:]
-        self.mask_layers = mask_layers(model.model.diffusion_model, height, width, kept)
+        layers = mask_layers(model.model.diffusion_model, height, width, kept)
         self.places = Places(model.model.diffusion_model, (height, width), source.frames, edit, settings)
         self.ground_keys = ground_keys(source, edit, settings, self.chunks.inflation)
         self.target_words = WordMapSum()
-        self.added = added_nodes(model, source)
+        added = added_nodes(model, source)
+        self.rows = ChunkRows(edit, settings, self.branch, self.cache, layers, self.target_words, added)
         self.notes = what_changed(model, source) + prompt_notes(guider, edit)
         self.parts: list[Part] | None = None  # in which frames agree, as soon as a step asks for them
         self.step: Step | None = None  # within a step's first evaluation
-        self.chunk: ChunkFusion | None = None  # within a call whose attention belongs to a chunk
-        self.chunks_read = 0  # how many chunks' source rows have run in this evaluation
 
     def install(self) -> None:
         """Hooks the run's private options (ComfyUI made them for this run and drops them after it)."""
         guider = self.guider
         options = guider.model_options["transformer_options"]
-        install_hooks(options, guider.model_patcher.model.diffusion_model, self.attend)
+        install_hooks(options, guider.model_patcher.model.diffusion_model, self.rows.attend)
         if self.cache is not None:
             patches = options["patches"] = dict(options.get("patches", {}))
-            patches["attn1_patch"] = [self.read_hidden, *patches.get("attn1_patch", [])]
+            patches["attn1_patch"] = [self.rows.read_hidden, *patches.get("attn1_patch", [])]
         self.chunks.install(guider)
         wrap_run(options, WrappersMP.PREDICT_NOISE, EDIT, self.predict_noise)
         wrap_run(options, WrappersMP.CALC_COND_BATCH, EDIT, self.calc_cond_batch)
@@ -287,94 +237,19 @@ class EditRun:
             self.step = None
 
     def evaluate_chunk(self, call: ModelCall) -> list[torch.Tensor]:
-        """The edit's rows of one chunk, with or after the source's. Safe to run twice for the same frames: results are
-        written by index, never added."""
-        active = call.active
-        if self.step is None or active is None:
+        """Some frames of a call of the model; with the source's rows in a step's first evaluation."""
+        if self.step is None or call.active is None:
             return call.run()
-        if active.index == 0:
-            self.chunks_read = 0
-        chunk = self.new_chunk(active, self.step)
-        if self.branch.reads_at(self.step.index) and not self.open_cache(chunk):
-            call = self.with_source(call, chunk)
-        denoised = self.run_chunk(call.run, chunk)
-        self.branch.put_word_maps(active, chunk.word_maps)
-        self.target_words.put(active, chunk.target_word_maps)
-        return denoised
-
-    def new_chunk(self, active: ActiveChunk, step: Step) -> ChunkFusion:
-        return ChunkFusion(step, self.settings, self.edit, active, self.mask_layers)
-
-    def open_cache(self, chunk: ChunkFusion) -> bool:
-        """Whether the cache holds a chunk's source attention, which then comes from there."""
-        if self.cache is None:
-            return False
-        chunk.cached = self.cache.open(chunk.step, chunk.active)
-        if chunk.cached is None:
-            return False
-        chunk.context = self.branch.conds(chunk.active.frames)[0]["model_conds"]["c_crossattn"].cond
-        return True
-
-    def with_source(self, call: ModelCall, chunk: ChunkFusion) -> ModelCall:
-        """A chunk's call with the source's rows in it, or the same call after they have run in one of their own."""
-        active = chunk.active
-        # Cached chunks skipped the model, so the key frames' hidden states that this one needs were never carried over:
-        # those chunks run first.
-        for earlier in map(active.at, range(self.chunks_read, active.index)):
-            self.read_source(call.within(earlier), self.new_chunk(earlier, chunk.step))
-        self.chunks_read = active.index + 1
-        joined = None if self.added else self.branch.joined(call)
-        if joined is None:
-            self.read_source(call, chunk)
-            return call
-        self.begin_reading(chunk)
-        return joined
-
-    def read_source(self, call: ModelCall, chunk: ChunkFusion) -> None:
-        """Runs the source's rows of a chunk in a call of their own, without what was not there at the inversion."""
-        self.begin_reading(chunk)
-        if self.added:
-            call = replace(call, model_options=without_patches(call.model_options, self.added))
-        self.run_chunk(lambda: self.branch.read(call), chunk)
-
-    def begin_reading(self, chunk: ChunkFusion) -> None:
-        """Lets a chunk read the source's rows where they pass."""
-        chunk.reads = frozenset(cond["uuid"] for cond in self.branch.conds(chunk.active.frames))
-        chunk.recorded = {} if self.cache is not None and self.cache.takes_more else None
-
-    def run_chunk(self, run, chunk: ChunkFusion):
-        """What run() returns, while the attention layers are the chunk's; what they have recorded goes to the cache."""
-        self.chunk = chunk
-        try:
-            result = run()
-        finally:
-            self.chunk = None
-        if chunk.recorded and self.cache is not None:
-            self.cache.store(chunk.step.sigma, chunk.active, chunk.recorded)
-            chunk.recorded = None
-        return result
-
-    def attend(self, layer, query, key, value, extra, previous):
-        """An attention layer; see `install_hooks`."""
-        if self.chunk is not None:
-            return self.chunk.attend(layer, query, key, value, extra, previous)
-        if previous is not None:
-            return previous(query, key, value, extra)
-        return plain_attention(query, key, value, extra)
-
-    def read_hidden(self, query, key, value, extra):
-        """An attn1_patch that changes nothing, before all others."""
-        if self.chunk is not None:
-            self.chunk.read_hidden(query, extra)
-        return query, key, value
+        return self.rows.evaluate(call, call.active, self.step)
 
     def diffusion_model(
         self, executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs
     ):
         """A call of the UNet: the DIFFUSION_MODEL wrapper."""
         with ExitStack() as undo:
-            if self.chunk is not None and TEMPORAL in self.chunk.step.kinds:
-                undo.enter_context(hooked_motion_modules(executor.class_obj, transformer_options, self.attend))
+            chunk = self.rows.chunk
+            if chunk is not None and TEMPORAL in chunk.step.kinds:
+                undo.enter_context(hooked_motion_modules(executor.class_obj, transformer_options, self.rows.attend))
             return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
 
     def in_agreement(self, denoised: torch.Tensor, index: int) -> torch.Tensor:
