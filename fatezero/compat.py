@@ -17,7 +17,7 @@ def show_text(node: type[io.ComfyNode], text: str) -> None:
     server = getattr(sys.modules.get("server"), "PromptServer", None)
     running = getattr(server, "instance", None)
     if running is not None and node.hidden is not None:
-        running.send_progress_text(text, node.hidden.unique_id)
+        running.send_progress_text(text, node.hidden.unique_id, running.client_id)
 
 
 __all__ = ["ComfyExtension", "InputImpl", "Types", "io", "schema", "show_text", "ui"]

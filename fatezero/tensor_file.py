@@ -56,7 +56,8 @@ def write_tensors(path: str, tensors: dict[str, torch.Tensor], document: dict) -
     with unfinished_folder(path) as folder:
         unfinished = os.path.join(folder, os.path.basename(path))
         order = list(DTYPES)
-        names = sorted(tensors, key=lambda name: order.index(tensors[name].dtype))
+        # The same tensors give the same file, in whichever order they come.
+        names = sorted(tensors, key=lambda name: (order.index(tensors[name].dtype), name))
         with open(unfinished, "wb") as file:
             file.write(_header(tensors, names, json.dumps(document)))
             for name in names:

@@ -25,6 +25,11 @@ class Voice:
             self.show("\n".join([*self.notes, text]))
         self.text = self.shown = text
 
+    @property
+    def report(self) -> str:
+        """All that was told last, for a node's result: what is told on the way goes with the page."""
+        return "\n".join([*self.notes, self.text]).strip()
+
     def end_run(self) -> None:
         """The next run shows all again: it may be for a page that was opened since, or for another one."""
         self.shown = None

@@ -1,4 +1,4 @@
-"""Attention Blend: a model that fuses the source's attention into an edit under any deterministic sampler."""
+"""Attention Blend: a model that fuses the source's attention into an edit whenever it is sampled."""
 
 from functools import partial
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ..fatezero.compat import io, schema, show_text
+from ..fatezero.compat import io, schema, show_text, ui
 from ..fatezero.edit.idle_settings import guided_unlike_papers, idle_guidance
 from ..fatezero.edit.presets import CFG_UNTIL
 from ..fatezero.edit.sampling import sample_edit
@@ -120,7 +120,8 @@ class AttentionBlendSampler(io.ComfyNode):
             guided=Window(0.0, cfg_until),
             low_noise_model=low_noise_model,
         )
-        return io.NodeOutput({"samples": samples, **mark(settings, cfg, voice, automatic=automatic)})
+        edited = {"samples": samples, **mark(settings, cfg, voice, automatic=automatic)}
+        return io.NodeOutput(edited, ui=ui.PreviewText(voice.report))
 
 
 def _check_unet(model, source, positive, negative) -> None:

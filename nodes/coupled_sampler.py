@@ -39,6 +39,7 @@ from ..fatezero.report.edit_place import FRAMES, coupled_place
 from ..fatezero.voice import Voice
 from .shared.blend_inputs import SEARCHED_FOR
 from .shared.checked import checked
+from .shared.clip_preview import with_text
 from .shared.made_by import mark
 from .shared.place_preview import callback_beside, show_picture
 from .shared.two_models import boundary_input, low_noise_model_input
@@ -206,7 +207,8 @@ class CoupledEditSampler(io.ComfyNode):
                 sampler = CoupledSampler(guider, progress, its_steps)
                 edited = guider.sample(torch.zeros_like(samples), samples, sampler, sigmas, **run)
         edited = edited.to(comfy.model_management.intermediate_device())
-        return io.NodeOutput({"samples": edited, **mark(settings, cfg, voice)}, ui=show_picture(cls, place()))
+        shown = with_text(show_picture(cls, place()), voice.report)
+        return io.NodeOutput({"samples": edited, **mark(settings, cfg, voice)}, ui=shown)
 
 
 def _check(model, low_noise_model, edit, source, positive, negative, latent) -> tuple[Family, torch.Tensor]:

@@ -24,7 +24,7 @@ from ..fatezero.source.inversion_check import check_inversion, check_no_mask
 from ..fatezero.source.latent_cell import frames_first
 from ..fatezero.source.reconstruction import inverted_noise, reconstruct, reconstruction_error
 from ..fatezero.source.resume import FOLDER, UnfinishedInversion
-from ..fatezero.source.schedule import OFFICIAL, inversion_sigmas, noise_shortfall
+from ..fatezero.source.schedule import OFFICIAL, few_steps, inversion_sigmas, noise_shortfall
 from ..fatezero.source.session import KeptRun, run_once
 from ..fatezero.source.source_run import CURRENT_LABEL, FAST_STEPS, TARGET_LABEL, UNI_INV
 from ..fatezero.source.video_inversion import WHOLE_CLIP, invert_video
@@ -231,7 +231,7 @@ def _of_the_speed(speed: str) -> list[str]:
 def _warnings(model, low_noise_model, source, samples, sigmas, boundary: float) -> list[str]:
     """What may spoil an inversion, known before it runs; arguments as of `invert_video`."""
     height, width = (cells * model.model.latent_format.spacial_downscale_ratio for cells in samples.shape[-2:])
-    shortfall = noise_shortfall(model, sigmas)
+    shortfall = noise_shortfall(model, sigmas) or few_steps(len(sigmas) - 1)
     notes = [picture_note(model, source), size_note(model, width, height), shortfall and f"! {shortfall}"]
     if low_noise_model is not None:
         stages = steps_of_models(sigmas.flip(0), 0.0, boundary)

@@ -284,6 +284,42 @@ def test_a_line_that_was_told_on_the_way_is_not_repeated_below_the_report(page):
     picture(page, f"report {page.nodes_2}")
 
 
+CHANGE = """mode => {
+    app.graph.nodes.find(node => node.type === 'FateZeroEditPrompts').widgets[2].value = mode;
+    const {changeTracker} = app.extensionManager.workflow.activeWorkflow;
+    (changeTracker.captureCanvasState ?? changeTracker.checkState).call(changeTracker);
+}"""
+SEEN = """() => {
+    const of = type => app.graph.nodes.find(node => node.type === type);
+    const reported = of('FateZeroInvert').widgets.find(widget => widget.name === 'report')?.value;
+    return [of('FateZeroEditPrompts').widgets[2].value, reported, [...of('FateZeroVideoLoad').size].map(Math.round)];
+}"""
+
+
+def test_undo_goes_back_step_by_step_and_leaves_reports(page):
+    """Nothing that we show may count as a change of the workflow, nor be lost with one."""
+    page.evaluate(LOAD, workflow("fatezero_video_edit_demo_color_edit"))
+    wait_for_text(page, "red_circle_on_grass_large.mp4")
+    page.wait_for_timeout(2500)  # for the clip's preview
+    page.evaluate(
+        """text => {
+            const {id} = app.graph.nodes.find(node => node.type === 'FateZeroInvert'), node = String(id);
+            app.api.dispatchCustomEvent('executed', {node, display_node: node, output: {text: [text]}});
+        }""",
+        "8 frames, 9 steps",
+    )
+    size = page.evaluate(SEEN)[2]
+    for mode in ("swap", "refine", "auto"):
+        page.evaluate(CHANGE, mode)
+        page.wait_for_timeout(200)
+    for key, mode in (("Control+z", "refine"), ("Control+z", "swap"), ("Control+y", "refine"), ("Control+y", "auto")):
+        page.evaluate("() => document.activeElement?.blur()")
+        page.keyboard.press(key)
+        page.wait_for_timeout(3000)
+        assert page.evaluate(SEEN) == [mode, "8 frames, 9 steps", size]
+    picture(page, f"undone {page.nodes_2}")
+
+
 def test_an_error_is_read_where_it_appears(page, problems):
     opened = workflow("fatezero_video_edit_demo_color_edit")
     page.evaluate(LOAD, opened)
@@ -329,6 +365,8 @@ def test_nodes_and_refusals_speak_the_language_of_the_page(page, problems, langu
     page.wait_for_function(
         "text => JSON.stringify(app.lastNodeErrors ?? {}).includes(text)", arg=expected, timeout=30_000
     )
+    marked = "() => Object.values(app.lastNodeErrors).map(({errors}) => errors.map(each => each.extra_info.input_name))"
+    assert page.evaluate(marked) == [["path"]]
     picture(page, f"refusal {language} {page.nodes_2}")
     setting(page, "Comfy.Locale", "en")
     problems.clear()  # the page also writes it into its console

@@ -8,13 +8,17 @@ from pathlib import Path
 import folder_paths
 import pytest
 import torch
+from comfy_extras.nodes_easycache import EasyCacheNode
+from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 
 from edit_cases import clip_latent, conditioning, prompt_edit, small_model
 from fatezero_pack.fatezero.network.inspection.model_identity import fingerprint
 from fatezero_pack.fatezero.network.unet.inflation import inflation_of
+from fatezero_pack.fatezero.source import session_folder
 from fatezero_pack.fatezero.tuning.tuned_state import tuned_state_of
 from fatezero_pack.nodes import tune as tune_node
 from fatezero_pack.nodes.tune import TuneVideoModel
+from fatezero_pack.nodes.tuned_save import SaveTunedModel
 
 FOUND = "found again"
 SOURCE = conditioning(prompt_edit().source)
@@ -95,6 +99,42 @@ def test_a_model_that_cannot_be_named_is_tuned_anew(tunings):
         model.set_model_attn2_patch(lambda query, key, value, extra: (query, key, value))
         assert "made anew whenever a prompt changes, since 'model' carries" in tuned(model)[1]
     assert len(tunings) == 2
+
+
+def test_guidance_and_skipped_steps_on_the_model_are_no_part_of_a_tuning(tunings):
+    for node in (PerturbedAttentionGuidance, EasyCacheNode):
+        with_node = (
+            node.execute(small_model(), 3.0)
+            if node is PerturbedAttentionGuidance
+            else node.execute(small_model(), 0.2, 0.15, 0.95, False)
+        )
+        _, report = tuned(with_node.result[0])
+        assert "made anew" not in report
+    assert len(tunings) == 1
+
+
+def test_a_tuning_that_is_found_is_not_saved_twice(tunings, monkeypatch, tmp_path):
+    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path))
+    for _ in range(2):
+        gc.collect()
+        model, report = tuned(small_model())
+        SaveTunedModel.execute(model, "tuned")
+        del model
+    assert FOUND in report and len(list(tmp_path.rglob("tuned_*"))) == 1
+
+
+def test_tunings_leave_room_for_inversions(tunings, monkeypatch):
+    tuned(small_model())
+    temp = Path(folder_paths.get_temp_directory())
+    size = sum(file.stat().st_size for file in temp.rglob("state.safetensors"))
+    monkeypatch.setattr(session_folder, "MOST_BYTES", int(4.5 * size))
+    for seed in (1, 2, 3):
+        tuned(small_model(), seed=seed)
+    assert len(list(temp.rglob("state.safetensors"))) == 2
+    assert FOUND in tuned(small_model(), seed=3)[1] and FOUND in tuned(small_model(), seed=2)[1]
+    monkeypatch.setattr(session_folder, "MOST_BYTES", int(1.5 * size))  # one alone may have more than half
+    tuned(small_model(), seed=4)
+    assert FOUND in tuned(small_model(), seed=4)[1]
 
 
 def test_a_damaged_file_is_made_again(tunings):

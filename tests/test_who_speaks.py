@@ -236,6 +236,11 @@ TABLE = [
     (lambda good: dict(model=unsuitable.continuous_edm(good.model)), "'model' predicts in a way", [INVERT, NULL_TEXT]),
     # source/inversion_check.py
     (lambda good: dict(source=good.source * 2), "'source conditioning' holds 2 conditionings", [INVERT]),
+    (
+        lambda good: dict(source=unsuitable.limited(good.source, clip_start_percent=0.0) * 2),
+        "'source conditioning' holds 2 conditionings, since the CLIP",
+        [INVERT],
+    ),
     (lambda good: dict(source=unsuitable.limited(good.source, area=(4, 4, 0, 0))), "limited to an area", [INVERT]),
     (lambda good: dict(source=unsuitable.limited(good.source, start_percent=0.2)), "limited to a part", [INVERT]),
     (lambda good: dict(source=unsuitable.concatenated(good.source)), "'source conditioning' has 154 tokens", [INVERT]),

@@ -29,11 +29,11 @@ function addReport(node) {
 // A later text may be longer, such as Video Load's when it has run: nothing of it stays below the edge.
 function show(node, widget, text) {
   widget.value = text;
-  const height = heightOf(text), before = parseInt(widget.element.style.minHeight) || 0;
-  if (height <= before) return;
+  const height = heightOf(text);
+  if (height <= (parseInt(widget.element.style.minHeight) || 0)) return;
   widget.element.style.minHeight = `${height}px`;
-  const [width, needed] = node.computeSize();
-  node.setSize([before ? node.size[0] : Math.max(node.size[0], width), Math.max(node.size[1], needed)]);
+  const needed = node.computeSize()[1]; // its width is no measure: a video asks for more than the node's
+  node.setSize([node.size[0], Math.max(node.size[1], needed)]);
 }
 
 // The report holds what was told on the way: a line stands on the node once.
@@ -51,11 +51,24 @@ app.registerExtension({
     nodeType.prototype.onExecuted = function (output) {
       onExecuted?.apply(this, arguments);
       if (!output?.text) return;
-      const text = translateReport(output.text.join("\n"));
-      const shown = this.widgets?.find((other) => other.name === NAME);
-      if (!shown && !text) return; // nothing to tell, this time
-      removeTold(this);
-      show(this, shown ?? addReport(this), text);
+      showReport(this, output);
     };
   },
+  // ComfyUI keeps what nodes have shown, and shows it again after undo, or when a workflow's tab is chosen again.
+  onNodeOutputsUpdated(outputs) {
+    for (const [locator, output] of Object.entries(outputs)) {
+      const at = locator.lastIndexOf(":"), root = app.rootGraph ?? app.graph; // "<subgraph>:<node>" or "<node>"
+      const graph = at < 0 ? root : root.subgraphs?.get(locator.slice(0, at));
+      const node = graph?.getNodeById(locator.slice(at + 1));
+      if (output?.text && node?.comfyClass?.startsWith("FateZero")) showReport(node, output);
+    }
+  },
 });
+
+function showReport(node, output) {
+  const text = translateReport([output.text].flat().join("\n"));
+  const shown = node.widgets?.find((other) => other.name === NAME);
+  if (!shown && !text) return; // nothing to tell, this time
+  removeTold(node);
+  show(node, shown ?? addReport(node), text);
+}

@@ -148,9 +148,24 @@ api.dispatchCustomEvent = function (type, detail) {
 
 // What ComfyUI refuses before a run comes with the answer to it, or as an error where nothing else can run.
 function translateRefusals(answer) {
-  for (const { errors } of Object.values(answer?.node_errors ?? {}))
-    for (const each of errors) each.details = translatedError(each.details ?? "");
+  for (const node of Object.values(answer?.node_errors ?? {})) {
+    if (node.class_type?.startsWith("FateZero")) node.errors = toldOnce(node.errors);
+    for (const each of node.errors) each.details = translatedError(each.details ?? "");
+  }
   return answer;
+}
+
+// ComfyUI tells what validate_inputs refuses once for each input that it looks at: once is enough, at the input it names.
+function toldOnce(errors) {
+  const told = new Map();
+  for (const each of errors) {
+    const input = each.extra_info?.input_name ?? "", what = (each.details ?? "").slice(input.length);
+    const key = each.type === "custom_validation_failed" ? what : each;
+    const place = (other) => (what.indexOf(`'${other.replaceAll("_", " ")}'`) + 1 || Infinity);
+    const before = told.get(key);
+    if (!before || place(input) < place(before.extra_info.input_name)) told.set(key, each);
+  }
+  return [...told.values()];
 }
 
 // Our nodes draw words into pictures; the workflow tells them the page's language (nodes/shared/picture_words.py).

@@ -7,14 +7,15 @@ import torch
 
 from ..masks.latent_frames import of_kept_frames
 from ..network.inspection.other_nodes import refuse_merging
-from ..network.option_keys import TOKENS
-from ..network.unet.check import check_embedding, refuse_context_windows, require_unet
+from ..network.unet.check import refuse_context_windows, require_unet
 from ..prompts.edit_kind import own_words, things_that_stay
 from ..prompts.phrases import phrase_text, side_by_side, things_beside
-from ..refusal import Refusal, counted, shortened
+from ..refusal import Refusal, counted
 from ..source.latent_cell import frames_first
 from ..source.schedule import schedule_position
 from ..source.source_check import check_model
+from .conditioning_check import check_areas, check_coverage, check_encoders, check_positive
+from .euler_steps import sampler_name
 from .settings import AROUND, INPUT_MASK, NO_MASK, OUTLINE, RECONSTRUCTION, WORDS, WORDS_IN_MASK, needs_words
 
 SHOWN_THINGS = 8
@@ -37,6 +38,7 @@ def check_run(guider, source, edit, settings, latent_image, sampler, sigmas, arg
     check_guidance(guider, source, settings)
     check_encoders(guider)
     check_areas(guider, latent_image.shape[-2:])
+    check_coverage(guider, source, sigmas, latent_image.shape[-2:])
 
 
 def check_course(source, sigmas, args, kwargs) -> None:
@@ -87,15 +89,17 @@ def check_sampler(sampler) -> None:
     function = getattr(sampler, "sampler_function", None)
     if function is None:
         return
-    name = getattr(function, "__name__", "this sampler").removeprefix("sample_")
-    if name in DETERMINISTIC:
+    name, options = sampler_name(sampler), getattr(sampler, "extra_options", {})
+    if name in DETERMINISTIC or not (adds_noise(function, options) or options.get("s_churn", 0.0) > 0):
         return
-    options = getattr(sampler, "extra_options", {})
-    if adds_noise(function, options) or "ancestral" in name or options.get("s_churn", 0.0) > 0:
+    if noise_amounts(function, options):
         raise Refusal(
             f"the sampler {name} adds random noise at every step, which destroys the inverted "
             "clip; choose euler (or set its 'eta' and 'eta_substep' to 0)."
         )
+    raise Refusal(
+        f"the sampler {name} adds random noise at every step, which destroys the inverted clip; choose euler."
+    )
 
 
 def adds_noise(function, options: dict) -> bool:
@@ -103,13 +107,21 @@ def adds_noise(function, options: dict) -> bool:
 
     RES4LYF's entries in KSampler hand on to a sampler that adds noise unless they end in "_ode".
     """
-    parameters = inspect.signature(function).parameters
-    amounts = {name: parameters[name].default for name in NOISE_AMOUNTS if name in parameters}
-    amounts |= {name: options[name] for name in NOISE_AMOUNTS if name in options}
+    if options.get("s_noise", 1.0) == 0:
+        return False
+    amounts = noise_amounts(function, options)
     if amounts:
         return any(bool(torch.as_tensor(amount).any()) for amount in amounts.values() if amount is not None)
-    called = getattr(getattr(function, "__code__", None), "co_names", ())
-    return "noise_sampler" in parameters or ("sample_rk_beta" in called and not function.__name__.endswith("_ode"))
+    name, called = getattr(function, "__name__", ""), getattr(getattr(function, "__code__", None), "co_names", ())
+    takes_noise = "noise_sampler" in inspect.signature(function).parameters
+    return takes_noise or "ancestral" in name or ("sample_rk_beta" in called and not name.endswith("_ode"))
+
+
+def noise_amounts(function, options: dict) -> dict:
+    """How much noise a sampler adds, by the names of NOISE_AMOUNTS that it has."""
+    parameters = inspect.signature(function).parameters
+    amounts = {name: parameters[name].default for name in NOISE_AMOUNTS if name in parameters}
+    return amounts | {name: options[name] for name in NOISE_AMOUNTS if name in options}
 
 
 def check_latent(latent_image: torch.Tensor, source) -> None:
@@ -141,121 +153,6 @@ def check_latent(latent_image: torch.Tensor, source) -> None:
         )
     if not bool(torch.isfinite(latent_image).all()):
         raise Refusal("the sampler's latent holds NaN or infinite values; connect the latent of DDIM Invert.")
-
-
-def check_positive(guider, edit) -> None:
-    """The sampler's positive must be the edit's target prompt, and all its conditionings prompts."""
-    if not guider.conds.get("positive"):
-        raise Refusal(
-            "the sampler has no positive conditioning; use KSampler, CFGGuider or BasicGuider "
-            "with the target conditioning of Edit Prompts."
-        )
-    for name, conds in guider.conds.items():
-        called = f"the sampler's '{name}'"
-        if any(cond.get("cross_attn") is None for cond in conds):
-            raise Refusal(f"{called} holds no prompt; use CLIP Text Encode or Edit Prompts.")
-    for cond in guider.conds["positive"]:
-        _check_target(cond, edit)
-    refuse_swapped(guider.conds["positive"], guider.conds.get("negative", ()), edit)
-
-
-def refuse_swapped(positive, negative, edit) -> None:
-    """Refuses a target prompt that is connected to the negative, and something else to the positive.
-
-    Args:
-        positive, negative: Dictionaries of options, one for each conditioning.
-        edit: The edit.
-    """
-    if edit.source.ids == edit.target.ids:
-        return
-    if any(_is_target(cond, edit) for cond in negative) and not any(_is_target(cond, edit) for cond in positive):
-        raise Refusal(
-            "the negative conditioning is the target prompt and the positive one is not; connect the target "
-            "conditioning of Edit Prompts to the positive, and what to avoid to the negative."
-        )
-
-
-def _is_target(cond: dict, edit) -> bool:
-    tokens = cond.get(TOKENS)
-    return tokens is not None and tokens.ids == edit.target.ids
-
-
-def check_encoders(guider) -> None:
-    """The sampler's conditionings must be those of the UNet's text encoder."""
-    for name, conds in guider.conds.items():
-        for cond in conds:
-            check_embedding(guider.model_patcher, cond["cross_attn"], f"the sampler's '{name}'")
-
-
-def _check_target(cond: dict, edit) -> None:
-    """A positive of the sampler: the edit's target prompt for the whole picture."""
-    if "area" in cond or "mask" in cond:
-        raise Refusal(
-            "the sampler's positive is limited to an area or mask, but the source's "
-            "attention is of the whole picture; remove the Conditioning (Set Area / Set Mask) node "
-            "and use 'mask'."
-        )
-    tokens = cond.get(TOKENS)
-    if tokens is not None and tokens.ids != edit.target.ids:
-        if tokens.text == edit.target.text:
-            raise Refusal(
-                "the sampler's positive was made with another text encoder than 'edit'; connect the target "
-                "conditioning of the same Edit Prompts node."
-            )
-        raise Refusal(
-            f"the sampler's positive says \"{shortened(tokens.text)}\" but 'edit' goes to "
-            f'"{shortened(edit.target.text)}"; connect the target conditioning of the same Edit Prompts node.'
-        )
-    check_target_length(cond["cross_attn"].shape[1], edit, repeated=False)
-
-
-def check_areas(guider, size: tuple[int, int]) -> None:
-    """Refuses a negative for a part of the picture: ComfyUI then draws the positive for that part once more, alone.
-
-    Args:
-        guider: The run's.
-        size: Height and width of the latent.
-    """
-    for cond in [cond for name, conds in guider.conds.items() if name != "positive" for cond in conds]:
-        area = cond.get("area")
-        if area is None:
-            continue
-        height, width, top, left = (
-            area[1:] if area[0] == "percentage" else (a / s for a, s in zip(area, (*size, *size)))
-        )
-        if height < 1 or width < 1 or top > 0 or left > 0:  # one that begins outside, ComfyUI fails at
-            raise Refusal(
-                "the sampler's negative is limited to an area, so that ComfyUI draws the positive for that area alone, "
-                "but the source's attention is of the whole picture; use Conditioning (Set Mask) instead of Set Area."
-            )
-
-
-def prompt_notes(guider, edit) -> list[str]:
-    """What to tell of a positive that was not made by Edit Prompts, so that nobody can compare its words, and of a
-    negative that takes the guidance away."""
-    notes = []
-    if any(cond.get(TOKENS) is None for cond in guider.conds["positive"]):
-        notes.append("the positive is not from Edit Prompts: its words are taken to be those of the target prompt")
-    guided = getattr(guider, "cfg", 1.0) != 1 and guider.conds.get("negative")
-    if guided and all(_is_target(cond, edit) for name in ("positive", "negative") for cond in guider.conds[name]):
-        notes.append(
-            "! positive and negative are both the target prompt, so that 'cfg' does nothing; connect what to avoid, or "
-            "an empty CLIP Text Encode, to the negative"
-        )
-    return notes
-
-
-def check_target_length(key_length: int, edit, repeated: bool = True) -> None:
-    """The target's tokens must be those that the edit was aligned with.
-
-    repeated: whether ComfyUI may have brought them to a common length with the negative's by repeating them.
-    """
-    if key_length % edit.target.length or not (repeated or key_length == edit.target.length):
-        raise Refusal(
-            f"the sampler's positive has {key_length} tokens but the target prompt of 'edit' has "
-            f"{edit.target.length} (Conditioning Concat?); connect the target conditioning of the same Edit Prompts "
-            "node."
-        )
 
 
 def check_settings(source, edit, settings) -> None:

@@ -21,14 +21,21 @@ def euler_steps(sampler, settings: BlendSettings, edit: PromptEdit) -> tuple[obj
         settings: How the edit is fused; where nothing is, the sampler stays.
         edit: What changes in the prompt.
     """
-    name = getattr(getattr(sampler, "sampler_function", sampler), "__name__", type(sampler).__name__)
-    name = name.removeprefix("sample_")
+    name = sampler_name(sampler)
     if name == "euler" or not _acts(settings, edit):  # "ddim" is "euler" in ComfyUI
         return sampler, []
     return comfy.samplers.ksampler("euler"), [
         f"Euler steps are taken in place of the sampler {name}, which would carry on what an edit changes from step to "
         "step"
     ]
+
+
+def sampler_name(sampler) -> str:
+    """What KSampler's menu calls a SAMPLER, or another node its function or class."""
+    function = getattr(sampler, "sampler_function", sampler)
+    function = getattr(function, "func", function)  # of a partial
+    name = getattr(function, "__name__", type(function).__name__)
+    return name.removeprefix("sample_").removesuffix("_function").replace("unipc", "uni_pc")
 
 
 def _acts(settings: BlendSettings, edit: PromptEdit) -> bool:

@@ -7,6 +7,11 @@ import torch
 from ..source.source_run import SourceRun
 from .settings import BlendSettings, blends_latents, official_blend
 
+EMPTY_MASK = (
+    "! the mask was empty in every step, so that the clip stays as it is; draw a mask, or name in 'mask words' what is "
+    "plain to see in the clip"
+)
+
 
 def put_back(
     source: SourceRun,

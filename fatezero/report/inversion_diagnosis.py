@@ -5,10 +5,9 @@ import math
 import torch
 
 from ..refusal import counted
-from ..source.schedule import has_much_of_the_clip
+from ..source.schedule import FEW_STEPS, has_much_of_the_clip
 from ..source.source_run import FAST_STEPS, UNI_INV, SourceRun
 
-FEW_STEPS = 10  # with fewer, the official code's authors find only style edits to work
 # With the demo model, inversions from which the clip came back (at 31 dB or more) had -0.07 to 0.3, and one from which
 # it did not (6 dB, 2 steps) had 0.64.
 MUSH = 0.45
@@ -59,7 +58,7 @@ def of_the_steps(source: SourceRun | None, is_coupled: bool, is_look: bool) -> l
     if has_much_of_the_clip(end, is_flow=end <= 1):
         return [
             f"The noise of DDIM Invert ends at sigma {end:.2g}: much of the clip is still in it, so that an edit stays "
-            "half done; use 10 or more steps, or another schedule."
+            "half done; use 10 or more steps."
         ]
     if is_coupled or is_look or source.steps >= FEW_STEPS:
         return []

@@ -97,7 +97,8 @@ def tuning_digest(model, conditioning, latent: torch.Tensor, pictures, settings:
     """A text that is the same for two tunings only where they give the same result.
 
     Args:
-        model, conditioning, latent: As for `tune`.
+        model: ModelPatcher; guidance on it does not reach a tuning.
+        conditioning, latent: As for `tune`.
         pictures: Latent and CONDITIONING of further pictures, or None.
         settings: All else that it depends on: numbers and texts in a list.
 
@@ -105,6 +106,7 @@ def tuning_digest(model, conditioning, latent: torch.Tensor, pictures, settings:
         Unrecognised: Where the model or a conditioning holds what cannot be named by its content.
     """
     digest = hashlib.sha256(b"FateZero tuning 1;")
+    model = without_guidance(model)
     _add(digest, [*content_parts(model), latent, settings], "'model'")
     _add_conditioning(digest, conditioning, "'source conditioning'")
     if pictures is not None:

@@ -69,6 +69,11 @@ def check_conditioning(model, conditioning) -> None:
 
 def check_prompt(conditioning) -> None:
     """One plain prompt, for the whole picture and all steps."""
+    if len(conditioning) > 1 and all("clip_start_percent" in options for _, options in conditioning):
+        raise Refusal(
+            f"'source conditioning' holds {len(conditioning)} conditionings, since the CLIP of Edit Prompts has hooks "
+            "that change from step to step (Set CLIP Hooks); switch its 'schedule_clip' off."
+        )
     if len(conditioning) != 1:
         raise Refusal(
             f"'source conditioning' holds {len(conditioning)} conditionings (Conditioning Combine or a prompt "

@@ -7,8 +7,7 @@ from ..refusal import Refusal, counted
 
 OFFICIAL = "DDIM (official)"
 OF_FLOWS = "simple"  # in its place for a model that predicts a flow, which has no DDIM
-
-
+FEW_STEPS = 10  # with fewer, the official code's authors find only style edits to work
 # Above this share of the variance, a clip is still seen in its noise; 10 steps of SD 1.5 leave 0.014.
 TOO_MUCH_CLIP = 0.015
 # The official timesteps are kept where their whole intervals cover this share of the training timesteps.
@@ -104,8 +103,15 @@ def noise_shortfall(model, sigmas: torch.Tensor) -> str | None:
         return None
     return (
         f"the noise ends at sigma {end:.2g} of {most:.3g}: much of the clip is still in it, so an edit can change "
-        "little; use 10 or more steps, or another schedule"
+        "little; use 10 or more steps"
     )
+
+
+def few_steps(steps: int) -> str | None:
+    """What to say of an inversion in so many steps, or None."""
+    if steps >= FEW_STEPS:
+        return None
+    return f"{counted(steps, 'step')} are too few for more than a new style; use 20 or more"
 
 
 def rescaled(latent: torch.Tensor, sigma, label) -> torch.Tensor:

@@ -17,6 +17,7 @@ from ..refusal import bytes_in_words
 FOLDER = Path("fatezero", "session")  # within the temp folder
 MOST_BYTES = 4 << 30  # of all that is kept together
 SHARE_OF_DISK = 0.25  # of what is free: the temp folder is everyone's
+SHARE_OF_TUNINGS = 0.5  # of the bounds, for more than one: inversions would have no room until the session ends
 ATTENTION, RUNS, TUNINGS = "attention", "runs", "tunings"  # folders within it
 KINDS = (ATTENTION, RUNS, TUNINGS)  # from what is quickest to compute again
 
@@ -88,7 +89,8 @@ def use(entry: Path) -> None:
 
 def make_room(size: int, entry: Path) -> None:
     """Drops the least recently used entries until another `size` bytes are within the bounds: first what is quickest to
-    compute again, and nothing that takes longer than the entry itself.
+    compute again, and nothing that takes longer than the entry itself. Tunings beside another one hold half of the
+    bounds at most.
 
     Args:
         size: Bytes.
@@ -103,14 +105,16 @@ def make_room(size: int, entry: Path) -> None:
     most = min(MOST_BYTES, SHARE_OF_DISK * (shutil.disk_usage(entry.parent).free + held))
     quicker = KINDS[: KINDS.index(entry.parent.name) + 1]
     may_go = {other: its_size for kind in quicker for other, its_size in entries[kind].items() if other != entry}
+    tunings = size + sum(may_go[other] for other in entries[TUNINGS] if other in may_go)
     most_for_it = max(0, most - held + sum(may_go.values()))
     if size > most_for_it:
         raise OSError(f"{bytes_in_words(size)} needed, {bytes_in_words(most_for_it)} may be used of the temp folder")
     for other, its_size in may_go.items():
-        if held + size <= most:
-            return
-        shutil.rmtree(other, ignore_errors=True)
-        held -= its_size
+        is_tuning = other in entries[TUNINGS]
+        if held + size > most or (is_tuning and tunings > SHARE_OF_TUNINGS * most):
+            shutil.rmtree(other, ignore_errors=True)
+            held -= its_size
+            tunings -= its_size if is_tuning else 0
 
 
 def _folder(kind: str) -> Path:

@@ -3,15 +3,17 @@
 ComfyUI runs a saving node again whenever a prompt changes, also where what it saves has stayed the same.
 """
 
-import filecmp
 import os
 import re
 from collections.abc import Callable
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path, PurePath
 
 from ...fatezero.refusal import bytes_in_words
 from .output_name import OutputPlace
 
+BLOCK = 1 << 20  # bytes
 NOT_AGAIN = "not written again: this file holds the same already"
 
 
@@ -37,11 +39,19 @@ def save_once(place: OutputPlace, ending: str, write: Callable[[str], None]) -> 
 
 def _twin(path: Path) -> Path | None:
     """The newest other file of the same prefix with the same content, or None."""
-    size, numbered = path.stat().st_size, re.compile(rf"{re.escape(re.sub(r'_[0-9]+_$', '', path.stem))}_[0-9]+_")
-    others = [
-        other
-        for other in path.parent.glob(f"*{path.suffix}")
-        if other != path and numbered.fullmatch(other.stem) and other.stat().st_size == size
-    ]
-    newest_first = sorted(others, key=lambda other: other.stat().st_mtime, reverse=True)
-    return next((other for other in newest_first if filecmp.cmp(path, other, shallow=False)), None)
+    numbered = re.compile(rf"{re.escape(re.sub(r'_[0-9]+_$', '', path.stem))}_[0-9]+_")
+    named = [other for other in path.parent.glob(f"*{path.suffix}") if other != path and numbered.fullmatch(other.stem)]
+    others = {other: other.stat() for other in named if other.is_file()}  # a link may lead nowhere
+    newest_first = sorted(others, key=lambda other: others[other].st_mtime, reverse=True)
+    size = path.stat().st_size
+    return next((other for other in newest_first if others[other].st_size == size and _same(path, other)), None)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two files of one size hold the same; filecmp would remember answers by times, which may be coarse."""
+    try:
+        with one.open("rb") as first, other.open("rb") as second:
+            blocks = (iter(partial(file.read, BLOCK), b"") for file in (first, second))
+            return all(a == b for a, b in zip_longest(*blocks))
+    except OSError:
+        return False

@@ -8,7 +8,7 @@ from ...network.transformer.families import reads_text_in_blocks
 from ...network.transformer.two_models import LOW_NOISE_MODEL, check_kinds
 from ...prompts.prompt_edit import PromptEdit
 from ...refusal import Refusal, counted, shortened
-from ..edit_check import refuse_swapped
+from ..conditioning_check import refuse_swapped
 
 # What Wan's nodes give a conditioning beside its prompt.
 GIVEN = (

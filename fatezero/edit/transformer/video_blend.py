@@ -1,4 +1,4 @@
-"""Attention blending as a patch of a video model: an inverted clip's edit under any deterministic sampler.
+"""Attention blending as a patch of a video model: an inverted clip's edit whenever it is sampled.
 
 As `edit_run` for UNets, but the whole clip goes through the model at once, its row and the edit's one after another in
 each block, so that one layer's queries and keys are held.
@@ -24,7 +24,7 @@ from ..edit_check import course_notes
 from ..edit_mask import edit_mask
 from ..euler_steps import euler_steps
 from ..fusion import cross_weights
-from ..latent_blend import put_back
+from ..latent_blend import EMPTY_MASK, put_back
 from ..reconstruction_level import Reconstruction
 from ..settings import INPUT_MASK, INVERSION, OUTLINE, WORDS, WORDS_IN_MASK, BlendSettings, reads_words
 from ..stages import UNKNOWN_STEPS, Stages
@@ -66,6 +66,8 @@ def _blended(
                 told = "\n".join([_told(guider, source, sigmas), *notes])
                 voice.tell(told if name is None else _beside_others(stages, name, told))
                 samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+                if run.had_place is False:
+                    voice.tell(f"{voice.text}\n{EMPTY_MASK}")
                 if float(sigmas[-1]) > float(source.sigmas[0]) * 1.001 and run.drawn is not None:
                     stages.keep(float(sigmas[-1]), samples, run.drawn.to("cpu"))
                 return samples
@@ -143,6 +145,7 @@ class VideoBlendRun:
         """Arguments as of `blend_video_models`; guider: the run's."""
         self.guider, self.source, self.edit, self.settings = guider, source, edit, settings
         self.row = SourceRow()
+        self.had_place: bool | None = None  # whether any mask so far had a place for the edit; None before the first
         self.drawn: Reconstruction | None = None  # the source drawn again, where its attention comes from there
 
     def install(self) -> None:
@@ -186,7 +189,10 @@ class VideoBlendRun:
 
         def find_mask():
             mask = self.mask(sigma, (x.shape[-2], x.shape[-1]), x.device)
-            return None if mask is None else mask[None, None]
+            if mask is None:
+                return None
+            self.had_place = bool(self.had_place) or bool(mask.any())
+            return mask[None, None]
 
         blended = x, denoised, sigma, schedule, find_mask
         return put_back(self.source, self.settings, self.source_latent, *blended)

@@ -7,7 +7,8 @@ from ...prompts.prompt_edit import PromptEdit
 from ...refusal import Refusal
 from ...source.source_check import check_low_noise_model, check_model, check_models
 from ...source.source_run import SourceRun
-from ..edit_check import check_course, check_latent, check_positive, check_sampler
+from ..conditioning_check import check_coverage, check_positive
+from ..edit_check import check_course, check_latent, check_sampler
 from ..settings import AROUND, CACHE, OUTLINE, RECONSTRUCTION, BlendSettings
 from .coupled_check import check_embeddings, check_given, check_prompts
 
@@ -74,6 +75,7 @@ def check_video_run(
     check_latent(latent_image, source)
     check_course(source, sigmas, args, kwargs)
     check_positive(guider, edit)
+    check_coverage(guider, source, sigmas, latent_image.shape[-2:])
     prompts = guider.conds["positive"], guider.conds.get("negative") or guider.conds["positive"]
     positive, negative = ([[cond["cross_attn"], cond] for cond in conds] for conds in prompts)
     check_video_prompts(model, source, edit, positive, negative, getattr(guider, "cfg", 1.0))

@@ -10,7 +10,7 @@ from ...network.unet.attention import downsampling, layer_size, plain_attention
 from ...network.unet.mask_layers import MaskLayers
 from ...prompts.prompt_edit import PromptEdit
 from ...refusal import Refusal
-from ..edit_check import check_target_length
+from ..conditioning_check import check_target_length
 from ..edit_mask import edit_mask
 from ..fusion import CrossWeights, FusedLayer, attended_together, fuse_cross, fuse_self, see_alone
 from ..settings import INVERSION, BlendSettings, reads_words

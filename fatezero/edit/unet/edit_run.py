@@ -1,4 +1,4 @@
-"""Attention blending as a model patch: the edit's attention fused with the source's while any sampler runs.
+"""Attention blending as a model patch: the edit's attention fused with the source's whenever the model is sampled.
 
 The patch is one wrapper. When sampling starts it checks that source, edit and sampler fit together, and hooks the run's
 private options; when sampling ends, nothing of it is left.
@@ -23,11 +23,12 @@ from ...prompts.prompt_edit import PromptEdit
 from ...prompts.window import Window
 from ...source.source_run import SourceRun
 from ...voice import Voice
-from ..edit_check import check_run, course_notes, prompt_notes
+from ..conditioning_check import prompt_notes
+from ..edit_check import check_run, course_notes
 from ..edit_mask import edit_mask
 from ..euler_steps import euler_steps
 from ..fusion import cross_weights
-from ..latent_blend import put_back
+from ..latent_blend import EMPTY_MASK, put_back
 from ..settings import BlendSettings, fitting_model
 from ..stages import UNKNOWN_STEPS, Stages, misses_steps
 from ..start import unused_latent
@@ -78,7 +79,7 @@ def blend_attention(model, source: SourceRun, edit: PromptEdit, settings: BlendS
                 samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
                 if float(sigmas[-1]) > float(source.sigmas[0]) * 1.001:
                     stages.keep(float(sigmas[-1]), samples, run.left_behind())
-                run.keep_attention()
+                run.finish()
             finally:
                 run.let_go()
                 voice.end_run()
@@ -126,8 +127,9 @@ class EditRun:
         self.target_words = WordMapSum()
         added = added_nodes(model, source)
         self.rows = ChunkRows(edit, settings, self.branch, self.cache, layers, self.target_words, added)
-        self.notes = what_changed(model, source) + prompt_notes(guider, edit)
+        self.notes = what_changed(model, source) + prompt_notes(guider, source, edit)
         self.parts: list[Part] | None = None  # in which frames agree, as soon as a step asks for them
+        self.had_place: bool | None = None  # whether any mask so far had a place for the edit; None before the first
         self.step: Step | None = None  # within a step's first evaluation
 
     def install(self) -> None:
@@ -178,11 +180,12 @@ class EditRun:
             self.cache.stop()
         self.voice.tell("\n".join([str(self.plan), chunks, *self.notes]))
 
-    def keep_attention(self) -> None:
-        """Keeps for the session what the run has added to the source's cache, and tells it."""
+    def finish(self) -> None:
+        """Keeps for the session what the run has added to the source's cache, and tells it, and an empty mask."""
         kept = None if self.cache is None else self.cache.keep()
-        if kept is not None:
-            self.voice.tell(f"{self.voice.text}\n{kept}")
+        told = [*([] if kept is None else [kept]), *([EMPTY_MASK] if self.had_place is False else [])]
+        if told:
+            self.voice.tell("\n".join([self.voice.text, *told]))
 
     def predict_noise(self, executor, x, timestep, model_options, seed=None):
         """A step: the PREDICT_NOISE wrapper."""
@@ -267,4 +270,7 @@ class EditRun:
         settings = self.places.at_size(size, x.device)
         where = size, range(len(x)), x.device
         mask = edit_mask(settings, self.edit, *where, source_words, target_words, settings.soft_edge)
-        return None if mask is None else mask[:, None]
+        if mask is None:
+            return None
+        self.had_place = bool(self.had_place) or bool(mask.any())
+        return mask[:, None]

@@ -81,7 +81,7 @@ def nodes_on(model, digits: int = DIGITS) -> dict[str, str]:
         found.setdefault(MOTION, set()).add(";".join(_motion_values(motion, digits)))
     for key, name in BYPASSED.items():
         if model.injections.get(key):
-            found.setdefault(name, set()).add(str(len(model.injections[key])))
+            found.setdefault(name, set()).add(";".join(_bypassed_values(model.injections[key], digits)))
     return {name: hashlib.sha256("\n".join(sorted(found[name])).encode()).hexdigest()[:16] for name in sorted(found)}
 
 
@@ -156,6 +156,17 @@ def _motion_values(motion, digits: int) -> Iterator[str]:
             backup = motion.backup.get(name)
             yield from _values(weight if backup is None else getattr(backup, "weight", backup), digits)
     yield from _values(motion.patches, digits)
+
+
+def _bypassed_values(injections, digits: int) -> Iterator[str]:
+    """The same of LoRAs that ComfyUI has hung into the network: each layer's strength, and a little of its weights."""
+    for injection in injections:
+        for cell in getattr(injection.inject, "__closure__", None) or ():
+            adapters = getattr(cell.cell_contents, "adapters", {}) if _is_set(cell) else {}
+            for layer in sorted(adapters):
+                adapter, strength = adapters[layer]
+                yield f"{layer} {_rounded(strength, digits)}"
+                yield from _values(getattr(adapter, "weights", None), digits)
 
 
 def _is_set(cell) -> bool:
