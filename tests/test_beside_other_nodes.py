@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import comfy.hooks
 import comfy.lora
 import comfy.samplers
+import comfy.sd
 import pytest
 import torch
 from comfy.ldm.modules.attention import BasicTransformerBlock
@@ -20,6 +21,11 @@ from comfy_extras import (
     nodes_pag,
     nodes_sag,
     nodes_tomesd,
+)
+from comfy_extras.nodes_custom_sampler import (
+    SamplerDPMPP_2S_Ancestral,
+    SamplerEulerAncestral,
+    SamplerEulerAncestralCFGPP,
 )
 
 from edit_cases import (
@@ -296,6 +302,27 @@ def test_a_range_of_all_steps_at_inversion_is_no_range(clip):
             run(**part)
 
 
+def with_bypassed_lora(model, seed=0, strength=1.0):
+    """As Load LoRA (Bypass) hangs it into the network."""
+    draw, weights = torch.Generator().manual_seed(seed), {}
+    for layer in ("attn1.to_q", "attn2.to_v"):
+        name = f"diffusion_model.middle_block.1.transformer_blocks.0.{layer}"
+        height, width = model.model.state_dict()[f"{name}.weight"].shape
+        weights[f"{name}.lora_up.weight"] = torch.randn(height, 4, generator=draw)
+        weights[f"{name}.lora_down.weight"] = torch.randn(4, width, generator=draw)
+    return comfy.sd.load_bypass_lora_for_models(model, None, weights, strength, 0.0)[0]
+
+
+def test_another_bypassed_lora_is_told():
+    model = small_model()
+    source = inverted(with_bypassed_lora(model), EDIT)
+    assert what_changed(with_bypassed_lora(model), source) == []
+    for other in (with_bypassed_lora(model, strength=0.1), with_bypassed_lora(model, seed=1)):
+        assert what_changed(other, source) == [
+            "Load LoRA (Bypass) has other values than at the inversion: the source is replayed with those of now"
+        ]
+
+
 # Samplers.
 
 
@@ -325,6 +352,13 @@ def test_samplers_that_add_noise_are_refused_by_name():
     hands_on.__name__ = "sample_res_2m_ode"
     for function, options in ((sample_rk_beta, {"eta": 0.0}), (sample_rk_beta, silent), (hands_on, {})):
         check_sampler(comfy.samplers.KSAMPLER(function, options))
+    for node in (SamplerEulerAncestral, SamplerEulerAncestralCFGPP, SamplerDPMPP_2S_Ancestral):
+        check_sampler(node.execute(eta=0.0, s_noise=1.0).result[0])
+        with pytest.raises(ValueError, match=r"choose euler \(or set its 'eta' and 'eta_substep' to 0\)\.$"):
+            check_sampler(node.execute(eta=0.5, s_noise=1.0).result[0])
+    for name in ("er_sde", "sa_solver"):  # which have no eta
+        with pytest.raises(ValueError, match=rf"the sampler {name} adds random noise .*; choose euler\.$"):
+            check_sampler(comfy.samplers.sampler_object(name))
     passing = deterministic_samplers()
     assert {"euler", "ddim", "heun", "dpm_2", "dpm_fast", "dpm_adaptive", "dpmpp_2m", "res_multistep"} <= set(passing)
     assert not {"er_sde", "seeds_2", "sa_solver", "euler_ancestral", "dpmpp_sde"} & set(passing)

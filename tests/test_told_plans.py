@@ -1,12 +1,15 @@
 """What a node tells is what runs: how the clip is cut, by the memory there is and after memory ran out."""
 
 import re
+import sys
+from types import SimpleNamespace
 
 import comfy.model_management
 import pytest
 import torch
 
 from edit_cases import clip_latent, conditioning, free_memory, inverted, negative, prompt_edit, sampled, small_model
+from fatezero_pack.fatezero.compat import show_text
 from fatezero_pack.fatezero.network.frame_chunks import active_chunk
 from fatezero_pack.fatezero.network.key_frames import parse_key_frames
 from fatezero_pack.fatezero.network.unet import chunk_size
@@ -145,6 +148,22 @@ def test_the_plan_is_told_anew_where_memory_has_changed_since_the_node(shown, fr
     free_frames(1e6)
     sampled(blended, source, EDIT)
     assert cut(shown[-1]) == seen[-1] == (1, FRAMES)
+
+
+def test_what_a_sampler_has_told_is_in_its_result(shown):
+    """What is told on the way is gone after undo, and never seen inside a subgraph."""
+    source = inverted(normalised(), EDIT, clip_latent(FRAMES), steps=2)
+    inputs = (normalised(), source, EDIT, conditioning(EDIT.target), negative(), 5.0, {"preset": "style"})
+    result = blend_sampler.AttentionBlendSampler.execute(*inputs)
+    assert result.ui.as_dict()["text"] == (shown[-1],) and WHOLE in shown[-1]
+
+
+def test_texts_go_to_the_page_that_runs(monkeypatch):
+    sent = []
+    running = SimpleNamespace(client_id="page", send_progress_text=lambda *text: sent.append(text))
+    monkeypatch.setitem(sys.modules, "server", SimpleNamespace(PromptServer=SimpleNamespace(instance=running)))
+    show_text(SimpleNamespace(hidden=SimpleNamespace(unique_id="3")), "4 frames")
+    assert sent == [("4 frames", "3", "page")]
 
 
 def test_reports_tell_how_it_ran(shown):
