@@ -19,7 +19,7 @@ _UNSPACED = re.compile(f"[{_SCRIPTS}]")
 
 # Their attention is spread over the whole picture, as that of "the" and "of".
 PARTICLES = frozenset(
-    "的 地 得 了 着 過 过 在 和 与 與 及 或 是 有 被 把 从 從 到 向 对 對 于 於 之 其 这 這 那 "
+    "的 地 得 了 着 過 过 在 上 下 里 中 和 与 與 及 或 是 有 被 把 从 從 到 向 对 對 于 於 之 其 这 這 那 "
     "一 个 個 只 隻 辆 輛 条 條 位 张 張 名 座 片 朵 "
     "一个 一個 一只 一隻 一辆 一輛 一条 一條 一位 一张 一張 一名 一座 一片 一朵 "
     "の は が を に と で も へ や から まで より する した している いる ある です ます".split()
