@@ -64,11 +64,12 @@ class AttentionBlend(io.ComfyNode):
         automatic = preset["preset"] if taken and not source.cell.is_video else ""
         settings = read_settings(source, edit, preset, **options)
         notes = [*taken, *notes_on(settings, preset, edit, source)]
-        if is_blended(model):
-            notes.append(
-                "! 'model' carries another Attention Blend, which this one replaces; for both edits, edit the first "
-                "one's result"
-            )
+        notes += [
+            f"! '{name}' carries another Attention Blend, which this one replaces; for both edits, edit the first "
+            "one's result"
+            for name, given in (("model", model), ("low noise model", low_noise_model))
+            if given is not None and is_blended(given)
+        ]
         voice = Voice(NODE, partial(show_text, cls), notes)
         if is_video:
             check_video_edit(model, source, edit, settings, low_noise_model)

@@ -198,6 +198,17 @@ def _noise(run, model):
     return inverted_noise(model, run)
 
 
+def test_a_second_attention_blend_is_told_of_either_model(high, low, run, blended, stage, t5_tokens, monkeypatch):
+    told = []
+    monkeypatch.setattr(attention_blend, "show_text", lambda _, text: told.append(text))
+    first, second = blended()
+    edit = make_prompt_edit(t5_tokens(SOURCE), t5_tokens(TARGET))
+    for models, named in (((first, low), ["model"]), ((high, second), ["low noise model"]), ((high, low), [])):
+        again = AttentionBlend.execute(models[0], run, edit, FUSED, low_noise_model=models[1]).args[0]
+        stage(again, _noise(run, again), 0, run.stages[0].stop)
+        assert re.findall("^! '(.*)' carries another Attention Blend", told[-1], re.M) == named
+
+
 def test_steps_of_the_other_model_are_refused(run, blended, stage):
     change, (first, second) = run.stages[0].stop, blended()
     where = f"let 'model' end and 'low noise model' begin at sigma 0.875, which is step {change} of {STEPS}"
