@@ -29,7 +29,7 @@ EXPECTED = {
     "ContextWindowsManual": REFUSED,
     "ControlNetApplyAdvanced on the source": WORKS,
     "ConditioningSetArea on the negative": REFUSED,
-    "ConditioningSetTimestepRange on the positive": WORKS,
+    "ConditioningSetTimestepRange on the positive": REFUSED,
     "ConditioningConcat on the positive": REFUSED,
     "DualCFGGuider": WORKS,
     "PerpNegGuider": WORKS,
