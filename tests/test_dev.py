@@ -80,6 +80,23 @@ def checked(tmp_path, monkeypatch):
     return tmp_path / "fatezero" / "code.py"
 
 
+def test_check_names_imports_that_are_not_there(checked, capfd):
+    (checked.parent / "other.py").write_text("def known(): ...\n")
+    for line, told in (
+        ("from .other import known", None),
+        ("from . import other", None),
+        ("from .other import gone", "fatezero/code.py:1: there is no .other: gone"),
+        ("from .nowhere import known", "fatezero/code.py:1: there is no .nowhere"),
+        ("import tests.nowhere", "fatezero/code.py:1: there is no tests.nowhere"),
+        ("from fatezero_pack.fatezero.other import gone", "there is no fatezero_pack.fatezero.other: gone"),
+        ("import numpy.nowhere", None),
+    ):
+        checked.write_text(f"{line}  # noqa: F401\n")
+        commands.check(None, [])
+        shown = capfd.readouterr().out
+        assert ("All imports of our own modules are there." in shown) if told is None else (told in shown)
+
+
 def test_check_names_every_fault_and_format_mends_what_a_rule_can(checked, capfd):
     checked.write_text("import  os\ndef steps(count:int) -> str:\n    return count\n")
     assert commands.check(None, []) == 1

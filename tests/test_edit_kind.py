@@ -79,7 +79,7 @@ KINDS = {
     ("a red circle and a blue star on grass", "a blue star on grass"): ["removed"],
     ("a red circle and a blue star on grass", "a red circle on grass"): ["removed"],
     ("a (silver:1.2) jeep on a road", "a (silver:0.5) jeep on a road"): [],
-    ("赤い円と草", "青い円と草"): ["thing"],
+    ("赤い円と草", "青い円と草"): ["property"],
     # light, time of day and camera
     ("a cat on grass, cinematic lighting", "a cat on grass, neon lighting"): ["look"],
     ("a cat on grass, sunny day", "a cat on grass, rainy day"): ["look"],

@@ -17,18 +17,14 @@ from fatezero_pack.fatezero.voice import Voice
 from fatezero_pack.nodes.invert import Invert
 
 EDIT = prompt_edit()
+MODEL = small_model()
 LEFT = torch.cat([torch.ones(1, 8, 4), torch.zeros(1, 8, 4)], dim=-1)
 SETTINGS = PRESETS["attribute"]
 
 
 @pytest.fixture(scope="module")
-def model():
-    return small_model()
-
-
-@pytest.fixture(scope="module")
-def source(model):
-    return inverted(model, EDIT, steps=4)
+def source():
+    return inverted(MODEL, EDIT, steps=4)
 
 
 def limited(conds, **options):
@@ -39,14 +35,14 @@ def between(conds, start, end):
     return nodes.ConditioningSetTimestepRange().set_range(conds, start, end)[0]
 
 
-def sample(model, source, positive, negatives, cfg=5.0, settings=SETTINGS, window=None):
+def sample(source, positive, negatives, cfg=5.0, settings=SETTINGS, window=None):
     told = []
-    guider = comfy.samplers.CFGGuider(blend_attention(model, source, EDIT, settings, Voice(show=told.append)))
+    guider = comfy.samplers.CFGGuider(blend_attention(MODEL, source, EDIT, settings, Voice(show=told.append)))
     guider.set_conds(positive, negatives)
     guider.set_cfg(cfg)
     if window is not None:
         guider.window = window
-    noise = inverted_noise(model, source)
+    noise = inverted_noise(MODEL, source)
     euler, sigmas = comfy.samplers.sampler_object("euler"), source.sigmas.flip(0)
     return guider.sample(torch.zeros_like(noise), noise, euler, sigmas, disable_pbar=True), told
 
@@ -72,22 +68,22 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("name", GAPS)
-def test_a_gap_is_refused(model, source, name):
+def test_a_gap_is_refused(source, name):
     positive, negatives, complaint = GAPS[name]
     with pytest.raises(ValueError, match=f"the sampler's {complaint}.* add .* with Conditioning"):
-        sample(model, source, positive, negatives)
+        sample(source, positive, negatives)
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_prompts_that_cover_all_are_not(model, source, name):
-    assert torch.isfinite(sample(model, source, *WHOLE[name])[0]).all()
+def test_prompts_that_cover_all_are_not(source, name):
+    assert torch.isfinite(sample(source, *WHOLE[name])[0]).all()
 
 
-def test_a_negative_that_nobody_asks_may_be_missing(model, source):
+def test_a_negative_that_nobody_asks_may_be_missing(source):
     short = between(negative(), 0.0, 0.5)
-    expected, _ = sample(model, source, TARGET, negative(), cfg=1.0)
-    assert torch.equal(sample(model, source, TARGET, short, cfg=1.0)[0], expected)
-    sample(model, source, TARGET, short, window=Window(0.0, 0.5))
+    expected, _ = sample(source, TARGET, negative(), cfg=1.0)
+    assert torch.equal(sample(source, TARGET, short, cfg=1.0)[0], expected)
+    sample(source, TARGET, short, window=Window(0.0, 0.5))
 
 
 def test_scheduled_hooks_of_the_clip_are_named():
@@ -96,21 +92,19 @@ def test_scheduled_hooks_of_the_clip_are_named():
         Invert.execute(small_model(), conds * 2, {"samples": clip_latent()}, 4, "normal", reuse=False)
 
 
-def test_an_empty_mask_is_told(model, source):
+def test_an_empty_mask_is_told(source):
     drawn = replace(SETTINGS, mask_from=INPUT_MASK, latent_window=Window(0.0, 1.0), agree_until=0.0)
     for mask, expected in ((torch.zeros(1, 16, 16), True), (torch.ones(1, 16, 16), False)):
-        _, told = sample(model, source, TARGET, negative(), settings=replace(drawn, mask=mask))
+        _, told = sample(source, TARGET, negative(), settings=replace(drawn, mask=mask))
         assert (EMPTY_MASK in told[-1]) is expected
 
 
-def test_a_source_prompt_from_elsewhere_is_told(model, source):
-    assert (
-        "inverted with a prompt that is not from Edit Prompts" not in sample(model, source, TARGET, negative())[1][-1]
-    )
+def test_a_source_prompt_from_elsewhere_is_told(source):
+    assert "inverted with a prompt that is not from Edit Prompts" not in sample(source, TARGET, negative())[1][-1]
     foreign = replace(source, tokens=None)
-    _, told = sample(model, foreign, TARGET, negative())
+    _, told = sample(foreign, TARGET, negative())
     assert "! the clip was inverted with a prompt that is not from Edit Prompts" in told[-1]
-    assert edited(model, source, EDIT, SETTINGS).shape == source.trajectory[0].shape
+    assert edited(MODEL, source, EDIT, SETTINGS).shape == source.trajectory[0].shape
 
 
 def test_few_steps_are_told_before_an_inversion():

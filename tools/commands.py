@@ -18,6 +18,7 @@ from .environment import NEWEST, OLDEST, ROOT, InstallError, comfyui, environmen
 from .existing_comfyui import existing_comfyui
 from .import_guard import guard_against
 from .lifeline import Lifeline
+from .own_imports import missing_imports
 from .terminal import Stage
 from .workflow_prompt import prompt_from_workflow
 
@@ -115,10 +116,13 @@ def serve(options, further):
 
 
 def check(_, further):
-    """Lint, format, types and what we use of ComfyUI, without running it; returns 0 when all of them are in order."""
+    """Lint, format, types, imports and what we use of ComfyUI, without running it; returns 0 when all are in order."""
     environment()
     guards = [guard_against(comfyui(version), version) for version in (OLDEST, NEWEST)]
-    return _run_all(["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["tools.own_imports"], *guards)
+    failed = _run_all(["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], *guards)
+    absent = missing_imports(ROOT)
+    print("\n".join(absent or ["All imports of our own modules are there."]), flush=True)
+    return int(bool(failed or absent))
 
 
 def format_code(_, further):

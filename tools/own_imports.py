@@ -1,16 +1,11 @@
 """Looks for imports of our own modules, and of names in them, that are not there.
 
 Type checkers pass over what they cannot find, since ComfyUI and torch may be absent; of our own files all are here.
-
-Run by `dev.py check` as `python -m tools.own_imports`.
 """
 
 import ast
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-from .environment import ROOT
 
 FOLDERS = ("fatezero", "nodes", "benchmarks", "demo", "tests", "tools")
 AT_THE_TOP = ("benchmarks", "demo", "tests", "tools")  # "nodes" without dots is ComfyUI's
@@ -18,8 +13,8 @@ BESIDE = ("tests",)  # pytest puts it on sys.path, so its files are imported wit
 PACK = "fatezero_pack"  # the repository's own name as a package, where tests and benchmarks import it
 
 
-def missing(root: Path = ROOT) -> list[str]:
-    """A line "file:line: what is not there" for each such import under a folder."""
+def missing_imports(root: Path) -> list[str]:
+    """A line "file:line: what is not there" for each such import in a repository."""
     files = [*root.glob("*.py"), *(file for folder in FOLDERS for file in sorted((root / folder).rglob("*.py")))]
     return [
         f"{file.relative_to(root).as_posix()}:{line}: there is no {name}"
@@ -79,9 +74,3 @@ def _names(place: Path) -> set[str]:
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
     return names
-
-
-if __name__ == "__main__":
-    lines = missing()
-    print("\n".join(lines) or "All imports of our own modules are there.")
-    sys.exit(bool(lines))
