@@ -63,6 +63,10 @@ WHOLE = {
     "two that follow each other": (between(TARGET, 0.0, 0.5) + between(TARGET, 0.5, 1.0), negative()),
     "all steps": (between(TARGET, 0.0, 1.0), between(negative(), 0.0, 1.0)),
     "whole and left": (TARGET, negative() + limited(negative(), mask=LEFT)),
+    "left, and right in each frame": (
+        TARGET,
+        limited(negative(), mask=LEFT) + limited(negative(), mask=(1 - LEFT).repeat(2, 1, 1)),
+    ),
     "left and right": (TARGET, limited(negative(), mask=LEFT) + limited(negative(), mask=1 - LEFT)),
 }
 

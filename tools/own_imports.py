@@ -9,7 +9,6 @@ from pathlib import Path
 
 FOLDERS = ("fatezero", "nodes", "benchmarks", "demo", "tests", "tools")
 AT_THE_TOP = ("benchmarks", "demo", "tests", "tools")  # "nodes" without dots is ComfyUI's
-BESIDE = ("tests",)  # pytest puts it on sys.path, so its files are imported without a package
 PACK = "fatezero_pack"  # the repository's own name as a package, where tests and benchmarks import it
 
 
@@ -53,8 +52,8 @@ def _place(name: str, root: Path) -> Path | None:
         return root.joinpath(*others)
     if first in AT_THE_TOP:
         return root.joinpath(first, *others)
-    homes = [root / folder for folder in BESIDE if _exists(root / folder / first)]
-    return homes[0].joinpath(first, *others) if homes else None
+    beside = root / "tests" / first  # pytest puts the folder on sys.path
+    return beside.joinpath(*others) if _exists(beside) else None
 
 
 def _exists(place: Path) -> bool:

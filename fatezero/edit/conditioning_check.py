@@ -1,7 +1,5 @@
 """Whether the prompts that a sampler is given are those of the edit, and are there in every step and place."""
 
-from itertools import zip_longest
-
 import torch
 
 from ..network.option_keys import TOKENS
@@ -136,12 +134,14 @@ def _acts_at(cond: dict, sigma: float, sampling) -> bool:
 
 
 def _is_everywhere(conds: list[dict], size: tuple[int, int]) -> bool:
-    """Whether every place of a latent has a share in some conditioning."""
+    """Whether every place of a latent, (height, width), has a share in some conditioning; masks of fewer frames than
+    the others are repeated, as ComfyUI does."""
     if any(cond.get("mask") is None for cond in conds):
         return True
     masks = [cond["mask"].reshape(-1, 1, *cond["mask"].shape[-2:]).float() for cond in conds]
-    fitted = [torch.nn.functional.interpolate(mask, size, mode="bilinear").cpu() for mask in masks]
-    return all(bool((sum(frames) > 0).all()) for frames in zip_longest(*fitted, fillvalue=torch.zeros(1, *size)))
+    shares = [torch.nn.functional.interpolate(mask, size, mode="bilinear").cpu() > 0 for mask in masks]
+    frames = range(max(map(len, shares)))
+    return all(bool(torch.stack([share[frame % len(share)] for share in shares]).any(0).all()) for frame in frames)
 
 
 def prompt_notes(guider, source, edit) -> list[str]:

@@ -230,7 +230,10 @@ def tokenize_prompt(clip: Any, text: str, name: str = "prompt", may_be_empty: bo
     def content_of(part: str) -> list[int | None]:
         return [place.token for place in _positions(clip, part, name, disable_weights=True) if place.is_content]
 
-    decode = _inner_tokenizer(clip, next(iter(_chunks(clip, text)))).tokenizer.decode
+    def decode(some: list[int]) -> str:
+        first = min(encoders, key=(*CLIP_ENCODERS, *T5_ENCODERS).index)  # whose tokens stand for all encoders'
+        return _inner_tokenizer(clip, first).tokenizer.decode(some)
+
     flat = _positions(clip, text, name)
     _check_weights((place.weight for place in flat), name)
     content = [index for index, place in enumerate(flat) if place.is_content]
